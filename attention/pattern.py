@@ -1,0 +1,177 @@
+"""Who sees whom: the one description of a span pattern, and everything that follows from it.
+
+A query at position p in head n sees the key at position s iff
+
+    0 <= s <= p   and   ( s < sink[n]   or   p - s < span[n] )
+
+`span` and `sink` count keys; a span includes the query's own key.  The dense mask, the exact pair counts,
+the tile map that kernels walk and the keys that a cache must keep are all derived here, so that no count
+is ever kept beside a mask.  Positions are data: a slot with position -1 is empty and nobody sees it, which is
+why a chunk, a padded batch, a ring and an evicted cache need no special case.
+"""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+
+Array = Any  # a jax.Array or a numpy.ndarray: these derivations run on the host and under a trace alike
+
+UNBOUNDED = int(np.iinfo(np.int32).max)
+"""A span or a sink that no position reaches, as an int32."""
+
+
+@dataclass(frozen=True)
+class SpanPattern:
+    """Static spans and sinks, in keys.
+
+    Each tuple has one entry for all query heads, or one entry per query head.
+    `SpanPattern()` is full causal attention; `SpanPattern(span=(1024,), sink=(4,))` is StreamingLLM's.
+    """
+
+    span: tuple[int, ...] = (UNBOUNDED,)
+    sink: tuple[int, ...] = (0,)
+
+    def __post_init__(self) -> None:
+        for name, values, least in (("span", self.span, 1), ("sink", self.sink, 0)):
+            if not values or any(not least <= value <= UNBOUNDED for value in values):
+                raise ValueError(f"{name} must hold keys in {least}..{UNBOUNDED} per head, got {values!r}")
+
+    def per_head(self, n_heads: int) -> tuple[tuple[int, int], ...]:
+        """(span, sink) of each of `n_heads` query heads."""
+        spans, sinks = (_spread(values, n_heads) for values in (self.span, self.sink))
+        return tuple(zip(spans, sinks, strict=True))
+
+    @property
+    def is_uniform(self) -> bool:
+        """Whether every head sees the same keys."""
+        return len(set(self.span)) == 1 and len(set(self.sink)) == 1
+
+
+def _spread(values: tuple[int, ...], n_heads: int) -> tuple[int, ...]:
+    if len(values) == 1:
+        return values * n_heads
+    if len(values) != n_heads:
+        raise ValueError(f"the pattern has {len(values)} heads, the model has {n_heads}")
+    return values
+
+
+def visible(q_pos: Array, kv_pos: Array, span: Array, sink: Array) -> Array:
+    """The description itself, on arrays that broadcast against each other: True where the query sees the key."""
+    return (kv_pos >= 0) & (kv_pos <= q_pos) & ((kv_pos < sink) | (q_pos - kv_pos < span))
+
+
+def dense_mask(pattern: SpanPattern, q_pos_bt: Array, kv_pos_bks: Array, n_heads: int) -> Array:
+    """The whole mask [B, N, T, S]: for oracles and small pictures, never for a long prompt."""
+    spans, sinks = np.asarray(pattern.per_head(n_heads), np.int32).T
+    n_kv_heads = kv_pos_bks.shape[1]
+    kv_pos_bns = kv_pos_bks.repeat(n_heads // n_kv_heads, axis=1)
+    shape_n11 = (n_heads, 1, 1)
+    return visible(
+        q_pos_bt[:, None, :, None], kv_pos_bns[:, :, None, :], spans.reshape(shape_n11), sinks.reshape(shape_n11)
+    )
+
+
+# ---------------------------------------------------------------------------------------------------- counts
+
+
+def _ramp(n: int, cap: int) -> int:
+    """sum of min(i, cap) over i = 1..n, zero for n <= 0: the keys that n queries in a row see through `cap`."""
+    n = max(n, 0)
+    head = min(n, cap)
+    return head * (head + 1) // 2 + cap * (n - head)
+
+
+def visible_pairs(pattern: SpanPattern, n_heads: int, tokens: int, start: int = 0) -> int:
+    """Exact number of visible (query, key) pairs, summed over the query heads.
+
+    The queries stand at positions start..start+tokens-1 and every earlier key is still there, so head n counts
+    ramp(N, span) + ramp(N - span, sink) pairs for a prompt of N: within the span, then sinks beyond it.
+    """
+    if tokens < 0 or start < 0:
+        raise ValueError(f"tokens and start must not be negative, got tokens={tokens}, start={start}")
+
+    def up_to(n: int, span: int, sink: int) -> int:
+        return _ramp(n, span) + _ramp(n - span, sink)
+
+    return sum(up_to(start + tokens, *head) - up_to(start, *head) for head in pattern.per_head(n_heads))
+
+
+# --------------------------------------------------------------------------------------------------- tile map
+
+
+class Tile(enum.IntEnum):
+    """What a kernel does with a tile of (queries x keys)."""
+
+    SKIP = 0  # nothing visible: never visited
+    PARTIAL = 1  # visited, with the mask
+    DENSE = 2  # visited, everything visible: no mask needed
+
+
+def tile_bounds(pos: Array, tile: int, xp: ModuleType = np) -> tuple[Array, Array, Array]:
+    """Per tile of the last axis: lowest and highest position, and whether any slot is empty.
+
+    `pos` [..., S] with S a multiple of `tile`.  A tile of nothing but empty slots gets lowest > highest.
+    """
+    tiles = pos.reshape(*pos.shape[:-1], -1, tile)
+    empty = tiles < 0
+    lowest = xp.where(empty, UNBOUNDED, tiles).min(-1)
+    return lowest, tiles.max(-1), empty.any(-1)
+
+
+def classify_tiles(
+    q_bounds: tuple[Array, Array, Array],
+    kv_bounds: tuple[Array, Array, Array],
+    span: Array,
+    sink: Array,
+    xp: ModuleType = np,
+) -> Array:
+    """`Tile` of each (query tile, key tile), from their `tile_bounds`; arguments broadcast.
+
+    Exact for tiles of consecutive positions.  Where positions have gaps it may call a tile PARTIAL that could be
+    skipped or left unmasked, never the other way round.
+    """
+    (q_low, q_high, _), (kv_low, kv_high, kv_empty) = q_bounds, kv_bounds
+    # The nearest key that the last query may look at, and the first query's distance to it, decide "some".
+    some = (kv_low <= kv_high) & (kv_low <= q_high) & ((kv_low < sink) | (q_low - kv_high < span))
+    # An empty query (padding) may be computed unmasked: nobody reads it.  An empty key may not.
+    every = ~kv_empty & (q_low <= q_high) & (kv_high <= q_low) & ((kv_high < sink) | (q_high - kv_low < span))
+    return xp.where(some, xp.where(every, int(Tile.DENSE), int(Tile.PARTIAL)), int(Tile.SKIP))
+
+
+def tile_map(pattern: SpanPattern, q_pos_t: Array, kv_pos_s: Array, q_tile: int, kv_tile: int) -> np.ndarray:
+    """The whole `Tile` map [heads of the pattern, query tiles, key tiles] on the host, for pictures and counts."""
+    heads = max(len(pattern.span), len(pattern.sink))
+    spans, sinks = np.asarray(pattern.per_head(heads), np.int64).T[:, :, None, None]
+    q_bounds = tile_bounds(pad_positions(np.asarray(q_pos_t), q_tile), q_tile)
+    kv_bounds = tile_bounds(pad_positions(np.asarray(kv_pos_s), kv_tile), kv_tile)
+    return classify_tiles(
+        tuple(bound[:, None] for bound in q_bounds), tuple(bound[None, :] for bound in kv_bounds), spans, sinks
+    )
+
+
+def pad_positions(pos: Array, tile: int, xp: ModuleType = np) -> Array:
+    """`pos` [..., S] filled up with empty slots to a multiple of `tile`."""
+    missing = -pos.shape[-1] % tile
+    return xp.pad(pos, [(0, 0)] * (pos.ndim - 1) + [(0, missing)], constant_values=-1)
+
+
+# ------------------------------------------------------------------------------------------------------ cache
+
+
+def cache_tokens(pattern: SpanPattern, capacity_tokens: int) -> int:
+    """Slots that a layer's cache needs between steps, for sequences of up to `capacity_tokens`.
+
+    A later query at p sees at most the span - 1 keys before it and the sinks.  The longest span rules: a grouped
+    cache is shared by all its heads.
+    """
+    return min(capacity_tokens, max(pattern.span) - 1 + max(pattern.sink))
+
+
+def still_needed(pattern: SpanPattern, kv_pos: Array, next_pos: Array) -> Array:
+    """True for the slots that a query at `next_pos` or later can see; the others may go."""
+    return visible(next_pos, kv_pos, max(pattern.span), max(pattern.sink))

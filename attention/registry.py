@@ -1,0 +1,14 @@
+"""The variants that a layout can name: one line each."""
+
+from __future__ import annotations
+
+from types import MappingProxyType
+from typing import Final
+
+from attention.full import Full
+from attention.sliding_window import SlidingWindow
+from attention.variant import Variant
+
+VARIANTS: Final[MappingProxyType[str, type[Variant]]] = MappingProxyType(
+    {variant.name: variant for variant in (Full, SlidingWindow)}
+)

@@ -1,0 +1,97 @@
+"""The KV cache: a pytree of keys, values and positions, in position order, as small as the pattern allows.
+
+A step attends to [what the cache kept, its own tokens] and then keeps what a later query can still see.  A slot with
+position -1 is empty, so a cache is never "full up to an index": masks read positions.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from attention.pattern import UNBOUNDED, SpanPattern, cache_tokens, still_needed
+from refmodel.config import ModelConfig
+from refmodel.plan import layer_plan
+
+
+class LayerCache(NamedTuple):
+    """Keys and values [..., B, C, K, H] and positions [..., B or 1, K or 1, C] of C slots; layers stacked in front."""
+
+    keys: jax.Array
+    values: jax.Array
+    positions: jax.Array
+
+
+class Cache(NamedTuple):
+    """One stacked `LayerCache` per run of the layer plan, and the number of tokens per row that went in so far."""
+
+    runs: tuple[LayerCache, ...]
+    length: jax.Array
+
+
+def init_cache(
+    config: ModelConfig, batch: int, capacity_tokens: int, dtype: jax.typing.DTypeLike = jnp.float32, *,
+    ragged: bool = False,
+) -> Cache:  # fmt: skip
+    """An empty cache for sequences of up to `capacity_tokens`, padding included.
+
+    A layer whose pattern looks back W tokens gets W - 1 slots (and its sinks).  `ragged` keeps positions per row of
+    the batch, for rows of different lengths; otherwise the rows share them, and attention shares its walk.
+    """
+    if batch < 1 or capacity_tokens < 1:
+        raise ValueError(f"a cache needs batch >= 1 and capacity_tokens >= 1, got {batch} and {capacity_tokens}")
+    plan = layer_plan(config)
+
+    def empty(run) -> LayerCache:
+        slots = cache_tokens(run.variant.pattern(), capacity_tokens)
+        layers = plan.repeats * run.count
+        keys = jnp.zeros((layers, batch, slots, config.n_kv_heads, config.head_dim), dtype)
+        return LayerCache(keys, keys, jnp.full((layers, batch if ragged else 1, 1, slots), -1, jnp.int32))
+
+    return Cache(tuple(empty(run) for run in plan.runs), jnp.int32(0))
+
+
+def cache_bytes(cache: Cache) -> int:
+    """Bytes of keys and values, all layers."""
+    return sum(run.keys.nbytes + run.values.nbytes for run in cache.runs)
+
+
+def extend(
+    stack: LayerCache, layer: jax.Array, new: LayerCache, length: jax.Array, pattern: SpanPattern
+) -> tuple[LayerCache, LayerCache]:
+    """Adds a step's keys and values to layer `layer` of `stack`.
+
+    Returns what this step attends to, and the stack with what later steps need.  `new.positions` is [B or 1, 1, T].
+    """
+    new = new._replace(positions=jnp.broadcast_to(new.positions, (*stack.positions.shape[1:3], new.keys.shape[1])))
+    slots, tokens = stack.keys.shape[2], new.keys.shape[1]
+    if slots < max(pattern.span) - 1 + max(pattern.sink):  # as large as any sequence: nothing ever has to go
+        stack = LayerCache(*(_write(x, y, layer, length, axis) for x, y, axis in zip(stack, new, (1, 1, 2), strict=True)))
+        return _at(stack, layer), stack
+    old = _at(stack, layer)
+    joined = LayerCache(*(jnp.concatenate([x, y], axis) for x, y, axis in zip(old, new, (1, 1, 2), strict=True)))
+    next_pos = jnp.maximum(new.positions.max(-1), old.positions.max(-1, initial=-1))[..., None] + 1
+    kept = keep(joined, still_needed(pattern, joined.positions, next_pos), slots)
+    return joined, LayerCache(*(lax.dynamic_update_index_in_dim(x, y, layer, 0) for x, y in zip(stack, kept, strict=True)))
+
+
+def keep(cache: LayerCache, wanted_bks: jax.Array, slots: int) -> LayerCache:
+    """The `wanted` entries in position order, in `slots` slots; the first ones where there are more."""
+    by_position = jnp.argsort(jnp.where(wanted_bks, cache.positions, UNBOUNDED), axis=-1)[..., :slots]
+    positions = jnp.take_along_axis(jnp.where(wanted_bks, cache.positions, -1), by_position, axis=-1)
+    index_bsk1 = by_position.swapaxes(1, 2)[..., None]
+    keys, values = (jnp.take_along_axis(x, index_bsk1, axis=1) for x in (cache.keys, cache.values))
+    return LayerCache(keys, values, positions)
+
+
+def _at(stack: LayerCache, layer: jax.Array) -> LayerCache:
+    return LayerCache(*(lax.dynamic_index_in_dim(x, layer, 0, keepdims=False) for x in stack))
+
+
+def _write(stack: jax.Array, new: jax.Array, layer: jax.Array, slot: jax.Array, axis: int) -> jax.Array:
+    start = [jnp.int32(0)] * stack.ndim
+    start[0], start[axis + 1] = layer, slot
+    return lax.dynamic_update_slice(stack, new[None].astype(stack.dtype), start)

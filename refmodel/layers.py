@@ -1,0 +1,145 @@
+"""The parts of a block, as Flax Linen modules over stacked parameters.
+
+Every parameter carries the layers of its kind on a leading axis and a module is called with the index of its layer:
+the layer loop closes over the whole stack and copies no slice of it between iterations.
+
+Axes: B batch, T tokens, D model width, N query heads, K key-value heads, H head size, F feed-forward width, L layers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+from jax import lax
+
+from attention.variant import Variant
+from refmodel.cache import LayerCache, extend
+from refmodel.config import BlockKind, ModelConfig
+from refmodel.kernels.grouped import expert_ffn
+from refmodel.rope import apply_rope
+
+AttendFn = Callable[..., jax.Array]
+
+
+class StepInput(NamedTuple):
+    """What every layer of a step shares.
+
+    Attributes:
+        q_pos_bt: positions of the step's tokens, [B or 1, T]; -1 is padding.
+        angles: cos and sin of those positions.
+        length: tokens per row that the cache held before this step.
+        attend: `attention.attend.attend` or a function with its signature.
+    """
+
+    q_pos_bt: jax.Array
+    angles: tuple[jax.Array, jax.Array]
+    length: jax.Array
+    attend: AttendFn
+
+
+class Stacked(nn.Module):
+    """Base: declares parameters [L, ...] and reads one layer's slice of them."""
+
+    config: ModelConfig
+    n_stack: int
+    dtype: jax.typing.DTypeLike
+
+    def stack(self, name: str, *shape: int, init: Callable = nn.initializers.lecun_normal()) -> jax.Array:
+        return self.param(name, init, (self.n_stack, *shape), self.dtype)
+
+    def at(self, layer: jax.Array, name: str, *shape: int) -> jax.Array:
+        return lax.dynamic_index_in_dim(self.stack(name, *shape), layer, keepdims=False)
+
+
+class RMSNorm(Stacked):
+    """x / sqrt(mean(x²) + eps) · scale over the last axis; statistics in float32 (Zhang & Sennrich, 1910.07467)."""
+
+    @nn.compact
+    def __call__(self, x: jax.Array, layer: jax.Array) -> jax.Array:
+        scale = self.stack("scale", x.shape[-1], init=nn.initializers.ones)
+        return rms_norm(x, lax.dynamic_index_in_dim(scale, layer, keepdims=False), self.config.norm_eps)
+
+
+def rms_norm(x: jax.Array, scale: jax.Array, eps: float) -> jax.Array:
+    x32 = x.astype(jnp.float32)
+    normed = x32 * lax.rsqrt(jnp.mean(jnp.square(x32), axis=-1, keepdims=True) + eps)
+    return scale * normed.astype(x.dtype)
+
+
+class Attention(Stacked):
+    """Grouped-query attention with optional qk-norm and rotary positions; the cache comes in and goes out."""
+
+    @nn.compact
+    def __call__(self, x_btd, layer, step: StepInput, variant: Variant, stack: LayerCache, index: jax.Array):
+        c = self.config
+        d, n, k, h = c.d_model, c.n_heads, c.n_kv_heads, c.head_dim
+        q_btnh = jnp.einsum("btd,dnh->btnh", x_btd, self.at(layer, "q", d, n, h))
+        k_btkh = jnp.einsum("btd,dkh->btkh", x_btd, self.at(layer, "k", d, k, h))
+        v_btkh = jnp.einsum("btd,dkh->btkh", x_btd, self.at(layer, "v", d, k, h))
+        if c.qk_norm:
+            q_btnh = RMSNorm(c, self.n_stack, self.dtype, name="q_norm")(q_btnh, layer)
+            k_btkh = RMSNorm(c, self.n_stack, self.dtype, name="k_norm")(k_btkh, layer)
+        q_btnh, k_btkh = (apply_rope(x, step.angles) for x in (q_btnh, k_btkh))
+        pattern = variant.pattern()
+        seen, stack = extend(stack, index, LayerCache(k_btkh, v_btkh, step.q_pos_bt[:, None]), step.length, pattern)
+        o_btnh = step.attend(q_btnh, seen.keys, seen.values, step.q_pos_bt, seen.positions, pattern)
+        return jnp.einsum("btnh,nhd->btd", o_btnh, self.at(layer, "o", n, h, d)), stack
+
+
+class FeedForward(Stacked):
+    """SwiGLU: (silu(x·gate) * x·up)·down (Shazeer, 2002.05202)."""
+
+    @nn.compact
+    def __call__(self, x_btd: jax.Array, layer: jax.Array) -> jax.Array:
+        d, f = self.config.d_model, self.config.d_ff
+        gated = nn.silu(x_btd @ self.at(layer, "gate", d, f)) * (x_btd @ self.at(layer, "up", d, f))
+        return gated @ self.at(layer, "down", f, d)
+
+
+class MixtureOfExperts(Stacked):
+    """Top-k of E SwiGLU experts per token, none dropped (Qwen3-MoE, 2505.09388)."""
+
+    @nn.compact
+    def __call__(self, x_btd: jax.Array, layer: jax.Array) -> jax.Array:
+        c = self.config
+        b, t, d = x_btd.shape
+        x_rd = x_btd.reshape(b * t, d)
+        expert_rk, weight_rk = route(x_rd, self.at(layer, "router", d, c.n_experts), c)
+        experts = (
+            self.stack("gate", c.n_experts, d, c.d_expert),
+            self.stack("up", c.n_experts, d, c.d_expert),
+            self.stack("down", c.n_experts, c.d_expert, d),
+        )
+        return expert_ffn(x_rd, expert_rk, weight_rk, *experts, layer).reshape(b, t, d)
+
+
+def route(x_rd: jax.Array, router_de: jax.Array, config: ModelConfig) -> tuple[jax.Array, jax.Array]:
+    """Chosen experts and their float32 weights, each [rows, experts per token].
+
+    float32 at full precision: in tf32 or bfloat16 the eighth and ninth expert change places between platforms.
+    """
+    logits_re = jnp.dot(x_rd.astype(jnp.float32), router_de.astype(jnp.float32), precision="highest")
+    weight_rk, expert_rk = lax.top_k(jax.nn.softmax(logits_re, axis=-1), config.experts_per_token)
+    if config.norm_topk_prob:
+        weight_rk /= weight_rk.sum(-1, keepdims=True)
+    return expert_rk, weight_rk
+
+
+class Block(Stacked):
+    """One layer: x + attention(norm(x)), then x + feed-forward(norm(x))."""
+
+    kind: BlockKind = "dense"
+
+    @nn.compact
+    def __call__(self, x_btd, layer, step: StepInput, variant: Variant, stack: LayerCache, index: jax.Array):
+        shared = (self.config, self.n_stack, self.dtype)
+        attended, stack = Attention(*shared, name="attn")(
+            RMSNorm(*shared, name="attn_norm")(x_btd, layer), layer, step, variant, stack, index
+        )
+        x_btd += attended
+        ffn = (MixtureOfExperts if self.kind == "moe" else FeedForward)(*shared, name="ffn")
+        return x_btd + ffn(RMSNorm(*shared, name="ffn_norm")(x_btd, layer), layer), stack

@@ -1,0 +1,177 @@
+"""The transformer: (params, cache, tokens) -> (logits, cache), a pure function of its arguments.
+
+One step serves one-shot prefill, a chunk of a prefill, and decode: it reads positions, never "the prompt".
+Parameters are a nested dict; the layers of one kind are stacked on a leading axis:
+
+    embed.embedding [V, D]      final_norm.scale [D]      head.kernel [D, V] (absent when tied)
+    blocks.<dense|moe>.attn_norm.scale  .attn.{q,k,v,o}  .attn.{q,k}_norm.scale  .ffn_norm.scale  .ffn.{...}
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from attention.attend import attend
+from refmodel.cache import Cache, LayerCache, init_cache
+from refmodel.config import BlockKind, ModelConfig
+from refmodel.layers import AttendFn, Block, StepInput, rms_norm
+from refmodel.plan import layer_plan
+from refmodel.rope import rope_angles
+
+Params = dict[str, Any]
+DType = jax.typing.DTypeLike
+
+
+class Hidden(NamedTuple):
+    """Final hidden states [B, T, D] after the last norm, the cache, and each layer's output [L, B, T, D] if asked for."""
+
+    final_btd: jax.Array
+    cache: Cache
+    layers_lbtd: jax.Array | None
+
+
+def abstract_params(config: ModelConfig, dtype: DType = jnp.float32) -> Params:
+    """The tree's shapes and dtypes, nothing allocated: every loader, initialiser and count reads them here."""
+
+    def leaf(*shape: int) -> jax.ShapeDtypeStruct:
+        return jax.ShapeDtypeStruct(shape, dtype)
+
+    kinds: tuple[BlockKind, ...] = ("dense", "moe")
+    params: Params = {
+        "embed": {"embedding": leaf(config.vocab_size, config.d_model)},
+        "blocks": {kind: _abstract_blocks(config, kind, dtype) for kind in kinds if kind in config.block_kinds},
+        "final_norm": {"scale": leaf(config.d_model)},
+    }
+    if not config.tied_head:
+        params["head"] = {"kernel": leaf(config.d_model, config.vocab_size)}
+    return params
+
+
+def step(
+    config: ModelConfig,
+    params: Params,
+    cache: Cache,
+    tokens_bt: jax.Array,
+    *,
+    logits: Literal["last", "all"] = "last",
+    positions_bt: jax.Array | None = None,
+    attend: AttendFn = attend,
+) -> tuple[jax.Array, Cache]:
+    """Feeds T tokens: logits [B, V] of the last one (the default) or [B, T, V] of all, in float32, and the new cache.
+
+    `positions_bt` defaults to the next T positions; -1 marks padding (a ragged cache keeps rows of several lengths).
+    A step past the cache's capacity gives NaN logits: under jit nothing can raise, and nothing may be silently lost.
+    """
+    hidden = hidden_states(config, params, cache, tokens_bt, positions_bt=positions_bt, attend=attend)
+    final_btd = hidden.final_btd
+    if logits == "last":
+        last_b1 = _positions(cache, tokens_bt, positions_bt).argmax(axis=1)[:, None, None]
+        final_btd = jnp.take_along_axis(final_btd, last_b1, axis=1)[:, 0]
+    return unembed(config, params, final_btd), hidden.cache
+
+
+def hidden_states(
+    config: ModelConfig,
+    params: Params,
+    cache: Cache,
+    tokens_bt: jax.Array,
+    *,
+    positions_bt: jax.Array | None = None,
+    attend: AttendFn = attend,
+    every_layer: bool = False,
+) -> Hidden:
+    """The body of `step`, before the head.  `every_layer` also returns what each layer put out."""
+    plan = layer_plan(config)
+    positions_bt = _positions(cache, tokens_bt, positions_bt)
+    x_btd = params["embed"]["embedding"][tokens_bt]
+    inputs = StepInput(
+        positions_bt, rope_angles(positions_bt, config.head_dim, config.rope_theta), cache.length, attend
+    )
+
+    def run_layers(run, x_btd, stack, cycle):
+        stacked = params["blocks"][run.kind]
+        block = Block(config, config.block_kinds.count(run.kind), x_btd.dtype, kind=run.kind)
+
+        def one_layer(carry, i):
+            x_btd, stack = carry
+            layer = cycle * plan.per_cycle(run.kind) + run.first_of_kind + i
+            x_btd, stack = block.apply(
+                {"params": stacked}, x_btd, layer, inputs, run.variant, stack, cycle * run.count + i
+            )
+            return (x_btd, stack), x_btd if every_layer else None
+
+        return lax.scan(one_layer, (x_btd, stack), jnp.arange(run.count, dtype=jnp.int32))
+
+    def one_cycle(carry, cycle):
+        x_btd, stacks = carry
+        new_stacks: list[LayerCache] = []
+        outputs = []
+        for run, stack in zip(plan.runs, stacks, strict=True):
+            (x_btd, stack), output = run_layers(run, x_btd, stack, cycle)
+            new_stacks.append(stack)
+            outputs.append(output)
+        return (x_btd, tuple(new_stacks)), jnp.concatenate(outputs) if every_layer else None
+
+    (x_btd, stacks), layers = lax.scan(one_cycle, (x_btd, cache.runs), jnp.arange(plan.repeats, dtype=jnp.int32))
+    final_btd = rms_norm(x_btd, params["final_norm"]["scale"], config.norm_eps)
+    length = cache.length + tokens_bt.shape[1]
+    final_btd = jnp.where(_overflows(config, cache, length), jnp.nan, final_btd)
+    layers_lbtd = layers.reshape(config.n_layers, *x_btd.shape) if every_layer else None
+    return Hidden(final_btd, Cache(stacks, length), layers_lbtd)
+
+
+def unembed(config: ModelConfig, params: Params, hidden: jax.Array) -> jax.Array:
+    """Logits [..., V] in float32 of final hidden states [..., D]."""
+    if config.tied_head:
+        kernel_vd = params["embed"]["embedding"]
+        return jnp.einsum("...d,vd->...v", hidden, kernel_vd, preferred_element_type=jnp.float32)
+    return jnp.einsum("...d,dv->...v", hidden, params["head"]["kernel"], preferred_element_type=jnp.float32)
+
+
+def prefill(
+    config: ModelConfig, params: Params, tokens_bt: jax.Array, *, capacity_tokens: int | None = None, **options: Any
+) -> tuple[jax.Array, Cache]:
+    """`step` from an empty cache with room for `capacity_tokens` (default: the prompt)."""
+    batch, tokens = tokens_bt.shape
+    cache = init_cache(config, batch, capacity_tokens or tokens, params["embed"]["embedding"].dtype)
+    return step(config, params, cache, tokens_bt, **options)
+
+
+def _abstract_blocks(config: ModelConfig, kind: BlockKind, dtype: DType) -> Params:
+    """What the Linen modules of one kind declare, all its layers stacked."""
+    block = Block(config, config.block_kinds.count(kind), dtype, kind=kind)
+    zero, position = jnp.int32(0), jnp.zeros((1, 1), jnp.int32)
+    inputs = StepInput(position, rope_angles(position, config.head_dim, config.rope_theta), zero, attend)
+
+    def declare() -> Params:
+        stack = init_cache(config, 1, 1, dtype).runs[0]
+        x_btd = jnp.zeros((1, 1, config.d_model), dtype)
+        return block.init(jax.random.key(0), x_btd, zero, inputs, config.layout[0], stack, zero)["params"]
+
+    return jax.eval_shape(declare)
+
+
+def _positions(cache: Cache, tokens_bt: jax.Array, positions_bt: jax.Array | None) -> jax.Array:
+    rows = {run.positions.shape[1] for run in cache.runs}
+    if positions_bt is None:
+        return (cache.length + jnp.arange(tokens_bt.shape[1], dtype=jnp.int32))[None]
+    if positions_bt.shape[0] not in {1, *rows} or positions_bt.shape[1] != tokens_bt.shape[1]:
+        raise ValueError(
+            f"positions must be [1 or B, T] like tokens {tokens_bt.shape}, per row only with a ragged cache; "
+            f"got {positions_bt.shape}"
+        )
+    return positions_bt
+
+
+def _overflows(config: ModelConfig, cache: Cache, length: jax.Array) -> jax.Array:
+    """Whether some layer that must keep every token has fewer slots than that."""
+    capacities = [
+        stack.keys.shape[2]
+        for run, stack in zip(layer_plan(config).runs, cache.runs, strict=True)
+        if stack.keys.shape[2] < max(run.variant.pattern().span) - 1 + max(run.variant.pattern().sink)
+    ]
+    return length > min(capacities, default=jnp.iinfo(jnp.int32).max)

@@ -1,0 +1,24 @@
+"""Rotary positions, half-split (Su et al., 2104.09864, in the arrangement of GPT-NeoX, Llama and Qwen)."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+
+
+def rope_angles(positions_bt: jax.Array, head_dim: int, theta: float) -> tuple[jax.Array, jax.Array]:
+    """cos and sin of position · theta^(-2i/H) for i < H/2, each [B, T, 1, H/2], in float32.
+
+    float32 whatever the model's dtype: bfloat16 has 8 bits of mantissa and cannot tell positions past 256 apart.
+    """
+    frequency_h = theta ** (-jnp.arange(0, head_dim, 2, dtype=jnp.float32) / head_dim)
+    angles_bt1h = positions_bt.astype(jnp.float32)[..., None, None] * frequency_h
+    return jnp.cos(angles_bt1h), jnp.sin(angles_bt1h)
+
+
+def apply_rope(x_btnh: jax.Array, angles: tuple[jax.Array, jax.Array]) -> jax.Array:
+    """Rotates the pairs (i, i + H/2) of each head; keeps the dtype."""
+    cos, sin = angles
+    first, second = jnp.split(x_btnh.astype(jnp.float32), 2, axis=-1)
+    rotated = jnp.concatenate([first * cos - second * sin, second * cos + first * sin], axis=-1)
+    return rotated.astype(x_btnh.dtype)
