@@ -1,0 +1,121 @@
+"""Wall time, taken so that it means something.
+
+Dispatch is asynchronous, so every sample blocks on every output.  Lowering, compiling and running are timed apart.
+Every sample is kept; the median speaks for them, their spread says how far to trust it.
+"""
+
+from __future__ import annotations
+
+import itertools
+import statistics
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import jax
+
+
+@dataclass(frozen=True)
+class Budget:
+    """How long to sample: at least `min_samples`, then until `seconds` are spent or `max_samples` are taken."""
+
+    seconds: float = 2.0
+    min_samples: int = 2
+    max_samples: int = 15
+    warm_after_s: float = 3.0
+    """A first run longer than this counts as a sample: what warming up hides is lost in it."""
+
+
+@dataclass(frozen=True)
+class Program:
+    """A compiled program with its arguments, and what it took to get it."""
+
+    compiled: Any
+    arguments: tuple[Any, ...]
+    lower_ms: float
+    compile_ms: float
+    memory: Mapping[str, int] = field(default_factory=dict)
+
+    def run_ms(self) -> float:
+        """One run, start to all outputs."""
+        start = time.perf_counter()
+        jax.block_until_ready(self.compiled(*self.arguments))
+        return 1e3 * (time.perf_counter() - start)
+
+
+def compile_program(function: Callable[..., Any], *arguments: Any) -> Program:
+    """Lowers and compiles `function` for `arguments` (arrays, on the device where it shall run)."""
+    start = time.perf_counter()
+    lowered = jax.jit(function).lower(*arguments)
+    lowered_at = time.perf_counter()
+    compiled = lowered.compile()
+    done = time.perf_counter()
+    return Program(compiled, arguments, 1e3 * (lowered_at - start), 1e3 * (done - lowered_at), _memory(compiled))
+
+
+def time_programs(
+    programs: Mapping[str, Program], budget: Budget, on_run: Callable[[], None] = lambda: None
+) -> dict[str, dict[str, Any]]:
+    """Timings of several programs, sampled in turns so that a drift of the machine meets them all alike.
+
+    Returns per program lower_ms, compile_ms, warmup_ms (None where the first run counts as a sample) and samples_ms.
+    """
+    warmups = {name: program.run_ms() for name, program in programs.items()}
+    counted = {name: ms > 1e3 * budget.warm_after_s for name, ms in warmups.items()}
+    samples: dict[str, list[float]] = {name: [ms] if counted[name] else [] for name, ms in warmups.items()}
+    start = time.perf_counter()
+    for turn in itertools.count(1):
+        late = time.perf_counter() - start > budget.seconds
+        wanting = [name for name in programs if len(samples[name]) < (budget.min_samples if late else turn)]
+        if not wanting and (late or turn > budget.max_samples):
+            break
+        for name in wanting:
+            samples[name].append(programs[name].run_ms())
+            on_run()
+    return {
+        name: {
+            "lower_ms": program.lower_ms,
+            "compile_ms": program.compile_ms,
+            "warmup_ms": None if counted[name] else warmups[name],
+            "samples_ms": samples[name],
+        }
+        for name, program in programs.items()
+    }
+
+
+def median_ms(timing: Mapping[str, Any]) -> float:
+    """The figure that speaks for a timing."""
+    return statistics.median(timing["samples_ms"])
+
+
+class PeakMemory:
+    """Peak resident bytes of this process from construction on, where the system tells (Linux)."""
+
+    _STATUS, _RESET = Path("/proc/self/status"), Path("/proc/self/clear_refs")
+
+    def __init__(self) -> None:
+        try:
+            self._RESET.write_text("5")  # resets the high-water mark, see proc(5)
+            self._known = True
+        except OSError:
+            self._known = False
+
+    def peak_bytes(self) -> int | None:
+        if not self._known:
+            return None
+        line = next(line for line in self._STATUS.read_text().splitlines() if line.startswith("VmHWM"))
+        return 1024 * int(line.split()[1])
+
+
+def _memory(compiled: Any) -> dict[str, int]:
+    """What the compiler planned; exact, and known before anything runs."""
+    plan = compiled.memory_analysis()
+    if plan is None:
+        return {}
+    return {
+        "argument_bytes": plan.argument_size_in_bytes,
+        "temp_bytes": plan.temp_size_in_bytes,
+        "output_bytes": plan.output_size_in_bytes,
+    }
