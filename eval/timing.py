@@ -68,7 +68,8 @@ def time_programs(
     start = time.perf_counter()
     for turn in itertools.count(1):
         late = time.perf_counter() - start > budget.seconds
-        wanting = [name for name in programs if len(samples[name]) < (budget.min_samples if late else turn)]
+        wanted = budget.min_samples if late else min(turn, budget.max_samples)
+        wanting = [name for name in programs if len(samples[name]) < wanted]
         if not wanting and (late or turn > budget.max_samples):
             break
         for name in wanting:

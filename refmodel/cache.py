@@ -49,7 +49,7 @@ def init_cache(
         slots = cache_tokens(run.variant.pattern(), capacity_tokens)
         layers = plan.repeats * run.count
         keys = jnp.zeros((layers, batch, slots, config.n_kv_heads, config.head_dim), dtype)
-        return LayerCache(keys, keys, jnp.full((layers, batch if ragged else 1, 1, slots), -1, jnp.int32))
+        return LayerCache(keys, jnp.zeros_like(keys), jnp.full((layers, batch if ragged else 1, 1, slots), -1, jnp.int32))
 
     return Cache(tuple(empty(run) for run in plan.runs), jnp.int32(0))
 

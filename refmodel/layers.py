@@ -86,7 +86,8 @@ class Attention(Stacked):
         q_btnh, k_btkh = (apply_rope(x, step.angles) for x in (q_btnh, k_btkh))
         pattern = variant.pattern()
         seen, stack = extend(stack, index, LayerCache(k_btkh, v_btkh, step.q_pos_bt[:, None]), step.length, pattern)
-        o_btnh = step.attend(q_btnh, seen.keys, seen.values, step.q_pos_bt, seen.positions, pattern)
+        with jax.named_scope("attention"):
+            o_btnh = step.attend(q_btnh, seen.keys, seen.values, step.q_pos_bt, seen.positions, pattern)
         return jnp.einsum("btnh,nhd->btd", o_btnh, self.at(layer, "o", n, h, d)), stack
 
 
@@ -117,6 +118,7 @@ class MixtureOfExperts(Stacked):
         return expert_ffn(x_rd, expert_rk, weight_rk, *experts, layer).reshape(b, t, d)
 
 
+@jax.named_scope("router")
 def route(x_rd: jax.Array, router_de: jax.Array, config: ModelConfig) -> tuple[jax.Array, jax.Array]:
     """Chosen experts and their float32 weights, each [rows, experts per token].
 

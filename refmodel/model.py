@@ -124,6 +124,7 @@ def hidden_states(
     return Hidden(final_btd, Cache(stacks, length), layers_lbtd)
 
 
+@jax.named_scope("head")
 def unembed(config: ModelConfig, params: Params, hidden: jax.Array) -> jax.Array:
     """Logits [..., V] in float32 of final hidden states [..., D]."""
     if config.tied_head:

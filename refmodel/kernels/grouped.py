@@ -53,6 +53,7 @@ def choose_row_tile(rows: int, n_experts: int) -> int:
     return max(1, min(128, 1 << max(rows // n_experts, 1).bit_length() - 1))
 
 
+@jax.named_scope("experts")
 def expert_ffn(
     x_rd: jax.Array,
     expert_rk: jax.Array,
@@ -87,4 +88,5 @@ def expert_ffn(
     numbers = jnp.arange(tiles.expert_i.size)
     _, y_itd = lax.scan(one_tile, None, (numbers, (tiles.expert_i, tiles.row_it)))
     y_rkd = y_itd.reshape(-1, x_rd.shape[1])[tiles.place_r].reshape(rows, choices, -1)
-    return jnp.einsum("rk,rkd->rd", weight_rk, y_rkd.astype(jnp.float32)).astype(x_rd.dtype)
+    with jax.named_scope("combine"):
+        return jnp.einsum("rk,rkd->rd", weight_rk, y_rkd.astype(jnp.float32)).astype(x_rd.dtype)

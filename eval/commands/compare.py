@@ -1,0 +1,139 @@
+"""`prefillwall compare`: the main job."""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+import sys
+import time
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+from eval import records, report, sweep
+from eval.commands import arguments
+from eval.records import Record
+from eval.timing import Budget, compile_program
+from refmodel.default_model import default_text, text_sha256
+from refmodel.source import Model, open_model
+
+LAYOUTS = ("full", "swa(1024)", "5*swa(1024)+full")
+LENGTHS = (512, 1024, 2048, 4096, 8192)
+QUALITY_TOKENS = 4096
+
+EPILOG = """examples:
+  prefillwall compare
+  prefillwall compare --layouts full 'swa(512)' 'swa(508,sinks=4)' --tokens 1024 2048 4096
+  prefillwall compare --model tiny-moe --layouts 'swa(16)' --tokens 64 128 --out out/tiny
+  prefillwall compare --out out/compare --resume"""
+
+
+def add_parser(subparsers: argparse._SubParsersAction) -> None:
+    parser = subparsers.add_parser(
+        "compare", help="measure layouts against full attention: FLOPs, time, crossover, quality",
+        description="Measures each layout at each length, the quality it costs on a text, and writes a report.",
+        epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter,
+    )  # fmt: skip
+    arguments.add_model(parser)
+    arguments.add_layouts(parser, LAYOUTS)
+    arguments.add_tokens(parser, LENGTHS)
+    parser.add_argument("--text", metavar="FILE", help="UTF-8 text to read (default: Python's own manual)")
+    parser.add_argument(
+        "--quality-tokens", type=int, default=QUALITY_TOKENS, metavar="N",
+        help="length of text for perplexity and divergence, in one pass; 0 leaves quality out (default: %(default)s)",
+    )  # fmt: skip
+    arguments.add_dtype(parser)
+    arguments.add_seed(parser)
+    parser.add_argument("--out", type=Path, default=Path("out/compare"), help="folder (default: %(default)s)")
+    parser.add_argument("--resume", action="store_true", help="keep the records in --out and measure what is missing")
+    parser.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace) -> int:
+    console = Console()
+    model = open_model(options.model, arguments.DTYPES[options.dtype], options.seed)
+    plan = _plan(model, options)
+    path = options.out / "records.jsonl"
+    if not options.resume:
+        _set_aside(path)
+    _announce(console, plan, path)
+    for record in _with_progress(plan, path, options.resume):
+        console.print(_line(record), highlight=False)
+    kept = records.latest(records.read(path))
+    command = shlex.join(["prefillwall", *sys.argv[1:]]) if sys.argv[1:] else "prefillwall compare"
+    report_path = report.write_report(options.out, kept, config=model.config, command=command)
+    report.render_terminal(kept, console, config=model.config)
+    console.print(f"\nreport: {report_path.resolve()}", soft_wrap=True, highlight=False)
+    failed = [record for record in kept if record["status"] != "ok"]
+    return 1 if len(failed) == len(kept) else 0
+
+
+def _plan(model: Model, options: argparse.Namespace) -> sweep.Sweep:
+    text = arguments.read_text(options.text) if options.text else default_text()
+    name = options.text or "pydoc_data.topics"
+    return sweep.Sweep(
+        model=model,
+        text=sweep.text_tokens(model, text, name, text_sha256(text)),
+        layouts=arguments.canonical_layouts(model.config, options.layouts),
+        lengths=tuple(sorted(set(options.tokens))),
+        quality_tokens=options.quality_tokens if model.weights == "checkpoint" else 0,
+        budget=Budget(),
+    )
+
+
+def _set_aside(path: Path) -> None:
+    """A new run starts a new file; an older one is renamed, never overwritten."""
+    if path.exists():
+        stamp = time.strftime("%Y%m%d-%H%M%S", time.localtime(path.stat().st_mtime))
+        path.rename(path.with_name(f"records.{stamp}.jsonl"))
+
+
+def _announce(console: Console, plan: sweep.Sweep, path: Path) -> None:
+    config, cells = plan.model.config, sweep.plan(plan)
+    rate_flops = _matmul_flops_per_s()
+    runs = {"linear": 2.5, "prefill": 2.5, "attention": 6.0, "quality": 1.2}
+    minutes = sum(runs[cell.kind] * cell.work_flops for cell in cells) / (0.75 * rate_flops) / 60
+    console.print(
+        f"{config.name} ({plan.model.weights} weights), {config.n_layers} layers, on {jax.devices()[0].device_kind}\n"
+        f"layouts: {', '.join(plan.layouts)}\nlengths: {', '.join(f'{n:,}' for n in plan.lengths)} tokens"
+        + (f"; quality over {plan.quality_tokens:,}" if plan.quality_tokens else "; random weights: no quality")
+        + f"\nabout {max(minutes, 0.1):.1f} min at the {rate_flops / 1e9:.0f} GFLOP/s of a matrix product just now"
+        f"\nrecords: {path}\n",
+        highlight=False,
+    )
+
+
+def _matmul_flops_per_s(n: int = 1536) -> float:
+    a = jax.random.normal(jax.random.key(0), (n, n), jnp.float32)
+    program = compile_program(jnp.dot, a, a)
+    program.run_ms()
+    return 2 * n**3 / (1e-3 * min(program.run_ms() for _ in range(3)))
+
+
+def _with_progress(plan: sweep.Sweep, path: Path, resume: bool):
+    """The sweep's records, under a bar that counts FLOPs: the last cells take most of the time."""
+    columns = TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:3.0f}%"), TimeElapsedColumn()
+    with Progress(*columns, transient=True, console=Console(stderr=True)) as progress:
+        task = progress.add_task("measuring", total=sum(cell.work_flops for cell in sweep.plan(plan)))
+        yield from sweep.run_sweep(
+            plan,
+            path,
+            resume=resume,
+            on_start=lambda cell: progress.update(task, description=f"{cell.kind} {cell.tokens:,}"),
+            on_done=lambda cell: progress.advance(task, cell.work_flops),
+        )
+
+
+def _line(record: Record) -> str:
+    """One finished record, for the log."""
+    place = f"{record['kind']:<9} {record['tokens']:>7,}  {record['layout']}"
+    if record["status"] != "ok":
+        return f"{place}: {record['status']} ({record['error']})"
+    if "quality" in record:
+        quality = record["quality"]
+        return f"{place}: perplexity {quality['perplexity']:.3f}, KL {quality['kl_nats']:.4f} nats"
+    samples = record["timing"]["samples_ms"]
+    return f"{place}: {sorted(samples)[len(samples) // 2]:,.1f} ms ({len(samples)} samples)"

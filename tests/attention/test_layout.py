@@ -1,0 +1,73 @@
+"""Layouts as people write them, and what they are told when they misspell one."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from attention.full import Full
+from attention.layout import format_layout, parse_layout, parse_variant, period
+from attention.sliding_window import SlidingWindow
+from tests.examples import EXAMPLES
+
+LOCAL = SlidingWindow(1024)
+
+
+@pytest.mark.parametrize(
+    ("spec", "layers", "expected"),
+    [
+        ("full", 3, (Full(),) * 3),
+        ("swa(1024)", 2, (LOCAL,) * 2),
+        ("5*swa(1024)+full", 12, ((LOCAL,) * 5 + (Full(),)) * 2),
+        (" 2 * swa( 7 , sinks = 3 ) + FULL ", 3, (SlidingWindow(7, 3),) * 2 + (Full(),)),
+        ("swa(window=7,sinks=3)", 1, (SlidingWindow(7, 3),)),
+        (["full", "swa(5)", LOCAL], 3, (Full(), SlidingWindow(5), LOCAL)),
+    ],
+)
+def test_spellings(spec, layers, expected):
+    assert parse_layout(spec, layers) == expected
+
+
+@given(st.lists(st.sampled_from(EXAMPLES), min_size=1, max_size=12))
+def test_formatting_round_trips(names):
+    layout = parse_layout(names, len(names))
+    text = format_layout(layout)
+    assert parse_layout(text, len(layout)) == layout
+    assert format_layout(parse_layout(text, len(layout))) == text
+
+
+@given(st.lists(st.integers(0, 2), min_size=1, max_size=30))
+def test_period_is_the_shortest_cycle(layers):
+    p = period(layers)
+    assert layers[:p] * (len(layers) // p) == layers
+    assert not any(layers[:q] * (len(layers) // q) == layers for q in range(1, p) if len(layers) % q == 0)
+
+
+@pytest.mark.parametrize(
+    ("spec", "layers", "message"),
+    [
+        ("swa(0)", 4, "at least 1 key .* got 0"),
+        ("swa(4, sinks=-1)", 4, "sinks must be at least 0"),
+        ("5*swa(8)+full", 8, r"cycle of 6 layers, which does not divide 8; accepted lengths: 1, 2, 4, 8"),
+        ("swaa(8)", 4, r"no attention variant 'swaa' \(did you mean 'swa'\?\); accepted: full, swa\(window, sinks=0\)"),
+        ("swa", 4, r"'swa' lacks window; accepted: swa\(window, sinks=0\)"),
+        ("swa(8, sink=2)", 4, r"'sink' which it does not have \(did you mean 'sinks'\?\)"),
+        ("swa(8, window=9)", 4, "'window' twice"),
+        ("swa(8, 1, 2)", 4, "'2' which it does not have"),
+        ("swa(big)", 4, "window must be a whole number, got 'big'"),
+        ("full(3)", 4, "'3' which it does not have"),
+        ("0*full", 4, "repeats a variant 0 times"),
+        ("", 4, "cannot read ''"),
+        ("full+", 4, "cannot read ''"),
+        ("swa(8", 4, "cannot read attention variant"),
+        (["full"], 4, "got 1 entries for 4 layers"),
+    ],
+)
+def test_bad_layouts_say_what_is_accepted(spec, layers, message):
+    with pytest.raises(ValueError, match=message):
+        parse_layout(spec, layers)
+
+
+def test_a_variant_prints_as_it_is_written():
+    assert [str(parse_variant(text)) for text in ("full", "swa(8)", "swa( 8,2 )")] == ["full", "swa(8)", "swa(8, sinks=2)"]

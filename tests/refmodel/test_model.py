@@ -1,0 +1,183 @@
+"""The step function against itself: any way of cutting a prompt into steps gives the same logits."""
+
+from __future__ import annotations
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from refmodel.cache import cache_bytes, init_cache
+from refmodel.generate import generate
+from refmodel.model import abstract_params, hidden_states, prefill, step, unembed
+from refmodel.plan import layer_plan
+from refmodel.presets import PRESETS, preset
+from refmodel.weights.random import random_params
+
+pytestmark = pytest.mark.usefixtures("fast_compile")
+
+TOKENS = 53
+LAYOUTS = ("full", "swa(13)", "swa(7,sinks=2)+full", "3*swa(5)+full", "swa(1)", "swa(11,sinks=17)+2*full+swa(3)")
+jitted_step = jax.jit(step, static_argnums=0, static_argnames=("logits",))
+
+
+def model(name: str, layout: str):
+    config = preset(name).with_layout(layout)
+    return config, random_params(config, 7, jnp.float32)
+
+
+def prompt(batch: int = 2, tokens: int = TOKENS) -> jax.Array:
+    return jax.random.randint(jax.random.key(3), (batch, tokens), 0, 257)
+
+
+def in_steps(config, params, tokens_bt, cuts, capacity=None, **options):
+    cache = init_cache(config, tokens_bt.shape[0], capacity or tokens_bt.shape[1], **options)
+    parts = []
+    for i, j in zip([0, *cuts], [*cuts, tokens_bt.shape[1]], strict=True):
+        logits, cache = jitted_step(config, params, cache, tokens_bt[:, i:j], logits="all")
+        parts.append(logits)
+    return jnp.concatenate(parts, axis=1), cache
+
+
+@pytest.mark.parametrize("name", ["tiny-dense", "tiny-moe"])
+@pytest.mark.parametrize("layout", LAYOUTS)
+@settings(max_examples=3)
+@given(st.data())
+def test_chunked_prefill_and_decode_equal_one_shot(name, layout, data):
+    config, params = model(name, layout)
+    cuts = sorted(data.draw(st.sets(st.sampled_from((1, 2, 3, 13, 14, 29, 30, 31, 47, 52)), max_size=5)))
+    whole, _ = in_steps(config, params, prompt(), [])
+    parts, cache = in_steps(config, params, prompt(), cuts, capacity=TOKENS + data.draw(st.integers(0, 9)))
+    chex.assert_trees_all_close(parts, whole, atol=1e-5, rtol=1e-5)
+    assert int(cache.length) == TOKENS
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_the_future_does_not_reach_the_past(layout):
+    config, params = model("tiny-moe", layout)
+    tokens = prompt(1)
+    before, _ = in_steps(config, params, tokens, [])
+    after, _ = in_steps(config, params, tokens.at[:, 31].add(1), [])
+    chex.assert_trees_all_equal(before[:, :31], after[:, :31])
+    assert not np.allclose(before[:, 31], after[:, 31])
+
+
+def test_a_window_as_long_as_the_prompt_is_full_attention():
+    config, params = model("tiny-dense", "full")
+    whole, _ = in_steps(config, params, prompt(), [])
+    windowed, _ = in_steps(config.with_layout(f"swa({TOKENS})"), params, prompt(), [])
+    shorter, _ = in_steps(config.with_layout(f"swa({TOKENS - 1})"), params, prompt(), [])
+    chex.assert_trees_all_close(windowed, whole, atol=1e-5)
+    assert not np.allclose(shorter[:, -1], whole[:, -1], atol=1e-4)
+
+
+def test_rows_of_different_lengths_in_one_batch():
+    """A padded row gives what it gives alone; padding has position -1 and is seen by nobody."""
+    config, params = model("tiny-dense", "swa(7,sinks=2)+full")
+    short = 31
+    alone, _ = in_steps(config, params, prompt(1)[:, :short], [])
+    positions = jnp.arange(TOKENS)[None].repeat(2, 0).at[0, short:].set(-1)
+    cache = init_cache(config, 2, TOKENS, ragged=True)
+    together, _ = step(config, params, cache, prompt(1).repeat(2, 0), logits="all", positions_bt=positions)
+    chex.assert_trees_all_close(together[0, :short], alone[0], atol=1e-5)
+    last, _ = step(config, params, cache, prompt(1).repeat(2, 0), positions_bt=positions)
+    chex.assert_trees_all_close(last, jnp.stack([together[0, short - 1], together[1, -1]]), atol=1e-5)
+
+
+def test_positions_per_row_need_a_ragged_cache():
+    config, params = model("tiny-dense", "full")
+    with pytest.raises(ValueError, match="per row only with a ragged cache"):
+        step(config, params, init_cache(config, 2, 5), prompt(2, 5), positions_bt=jnp.zeros((2, 5), int))
+
+
+def test_a_full_cache_never_loses_tokens_silently():
+    config, params = model("tiny-dense", "swa(3)+full")
+    logits, cache = step(config, params, init_cache(config, 1, 5), prompt(1, 5))
+    assert np.isfinite(logits).all()
+    logits, _ = step(config, params, cache, prompt(1, 1))
+    assert np.isnan(logits).all()
+
+
+def test_last_logits_are_the_last_of_all():
+    config, params = model("tiny-moe", "full")
+    every, _ = prefill(config, params, prompt(), logits="all")
+    last, _ = prefill(config, params, prompt())
+    chex.assert_trees_all_close(last, every[:, -1], atol=1e-6)
+
+
+def test_hidden_states_of_every_layer():
+    config, params = model("tiny-dense", "swa(5)+full")
+    out = hidden_states(config, params, init_cache(config, 2, TOKENS), prompt(), every_layer=True)
+    chex.assert_shape(out.layers_lbtd, (config.n_layers, 2, TOKENS, config.d_model))
+    logits, _ = prefill(config, params, prompt(), logits="all")
+    chex.assert_trees_all_close(unembed(config, params, out.final_btd), logits, atol=1e-5)
+
+
+def test_a_windowed_cache_is_as_small_as_its_window():
+    config = preset("tiny-dense").with_layout("3*swa(7,sinks=2)+full")
+    cache = init_cache(config, 2, 1000)
+    per_slot_bytes = 2 * 2 * config.n_kv_heads * config.head_dim * 4
+    assert cache_bytes(cache) == (3 * (7 - 1 + 2) + 1000) * per_slot_bytes
+
+
+@pytest.mark.parametrize("name", ["tiny-dense", "tiny-moe"])
+def test_gradients_are_finite_and_reach_every_parameter(name):
+    config, params = model(name, "full")
+
+    def loss(params):
+        logits, _ = prefill(config, params, prompt(1, 11), logits="all")
+        return jax.nn.logsumexp(logits, axis=-1).mean()
+
+    for path, leaf in jax.tree.leaves_with_path(jax.grad(loss)(params)):
+        assert np.isfinite(leaf).all() and np.abs(leaf).max() > 0, jax.tree_util.keystr(path)
+
+
+@pytest.mark.parametrize("layout", ["full", "swa(5,sinks=2)+full"])
+def test_greedy_generation_is_prefill_repeated(layout):
+    config, params = model("tiny-moe", layout)
+    tokens = prompt(2, 11)
+    expected = tokens
+    for _ in range(6):
+        logits, _ = prefill(config, params, expected)
+        expected = jnp.concatenate([expected, logits.argmax(-1)[:, None]], axis=1)
+    np.testing.assert_array_equal(generate(config, params, tokens, 6), expected[:, 11:])
+
+
+def test_sampling_repeats_with_its_seed_and_stops():
+    config, params = model("tiny-dense", "full")
+
+    def draw(**options):
+        return np.asarray(generate(config, params, prompt(1, 5), 17, temperature=5.0, **options))
+
+    np.testing.assert_array_equal(draw(seed=1), draw(seed=1))
+    assert (draw(seed=1) != draw(seed=2)).any()
+    stop = draw(seed=1)[0, 3]
+    assert (draw(seed=1, stop_token=int(stop))[0, 3:] == stop).all()
+    with pytest.raises(ValueError, match="got 5, 0 and"):
+        generate(config, params, prompt(1, 5), 0)
+
+
+def test_qwen3_30b_a3b_has_its_published_size():
+    leaves = jax.tree.leaves(abstract_params(preset("qwen3-30b-a3b")))
+    assert sum(leaf.size for leaf in leaves) == 30_532_122_624
+
+
+@pytest.mark.parametrize("layout", ["full", "5*swa(1024)+full"])
+def test_the_whole_30b_prefill_is_traced_on_a_laptop(layout):
+    config = preset("qwen3-30b-a3b").with_layout(layout)
+    shapes = abstract_params(config, jnp.bfloat16), jax.ShapeDtypeStruct((1, 65_536), jnp.int32)
+    logits, cache = jax.eval_shape(lambda params, tokens: prefill(config, params, tokens), *shapes)
+    assert logits.shape == (1, 151_936)
+    full_layers = sum(str(variant) == "full" for variant in config.layout)
+    assert cache.runs[-1].keys.shape == (full_layers, 1, 65_536, 4, 128)
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_every_preset_is_built_and_planned(name):
+    config = preset(name)
+    plan = layer_plan(config)
+    assert plan.repeats * sum(run.count for run in plan.runs) == config.n_layers
+    assert abstract_params(config)["embed"]["embedding"].shape == (config.vocab_size, config.d_model)

@@ -1,0 +1,197 @@
+"""Hugging Face folders: a random tree written under the Hub's names comes back bit for bit."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import tracemalloc
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from safetensors.numpy import load_file, save_file
+
+from refmodel.model import abstract_params
+from refmodel.read_hf_config import from_hf
+from refmodel.weights import load
+
+MOE = {
+    "model_type": "qwen3_moe", "num_hidden_layers": 3, "hidden_size": 11, "num_attention_heads": 6,
+    "num_key_value_heads": 2, "head_dim": 4, "vocab_size": 17, "intermediate_size": 13, "num_experts": 5,
+    "num_experts_per_tok": 2, "moe_intermediate_size": 7, "mlp_only_layers": [1], "rms_norm_eps": 1e-6,
+    "max_position_embeddings": 31,
+}  # fmt: skip
+LLAMA = {key: value for key, value in MOE.items() if "expert" not in key} | {
+    "model_type": "llama", "tie_word_embeddings": True,
+}  # fmt: skip
+
+
+def out_in(part, n_inputs=1):
+    """The stored [out, in] matrix of a part [in..., out...]."""
+    return np.asarray(part).reshape(int(np.prod(part.shape[:n_inputs])), -1).T
+
+
+def hub_tensors(config, params, fused=False):
+    stored = {"model.embed_tokens.weight": params["embed"]["embedding"]}
+    stored["model.norm.weight"] = params["final_norm"]["scale"]
+    if not config.tied_head:
+        stored["lm_head.weight"] = out_in(params["head"]["kernel"])
+    seen = {"dense": 0, "moe": 0}
+    for layer, kind in enumerate(config.block_kinds):
+        block = jax.tree.map(lambda leaf, slot=seen[kind]: np.asarray(leaf[slot]), params["blocks"][kind])
+        seen[kind] += 1
+        attn, ffn = block["attn"], block["ffn"]
+        own = {f"self_attn.{name}_proj.weight": out_in(attn[name]) for name in "qkv"}
+        own |= {"self_attn.o_proj.weight": out_in(attn["o"], 2)}
+        own |= {f"self_attn.{name}.weight": attn[name]["scale"] for name in ("q_norm", "k_norm") if name in attn}
+        own |= {"input_layernorm.weight": block["attn_norm"]["scale"]}
+        own |= {"post_attention_layernorm.weight": block["ffn_norm"]["scale"]}
+        own |= dense_tensors(ffn) if kind == "dense" else (fused_tensors if fused else expert_tensors)(ffn)
+        stored |= {f"model.layers.{layer}.{name}": tensor for name, tensor in own.items()}
+    return {name: np.ascontiguousarray(tensor) for name, tensor in stored.items()}
+
+
+def dense_tensors(ffn):
+    return {f"mlp.{name}_proj.weight": out_in(ffn[name]) for name in ("gate", "up", "down")}
+
+
+def expert_tensors(ffn):
+    experts = {
+        f"mlp.experts.{e}.{name}_proj.weight": out_in(ffn[name][e]) for e in range(5) for name in ("gate", "up", "down")
+    }
+    return experts | {"mlp.gate.weight": out_in(ffn["router"])}
+
+
+def fused_tensors(ffn):
+    return {
+        "mlp.experts.gate_up_proj": np.stack(
+            [np.concatenate([out_in(gate), out_in(up)]) for gate, up in zip(ffn["gate"], ffn["up"], strict=True)]
+        ),
+        "mlp.experts.down_proj": np.stack([out_in(down) for down in ffn["down"]]),
+        "mlp.gate.weight": out_in(ffn["router"]),
+    }
+
+
+def write_folder(folder, fields, dtype=jnp.float32, fused=False, n_shards=1):
+    folder.mkdir(exist_ok=True)
+    (folder / "config.json").write_text(json.dumps(fields))
+    config = from_hf(folder / "config.json")
+    rng = np.random.default_rng(0)
+    params = jax.tree.map(lambda leaf: rng.normal(size=leaf.shape).astype(dtype), abstract_params(config, dtype))
+    tensors = hub_tensors(config, params, fused)
+    if n_shards == 1:
+        save_file(tensors, folder / "model.safetensors")
+        return config, params
+    shard_of = {name: f"model-{place % n_shards}.safetensors" for place, name in enumerate(tensors)}
+    for shard in set(shard_of.values()):
+        save_file({name: tensor for name, tensor in tensors.items() if shard_of[name] == shard}, folder / shard)
+    (folder / "model.safetensors.index.json").write_text(json.dumps({"weight_map": shard_of}))
+    return config, params
+
+
+def rewrite(folder, change):
+    """The folder's tensors, changed in place by `change`."""
+    tensors = load_file(folder / "model.safetensors")
+    change(tensors)
+    save_file(tensors, folder / "model.safetensors")
+
+
+def assert_same(found, wanted):
+    assert jax.tree.structure(found) == jax.tree.structure(wanted)
+    for leaf, want in zip(jax.tree.leaves(found), jax.tree.leaves(wanted), strict=True):
+        assert leaf.dtype == want.dtype
+        np.testing.assert_array_equal(leaf, want)
+
+
+@pytest.mark.parametrize("n_shards", [1, 3])
+@pytest.mark.parametrize(
+    ("fields", "fused"), [(MOE, False), (MOE, True), (LLAMA, False)], ids=["per expert", "fused", "llama"]
+)
+@pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
+def test_round_trip(tmp_path, fields, fused, dtype, n_shards):
+    config, params = write_folder(tmp_path, fields, dtype, fused, n_shards)
+    found_config, found = load(tmp_path, dtype)
+    assert found_config == config
+    assert_same(found, params)
+
+
+def test_stored_precision_and_loaded_precision_are_independent(tmp_path):
+    _, params = write_folder(tmp_path, LLAMA, jnp.bfloat16)
+    assert_same(load(tmp_path, jnp.float32)[1], jax.tree.map(lambda leaf: leaf.astype(jnp.float32), params))
+
+
+def test_a_stored_copy_of_what_is_derived_is_ignored(tmp_path):
+    _, params = write_folder(tmp_path, LLAMA)
+    extra = {"lm_head.weight": np.zeros((17, 11), np.float32)}
+    extra["model.layers.0.self_attn.rotary_emb.inv_freq"] = np.ones(2, np.float32)
+    rewrite(tmp_path, lambda tensors: tensors.update(extra))
+    assert_same(load(tmp_path, jnp.float32)[1], params)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda t: t.pop("model.layers.2.mlp.experts.4.up_proj.weight"), "lacks tensor .*layers.2.mlp.experts.4.up"),
+        (lambda t: t.pop("lm_head.weight"), "lacks tensor lm_head.weight"),
+        (
+            lambda t: t.update({"model.layers.0.self_attn.q_proj.bias": np.zeros(24, np.float32)}),
+            "has surplus tensor model.layers.0.self_attn.q_proj.bias",
+        ),
+        (
+            lambda t: t.update({"model.layers.1.mlp.down_proj.weight": np.zeros((13, 11), np.float32)}),
+            r"model.layers.1.mlp.down_proj.weight has shape \(13, 11\).*needs \(11, 13\)",
+        ),
+        (
+            lambda t: t.update({"model.norm.weight": np.zeros(11, np.int8)}),
+            "model.norm.weight is stored as I8; accepted: F32, F16, BF16",
+        ),
+    ],
+)
+def test_wrong_tensor_is_named(tmp_path, change, message):
+    write_folder(tmp_path, MOE)
+    rewrite(tmp_path, change)
+    with pytest.raises(ValueError, match=message):
+        load(tmp_path, jnp.float32)
+
+
+def test_unreadable_file_is_named(tmp_path):
+    write_folder(tmp_path, MOE)
+    file = tmp_path / "model.safetensors"
+    whole = file.read_bytes()
+    for content in (whole[:-1], b"", b"something else entirely"):
+        file.write_bytes(content)
+        with pytest.raises(ValueError, match=r"model.safetensors: not a readable safetensors file"):
+            load(tmp_path, jnp.float32)
+    file.unlink()
+    with pytest.raises(ValueError, match=r"model.safetensors: not a readable safetensors file"):
+        load(tmp_path, jnp.float32)
+    with pytest.raises(ValueError, match=r"nowhere: no model here; accepted: a folder with config.json, or a .gguf"):
+        load(tmp_path / "nowhere", jnp.float32)
+
+
+def test_broken_shards_are_named(tmp_path):
+    write_folder(tmp_path, MOE, n_shards=3)
+    shutil.copy(tmp_path / "model-0.safetensors", tmp_path / "model-1.safetensors")
+    with pytest.raises(ValueError, match=r"model-1.safetensors: .* is stored in an earlier shard too"):
+        load(tmp_path, jnp.float32)
+    (tmp_path / "model-1.safetensors").unlink()
+    with pytest.raises(ValueError, match=r"model-1.safetensors: not a readable safetensors file"):
+        load(tmp_path, jnp.float32)
+    for content in ("{", "{}", '{"weight_map": ["a"]}', '{"weight_map": {"a": 1}}'):
+        (tmp_path / "model.safetensors.index.json").write_text(content)
+        with pytest.raises(ValueError, match=r"index.json: not a readable index of shards"):
+            load(tmp_path, jnp.float32)
+
+
+def test_peak_memory_is_the_tree_and_one_tensor(tmp_path):
+    """Measured: what Python and numpy allocate (tracemalloc), which the leaves are; JAX uses them in place."""
+    fields = LLAMA | {"vocab_size": 997, "hidden_size": 240, "intermediate_size": 701}
+    _, params = write_folder(tmp_path, fields | {"head_dim": 40})
+    load(tmp_path, jnp.float32)  # imports and caches are not the subject
+    tracemalloc.start()
+    _, found = load(tmp_path, jnp.float32)
+    peak_bytes = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    tree_bytes = sum(leaf.nbytes for leaf in jax.tree.leaves(found))
+    assert tree_bytes <= peak_bytes <= tree_bytes + params["embed"]["embedding"].nbytes + 300_000

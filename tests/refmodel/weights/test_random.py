@@ -1,0 +1,46 @@
+"""Random parameters: the right tree, leaves that depend on nothing but themselves, projections that keep variance."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import jax.numpy as jnp
+import numpy as np
+
+from refmodel.model import abstract_params
+from refmodel.presets import preset
+from refmodel.weights.fill import leaves_by_path
+from refmodel.weights.random import random_params
+
+MOE = dataclasses.replace(preset("tiny-moe"), mlp_only_layers=(1, 3), d_ff=40)
+
+
+def test_tree_and_determinism():
+    one, again, other = (leaves_by_path(random_params(MOE, seed, jnp.bfloat16)) for seed in (0, 0, 1))
+    assert {path: (leaf.shape, leaf.dtype) for path, leaf in one.items()} == {
+        path: (leaf.shape, leaf.dtype) for path, leaf in leaves_by_path(abstract_params(MOE, jnp.bfloat16)).items()
+    }
+    for path, leaf in one.items():
+        np.testing.assert_array_equal(leaf, again[path])
+        assert (leaf == 1).all() if path.endswith("scale") else (leaf != other[path]).any()
+
+
+def test_a_leaf_does_not_depend_on_the_others():
+    one = leaves_by_path(random_params(MOE, 3, jnp.bfloat16))
+    fewer = leaves_by_path(random_params(dataclasses.replace(MOE, tied_head=True, qk_norm=False), 3, jnp.bfloat16))
+    assert len(fewer) < len(one)
+    for path, leaf in fewer.items():
+        np.testing.assert_array_equal(leaf, one[path])
+
+
+def test_projections_keep_variance_and_no_two_draws_are_alike():
+    params = random_params(MOE, 0, jnp.bfloat16)
+    dense, moe = params["blocks"]["dense"], params["blocks"]["moe"]
+    d_model, heads = MOE.d_model, MOE.n_heads * MOE.head_dim
+    for leaf, fan_in in (
+        (moe["attn"]["q"], d_model), (moe["attn"]["o"], heads), (moe["ffn"]["down"], MOE.d_expert),
+        (dense["ffn"]["down"], MOE.d_ff), (moe["ffn"]["router"], d_model), (params["embed"]["embedding"], d_model),
+    ):  # fmt: skip
+        assert abs(leaf.astype(jnp.float32).std() * fan_in**0.5 - 1) < 0.05
+    for one, other in (moe["attn"]["q"][:2], (moe["attn"]["k"], moe["attn"]["v"])):
+        assert abs(np.corrcoef(np.ravel(one), np.ravel(other))[0, 1]) < 0.05
