@@ -69,8 +69,8 @@ def step(
     hidden = hidden_states(config, params, cache, tokens_bt, positions_bt=positions_bt, attend=attend)
     final_btd = hidden.final_btd
     if logits == "last":
-        last_b1 = _positions(cache, tokens_bt, positions_bt).argmax(axis=1)[:, None, None]
-        final_btd = jnp.take_along_axis(final_btd, last_b1, axis=1)[:, 0]
+        last_b = jnp.full(len(tokens_bt), -1) if positions_bt is None else positions_bt.argmax(axis=1)
+        final_btd = jnp.take_along_axis(final_btd, last_b[:, None, None], axis=1)[:, 0]
     return unembed(config, params, final_btd), hidden.cache
 
 

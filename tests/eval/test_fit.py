@@ -1,0 +1,124 @@
+"""The measured crossover: synthetic times with known coefficients come back, and so does "none"."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from attention.pattern import UNBOUNDED, SpanPattern
+from eval.fit import Kernel, bounded_keys, fit_crossover
+
+LENGTHS = (512, 1024, 2048, 4096, 8192)
+A, ALPHA, BETA = 0.2, 0.05, 3e-5
+TRUTH = (A - ALPHA) / BETA  # 5,000 tokens
+
+
+def noisy(time_ms, rng=None, noise=0.0, samples=4, lengths=LENGTHS):
+    """`samples` of time_ms(N) at each length, with relative noise."""
+    rng = rng or np.random.default_rng(0)
+    return {n: list(time_ms(n) * (1 + noise * rng.standard_normal(samples))) for n in lengths}
+
+
+def curve(n):
+    return ALPHA * n + BETA * n**2
+
+
+def test_exact_data_give_the_exact_crossover():
+    found = fit_crossover(noisy(lambda n: A * n), [Kernel(3, noisy(lambda n: curve(n) / 3))])
+    np.testing.assert_allclose((found.linear_ms, found.alpha_ms, found.beta_ms), (A, ALPHA, BETA), rtol=1e-9)
+    np.testing.assert_allclose((found.low, found.tokens, found.high), TRUTH, rtol=1e-9)
+    assert found.lengths == LENGTHS
+    assert not found.extrapolated
+    np.testing.assert_allclose(found.attention_at(TRUTH), A * TRUTH, rtol=1e-9)
+
+
+@pytest.mark.parametrize("noise", [0.02, 0.1])
+def test_interval_covers_the_truth_as_often_as_it_says(noise):
+    rng, hits, widths = np.random.default_rng(1), 0, []
+    for seed in range(150):
+        linear = noisy(lambda n: A * n, rng, noise)
+        kernels = [Kernel(k, noisy(lambda n: curve(n) / 6, rng, noise)) for k in (2, 4)]
+        found = fit_crossover(linear, kernels, draws=200, seed=seed)
+        hits += found.low <= TRUTH <= found.high
+        widths.append((found.high - found.low) / TRUTH)
+    assert 0.86 <= hits / 150 <= 0.99
+    assert np.median(widths) < 6 * noise
+
+
+def test_interval_covers_a_misfit_that_the_samples_do_not_show():
+    """Samples that agree with each other, but stand 5 % off the formula, up and down."""
+    wave = {n: 1 + 0.05 * (-1) ** place for place, n in enumerate(LENGTHS)}
+    found = fit_crossover(noisy(lambda n: A * n), [Kernel(1, noisy(lambda n: wave[n] * curve(n)))])
+    assert found.low < 0.96 * found.tokens < 1.04 * found.tokens < found.high
+    assert found.low < TRUTH < found.high
+
+
+def test_same_seed_same_answer():
+    data = noisy(lambda n: A * n, noise=0.1), [Kernel(1, noisy(curve, noise=0.1))]
+    assert fit_crossover(*data, seed=3) == fit_crossover(*data, seed=3) != fit_crossover(*data, seed=4)
+
+
+@pytest.mark.parametrize("noise", [0.0, 0.05])
+def test_pure_window_has_none(noise):
+    """With the window's missing triangle in the data, which looks like curvature."""
+    window = 512
+    samples = noisy(lambda n: 1e-4 * (window * n - window * (window - 1) / 2), noise=noise)
+    kernel = Kernel(1, samples, *bounded_keys(SpanPattern((window,))))
+    found = fit_crossover(noisy(lambda n: A * n, noise=noise), [kernel])
+    assert found.tokens is None
+    assert "no faster than N" in found.reason
+    assert "tends to 20 %" in found.reason  # 0.0512 / (0.0512 + 0.2)
+
+
+@pytest.mark.parametrize("windows", [0, 1, 5])
+@pytest.mark.parametrize("noise", [0.0, 0.02])
+def test_a_mixture_crosses_where_its_pairs_do(windows, noise):
+    """`windows` layers of 1,024 and one full layer, timed as their pairs, counted one query at a time."""
+    rng, every = np.random.default_rng(2), np.arange(1, 100_001)
+    pairs = {window: np.minimum(every, window).cumsum() for window in (1024, UNBOUNDED)}
+    truth = every[np.argmax(windows * pairs[1024] + pairs[UNBOUNDED] > 15_000 * every)]
+    kernels = [
+        Kernel(n_layers, noisy(lambda n, w=window: pairs[w][n - 1], rng, noise), *bounded_keys(SpanPattern((window,))))
+        for window, n_layers in ((1024, windows), (UNBOUNDED, 1))
+        if n_layers
+    ]
+    found = fit_crossover(noisy(lambda n: 15_000 * n, rng, noise), kernels)
+    assert found.tokens == pytest.approx(truth, rel=1e-3 + 2 * noise)
+    assert found.low <= truth + 1 <= found.high + 2
+    assert found.extrapolated
+    assert found.lengths == (LENGTHS[1:] if windows else LENGTHS)
+
+
+def test_a_wide_window_crosses_without_curvature():
+    """W·(N - (W - 1)/2) pairs against 400·N: equal at N = W·(W - 1)/2 / (W - 400)."""
+    window = 512
+    kernel = Kernel(1, noisy(lambda n: window * n - window * (window - 1) / 2), *bounded_keys(SpanPattern((window,))))
+    found = fit_crossover(noisy(lambda n: 400 * n), [kernel])
+    assert found.tokens == pytest.approx(window * (window - 1) / 2 / (window - 400))
+    dearer = fit_crossover(noisy(lambda n: 200 * n), [kernel])
+    assert dearer.tokens is None
+    assert "from 512 tokens on" in dearer.reason
+
+
+def test_attention_dearer_from_the_start_has_none():
+    found = fit_crossover(noisy(lambda n: A * n), [Kernel(1, noisy(lambda n: 1.5 * A * n + BETA * n**2))])
+    assert (found.tokens, found.low, found.high) == (None, None, None)
+    assert "at every length" in found.reason
+
+
+def test_too_few_lengths_say_so():
+    full, short = noisy(curve), noisy(curve, lengths=(512, 1024))
+    assert "needs attention at 3 lengths, has 2" in fit_crossover(full, [Kernel(1, full), Kernel(1, short)]).reason
+    assert "needs the linear layers at 3 lengths, has 2" in fit_crossover(short, [Kernel(1, full)]).reason
+    assert "of 4,000 tokens or more, has 2" in fit_crossover(full, [Kernel(1, full, span=4000)]).reason
+    assert "has 0" in fit_crossover(full, [Kernel(1, full), Kernel(1, {})]).reason
+
+
+def test_bounded_keys_are_the_patterns_own_counts():
+    assert bounded_keys(SpanPattern()) == (1, 0.0)
+    assert bounded_keys(SpanPattern((7,))) == (7, 3.0)
+    span, offset = bounded_keys(SpanPattern((5, UNBOUNDED, 11), (2, 0, 0)))
+    assert span == 11
+    for n in (11, 12, 30):
+        seen = [(s < 2 or p - s < 5) + (p - s < 11) for p in range(n) for s in range(p + 1)]
+        assert sum(seen) == pytest.approx((7 + 11) * (n - offset))

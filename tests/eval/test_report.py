@@ -1,0 +1,130 @@
+"""The report: figures in the text are those of the records, and faults are told."""
+
+from __future__ import annotations
+
+import io
+import math
+import re
+
+import pytest
+from rich.console import Console
+
+from eval import report
+from eval.crossover import crossover_tokens
+from eval.roofline import floor_ms
+from eval.summary import Spread, summarise
+from tests.eval.synthetic_records import CONFIG, LAYOUTS, record, synthetic_records, whole_ms
+
+
+def cells(text, title):
+    """{(layout, tokens): other cells} of a table of report.md."""
+    section = text.split(f"## {title}\n")[1].split("\n## ")[0]
+    rows = [line.strip("| ").replace("\\*", "*").split(" | ") for line in section.splitlines() if line.startswith("|")]
+    return {tuple(row[:2]): row[2:] for row in rows[2:]}
+
+
+@pytest.fixture
+def written(tmp_path):
+    def write(records):
+        path = report.write_report(tmp_path / "out", records, config=CONFIG, command="prefillwall compare --seed 7")
+        return path.read_text()
+
+    return write
+
+
+def test_report_says_what_ran_and_how_to_repeat_it(written, tmp_path):
+    text = written(synthetic_records())
+    for said in ("smollm2-135m, 30 layers, checkpoint weights, float32", "Imaginary 9000, 2 cores", "jax 0.10.2",
+                 "0123456789abcdef", "Convention `layers`", "prefillwall compare --seed 7"):  # fmt: skip
+        assert said in text
+    assert "local changes" not in text
+    pictures = re.findall(r"!\[.+\]\((.+)\)", text)
+    assert pictures == ["cost.png", "share.png", "quality.png"]
+    assert all((tmp_path / "out" / name).read_bytes().startswith(b"\x89PNG") for name in pictures)
+    assert "Failed cells" not in text
+
+
+def test_tables_hold_the_figures(written):
+    text = written(synthetic_records())
+    times = cells(text, "Time")
+    assert len(times) == 15
+    ms = whole_ms("full", 8192)
+    assert times["full", "8,192"][0] == f"{ms / 1e3:.2f} s ({0.98 * ms / 1e3:.2f}-{1.05 * ms / 1e3:.2f})"
+    assert times["full", "8,192"][1] == "819 ms"
+    gains = cells(text, "Gain over full attention, whole prefill")
+    assert gains["swa(1024)", "8,192"][0] == f"{ms / whole_ms('swa(1024)', 8192):.2f}x"
+    assert ("full", "8,192") not in gains
+    crossing = cells(text, "Crossover")
+    assert crossing["full", f"{crossover_tokens(CONFIG):,}"][2] == "within 512-8,192"
+    assert crossing["swa(1024)", "never (25.0 %)"][0] == "none"
+    assert cells(text, "Quality")["swa(1024)", "4,096"] == ["12.500", "+25.00 %", "0.2500", "75.0 %"]
+    assert cells(text, "KL from full attention by position (nats)")["swa(1024)", "0.0000"] == ["0.5000"]
+
+
+def test_floor_is_a_floor_of_the_layouts_that_fit():
+    table = report.floor_table(["swa(1024)", "4*swa(1024)+full"])
+    assert "A floor, not a measurement" in table.note
+    assert "do not fit 48 layers: 4*swa(1024)+full" in table.note
+    assert [row[0] for row in table.rows] == ["1,024", "2,048", "4,096", "8,192", "16,384", "32,768", "65,536"]
+    model = report.preset("qwen3-30b-a3b")
+    short, ms = (floor_ms(model, n, report.CARDS["r9700"], report.FLOOR_UNDER) for n in (1024, 65_536))
+    assert table.rows[0][1] == f"{sum(short.values()) - short['attention'] - short['head']:.1f} ms"
+    linear = sum(ms.values()) - ms["attention"] - ms["head"]
+    share = ms["attention"] / (ms["attention"] + linear)
+    assert table.rows[-1][1:4] == (f"{linear / 1e3:.2f} s", f"{ms['attention'] / 1e3:.2f} s", f"{100 * share:.1f} %")
+    assert f"adds {ms['head']:.3f} ms" in table.note
+
+
+def test_a_failed_cell_is_told(written):
+    error = "RESOURCE_EXHAUSTED: <2*3*4> a|b [red]"
+    text = written([*synthetic_records(), record("prefill", "full", 8192, status="out-of-memory", error=error)])
+    assert cells(text, "Time")["full", "8,192"][0] == "out-of-memory"
+    assert r"| prefill full | 8,192 | out-of-memory | RESOURCE\_EXHAUSTED: &lt;2\*3\*4> a\|b [red] |" in text
+
+
+def test_several_settings_and_environments_are_told_apart(written, tmp_path):
+    records = synthetic_records()
+    other = [r | {"dtype": "bfloat16", "environment": r["environment"] | {"git_dirty": True}} for r in records]
+    text = written(records + other)
+    assert "# smollm2-135m on cpu, bfloat16, attention blockwise" in text
+    assert text.count("* commit: 0123456789abcdef") == 2
+    assert text.count("with local changes") == 1
+    assert {path.name for path in (tmp_path / "out").glob("*.png")} == {
+        f"{place}-{name}.png" for place in (1, 2) for name in ("cost", "share", "quality")
+    }
+
+
+def test_records_of_nothing_but_quality_or_failures_still_report(written):
+    text = written([record("prefill", "full", 9, status="failed", error="ValueError: no")])
+    assert "ValueError: no" in text
+    text = written([r for r in synthetic_records() if r["kind"] == "quality"])
+    assert "## Quality" in text
+    assert "## Time" not in text
+
+
+@pytest.mark.parametrize("width", [80, 140])
+def test_terminal_shows_every_question_answered(width):
+    console = Console(width=width, file=io.StringIO())
+    report.render_terminal(synthetic_records(), console, config=CONFIG)
+    text = console.file.getvalue()
+    assert max(map(len, text.splitlines())) <= width
+    titles = ("Time", "FLOPs", "attention part", "Crossover", "Quality", "Floor: qwen3-30b-a3b on Radeon AI PRO R9700")
+    assert [text.index(title) for title in titles] == sorted(text.index(title) for title in titles)
+    assert all(re.search(rf"^{re.escape(layout)} +8,192 ", text, re.MULTILINE) for layout in LAYOUTS)
+
+
+def test_numbers_are_humane():
+    assert [report.duration(ms) for ms in (0.0123, 1.234, 56.78, 999.6, 1234.5, 61_000, None)] == [
+        "0.0123 ms", "1.23 ms", "56.8 ms", "1,000 ms", "1.23 s", "61.0 s", "-"
+    ]  # fmt: skip
+    assert [report.flops(n) for n in (0, 999, 2.5e12, 3e18)] == ["0 FLOP", "999 FLOP", "2.50 TFLOP", "3,000 PFLOP"]
+    assert report.spread(Spread(1500, 990, 2000)) == "1.50 s (0.990-2.00)"
+    assert (report.fitted(6472.2), report.fitted(math.inf)) == ("6,470", "unbounded")
+    assert (report.factor(3.956), report.factor(12345.6), report.factor(None)) == ("3.96x", "12,346x", "-")
+    assert (report.percent(0.1234), report.signed_percent(-0.01)) == ("12.3 %", "-1.00 %")
+
+
+def test_summary_is_what_the_tables_are_made_of():
+    (summary,) = summarise(synthetic_records(), CONFIG)
+    assert report.time_table(summary).rows[0][0] == "full"
+    assert not report.failure_table(summary)
