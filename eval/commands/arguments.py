@@ -24,7 +24,7 @@ def add_model(parser: argparse.ArgumentParser, default: str = DEFAULT_MODEL) -> 
 
 def add_layouts(parser: argparse.ArgumentParser, default: tuple[str, ...]) -> None:
     parser.add_argument(
-        "--layouts", nargs="+", default=list(default), metavar="LAYOUT",
+        "--layouts", nargs="+", metavar="LAYOUT",
         help=f"attention per layer, such as '5*swa(1024)+full'; variants: {accepted()} (default: {' '.join(default)})",
     )  # fmt: skip
 

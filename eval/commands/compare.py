@@ -17,10 +17,13 @@ from eval import records, report, sweep
 from eval.commands import arguments
 from eval.records import Record
 from eval.timing import Budget, compile_program
+from refmodel.config import ModelConfig
 from refmodel.default_model import default_text, text_sha256
 from refmodel.source import Model, open_model
 
 LAYOUTS = ("full", "swa(1024)", "5*swa(1024)+full")
+"""Measured where none are named, as far as they fit the model's layers."""
+
 LENGTHS = (512, 1024, 2048, 4096, 8192)
 QUALITY_TOKENS = 4096
 
@@ -77,11 +80,24 @@ def _plan(model: Model, options: argparse.Namespace) -> sweep.Sweep:
     return sweep.Sweep(
         model=model,
         text=sweep.text_tokens(model, text, name, text_sha256(text)),
-        layouts=arguments.canonical_layouts(model.config, options.layouts),
+        layouts=arguments.canonical_layouts(model.config, options.layouts or _fitting(model.config)),
         lengths=tuple(sorted(set(options.tokens))),
         quality_tokens=options.quality_tokens if model.weights == "checkpoint" else 0,
         budget=Budget(),
     )
+
+
+def _fitting(config: ModelConfig) -> list[str]:
+    """The default layouts whose cycle divides the model's layers."""
+
+    def fits(layout: str) -> bool:
+        try:
+            config.with_layout(layout)
+        except ValueError:
+            return False
+        return True
+
+    return [layout for layout in LAYOUTS if fits(layout)]
 
 
 def _set_aside(path: Path) -> None:

@@ -56,7 +56,7 @@ class Quality:
     by_position: tuple[Bucket, ...]
 
     def to_json(self) -> dict[str, Any]:
-        return asdict(self)
+        return {**asdict(self), "by_position": [asdict(bucket) for bucket in self.by_position]}
 
 
 def final_hidden(config: ModelConfig, params: Params, tokens_t: jax.Array) -> jax.Array:

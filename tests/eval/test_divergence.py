@@ -1,0 +1,47 @@
+"""Perplexity and divergence against their definitions in NumPy."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from eval.quality import divergence
+from refmodel.model import unembed
+from refmodel.presets import preset
+from refmodel.weights.random import random_params
+
+
+@pytest.mark.parametrize("tokens", [2, 257, 300])  # one prediction; a whole stretch of logits; a ragged one
+def test_per_token_figures_are_their_definitions(tokens):
+    config = preset("tiny-dense")
+    params = random_params(config, 0, jnp.float32)
+    ids = jax.random.randint(jax.random.key(1), (tokens,), 0, config.vocab_size)
+    reference, variant = 9 * jax.random.normal(jax.random.key(2), (2, tokens, config.d_model))
+    found = divergence.per_token(config, params, ids, reference, variant)
+
+    def log_probabilities(hidden):
+        logits = np.asarray(unembed(config, params, hidden), np.float64)
+        return logits - np.log(np.exp(logits - logits.max(1, keepdims=True)).sum(1, keepdims=True)) - logits.max(1, keepdims=True)
+
+    p, q = (log_probabilities(hidden)[:-1] for hidden in (reference, variant))
+    np.testing.assert_allclose(found.nll_nats, -q[np.arange(tokens - 1), np.asarray(ids[1:])], rtol=1e-4)
+    np.testing.assert_allclose(found.kl_nats, (np.exp(p) * (p - q)).sum(1), rtol=1e-3)
+    np.testing.assert_array_equal(found.top1_agrees, p.argmax(1) == q.argmax(1))
+
+
+def test_summary_is_of_all_and_of_each_stretch():
+    nll, kl = np.linspace(1, 3, 13), np.linspace(0, 1, 13)
+    quality = divergence.summarise(divergence.PerToken(nll, kl, np.arange(13) % 2), n_buckets=3)
+    assert quality.perplexity == pytest.approx(np.exp(2.0))
+    assert quality.kl_nats == pytest.approx(0.5)
+    assert quality.top1_agreement == pytest.approx(6 / 13)
+    assert [(b.first, b.last) for b in quality.by_position] == [(1, 4), (5, 8), (9, 13)]
+    assert quality.by_position[1].perplexity == pytest.approx(np.exp(nll[4:8].mean()))
+
+
+def test_a_text_of_one_token_predicts_nothing():
+    config = preset("tiny-dense")
+    with pytest.raises(ValueError, match="at least 2 tokens, got 1"):
+        divergence.per_token(config, {}, jnp.zeros(1, int), jnp.zeros((1, 48)), jnp.zeros((1, 48)))

@@ -1,0 +1,56 @@
+"""Records survive what kills a run."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from eval import records
+
+ONE = {"kind": "prefill", "model": "m", "layout": "full", "tokens": 5, "status": "ok"}
+TWO = ONE | {"tokens": 7}
+
+
+def test_what_is_appended_is_read_back(tmp_path):
+    path = tmp_path / "new" / "records.jsonl"
+    assert records.read(path) == []
+    for record in (ONE, TWO):
+        records.append(path, record)
+    assert records.read(path) == [ONE, TWO]
+
+
+def test_a_torn_line_loses_only_itself(tmp_path):
+    path = tmp_path / "records.jsonl"
+    records.append(path, ONE)
+    with path.open("a") as file:
+        file.write(json.dumps(TWO)[:-9])  # killed while writing
+    assert records.read(path) == [ONE]
+    records.append(path, TWO)
+    assert records.read(path) == [ONE, TWO]
+
+
+@pytest.mark.parametrize(("line", "message"), [("not json", r"records.jsonl:2 is not a JSON"), ("[1]", "no 'kind'")])
+def test_a_foreign_line_is_named(tmp_path, line, message):
+    path = tmp_path / "records.jsonl"
+    records.append(path, ONE)
+    with path.open("a") as file:
+        file.write(line + "\n")
+    with pytest.raises(ValueError, match=message):
+        records.read(path)
+
+
+def test_the_latest_record_of_a_cell_speaks():
+    again = ONE | {"time": "later"}
+    assert records.latest([ONE, TWO, again]) == [again, TWO]
+
+
+def test_nan_is_refused_rather_than_written_as_no_json(tmp_path):
+    with pytest.raises(ValueError, match="JSON compliant"):
+        records.append(tmp_path / "r", ONE | {"x": float("nan")})
+
+
+def test_the_environment_says_what_ran():
+    here = records.environment()
+    assert {"jax", "jaxlib", "flax", "python", "cpu", "cores", "git_commit", "xla_flags"} <= here.keys()
+    json.dumps(here)

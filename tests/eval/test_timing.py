@@ -1,0 +1,61 @@
+"""The clock's bookkeeping, on programs whose times are known."""
+
+from __future__ import annotations
+
+import itertools
+import math
+
+import jax.numpy as jnp
+
+from eval.timing import Budget, PeakMemory, Program, compile_program, median_ms, time_programs
+
+
+class Scripted(Program):
+    """A program that claims the given times, and notes when it ran."""
+
+    def __init__(self, times_ms, log, name):
+        super().__init__(None, (), 1.0, 2.0)
+        object.__setattr__(self, "_script", (iter(times_ms), log, name))
+
+    def run_ms(self):
+        times, log, name = self._script
+        log.append(name)
+        return next(times)
+
+
+def test_the_warm_up_is_kept_apart_and_samples_alternate():
+    log: list[str] = []
+    programs = {name: Scripted(itertools.count(10), log, name) for name in "ab"}
+    timings = time_programs(programs, Budget(seconds=60, min_samples=2, max_samples=3))
+    assert log == list("ababab" "ab")
+    assert timings["a"] == {"lower_ms": 1.0, "compile_ms": 2.0, "warmup_ms": 10, "samples_ms": [11, 12, 13]}
+
+
+def test_a_long_first_run_counts():
+    timing = time_programs({"a": Scripted([5000.0, 4000.0], [], "a")}, Budget(seconds=0, min_samples=2))["a"]
+    assert timing["warmup_ms"] is None and timing["samples_ms"] == [5000, 4000]
+    assert median_ms(timing) == 4500
+
+
+def test_a_spent_budget_still_gives_the_least_number_of_samples():
+    timing = time_programs({"a": Scripted(itertools.count(1), [], "a")}, Budget(seconds=0, min_samples=4))["a"]
+    assert len(timing["samples_ms"]) == 4
+
+
+def test_a_real_program_is_compiled_run_and_measured():
+    x = jnp.ones((257, 257))
+    program = compile_program(jnp.dot, x, x)
+    assert program.memory["output_bytes"] == 257 * 257 * 4
+    timing = time_programs({"dot": program}, Budget(seconds=0, min_samples=2))["dot"]
+    values = [timing["lower_ms"], timing["compile_ms"], timing["warmup_ms"], *timing["samples_ms"]]
+    assert all(value > 0 and math.isfinite(value) for value in values)
+
+
+def test_peak_memory_sees_an_allocation():
+    peak = PeakMemory()
+    before = peak.peak_bytes()
+    if before is None:  # the system does not tell
+        return
+    block = bytearray(64 << 20)
+    block[::4096] = b"x" * len(block[::4096])
+    assert peak.peak_bytes() >= before + (48 << 20)
