@@ -49,7 +49,9 @@ def init_cache(
         slots = cache_tokens(run.variant.pattern(), capacity_tokens)
         layers = plan.repeats * run.count
         keys = jnp.zeros((layers, batch, slots, config.n_kv_heads, config.head_dim), dtype)
-        return LayerCache(keys, jnp.zeros_like(keys), jnp.full((layers, batch if ragged else 1, 1, slots), -1, jnp.int32))
+        return LayerCache(
+            keys, jnp.zeros_like(keys), jnp.full((layers, batch if ragged else 1, 1, slots), -1, jnp.int32)
+        )
 
     return Cache(tuple(empty(run) for run in plan.runs), jnp.int32(0))
 
@@ -67,15 +69,19 @@ def extend(
     Returns what this step attends to, and the stack with what later steps need.  `new.positions` is [B or 1, 1, T].
     """
     new = new._replace(positions=jnp.broadcast_to(new.positions, (*stack.positions.shape[1:3], new.keys.shape[1])))
-    slots, tokens = stack.keys.shape[2], new.keys.shape[1]
+    slots = stack.keys.shape[2]
     if slots < max(pattern.span) - 1 + max(pattern.sink):  # as large as any sequence: nothing ever has to go
-        stack = LayerCache(*(_write(x, y, layer, length, axis) for x, y, axis in zip(stack, new, (1, 1, 2), strict=True)))
+        stack = LayerCache(
+            *(_write(x, y, layer, length, axis) for x, y, axis in zip(stack, new, (1, 1, 2), strict=True))
+        )
         return _at(stack, layer), stack
     old = _at(stack, layer)
     joined = LayerCache(*(jnp.concatenate([x, y], axis) for x, y, axis in zip(old, new, (1, 1, 2), strict=True)))
     next_pos = jnp.maximum(new.positions.max(-1), old.positions.max(-1, initial=-1))[..., None] + 1
     kept = keep(joined, still_needed(pattern, joined.positions, next_pos), slots)
-    return joined, LayerCache(*(lax.dynamic_update_index_in_dim(x, y, layer, 0) for x, y in zip(stack, kept, strict=True)))
+    return joined, LayerCache(
+        *(lax.dynamic_update_index_in_dim(x, y, layer, 0) for x, y in zip(stack, kept, strict=True))
+    )
 
 
 def keep(cache: LayerCache, wanted_bks: jax.Array, slots: int) -> LayerCache:

@@ -42,14 +42,18 @@ class StepInput(NamedTuple):
 
 
 class Stacked(nn.Module):
-    """Base: declares parameters [L, ...] and reads one layer's slice of them."""
+    """Base: declares parameters [L, ...] and reads one layer's slice of them.
+
+    What is declared here are shapes.  Values come from a checkpoint or from `refmodel.weights.random`: a Linen
+    initialiser would count the stack into the fan-in.
+    """
 
     config: ModelConfig
     n_stack: int
     dtype: jax.typing.DTypeLike
 
-    def stack(self, name: str, *shape: int, init: Callable = nn.initializers.lecun_normal()) -> jax.Array:
-        return self.param(name, init, (self.n_stack, *shape), self.dtype)
+    def stack(self, name: str, *shape: int) -> jax.Array:
+        return self.param(name, nn.initializers.zeros, (self.n_stack, *shape), self.dtype)
 
     def at(self, layer: jax.Array, name: str, *shape: int) -> jax.Array:
         return lax.dynamic_index_in_dim(self.stack(name, *shape), layer, keepdims=False)
@@ -60,8 +64,7 @@ class RMSNorm(Stacked):
 
     @nn.compact
     def __call__(self, x: jax.Array, layer: jax.Array) -> jax.Array:
-        scale = self.stack("scale", x.shape[-1], init=nn.initializers.ones)
-        return rms_norm(x, lax.dynamic_index_in_dim(scale, layer, keepdims=False), self.config.norm_eps)
+        return rms_norm(x, self.at(layer, "scale", x.shape[-1]), self.config.norm_eps)
 
 
 def rms_norm(x: jax.Array, scale: jax.Array, eps: float) -> jax.Array:

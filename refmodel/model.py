@@ -27,7 +27,7 @@ DType = jax.typing.DTypeLike
 
 
 class Hidden(NamedTuple):
-    """Final hidden states [B, T, D] after the last norm, the cache, and each layer's output [L, B, T, D] if asked for."""
+    """Final hidden states [B, T, D], the cache, and, if asked for, each layer's output [L, B, T, D]."""
 
     final_btd: jax.Array
     cache: Cache

@@ -12,7 +12,7 @@ from refmodel.config import BlockKind, ModelConfig
 
 @dataclass(frozen=True)
 class Run:
-    """`count` consecutive layers of one kind and variant; the first is number `first_of_kind` of its kind in a cycle."""
+    """`count` consecutive layers of one kind and variant, from number `first_of_kind` of that kind in a cycle on."""
 
     kind: BlockKind
     variant: Variant

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from dataclasses import asdict, dataclass
 from functools import partial
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import optax
 
@@ -104,8 +104,6 @@ def summarise(tokens: PerToken, n_buckets: int = 8) -> Quality:
     edges = np.linspace(0, n, min(n_buckets, n) + 1).astype(int)
     buckets = tuple(
         Bucket(int(i) + 1, int(j), perplexity(tokens.nll_nats[i:j]), float(tokens.kl_nats[i:j].mean()))
-        for i, j in zip(edges, edges[1:], strict=False)
+        for i, j in itertools.pairwise(edges)
     )
-    return Quality(
-        perplexity(tokens.nll_nats), float(tokens.kl_nats.mean()), float(tokens.top1_agrees.mean()), buckets
-    )
+    return Quality(perplexity(tokens.nll_nats), float(tokens.kl_nats.mean()), float(tokens.top1_agrees.mean()), buckets)

@@ -70,4 +70,8 @@ def test_bad_layouts_say_what_is_accepted(spec, layers, message):
 
 
 def test_a_variant_prints_as_it_is_written():
-    assert [str(parse_variant(text)) for text in ("full", "swa(8)", "swa( 8,2 )")] == ["full", "swa(8)", "swa(8, sinks=2)"]
+    assert [str(parse_variant(text)) for text in ("full", "swa(8)", "swa( 8,2 )")] == [
+        "full",
+        "swa(8)",
+        "swa(8, sinks=2)",
+    ]

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from attention.layout import parse_variant
 from attention.pattern import (
     UNBOUNDED,
     SpanPattern,
@@ -18,6 +19,7 @@ from attention.pattern import (
     visible_pairs,
 )
 from attention.registry import VARIANTS
+from tests.examples import EXAMPLES
 from tests.strategies import patterns
 
 N_HEADS = 3
@@ -85,9 +87,6 @@ def test_a_slot_goes_exactly_when_no_later_query_sees_it(pattern, tokens):
 
 
 def test_every_registered_variant_has_a_pattern_and_a_spelling():
-    from attention.layout import parse_variant
-    from tests.examples import EXAMPLES
-
     assert {type(parse_variant(text)) for text in EXAMPLES} == set(VARIANTS.values())
 
 

@@ -23,7 +23,11 @@ def test_per_token_figures_are_their_definitions(tokens):
 
     def log_probabilities(hidden):
         logits = np.asarray(unembed(config, params, hidden), np.float64)
-        return logits - np.log(np.exp(logits - logits.max(1, keepdims=True)).sum(1, keepdims=True)) - logits.max(1, keepdims=True)
+        return (
+            logits
+            - np.log(np.exp(logits - logits.max(1, keepdims=True)).sum(1, keepdims=True))
+            - logits.max(1, keepdims=True)
+        )
 
     p, q = (log_probabilities(hidden)[:-1] for hidden in (reference, variant))
     np.testing.assert_allclose(found.nll_nats, -q[np.arange(tokens - 1), np.asarray(ids[1:])], rtol=1e-4)

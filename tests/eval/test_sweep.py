@@ -7,8 +7,11 @@ import dataclasses
 import jax.numpy as jnp
 import pytest
 
+from attention.attend import attend
+from attention.layout import parse_variant
 from eval import records, sweep
 from eval.timing import Budget
+from refmodel.model import prefill
 from refmodel.presets import preset
 from refmodel.source import Model
 from refmodel.weights.random import random_params
@@ -32,7 +35,8 @@ def test_every_cell_is_measured_and_resumed(plan, tmp_path):
         (kind, layout, tokens)
         for tokens in (17, 31)
         for kind, layout in (
-            ("linear", "full"), ("attention", "full"), ("attention", "swa(5)"), ("prefill", "full"), ("prefill", "swa(5)+full"),
+            ("linear", "full"), ("attention", "full"), ("attention", "swa(5)"),
+            ("prefill", "full"), ("prefill", "swa(5)+full"),
         )
     ] + [("quality", "full", 29), ("quality", "swa(5)+full", 29)]  # fmt: skip
     assert {r["status"] for r in found} == {"ok"}, found
@@ -66,16 +70,14 @@ def test_one_failing_cell_is_recorded_and_the_sweep_goes_on(plan, tmp_path, monk
     found = list(sweep.run_sweep(dataclasses.replace(plan, lengths=(17,), quality_tokens=0), tmp_path / "r"))
     assert [r["status"] for r in found] == ["out-of-memory", "ok", "ok", "ok", "ok"]
     assert found[0]["error"] == "RuntimeError: RESOURCE_EXHAUSTED: out of memory"
-    again = list(sweep.run_sweep(dataclasses.replace(plan, lengths=(17,), quality_tokens=0), tmp_path / "r", resume=True))
+    again = list(
+        sweep.run_sweep(dataclasses.replace(plan, lengths=(17,), quality_tokens=0), tmp_path / "r", resume=True)
+    )
     assert [r["kind"] for r in again] == ["linear"]  # what failed is tried again
 
 
 def test_attention_is_timed_on_the_shapes_of_the_program():
     """The operands of the timed kernel are those that `attend` gets inside the model."""
-    from attention.attend import attend
-    from attention.layout import parse_variant
-    from refmodel.model import prefill
-
     for layout in ("full", "swa(5)", "swa(5,sinks=2)", "swa(90)"):
         config, seen = preset("tiny-dense").with_layout(layout), []
 

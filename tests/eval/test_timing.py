@@ -27,7 +27,7 @@ def test_the_warm_up_is_kept_apart_and_samples_alternate():
     log: list[str] = []
     programs = {name: Scripted(itertools.count(10), log, name) for name in "ab"}
     timings = time_programs(programs, Budget(seconds=60, min_samples=2, max_samples=3))
-    assert log == list("ababab" "ab")
+    assert log == list("abababab")
     assert timings["a"] == {"lower_ms": 1.0, "compile_ms": 2.0, "warmup_ms": 10, "samples_ms": [11, 12, 13]}
 
 
