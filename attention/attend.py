@@ -51,7 +51,9 @@ def attend(
     expected = {"k": (b, s, k, h), "v": (b, s, k, h)}
     for name, array in (("k", k_bskh), ("v", v_bskh)):
         if array.shape != expected[name]:
-            raise ValueError(f"{name} must be [B, S, K, H] = {expected[name]} to fit q {q_btnh.shape}, got {array.shape}")
+            raise ValueError(
+                f"{name} must be [B, S, K, H] = {expected[name]} to fit q {q_btnh.shape}, got {array.shape}"
+            )
     if n % k:
         raise ValueError(f"{n} query heads are not a multiple of {k} key-value heads")
     if q_pos_bt.shape not in ((b, t), (1, t)):

@@ -114,7 +114,9 @@ def _build(variant: type[Variant], text: str, arguments: list[str]) -> Variant:
             fault = "twice" if key in values else f"which it does not have{_nearest(key, fields)}"
             raise ValueError(f"{text!r} gives {key or argument.strip()!r} {fault}; accepted: {signature(variant)}")
         if not re.fullmatch(r"-?\d+", value.strip()):
-            raise ValueError(f"{text!r}: {key} must be a whole number, got {value.strip()!r}; accepted: {signature(variant)}")
+            raise ValueError(
+                f"{text!r}: {key} must be a whole number, got {value.strip()!r}; accepted: {signature(variant)}"
+            )
         values[key] = int(value)
     missing = [f.name for f in dataclasses.fields(variant) if f.default is dataclasses.MISSING and f.name not in values]
     if missing:

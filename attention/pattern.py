@@ -139,7 +139,8 @@ def classify_tiles(
     # The nearest key that the last query may look at, and the first query's distance to it, decide "some".
     some = (kv_low <= kv_high) & (kv_low <= q_high) & ((kv_low < sink) | (q_low - kv_high < span))
     # An empty query (padding) may be computed unmasked: nobody reads it.  An empty key may not.
-    every = ~kv_empty & (q_low <= q_high) & (kv_high <= q_low) & ((kv_high < sink) | (q_high - kv_low < span))
+    beyond_sinks = xp.maximum(kv_low, sink)  # the farthest key that a span must reach, where there is one
+    every = ~kv_empty & (q_low <= q_high) & (kv_high <= q_low) & ((kv_high < sink) | (q_high - beyond_sinks < span))
     return xp.where(some, xp.where(every, int(Tile.DENSE), int(Tile.PARTIAL)), int(Tile.SKIP))
 
 

@@ -80,7 +80,9 @@ def _parse(path: Path, number: int, line: bytes) -> Record:
     try:
         record = json.loads(line)
     except json.JSONDecodeError as error:
-        raise ValueError(f"{path}:{number} is not a JSON record ({error.msg}); move the file away or mend it") from error
+        raise ValueError(
+            f"{path}:{number} is not a JSON record ({error.msg}); move the file away or mend it"
+        ) from error
     if not isinstance(record, dict) or "kind" not in record:
         raise ValueError(f"{path}:{number} is not a record of prefillwall: no 'kind'")
     return record

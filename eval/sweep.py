@@ -83,7 +83,9 @@ def plan(sweep: Sweep) -> list[Cell]:
     cells = []
     for tokens in sorted(sweep.lengths):
         layer_flops = {str(v): attention_flops(v, config, tokens, count="executed") for v in sweep.variants}
-        layout_flops = {x: sum(prefill_flops(config.with_layout(x), tokens, count="executed").values()) for x in sweep.layouts}
+        layout_flops = {
+            x: sum(prefill_flops(config.with_layout(x), tokens, count="executed").values()) for x in sweep.layouts
+        }
         full_flops = prefill_flops(config, tokens)
         linear_flops = sum(full_flops.values()) - full_flops["attention"]
         cells.append(Cell("linear", (FULL,), tokens, measure_linear, linear_flops))
@@ -146,7 +148,9 @@ def measure_attention(sweep: Sweep, names: tuple[str, ...], tokens: int) -> dict
     programs = {}
     for name in names:
         pattern = parse_variant(name).pattern()
-        arguments = attention_operands(config, parse_variant(name), tokens, sweep.model.params["embed"]["embedding"].dtype)
+        arguments = attention_operands(
+            config, parse_variant(name), tokens, sweep.model.params["embed"]["embedding"].dtype
+        )
         programs[name] = compile_program(lambda *xs, pattern=pattern: attend(*xs, pattern), *arguments)
     timings = time_programs(programs, replace(sweep.budget, min_samples=max(5, sweep.budget.min_samples)))
     return {

@@ -82,10 +82,8 @@ for tokens in lengths:
         kernels[name] = compile_program(lambda *xs, pattern=variant.pattern(): attend(*xs, pattern), *operands)
     for name, timing in time_programs(kernels, budget).items():
         attention_ms[name][tokens] = model.config.n_layers * median_ms(timing)
-    print(
-        f"{tokens:>6,}: linear {linear_ms[tokens]:8.1f} ms, attention",
-        {n: round(t[tokens], 1) for n, t in attention_ms.items()},
-    )
+    shown = {name: round(times[tokens], 1) for name, times in attention_ms.items()}
+    print(f"{tokens:>6,}: linear {linear_ms[tokens]:8.1f} ms, attention {shown}")
 
 # %% [markdown]
 # ## From times to a wall
@@ -115,13 +113,8 @@ for name, colour in (("full", "#D55E00"), ("swa(512)", "#009E73")):
     axes.plot(n, [attention_ms[name][tokens] for tokens in lengths], "o", color=colour, label=f"attention, {name}")
 axes.plot(grid, b * grid**2, color="#D55E00", lw=1)
 axes.axvline(a / b, color="grey", ls=":", label=f"measured wall, {a / b:,.0f} tokens")
-axes.set(
-    xscale="log",
-    yscale="log",
-    xlabel="prompt (tokens)",
-    ylabel="prefill time (ms)",
-    title="SmolLM2-135M on this machine",
-)
+axes.set(xscale="log", yscale="log", xlabel="prompt (tokens)", ylabel="prefill time (ms)")
+axes.set_title("SmolLM2-135M on this machine")
 axes.legend()
 figure
 
