@@ -18,8 +18,8 @@
 
 # %%
 import jax.numpy as jnp
+import matplotlib.pyplot as plt
 import numpy as np
-from matplotlib.figure import Figure
 
 from attention.attend import attend
 from eval.crossover import attention_share, crossover_tokens, limiting_share
@@ -104,8 +104,7 @@ print(f"measured wall {a / b:,.0f} tokens, by FLOPs {crossover_tokens(model.conf
 print("GFLOP/s at the longest length:", {part: round(rate) for part, rate in rates.items()})
 
 # %%
-figure = Figure(figsize=(7, 4.5), layout="constrained")
-axes = figure.subplots()
+figure, axes = plt.subplots(figsize=(7, 4.5), layout="constrained")
 grid = np.geomspace(lengths[0], 16_384)
 axes.plot(n, [linear_ms[tokens] for tokens in lengths], "o", color="#0072B2", label="linear layers")
 axes.plot(grid, a * grid, color="#0072B2", lw=1)
@@ -116,7 +115,7 @@ axes.axvline(a / b, color="grey", ls=":", label=f"measured wall, {a / b:,.0f} to
 axes.set(xscale="log", yscale="log", xlabel="prompt (tokens)", ylabel="prefill time (ms)")
 axes.set_title("SmolLM2-135M on this machine")
 axes.legend()
-figure
+plt.show()
 
 # %% [markdown]
 # Longer prompts, whole-model times, uncertainties and quality: `prefillwall compare`.

@@ -9,14 +9,16 @@ next multiple of a large block, while each matrix product stays large.  A granul
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 
 import jax
 import jax.numpy as jnp
 from jax import lax
 
-from attention.kernels.cover import GRANULE, Blocks, choose_blocks, granule_kinds
+from attention.kernels.cover import GRANULE, Blocks, choose_blocks, granule_kinds, visit_name, walk_name
 from attention.pattern import SpanPattern, Tile, pad_positions, tile_bounds, visible
+
 
 def attend_blockwise(
     q_btnh: jax.Array,
@@ -48,17 +50,14 @@ def attend_blockwise(
         x = x.reshape(walks_b, b // walks_b, walks_k, k // walks_k, *x.shape[2:])
         return jnp.swapaxes(x, 1, 2).reshape(walks_b * walks_k, -1, *x.shape[4:])
 
-    def one_of_walk(x: jax.Array, shape: tuple[int, ...]) -> jax.Array:  # what a walk's streams have in common
-        return by_walk(jnp.broadcast_to(x, (b, k, *shape)))[:, 0]
+    def one_of_walk(x: jax.Array) -> jax.Array:  # what a walk's streams have in common
+        return jnp.broadcast_to(x, (walks_b, walks_k, *x.shape[2:])).reshape(walks_b * walks_k, *x.shape[2:])
 
     operands = (
         *(by_walk(x) for x in (q_bkgth, k_bksh, v_bksh)),
-        one_of_walk(q_pos_bt[:, None], (t,)),
-        one_of_walk(kv_pos_bks, (s,)),
-        one_of_walk(span_kg, (g,)),
-        one_of_walk(sink_kg, (g,)),
+        *(one_of_walk(x) for x in (q_pos_bt[:, None], kv_pos_bks, span_kg[None, :walks_k], sink_kg[None, :walks_k])),
     )
-    walk = partial(_walk, blocks=blocks)
+    walk = _named(walk_name(blocks), partial(_walk, blocks=blocks))
     if walks_b * walks_k == 1:
         out, visited = walk(*(x[0] for x in operands))
     else:
@@ -114,7 +113,9 @@ def _walk(
 
         def next_block(state):
             alone = next_visible[state[0] + 1] > state[0] + 1  # sinks, say: not worth a whole block
-            return lax.cond(alone, partial(visit, n_granules=1), partial(visit, n_granules=kv_block // GRANULE), state)
+            sizes = (1, kv_block // GRANULE)
+            visits = (_named(visit_name(n), partial(visit, n_granules=n)) for n in sizes)
+            return lax.cond(alone, *visits, state)
 
         start = (
             next_visible[0],
@@ -129,6 +130,16 @@ def _walk(
 
     out, visited = lax.map(one_tile, (q_tiles.transpose(2, 0, 1, 3, 4), q_pos))
     return out.transpose(1, 2, 0, 3, 4).reshape(z, g, -1, h)[:, :, :t], visited.sum()
+
+
+def _named(name: str, function: Callable) -> Callable:
+    """`function` as a call of that name in the jaxpr and in the compiled program, for whoever counts its cost."""
+
+    def call(*operands):
+        return function(*operands)
+
+    call.__name__ = call.__qualname__ = name
+    return jax.jit(call)
 
 
 def _cover(kinds: jax.Array) -> tuple[jax.Array, jax.Array]:

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from types import ModuleType
@@ -23,6 +24,26 @@ class Blocks:
 
     q_tile: int
     kv_block: int
+
+
+def walk_name(blocks: Blocks) -> str:
+    """What a program calls one walk over the keys; `visit_name` is a visit inside it.
+
+    The loops of a walk are as long as positions say, so whoever counts a program's cost finds the walk by its name and
+    asks `walk_visits`.
+    """
+    return f"span_walk_{blocks.q_tile}x{blocks.kv_block}"
+
+
+def visit_name(granules: int) -> str:
+    """What a program calls one visit of a block of so many granules."""
+    return f"visit_{granules}_granules"
+
+
+def blocks_of_walk(name: str) -> Blocks | None:
+    """The sizes of the walk of that name, None if it is no walk's."""
+    sizes = re.fullmatch(r"span_walk_(\d+)x(\d+)", name)
+    return Blocks(*map(int, sizes.groups())) if sizes else None
 
 
 def choose_blocks(pattern: SpanPattern, q_tokens: int, kv_tokens: int, group_size: int) -> Blocks:
@@ -59,12 +80,75 @@ def granules_visited(
     heads: Sequence[tuple[int, int]], q_pos_t: np.ndarray, kv_pos_s: np.ndarray, blocks: Blocks
 ) -> int:
     """Granules that one walk over the keys computes for heads of the given (span, sink), without running it."""
-    spans, sinks = np.asarray(heads, np.int64).T[:, :, None, None]
+    return sum(visits * granules for granules, visits in walk_visits(heads, q_pos_t, kv_pos_s, blocks).items())
+
+
+def walk_visits(
+    heads: Sequence[tuple[int, int]], q_pos_t: np.ndarray, kv_pos_s: np.ndarray, blocks: Blocks
+) -> dict[int, int]:
+    """How often one walk visits a block of so many granules: {1: lone granules, kv_block / GRANULE: whole blocks}.
+
+    Host time is linear in the tiles where the keys lie in position order, and tiles x granules otherwise.
+    """
     q_bounds = tile_bounds(pad_positions(q_pos_t, blocks.q_tile), blocks.q_tile)
     kv_bounds = tile_bounds(pad_positions(kv_pos_s, GRANULE), GRANULE)
+    occupied = kv_bounds[0] <= kv_bounds[1]
+    in_order = all((np.diff(bound[occupied]) >= 0).all() for bound in kv_bounds[:2])
+    count = _visits_in_order if in_order else _visits_anywhere
+    alone, whole = count(heads, q_bounds, kv_bounds, blocks.kv_block // GRANULE)
+    per_block = blocks.kv_block // GRANULE
+    return {1: alone + whole} if per_block == 1 else {1: alone, per_block: whole}
+
+
+def _visits_in_order(
+    heads: Sequence[tuple[int, int]], q_bounds: tuple, kv_bounds: tuple, per_block: int
+) -> tuple[int, int]:
+    """(lone granules, whole blocks) for keys in position order.
+
+    What a query tile sees is then the occupied granules of [0, sinks_end) and [span_start, causal_end).  Within a run
+    of neighbouring visible granules the greedy cover places whole blocks and one remainder, so a tile takes a few
+    steps, not one per block.
+    """
+    (q_low, q_high, _), (kv_low, kv_high, _) = q_bounds, kv_bounds
+    n = kv_low.size
+    occupied = np.flatnonzero(kv_low <= kv_high)
+    place = np.append(occupied, n)  # of the j-th occupied granule
+    causal_end = np.searchsorted(kv_low[occupied], q_high, side="right")
+    sinks_end = np.minimum(np.searchsorted(kv_low[occupied], max(sink for _, sink in heads)), causal_end)
+    longest = max(span for span, _ in heads)
+    span_start = np.searchsorted(kv_high[occupied], q_low.astype(np.int64) - longest, side="right")
+    span_start = np.minimum(span_start, causal_end)
+
+    # The last granule of the run of occupied neighbours that the j-th one is in, as an index into `occupied`.
+    run_ends = np.append(np.flatnonzero(np.diff(occupied) != 1), occupied.size - 1)
+
+    def next_seen(j: np.ndarray) -> np.ndarray:
+        j = np.where((j >= sinks_end) & (j < span_start), span_start, j)
+        return np.where(j >= causal_end, occupied.size, j)
+
+    alone = whole = 0
+    at = next_seen(np.zeros_like(causal_end))
+    while (walking := at < occupied.size).any():
+        at_run_end = run_ends[np.searchsorted(run_ends, np.minimum(at, occupied.size - 1))] + 1
+        seen_end = np.where((at < sinks_end) & (sinks_end < span_start), sinks_end, causal_end)
+        length = np.where(walking, np.minimum(at_run_end, seen_end) - at, 0)
+        blocks, rest = np.divmod(length, per_block)
+        alone += int((rest == 1).sum())
+        whole += int(blocks.sum()) + int((rest > 1).sum())
+        # A remainder is covered by a whole block, which may reach into the next run.
+        reached = place[np.minimum(at, occupied.size)] + np.where(rest == 1, length, (blocks + (rest > 1)) * per_block)
+        at = np.where(walking, next_seen(np.searchsorted(occupied, reached)), at)
+    return alone, whole
+
+
+def _visits_anywhere(
+    heads: Sequence[tuple[int, int]], q_bounds: tuple, kv_bounds: tuple, per_block: int
+) -> tuple[int, int]:
+    """(lone granules, whole blocks) for keys in any order: the cover itself, on the whole map of tiles."""
+    spans, sinks = np.asarray(heads, np.int64).T[:, :, None, None]
     n = kv_bounds[0].size
     rows = max(1, 2**22 // n)  # bounds the host memory of the map at long prompts
-    visited = 0
+    visits = np.zeros(2, np.int64)
     for first in range(0, q_bounds[0].size, rows):
         some_rows = tuple(bound[first : first + rows, None] for bound in q_bounds)
         kinds = granule_kinds(some_rows, tuple(bound[None] for bound in kv_bounds), spans, sinks)
@@ -76,10 +160,9 @@ def granules_visited(
         row, at = np.arange(len(kinds)), next_visible[:, 0]
         while (walking := at < n).any():
             alone = next_visible[row, np.minimum(at + 1, n)] > at + 1
-            step = np.where(alone, 1, blocks.kv_block // GRANULE)
-            visited += int(step[walking].sum())
-            at = next_visible[row, np.minimum(at + step, n)]
-    return visited
+            visits += ((alone & walking).sum(), (~alone & walking).sum())
+            at = next_visible[row, np.minimum(at + np.where(alone, 1, per_block), n)]
+    return int(visits[0]), int(visits[1])
 
 
 def executed_pairs(
