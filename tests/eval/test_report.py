@@ -9,7 +9,7 @@ import re
 import pytest
 from rich.console import Console
 
-from eval import report
+from eval import humane, report, tables
 from eval.crossover import crossover_tokens
 from eval.roofline import floor_ms
 from eval.summary import Spread, summarise
@@ -62,12 +62,12 @@ def test_tables_hold_the_figures(written):
 
 
 def test_floor_is_a_floor_of_the_layouts_that_fit():
-    table = report.floor_table(["swa(1024)", "4*swa(1024)+full"])
+    table = tables.floor_table(["swa(1024)", "4*swa(1024)+full"])
     assert "A floor, not a measurement" in table.note
     assert "do not fit 48 layers: 4*swa(1024)+full" in table.note
     assert [row[0] for row in table.rows] == ["1,024", "2,048", "4,096", "8,192", "16,384", "32,768", "65,536"]
-    model = report.preset("qwen3-30b-a3b")
-    short, ms = (floor_ms(model, n, report.CARDS["r9700"], report.FLOOR_UNDER) for n in (1024, 65_536))
+    model = tables.preset("qwen3-30b-a3b")
+    short, ms = (floor_ms(model, n, tables.CARDS["r9700"], tables.FLOOR_UNDER) for n in (1024, 65_536))
     assert table.rows[0][1] == f"{sum(short.values()) - short['attention'] - short['head']:.1f} ms"
     linear = sum(ms.values()) - ms["attention"] - ms["head"]
     share = ms["attention"] / (ms["attention"] + linear)
@@ -114,17 +114,17 @@ def test_terminal_shows_every_question_answered(width):
 
 
 def test_numbers_are_humane():
-    assert [report.duration(ms) for ms in (0.0123, 1.234, 56.78, 999.6, 1234.5, 61_000, None)] == [
+    assert [humane.duration(ms) for ms in (0.0123, 1.234, 56.78, 999.6, 1234.5, 61_000, None)] == [
         "0.0123 ms", "1.23 ms", "56.8 ms", "1,000 ms", "1.23 s", "61.0 s", "-"
     ]  # fmt: skip
-    assert [report.flops(n) for n in (0, 999, 2.5e12, 3e18)] == ["0 FLOP", "999 FLOP", "2.50 TFLOP", "3,000 PFLOP"]
-    assert report.spread(Spread(1500, 990, 2000)) == "1.50 s (0.990-2.00)"
-    assert (report.fitted(6472.2), report.fitted(math.inf)) == ("6,470", "unbounded")
-    assert (report.factor(3.956), report.factor(12345.6), report.factor(None)) == ("3.96x", "12,346x", "-")
-    assert (report.percent(0.1234), report.signed_percent(-0.01)) == ("12.3 %", "-1.00 %")
+    assert [humane.flops(n) for n in (0, 999, 2.5e12, 3e18)] == ["0 FLOP", "999 FLOP", "2.50 TFLOP", "3,000 PFLOP"]
+    assert humane.spread(Spread(1500, 990, 2000)) == "1.50 s (0.990-2.00)"
+    assert (humane.fitted(6472.2), humane.fitted(math.inf)) == ("6,470", "unbounded")
+    assert (humane.factor(3.956), humane.factor(12345.6), humane.factor(None)) == ("3.96x", "12,346x", "-")
+    assert (humane.percent(0.1234), humane.signed_percent(-0.01)) == ("12.3 %", "-1.00 %")
 
 
 def test_summary_is_what_the_tables_are_made_of():
     (summary,) = summarise(synthetic_records(), CONFIG)
-    assert report.time_table(summary).rows[0][0] == "full"
-    assert not report.failure_table(summary)
+    assert tables.time_table(summary).rows[0][0] == "full"
+    assert not tables.failure_table(summary)
