@@ -1,0 +1,116 @@
+"""Golden files: tiny random models of transformers and what they compute.  Needs torch and transformers.
+
+    python -m tests.golden.make_golden        rewrites every folder beside this file, from fixed seeds
+
+versions.json says what wrote them.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, Final
+
+import numpy as np
+import torch
+import transformers
+
+HERE: Final = Path(__file__).parent
+BATCH, TOKENS, VOCAB = 2, 37, 53
+
+# An eps so large that a wrong one is seen, and heads whose joint width (42, 60, 96) is not the model's.
+_SHARED: Final = {"vocab_size": VOCAB, "hidden_size": 23, "rms_norm_eps": 1e-3, "max_position_embeddings": 41}
+_G1: Final = {"num_attention_heads": 3, "num_key_value_heads": 3, "head_dim": 14}
+_G3: Final = {"num_attention_heads": 6, "num_key_value_heads": 2, "head_dim": 10}
+_G8: Final = {"num_attention_heads": 16, "num_key_value_heads": 2, "head_dim": 6}
+_DENSE: Final = _SHARED | {"num_hidden_layers": 3, "intermediate_size": 19}
+_MOE: Final = _DENSE | {"num_experts": 7, "num_experts_per_tok": 3, "moe_intermediate_size": 5, "norm_topk_prob": True}
+
+CASES: Final[MappingProxyType[str, tuple[str, dict[str, Any]]]] = MappingProxyType({
+    "moe": ("Qwen3Moe", _MOE | _G3 | {"rope_theta": 1e6}),
+    "moe-raw-top-k": ("Qwen3Moe", _MOE | _G8 | {"norm_topk_prob": False}),
+    "moe-and-dense": (
+        "Qwen3Moe",
+        _MOE | _G1 | {"num_hidden_layers": 6, "mlp_only_layers": [3], "decoder_sparse_step": 2, "rms_norm_eps": 1e-6},
+    ),
+    "moe-window": ("Qwen3Moe", _MOE | _G3 | {"use_sliding_window": True, "sliding_window": 13}),
+    "dense-tied": ("Qwen3", _DENSE | _G1 | {"tie_word_embeddings": True}),
+    "dense-window": (
+        "Qwen3",
+        _DENSE | _G3
+        | {"num_hidden_layers": 5, "use_sliding_window": True, "sliding_window": 7, "max_window_layers": 2},
+    ),
+    "llama": ("Llama", _DENSE | {"hidden_size": 42, "num_attention_heads": 3, "num_key_value_heads": 1}),
+    "llama-tied": (
+        "Llama",
+        _DENSE | _G8 | {"hidden_size": 48, "tie_word_embeddings": True, "rms_norm_eps": 1e-5, "rope_theta": 1e5},
+    ),
+})  # fmt: skip
+
+FUSED: Final = ("moe-raw-top-k",)
+"""Cases whose experts are saved as in memory, fused into one tensor a layer; transformers' default is the Hub's way."""
+
+
+def build(case: str, seed: int) -> transformers.PreTrainedModel:
+    """The float32 model of a case, attention and experts in transformers' plainest code.
+
+    The weights are drawn here: activations are of order one, so that an absolute tolerance means something, and no
+    norm weight is 1.
+    """
+    family, settings = CASES[case]
+    settings = dict(settings)
+    theta = settings.pop("rope_theta", 10_000.0)
+    config = getattr(transformers, f"{family}Config")(
+        **settings,
+        rope_parameters={"rope_type": "default", "rope_theta": theta},
+        attn_implementation="eager",
+        experts_implementation="eager",
+    )
+    model = getattr(transformers, f"{family}ForCausalLM")(config).eval()
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for name, weight in model.named_parameters():
+            if weight.ndim == 1:
+                weight.uniform_(0.5, 1.5, generator=generator)
+            else:  # [..., out, in]; embedded tokens have unit variance
+                std = 1.0 if "embed_tokens" in name else weight.shape[-1] ** -0.5
+                weight.normal_(0, std, generator=generator)
+    return model
+
+
+def compute(model: transformers.PreTrainedModel, seed: int) -> dict[str, np.ndarray]:
+    """Random tokens [B, T], the logits of all of them, and the output of every layer [L, B, T, D].
+
+    The layers are hooked: the last of transformers' own `hidden_states` has passed the final norm.
+    """
+    tokens = torch.randint(VOCAB, (BATCH, TOKENS), generator=torch.Generator().manual_seed(seed))
+    layers: list[torch.Tensor] = []
+    hooks = [layer.register_forward_hook(lambda _, __, out: layers.append(out)) for layer in model.model.layers]
+    with torch.no_grad():
+        logits = model(tokens, use_cache=False).logits
+    for hook in hooks:
+        hook.remove()
+    return {"tokens": tokens.int().numpy(), "logits": logits.numpy(), "layers": torch.stack(layers).numpy()}
+
+
+def write(folder: Path, case: str, seed: int) -> None:
+    """A case as a checkpoint folder, with what transformers computes from it in golden.npz."""
+    model = build(case, seed)
+    model.save_pretrained(folder, save_original_format=case not in FUSED)
+    (folder / "generation_config.json").unlink()
+    np.savez_compressed(folder / "golden.npz", **compute(model, seed))
+
+
+def main() -> None:
+    transformers.utils.logging.disable_progress_bar()
+    for seed, case in enumerate(CASES):
+        shutil.rmtree(HERE / case, ignore_errors=True)
+        write(HERE / case, case, seed)
+    versions = {library.__name__: library.__version__ for library in (transformers, torch)}
+    (HERE / "versions.json").write_text(json.dumps(versions, indent=2) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

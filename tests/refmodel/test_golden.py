@@ -1,0 +1,53 @@
+"""Golden files: what transformers computed, layer by layer, from checkpoints that it saved."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+
+from attention.sliding_window import SlidingWindow
+from tests.golden.compare import errors
+
+FOLDERS = {path.parent.name: path.parent for path in Path(__file__).parents[1].glob("golden/*/config.json")}
+TOLERANCE = 1e-4
+pytestmark = pytest.mark.usefixtures("fast_compile")
+
+
+@pytest.mark.parametrize("steps", [None, (11, 11, 11, 1, 1, 1, 1)], ids=["one-shot", "chunks-then-decode"])
+@pytest.mark.parametrize("case", sorted(FOLDERS))
+def test_logits_and_every_layer(case, steps):
+    found = errors(FOLDERS[case], steps)
+    assert found.layers.max() < TOLERANCE, f"per layer: {found.layers}"
+    assert found.logits < TOLERANCE
+
+
+def window(by):
+    def change(config):
+        layout = [SlidingWindow(v.window + by) if isinstance(v, SlidingWindow) else v for v in config.layout]
+        return config.with_layout(layout)
+
+    return change
+
+
+def settings(**changes):
+    return lambda config: dataclasses.replace(config, **changes)
+
+
+@pytest.mark.parametrize(
+    ("case", "change"),
+    [
+        ("dense-window", window(-1)),
+        ("dense-window", window(+1)),
+        ("moe", settings(norm_topk_prob=False)),
+        ("moe-raw-top-k", settings(norm_topk_prob=True)),
+        ("dense-tied", settings(rope_theta=11_000.0)),
+        ("llama", settings(norm_eps=1e-5)),
+    ],
+)
+def test_a_wrong_config_is_noticed(case, change):
+    """The golden files tell a model from its nearest relatives, above all a window from one longer or shorter by 1."""
+    found = errors(FOLDERS[case], change=change)
+    assert found.layers.max() > 5 * TOLERANCE
+    assert found.logits > 5 * TOLERANCE
