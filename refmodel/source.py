@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from dataclasses import dataclass
 from pathlib import Path
@@ -61,6 +62,8 @@ def open_model(spec: str = DEFAULT_MODEL, dtype: Any = jnp.float32, seed: int = 
         return Model(config, random_params(config, seed, dtype), None, "random")
     source = open_gguf(path) if path.suffix == ".gguf" else path  # opening a GGUF takes seconds: once
     config, params = load(source, dtype)
+    if spec in PRESETS:
+        config = dataclasses.replace(config, name=spec)  # under this name people ask for it, and records list it
     return Model(config, params, load_tokenizer(source), "checkpoint")
 
 

@@ -101,7 +101,7 @@ def _walk(
             start, end, size = granule * GRANULE, granule + n_granules, n_granules * GRANULE
             k, v = (lax.dynamic_slice_in_dim(x, start, size, axis=1) for x in (k_zsh, v_zsh))
             pos_s = lax.dynamic_slice_in_dim(kv_pos, start, size)
-            scores = lax.dot_general(q, k, (((2,), (2,)), ((0,), (0,))), preferred_element_type=jnp.float32) / h**0.5
+            scores = lax.dot_general(q, k, (((2,), (2,)), ((0,), (0,))), preferred_element_type=jnp.float32)
 
             def masked(scores):
                 mask_gts = visible(q_pos_t[:, None], pos_s[None], span_g[:, None, None], sink_g[:, None, None])
@@ -109,7 +109,7 @@ def _walk(
 
             is_dense = masked_before[end] == masked_before[granule]
             scores = lax.cond(is_dense, lambda scores: scores, masked, scores)
-            return next_visible[end], visited + n_granules, *_accumulate(*softmax, scores, v)
+            return next_visible[end], visited + n_granules, *_accumulate(*softmax, scores, v, h**-0.5)
 
         def next_block(state):
             alone = next_visible[state[0] + 1] > state[0] + 1  # sinks, say: not worth a whole block
@@ -151,12 +151,12 @@ def _cover(kinds: jax.Array) -> tuple[jax.Array, jax.Array]:
     return jnp.pad(next_visible, (0, 1), constant_values=n), jnp.pad(masked_before, (1, 0))
 
 
-def _accumulate(top, total, acc, scores, v):
-    """One step of the online softmax: running maximum, running sum, running weighted values."""
+def _accumulate(top, total, acc, scores, v, scale):
+    """One step of the online softmax of scale·scores: running maximum of the scores, running sum, weighted values."""
     new_top = jnp.maximum(top, scores.max(-1))
     finite_top = jnp.where(new_top == -jnp.inf, 0, new_top)  # a row that has seen nothing yet stays at zero weight
-    weights = jnp.exp(scores - finite_top[..., None])
-    rescale = jnp.exp(top - finite_top)
+    weights = jnp.exp(scale * (scores - finite_top[..., None]))
+    rescale = jnp.exp(scale * (top - finite_top))
     values = lax.dot_general(
         weights.astype(v.dtype), v, (((2,), (1,)), ((0,), (0,))), preferred_element_type=jnp.float32
     )

@@ -173,7 +173,7 @@ def executed_pairs(
     kv_pos_s: np.ndarray,
     blocks: Blocks | None = None,
 ) -> int:
-    """(query, key) pairs that the blockwise path computes, summed over query heads: visited granules times their area."""
+    """(query, key) pairs that the blockwise path computes, all query heads: visited granules times their area."""
     group_size = n_heads // n_kv_heads
     blocks = blocks or choose_blocks(pattern, len(q_pos_t), len(kv_pos_s), group_size)
     heads = pattern.per_head(n_heads)

@@ -24,8 +24,8 @@ def test_the_default_model_is_smollm2_and_reads():
         model = open_model(dtype=jnp.bfloat16)
     except ValueError as error:
         pytest.skip(str(error))
-    assert model.config == open_config("smollm2-135m")
-    assert model.config.layout == preset("smollm2-135m").layout
+    assert model.config == preset("smollm2-135m")
+    assert open_config("smollm2-135m").n_layers == model.config.n_layers
     assert model.tokenizer.decode(model.tokenizer.encode("prefill wall").ids) == "prefill wall"
 
 
