@@ -1,0 +1,113 @@
+"""`prefillwall crossover`: from which length on attention costs more than all linear layers."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+from eval.break_even import break_even_tokens
+from eval.commands import cost_arguments as common
+from eval.commands.arguments import positive
+from eval.crossover import attention_share, crossover_tokens, limiting_share, linear_params
+from eval.preset_shapes import cost_model
+from eval.shapes import shape_of
+
+LAYOUTS = (
+    "full",
+    "full+swa(4096)",
+    "full+swa(128)",
+    "5*swa(4096)+full",
+    "3*swa(1024)+full",
+    "5*swa(1024)+full",
+    "swa(4096)",
+    "swa(1024)",
+)
+SHARES = (1024, 4096, 16_384, 65_536, 262_144)
+
+EPILOG = """examples:
+  prefillwall crossover
+  prefillwall crossover --layouts full '5*swa(1024)+full' --convention active-headline --pairs half-square
+  prefillwall crossover --model gemma3-27b --layouts own"""
+
+
+def add_parser(subparsers: argparse._SubParsersAction) -> None:
+    parser = subparsers.add_parser(
+        "crossover",
+        help="where attention overtakes the linear layers, per layout",
+        description="The exact prompt length at which attention overtakes the linear layers, or the share it tends to.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    common.add_model(parser)
+    parser.add_argument(
+        "--layouts",
+        nargs="+",
+        metavar="LAYOUT",
+        default=None,
+        help=f"'own' is the model's; compared with the first (default: {' '.join(LAYOUTS)})",
+    )
+    parser.add_argument(
+        "--tokens", nargs="+", type=positive, default=list(SHARES), metavar="N", help="lengths for shares"
+    )
+    common.add_convention(parser)
+    common.add_json(parser)
+    parser.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace) -> int:
+    base = cost_model(options.model)
+    layouts = options.layouts or (LAYOUTS if len(set(shape_of(base).layout)) == 1 else ("own",))
+    models = [base if layout == "own" else base.with_layout(layout) for layout in layouts]
+    record = {
+        "command": "crossover",
+        "model": base.name,
+        "conventions": {"linear": options.convention, "pairs": options.pairs, "count": "useful"},
+        "linear_params_per_token": linear_params(base, options.convention),
+        "layouts": [_one(model, models[0], options) for model in models],
+    }
+    if options.json:
+        common.print_json(record)
+    else:
+        _print(record)
+    return 0
+
+
+def _one(model: common.Model, first: common.Model, options: argparse.Namespace) -> dict[str, Any]:
+    conventions = (options.convention, options.pairs)
+    return {
+        "layout": shape_of(model).layout_name,
+        "crossover_tokens": crossover_tokens(model, *conventions),
+        "limiting_share": limiting_share(model, *conventions),
+        "cheaper_than_first_from_tokens": None if model is first else break_even_tokens(first, model),
+        "attention_share": {n: attention_share(model, n, *conventions) for n in options.tokens},
+    }
+
+
+def _print(record: dict[str, Any]) -> None:
+    out, layouts = common.console(), record["layouts"]
+    lengths = list(layouts[0]["attention_share"])
+    rows = common.table(
+        f"{record['model']}: attention overtakes the linear layers",
+        "layout",
+        "N*",
+        "share tends to",
+        f"cheaper than {layouts[0]['layout']} from",
+        *(f"share at {n:,}" for n in lengths),
+    )
+    for one in layouts:
+        n, from_tokens = one["crossover_tokens"], one["cheaper_than_first_from_tokens"]
+        shares = (f"{share:.1%}" for share in one["attention_share"].values())
+        rows.add_row(
+            one["layout"],
+            "none" if n is None else f"{n:,}",
+            f"{one['limiting_share']:.1%}",
+            "" if from_tokens is None else f"{from_tokens:,}",
+            *shares,
+        )
+    out.print(rows)
+    words = record["conventions"]
+    out.print(
+        f"[dim]linear: {words['linear']} ({record['linear_params_per_token']:,} parameters a token); "
+        f"pairs: {words['pairs']}; {words['count']} FLOPs[/dim]",
+        highlight=False,
+    )

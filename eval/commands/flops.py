@@ -1,0 +1,143 @@
+"""`prefillwall flops`: what a step costs, counted three ways, and the least time that a card needs for it."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+from rich.table import Table
+
+from eval.commands import cost_arguments as common
+from eval.commands.arguments import positive
+from eval.flops.closed_form import COMPONENTS, steps_flops
+from eval.flops.steps import Step, prefill_steps
+from eval.flops.traffic import steps_bytes
+from eval.hardware import card
+from eval.roofline import Assumptions, Floor, floors
+from eval.shapes import shape_of
+from refmodel.config import ModelConfig
+
+EPILOG = """examples:
+  prefillwall flops --model qwen3-30b-a3b --layout '5*swa(1024)+full' --tokens 65536
+  prefillwall flops --model gemma3-12b --tokens 16384 --card r9700 --weights 4.5bit
+  prefillwall flops --tokens 1 --start 65536 --card h100-sxm        one decode step
+  prefillwall flops --tokens 1048576 --chunk 8192                   chunked prefill"""
+
+
+def add_parser(subparsers: argparse._SubParsersAction) -> None:
+    parser = subparsers.add_parser(
+        "flops", help="FLOPs and bytes of a step: closed form, traced and compiled, side by side",
+        description="Counts a step of the model three ways; exits with 1 where the counts disagree.",
+        epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter,
+    )  # fmt: skip
+    common.add_model(parser)
+    common.add_layout(parser)
+    parser.add_argument("--tokens", type=positive, default=65_536, metavar="N", help="tokens fed (default: 65536)")
+    parser.add_argument("--start", type=int, default=0, metavar="P", help="tokens already in the cache (default: 0)")
+    parser.add_argument("--chunk", type=positive, metavar="C", help="feed the prompt in chunks of C: closed form only")
+    parser.add_argument("--impl", default="auto", help="attention: auto, dense or blockwise (default: auto)")
+    parser.add_argument("--no-compile", action="store_true", help="leave the compiler out")
+    common.add_card(parser)
+    common.add_storage(parser)
+    common.add_json(parser)
+    parser.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace) -> int:
+    model = common.model_of(options)
+    if options.chunk and options.start:
+        raise ValueError("--chunk feeds a prompt from an empty cache; leave --start out")
+    steps = prefill_steps(options.tokens, options.chunk) if options.chunk else (Step(options.tokens, options.start),)
+    record, times = _record(options, model, steps), _floors(options, model, steps)
+    counts = {
+        "useful": steps_flops(model, steps),
+        "executed": steps_flops(model, steps, count="executed", impl=options.impl),
+    }
+    faults: list[str] = []
+    if len(steps) == 1 and isinstance(model, ModelConfig):
+        from eval.flops.cross_check import cross_check  # the only part that needs a compiler
+
+        check = cross_check(model, steps[0], impl=options.impl, compile_too=not options.no_compile)
+        faults = check.faults
+        counts["traced"] = check.traced
+        if check.compiled is not None:
+            counts["compiled"] = check.compiled
+        record |= {"rewritten": check.rewritten, "unseen_calls": check.unseen_calls, "faults": faults}
+        record["conventions"]["cond"] = check.cond_policy
+    record |= {"flops": counts, "bytes": steps_bytes(model, steps, common.storage_of(options))}
+    if times:
+        record["floor_ms"] = {name: floor.ms for name, floor in times.items()}
+    if options.json:
+        common.print_json(record)
+    else:
+        _print(record, times)
+    return 1 if faults else 0
+
+
+def _record(options: argparse.Namespace, model: common.Model, steps: tuple[Step, ...]) -> dict[str, Any]:
+    shape = shape_of(model)
+    return {
+        "command": "flops", "model": shape.name, "layout": shape.layout_name, "tokens": options.tokens,
+        "start": options.start, "steps": len(steps), "card": options.card, "impl": options.impl,
+        "weights": options.weights, "kv": options.kv,
+        "conventions": {
+            "flops": "2 per multiply-accumulate; matrix products only",
+            "linear": "all but attention and head", "pairs": "causal, exact",
+            "useful": "visible pairs; chosen experts' rows; head on the last token",
+            "executed": "visited tiles; expert row tiles that any routing may need; head in each step",
+            "bytes": "weights and cache once a step; activations not counted",
+        },
+    }  # fmt: skip
+
+
+def _floors(options: argparse.Namespace, model: common.Model, steps: tuple[Step, ...]) -> dict[str, Floor]:
+    if not options.card:
+        return {}
+    return floors(model, steps, card(options.card), Assumptions(common.storage_of(options)))
+
+
+def _print(record: dict[str, Any], times: dict[str, Floor]) -> None:
+    out, counts = common.console(), record["flops"]
+    last = list(counts)[-1]
+    title = f"{record['model']}  {record['layout']}  {record['tokens']:,} tokens at {record['start']:,}: FLOPs"
+    rows = common.table(title, "component", *counts, f"{last} - useful")
+    for name in _components(counts):
+        figures = [count.get(name, 0) for count in counts.values()]
+        rows.add_row(name or "(no scope)", *(f"{x:,}" for x in (*figures, figures[-1] - figures[0])))
+    totals = [sum(count.values()) for count in counts.values()]
+    rows.add_row("total", *(f"{x:,}" for x in (*totals, totals[-1] - totals[0])), style="bold")
+    out.print(rows)
+    out.print(_bytes_table(record, times))
+    for name, words in record["conventions"].items():
+        out.print(f"[dim]{name}: {words}[/dim]", highlight=False)
+    if "traced" not in counts:
+        out.print("closed form only: traced and compiled count one step of a model that this project runs")
+    for name, flops in record.get("rewritten", {}).items():
+        out.print(f"traced less compiled, {name or '(no scope)'}: {flops:,} FLOPs (rewritten, or moved between scopes)")
+    for call in record.get("unseen_calls", ()):
+        out.print(f"not counted: the compiled program calls {call}, which cannot be read")
+    for fault in record.get("faults", ()):
+        out.print(f"[red]counts disagree[/red] in {fault}")
+
+
+def _bytes_table(record: dict[str, Any], times: dict[str, Floor]) -> Table:
+    moved, useful = record["bytes"], record["flops"]["useful"]
+    title = f"bytes moved ({record['weights']} weights, {record['kv']} cache)"
+    if times:
+        title += f" and least time on {record['card']}"
+    rows = common.table(title, "component", "bytes", "FLOPs per byte", *(["ms", "bound by"] if times else []))
+    for name in _components({"useful": useful}):
+        floor = times.get(name)
+        tail = [f"{floor.ms:,.3f}", "memory" if floor.memory_ms > floor.compute_ms else "compute"] if floor else []
+        intensity = useful[name] / moved[name] if moved.get(name) else None
+        rows.add_row(name, f"{moved.get(name, 0):,}", f"{intensity:,.1f}" if intensity else "", *tail)
+    tail = [f"{sum(floor.ms for floor in times.values()):,.3f}", ""] if times else []
+    rows.add_row(
+        "total", f"{sum(moved.values()):,}", f"{sum(useful.values()) / sum(moved.values()):,.1f}", *tail, style="bold"
+    )
+    return rows
+
+
+def _components(counts: dict[str, dict[str, int]]) -> list[str]:
+    seen = {name for count in counts.values() for name in count}
+    return [*(name for name in COMPONENTS if name in seen), *sorted(seen - set(COMPONENTS))]

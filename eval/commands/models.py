@@ -1,0 +1,76 @@
+"""`prefillwall models`: the shapes that can be costed, and which of them run."""
+
+from __future__ import annotations
+
+import argparse
+from collections import Counter
+
+from eval.commands import cost_arguments as common
+from eval.crossover import crossover_tokens
+from eval.flops.traffic import kv_bytes_per_token
+from eval.preset_shapes import every_shape
+from eval.shapes import ModelShape
+from refmodel.presets import PRESETS
+
+
+def add_parser(subparsers: argparse._SubParsersAction) -> None:
+    parser = subparsers.add_parser("models", help="known model shapes: parameters, FLOPs per token, crossover")
+    common.add_json(parser)
+    parser.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace) -> int:
+    models = [
+        {
+            "model": shape.name,
+            "layers": len(shape.layers),
+            "layout": _summary(shape),
+            "params": shape.params,
+            "linear_flops_per_token": 2 * shape.linear_macs,
+            "kv_bytes_per_token": kv_bytes_per_token(shape),
+            "crossover_tokens": crossover_tokens(shape),
+            "runs": shape.name in PRESETS,
+            "note": shape.note,
+        }
+        for shape in every_shape()
+    ]
+    if options.json:
+        conventions = {"linear": "layers", "pairs": "causal", "kv": "bf16"}
+        common.print_json({"command": "models", "conventions": conventions, "models": models})
+        return 0
+    rows = common.table(
+        "models (linear: layers; pairs: causal; cache: bf16)",
+        "model",
+        "layout",
+        "parameters",
+        "GFLOP per token",
+        "cache bytes per token",
+        "N*",
+        "runs here",
+        left=2,
+    )
+    for one in models:
+        n = one["crossover_tokens"]
+        rows.add_row(
+            one["model"],
+            one["layout"],
+            f"{one['params']:,}",
+            f"{one['linear_flops_per_token'] / 1e9:.3f}",
+            f"{one['kv_bytes_per_token']:,}",
+            "none" if n is None else f"{n:,}",
+            "yes" if one["runs"] else "cost only",
+        )
+    out = common.console()
+    out.print(rows)
+    for one in models:
+        if one["note"]:
+            out.print(f"[dim]{one['model']}: {one['note']}[/dim]", highlight=False)
+    return 0
+
+
+def _summary(shape: ModelShape) -> str:
+    """The layout, or how often each variant occurs where the layout is long."""
+    counts = Counter(map(str, shape.layout))
+    counts["no attention"] += len(shape.layers) - len(shape.layout)
+    summary = ", ".join(f"{n} {name}" for name, n in counts.items() if n)
+    return min(shape.layout_name, summary, key=len) if len(shape.layout) == len(shape.layers) else summary

@@ -1,0 +1,166 @@
+"""`prefillwall post`: the founding post's table and figure, recomputed, and what it says about flash attention."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from eval.commands import cost_arguments as common
+from eval.commands.arguments import positive
+from eval.crossover import crossover_tokens
+from eval.flash import FlashPoint, flash_point
+from eval.hardware import CARDS, Card, card
+from eval.post import MODEL, PRINTED, exact_convention, input_differences, post_convention, rounding_faults, row
+from eval.preset_shapes import cost_model
+from eval.roofline import Assumptions, floor_ms
+
+LAYOUTS = ("full", "5*swa(1024)+full", "swa(1024)")
+LENGTHS = (1024, 4096, 8192, 16_384)
+FLASH_LENGTHS = (1024, 2048, 4096)
+
+
+def add_parser(subparsers: argparse._SubParsersAction) -> None:
+    parser = subparsers.add_parser(
+        "post",
+        help="the founding post's table and figure, under its convention and counted exactly",
+        description="Prints the post's table beside the exact one, and draws its figure for any list of layouts.",
+    )
+    parser.add_argument("--layouts", nargs="+", default=list(LAYOUTS), metavar="LAYOUT", help="rows of the figure")
+    parser.add_argument("--tokens", nargs="+", type=positive, default=list(LENGTHS), metavar="N", help="its panels")
+    parser.add_argument("--figure", type=Path, default=Path("out/post.png"), help="file (default: %(default)s)")
+    common.add_card(parser, "r9700")
+    common.add_json(parser)
+    parser.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace) -> int:
+    from eval.squares import save_squares  # matplotlib takes a while to load
+
+    one, model = card(options.card), cost_model(MODEL)
+    conventions = (post_convention(), exact_convention(one))
+    record: dict[str, Any] = {
+        "command": "post",
+        "model": MODEL,
+        "card": one.name,
+        "conventions": [dataclasses.asdict(convention) for convention in conventions],
+        "printed": [dataclasses.asdict(printed) for printed in PRINTED],
+        "tables": [
+            [dataclasses.asdict(r) | {"share": r.share} for r in (row(model, p.tokens, c) for p in PRINTED)]
+            for c in conventions
+        ],
+        "rounding": rounding_faults(),
+        "inputs": input_differences(one),
+        "flash": [
+            dataclasses.asdict(flash_point(model, n, impl)) for impl in ("dense", "blockwise") for n in FLASH_LENGTHS
+        ],
+        "matrix_units": _matrix_units(one),
+        "figure": str(options.figure),
+    }
+    save_squares(options.figure, [model.with_layout(layout) for layout in options.layouts], options.tokens)
+    if options.json:
+        common.print_json(record)
+    else:
+        _print(common.console(), record)
+    return 0
+
+
+def _matrix_units(one: Card) -> list[dict[str, Any]]:
+    """The crossover of times: on cards of any speed, then with different efficiencies of the two parts."""
+    model, peak = cost_model(MODEL), one.peak_flops_per_s()
+    cases = [
+        (other, 1.0, 1.0) for other in (one, *(CARDS[name] for name in ("h100-sxm", "mi300x") if name != one.name))
+    ]
+    measured = [one.measured.get(name) for name in ("gemm_bf16_flops_per_s", "attention_flops_per_s")]
+    if all(measured):
+        cases.append((one, *(figure.value / peak for figure in measured)))
+    return [
+        {
+            "card": other.name,
+            "linear_efficiency": linear,
+            "attention_efficiency": attention,
+            "crossover_tokens": crossover_tokens(model, attention_cost=linear / attention),
+            "ms_at_16384": sum(
+                floor_ms(
+                    model, 16_384, other, Assumptions(linear_efficiency=linear, attention_efficiency=attention)
+                ).values()
+            ),
+        }
+        for other, linear, attention in cases
+    ]
+
+
+def _print(out: Console, record: dict[str, Any]) -> None:
+    for convention, table in zip(record["conventions"], record["tables"], strict=True):
+        rate = f"{convention['flops_per_s'] / 1e12:.1f} TFLOPS"
+        words = f"{convention['name']}: linear {convention['linear']}, pairs {convention['pairs']}, {rate}"
+        rows = common.table(
+            f"{record['model']}, {words}",
+            "N",
+            "linear FLOPs",
+            "attention FLOPs",
+            "linear ms",
+            "attention ms",
+            "share",
+            "the post prints",
+            left=0,
+        )
+        for one, printed in zip(table, record["printed"], strict=True):
+            rows.add_row(
+                f"{one['tokens']:,}",
+                f"{one['linear_flops']:,}",
+                f"{one['attention_flops']:,}",
+                f"{one['linear_ms']:,.1f}",
+                f"{one['attention_ms']:,.1f}",
+                f"{one['share']:.1%}",
+                f"{printed['linear_ms']} + {printed['attention_ms']} ms, {printed['share_percent']} %",
+            )
+        out.print(rows)
+    out.print("[bold]where the post's rounding is loose[/bold]", *record["rounding"], sep="\n  ", highlight=False)
+    out.print("[bold]where its inputs differ from the model[/bold]", *record["inputs"], sep="\n  ", highlight=False)
+    _print_flash(out, [FlashPoint(**point) for point in record["flash"]])
+    rows = common.table(
+        "a faster matrix unit scales both terms; different efficiencies move the crossover",
+        "card",
+        "linear eff.",
+        "attention eff.",
+        "N* of times",
+        "ms at 16,384",
+    )
+    for case in record["matrix_units"]:
+        rows.add_row(
+            case["card"],
+            f"{case['linear_efficiency']:.2f}",
+            f"{case['attention_efficiency']:.2f}",
+            f"{case['crossover_tokens']:,}",
+            f"{case['ms_at_16384']:,.1f}",
+        )
+    out.print(rows)
+    out.print(f"figure: {record['figure']}", highlight=False)
+
+
+def _print_flash(out: Console, points: list[FlashPoint]) -> None:
+    rows = common.table(
+        "one layer, bf16: the same useful FLOPs; temporaries and bytes fall from N² to N",
+        "attention",
+        "N",
+        "useful FLOPs",
+        "executed FLOPs",
+        "temporary bytes",
+        "bytes moved",
+        "moved per token",
+    )
+    for point in points:
+        figures = (
+            point.tokens,
+            point.useful_flops,
+            point.executed_flops,
+            point.temporary_bytes,
+            point.moved_bytes,
+            point.moved_bytes // point.tokens,
+        )
+        rows.add_row(point.impl, *(f"{figure:,}" for figure in figures))
+    out.print(rows)

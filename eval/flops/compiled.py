@@ -1,0 +1,121 @@
+"""FLOPs of a compiled program: the products in its optimised HLO, times the known trip counts around them.
+
+XLA's own `cost_analysis()` counts a loop once and a library call not at all.  Here dots, dots inside fusions,
+convolutions and the libraries' matrix products are read with their shapes; a loop whose length depends on data is
+counted by the visits that an annotation found in the traced program.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from eval.flops.hlo import Instruction, Module, parse_hlo
+from eval.flops.traced import Visit
+
+_NO_PRODUCT = re.compile(r"(?i)topk|sort|cub|rng|sharding|annotate|slice|copy|print|sync|allocatebuffer|scan|reduce")
+
+
+@dataclass(frozen=True)
+class CompiledFlops:
+    """FLOPs by the scope that the compiler kept ("" where it kept none), and the calls that it could not look into."""
+
+    by_scope: Mapping[str, int]
+    unseen_calls: tuple[str, ...] = ()
+
+    @property
+    def total(self) -> int:
+        return sum(self.by_scope.values())
+
+    def grouped(self, name_of: Callable[[str], str]) -> dict[str, int]:
+        """The counts under other names, as of components."""
+        groups: dict[str, int] = {}
+        for scope, flops in self.by_scope.items():
+            groups[name_of(scope)] = groups.get(name_of(scope), 0) + flops
+        return groups
+
+
+def count_hlo(text: str, visits: Mapping[Visit, int] | None = None) -> CompiledFlops:
+    """The count of a compiled program's text; `visits` as `TracedFlops.visits` gives them.
+
+    A conditional counts its dearest branch.  Raises `ValueError` for products in a loop of unknown length that no
+    visit explains.
+    """
+    module = parse_hlo(text)
+    reader = _Reader(module, visits or {})
+    flops = reader.computation(module.entry, "")
+    for visit, loops in reader.per_visit.items():
+        each = {loop: sum(products.values()) for loop, products in loops.items()}
+        if len(set(each.values())) > 1:
+            raise ValueError(f"{visit.call} in {visit.walk} costs differently in different loops: {each}")
+        flops[reader.scope_of_visit[visit]] += next(iter(each.values())) * reader.visits[visit]
+    return CompiledFlops(dict(flops), tuple(sorted(reader.unseen)))
+
+
+class _Reader:
+    def __init__(self, module: Module, visits: Mapping[Visit, int]) -> None:
+        self.module, self.visits = module, visits
+        self.per_visit: dict[Visit, dict[str, dict[str, int]]] = {}
+        self.scope_of_visit: dict[Visit, str] = {}
+        self.unseen: set[str] = set()
+
+    def computation(self, name: str, loop: str) -> Counter[str]:
+        """Products by scope of one run of a computation; those of annotated visits go to `per_visit`."""
+        total: Counter[str] = Counter()
+        for instruction in self.module.computations[name].values():
+            total.update(self._instruction(instruction, name, loop))
+        return total
+
+    def _instruction(self, one: Instruction, where: str, loop: str) -> Counter[str]:
+        flops = self._product(one, where)
+        if flops:
+            scope = one.op_name
+            visit = next((v for v in self.visits if f"jit({v.walk})" in scope and f"jit({v.call})" in scope), None)
+            if visit is None:
+                return Counter({scope: flops})
+            self.per_visit.setdefault(visit, {}).setdefault(loop, {})[one.name] = flops
+            self.scope_of_visit[visit] = scope
+        if one.opcode == "while":
+            body = self.computation(*one.named("body"), one.name)
+            if one.trip_count is None and body.total():
+                raise ValueError(f"{one.name} ({one.op_name}) runs {body.total():,} FLOPs in a loop of unknown length")
+            return Counter({scope: value * (one.trip_count or 0) for scope, value in body.items()})
+        if one.opcode == "conditional":
+            names = one.named("branch_computations") or one.named("true_computation") + one.named("false_computation")
+            return max((self.computation(name, loop) for name in names), key=Counter.total)
+        total: Counter[str] = Counter()
+        for called in one.named("calls") + (one.named("to_apply") if one.opcode == "call" else []):
+            total.update(self.computation(called, loop))
+        return total
+
+    def _product(self, one: Instruction, where: str) -> int:
+        if one.opcode in ("dot", "convolution"):
+            lhs, rhs = (self.module.computations[where][name].dims for name in one.operands[:2])
+            if one.opcode == "dot":
+                return 2 * math.prod(one.dims) * math.prod(lhs[axis] for axis in one.sizes("lhs_contracting_dims"))
+            return 2 * math.prod(one.dims) * math.prod(rhs) // rhs[_kernel_output_axis(one)]
+        if one.opcode == "custom-call":
+            return self._library_call(one, where)
+        return 0
+
+    def _library_call(self, one: Instruction, where: str) -> int:
+        """A library's matrix product says in its configuration what it contracts; other calls cannot be read."""
+        target = re.search(r'custom_call_target="([^"]*)"', one.rest)
+        contracted = re.search(r'"lhs_contracting_dimensions":\[([^\]]*)\]', one.rest)
+        if contracted:
+            lhs = self.module.computations[where][one.operands[0]].dims
+            axes = [int(axis) for axis in re.findall(r"\d+", contracted[1])]
+            return 2 * math.prod(one.dims) * math.prod(lhs[axis] for axis in axes)
+        if target and not _NO_PRODUCT.search(target[1]):
+            self.unseen.add(target[1])
+        return 0
+
+
+def _kernel_output_axis(one: Instruction) -> int:
+    labels = re.search(r"dim_labels=\w+_(\w+)->", one.rest)
+    if not labels:
+        raise ValueError(f"{one.name}: a convolution without dim_labels")
+    return labels[1].index("o")

@@ -1,0 +1,106 @@
+"""One step of the real model counted three ways: closed form, traced, compiled."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any, Final
+
+import jax
+
+from eval.flops.closed_form import COMPONENTS, steps_flops
+from eval.flops.compiled import count_hlo
+from eval.flops.model_program import component_of, step_program
+from eval.flops.steps import Step
+from eval.flops.traced import count_jaxpr
+from refmodel.config import ModelConfig
+
+COMPILED_TOLERANCE: Final = 1e-3
+"""XLA may rewrite a product into something else; more than this fraction of the total is a fault in a count."""
+
+_FOR_TEXT: Final = {"xla_backend_optimization_level": 0, "xla_disable_hlo_passes": "constant_folding"}
+"""Compile for the program's text: no effort on machine code that never runs, no folding of a prompt's positions."""
+
+_QUICK_CODE: Final = {"xla_cpu_use_fusion_emitters": False}
+"""Halves the rest of the compile; XLA gave the option up with jax 0.12."""
+
+
+@dataclass(frozen=True)
+class CrossCheck:
+    """FLOPs per component; `compiled` is None where the compiler was not asked."""
+
+    useful: dict[str, int]
+    executed: dict[str, int]
+    traced: dict[str, int]
+    compiled: dict[str, int] | None
+    cond_policy: str
+    unseen_calls: tuple[str, ...] = ()
+
+    @property
+    def components(self) -> tuple[str, ...]:
+        """All components that some count knows, the usual ones first."""
+        counts = (self.useful, self.executed, self.traced, self.compiled or {})
+        seen = {name for count in counts for name in count}
+        return (*(name for name in COMPONENTS if name in seen), *sorted(seen - set(COMPONENTS)))
+
+    @property
+    def faults(self) -> list[str]:
+        """What does not agree, one line each."""
+        lines = [
+            f"{name}: closed form {self.executed.get(name, 0):,}, traced {self.traced.get(name, 0):,}"
+            for name in self.components
+            if self.executed.get(name, 0) != self.traced.get(name, 0)
+        ]
+        total = sum(self.traced.values())
+        if self.compiled is not None and abs(sum(self.compiled.values()) - total) > COMPILED_TOLERANCE * total:
+            lines.append(f"total: traced {total:,}, compiled {sum(self.compiled.values()):,}")
+        return lines
+
+    @property
+    def rewritten(self) -> dict[str, int]:
+        """Traced FLOPs less those that the compiled program still runs as products, where they differ."""
+        if self.compiled is None:
+            return {}
+        differences = {name: self.traced.get(name, 0) - self.compiled.get(name, 0) for name in self.components}
+        return {name: flops for name, flops in differences.items() if flops}
+
+
+def cross_check(config: ModelConfig, step: Step, *, impl: str = "auto", compile_too: bool = True) -> CrossCheck:
+    """Counts one step three ways; no weight is allocated and nothing runs."""
+    program, args = step_program(config, step, impl=impl)
+    staged = jax.jit(program).trace(*args)
+    with ThreadPoolExecutor(1) as pool:
+        text = pool.submit(_compiled_text, staged) if compile_too else None
+        counted = count_jaxpr(staged.jaxpr)
+        compiled = count_hlo(text.result(), counted.visits) if text else None
+    traced = counted.grouped(component_of)
+    return CrossCheck(
+        steps_flops(config, (step,)),
+        steps_flops(config, (step,), count="executed", impl=impl),
+        traced,
+        compiled and _claimed(compiled.grouped(component_of), traced),
+        counted.cond_policy,
+        compiled.unseen_calls if compiled else (),
+    )
+
+
+def _compiled_text(staged: Any) -> str:
+    options = _FOR_TEXT | (_QUICK_CODE if _accepts(_QUICK_CODE) else {})
+    return staged.lower().compile(compiler_options=options).as_text()
+
+
+def _accepts(options: dict[str, Any]) -> bool:
+    """Whether this XLA knows the options: tried on a program of nothing, since a large one fails late."""
+    try:
+        jax.jit(lambda: 0).lower().compile(compiler_options=options)
+    except jax.errors.JaxRuntimeError:
+        return False
+    return True
+
+
+def _claimed(compiled: dict[str, int], traced: dict[str, int]) -> dict[str, int]:
+    """Products that the compiler left without a scope, given to the components that lack exactly so many FLOPs."""
+    lacking = {name: flops - compiled.get(name, 0) for name, flops in traced.items() if compiled.get(name, 0) != flops}
+    if not lacking or min(lacking.values()) < 0 or sum(lacking.values()) != compiled.get("", 0):
+        return compiled
+    return {name: flops for name, flops in compiled.items() if name} | {name: traced[name] for name in lacking}

@@ -1,0 +1,108 @@
+"""Values that a traced program computes from constants alone, worked out only when somebody asks.
+
+A counter meets positions as the program computes them: an iota, a slice of a cache that was updated.  Most such
+values are never needed, and some would be large, so that a `Known` remembers how to get its value and does so late.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cached_property
+from types import MappingProxyType
+from typing import Any, Final
+
+import numpy as np
+
+
+class Known:
+    """A value that is known: a constant, or one result of applying a primitive to known values."""
+
+    def __init__(self, value: Any = None, made_by: _Application | None = None, index: int = 0) -> None:
+        self._constant, self.made_by, self._index = value, made_by, index
+
+    @cached_property
+    def value(self) -> np.ndarray:
+        """The value, on the host."""
+        return np.asarray(self._constant) if self.made_by is None else self.made_by.results[self._index]
+
+    def at(self, row: int) -> Known:
+        """One row of the leading axis, as a scan hands it to its body."""
+        return Known(made_by=_Application("row", lambda x: x[row], (self,)))
+
+
+class _Application:
+    """A primitive and its operands; the results are worked out once."""
+
+    def __init__(self, name: str, function: Any, operands: tuple[Known, ...]) -> None:
+        self.name, self.function, self.operands = name, function, operands
+
+    @cached_property
+    def results(self) -> list[np.ndarray]:
+        if self.name == "dynamic_slice":
+            return [_sliced(self.function.params["slice_sizes"], *self.operands)]
+        if self.name in _ON_HOST:
+            return [_ON_HOST[self.name](self.function.params, *(operand.value for operand in self.operands))]
+        out = self.function(*(operand.value for operand in self.operands))
+        return [np.asarray(x) for x in (out if isinstance(out, list | tuple) else [out])]
+
+
+class _Bound:
+    """A primitive with its parameters, to be called eagerly."""
+
+    def __init__(self, eqn: Any) -> None:
+        self.primitive, self.params = eqn.primitive, eqn.params
+        self.shapes = tuple(atom.aval.shape for atom in eqn.invars)
+
+    def __call__(self, *values: np.ndarray) -> Any:
+        return self.primitive.bind(*values, **self.params)
+
+
+def apply(eqn: Any, operands: Sequence[Known]) -> list[Known]:
+    """The results of an equation of a jaxpr whose operands are all known."""
+    application = _Application(eqn.primitive.name, _Bound(eqn), tuple(operands))
+    return [Known(made_by=application, index=i) for i in range(len(eqn.outvars))]
+
+
+_ON_HOST: Final = MappingProxyType(
+    {
+        "add": lambda params, x, y: x + y,
+        "broadcast_in_dim": lambda params, x: _broadcast(params, x),
+        "concatenate": lambda params, *xs: np.concatenate(xs, axis=params["dimension"]),
+        "reshape": lambda params, x: x.reshape(params["new_sizes"]),
+        "lt": lambda params, x, y: x < y,
+        "mul": lambda params, x, y: x * y,
+        "select_n": lambda params, which, *cases: np.choose(which, cases),
+        "squeeze": lambda params, x: x.squeeze(params["dimensions"]),
+        "transpose": lambda params, x: x.transpose(params["permutation"]),
+    }
+)
+"""What positions and indices are mostly made of: numpy answers at once, where jax would compile each shape."""
+
+
+def _broadcast(params: dict[str, Any], x: np.ndarray) -> np.ndarray:
+    """A view: a cache of empty slots takes no memory."""
+    shape = [1] * len(params["shape"])
+    for axis, size in zip(params["broadcast_dimensions"], x.shape, strict=True):
+        shape[axis] = size
+    return np.broadcast_to(x.reshape(shape), params["shape"])
+
+
+def _sliced(sizes: tuple[int, ...], source: Known, *starts: Known) -> np.ndarray:
+    """A slice of an array, without the array where the slice lies inside or beside what was last written to it."""
+    at = [int(start.value) for start in starts]
+    while source.made_by is not None and source.made_by.name == "dynamic_update_slice":
+        base, update, *written_at = source.made_by.operands
+        shape = source.made_by.function.shapes[1]  # the update itself may be dear to know
+        low = [int(start.value) for start in written_at]
+        if any(s < 0 or w < 0 for s, w in zip(at, low, strict=True)):
+            break
+        ranges = list(zip(at, sizes, low, shape, strict=True))
+        if all(w <= s and s + n <= w + m for s, n, w, m in ranges):
+            source, at = update, [s - w for s, w in zip(at, low, strict=True)]
+        elif any(s + n <= w or w + m <= s for s, n, w, m in ranges):
+            source = base
+        else:
+            break
+    array = source.value
+    at = [min(max(s, 0), size - n) for s, n, size in zip(at, sizes, array.shape, strict=True)]
+    return array[tuple(slice(s, s + n) for s, n in zip(at, sizes, strict=True))]

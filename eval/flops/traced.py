@@ -1,0 +1,212 @@
+"""FLOPs of any function, read off its jaxpr: an interpreter that runs shapes instead of numbers.
+
+Products count 2 per multiply-accumulate; all else counts nothing.  A scan costs its length times its body; a nested
+jit, a remat and a custom derivative cost what is inside.  A `cond` takes the branch that its predicate names where that
+is known, and otherwise follows a stated policy.  A while loop with products in it has no cost until an annotation
+says how often it turns; neither has a call into something that is no jaxpr.  Both are errors that name the culprit.
+A product whose result nobody reads (the value that `grad` drops) is in the program, so it counts; compilers drop it.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple, get_args
+
+import jax
+
+from eval.flops.annotations import ANNOTATIONS, Annotation, NeedsValue
+from eval.flops.jaxprs import calls_named, open_jaxpr, scope_within, subjaxprs
+from eval.flops.known import Known, apply
+from eval.flops.products import PRODUCTS
+
+CondPolicy = Literal["dearest", "cheapest", "error"]
+
+
+class Visit(NamedTuple):
+    """A named call inside an annotated one."""
+
+    walk: str
+    call: str
+
+
+Tally = Counter[str | Visit]
+"""FLOPs by scope, and how often annotated calls run."""
+
+Operands = Sequence[Known | None]
+
+_CALLS = ("jit", "pjit", "closed_call", "core_call", "remat2", "checkpoint", "custom_jvp_call", "custom_vjp_call",
+          "custom_vjp_call_jaxpr")  # fmt: skip
+_OPAQUE = ("custom_call", "ffi_call", "tpu_custom_call", "pure_callback", "io_callback", "shard_map", "xla_pmap")
+
+
+@dataclass(frozen=True)
+class TracedFlops:
+    """FLOPs by scope ("ffn/experts"), the policy for a cond, and how often annotated calls run in all."""
+
+    by_scope: Mapping[str, int]
+    cond_policy: CondPolicy
+    visits: Mapping[Visit, int]
+
+    @property
+    def total(self) -> int:
+        return sum(self.by_scope.values())
+
+    def grouped(self, name_of: Callable[[str], str]) -> dict[str, int]:
+        """The counts under other names: of components, or of the first so many parts of a scope."""
+        groups: dict[str, int] = {}
+        for scope, flops in self.by_scope.items():
+            groups[name_of(scope)] = groups.get(name_of(scope), 0) + flops
+        return groups
+
+    def __str__(self) -> str:
+        width = max((len(scope) for scope in self.by_scope), default=0)
+        lines = [f"{scope or '(no scope)':{width}}  {flops:>26,}" for scope, flops in sorted(self.by_scope.items())]
+        return "\n".join([*lines, f"{'total':{width}}  {self.total:>26,}"])
+
+
+def count_flops(
+    function: Callable, *args: Any, cond: CondPolicy = "dearest", annotations: Sequence[Annotation] = ANNOTATIONS
+) -> TracedFlops:
+    """FLOPs of `function(*args)`; arguments may be arrays or `jax.ShapeDtypeStruct`, nothing is computed.
+
+    Raises `ValueError` for a while loop that runs products, an opaque call, or under `cond="error"` a cond whose
+    branches cost differently.
+    """
+    return count_jaxpr(jax.make_jaxpr(function)(*args), cond=cond, annotations=annotations)
+
+
+def count_jaxpr(
+    jaxpr: Any, *, cond: CondPolicy = "dearest", annotations: Sequence[Annotation] = ANNOTATIONS
+) -> TracedFlops:
+    """`count_flops` of a function that is traced already."""
+    if cond not in get_args(CondPolicy):
+        raise ValueError(f"no cond policy {cond!r}; accepted: {', '.join(get_args(CondPolicy))}")
+    _, tally = _Interpreter(cond, tuple(annotations)).run(jaxpr, [None] * len(open_jaxpr(jaxpr)[0].invars), "")
+    by_scope = {key: flops for key, flops in tally.items() if isinstance(key, str) and flops}
+    return TracedFlops(by_scope, cond, {key: times for key, times in tally.items() if isinstance(key, Visit)})
+
+
+@dataclass(frozen=True)
+class _Interpreter:
+    cond: CondPolicy
+    annotations: tuple[Annotation, ...]
+    free_calls: frozenset[str] = frozenset()
+    """Calls that are counted elsewhere: those inside an annotated one."""
+
+    def run(self, closed: Any, operands: Operands, scope: str) -> tuple[list[Known | None], Tally]:
+        """Results and cost of a jaxpr, given what is known of its operands."""
+        jaxpr, consts = open_jaxpr(closed)
+        known: dict[Any, Known | None] = dict(zip(jaxpr.constvars, map(Known, consts), strict=True))
+        known.update(zip(jaxpr.invars, operands, strict=True))
+
+        def read(atom: Any) -> Known | None:
+            return Known(atom.val) if hasattr(atom, "val") else known[atom]
+
+        tally: Tally = Counter()
+        for eqn in jaxpr.eqns:
+            out, cost = self._equation(eqn, [read(atom) for atom in eqn.invars], scope_within(scope, eqn))
+            known.update(zip(eqn.outvars, out, strict=True))
+            tally.update(cost)
+        return [read(atom) for atom in jaxpr.outvars], tally
+
+    def _equation(self, eqn: Any, operands: Operands, scope: str) -> tuple[Operands, Tally]:
+        name, unknown = eqn.primitive.name, [None] * len(eqn.outvars)
+        if name in PRODUCTS:
+            return unknown, Counter({scope: PRODUCTS[name](eqn)})
+        if name in _CALLS:
+            return self._call(eqn, operands, scope)
+        if name == "scan":
+            return self._scan(eqn, operands, scope)
+        if name == "cond":
+            return self._cond(eqn, operands, scope)
+        if name == "pallas_call":
+            return unknown, Counter({scope: _pallas(eqn, scope)})
+        if name in _OPAQUE:
+            raise ValueError(f"{name} in scope {scope!r}: what it computes cannot be seen, so it cannot be counted")
+        inner = list(subjaxprs(eqn))
+        for jaxpr in inner:
+            _, cost = self.run(jaxpr, [None] * len(open_jaxpr(jaxpr)[0].invars), scope)
+            if flops := _flops(cost):
+                raise ValueError(f"{name} in scope {scope!r} runs {flops:,} FLOPs as often as its data says: "
+                                 "use a scan, or annotate it")  # fmt: skip
+        if inner or any(operand is None for operand in operands):
+            return unknown, Counter()
+        return apply(eqn, operands), Counter()
+
+    def _call(self, eqn: Any, operands: Operands, scope: str) -> tuple[Operands, Tally]:
+        jaxpr = next(eqn.params[key] for key in ("jaxpr", "call_jaxpr", "fun_jaxpr") if key in eqn.params)
+        name = str(eqn.params.get("name", ""))
+        if name in self.free_calls:
+            return [None] * len(eqn.outvars), Counter()
+        for annotation in self.annotations:
+            trips = annotation(name, operands)
+            if trips is not None:
+                return [None] * len(eqn.outvars), self._annotated(name, jaxpr, trips, scope)
+        return self.run(jaxpr, operands, scope)
+
+    def _annotated(self, walk: str, jaxpr: Any, trips: Mapping[str, int], scope: str) -> Tally:
+        """The named calls inside, as often as they are said to run, and what runs around them."""
+        around = _Interpreter(self.cond, self.annotations, self.free_calls | trips.keys())
+        _, tally = around.run(jaxpr, [None] * len(open_jaxpr(jaxpr)[0].invars), scope)
+        for name, times in trips.items():
+            call = next(calls_named(name, jaxpr), None)
+            if call is None:
+                raise ValueError(f"the annotation in scope {scope!r} speaks of {name!r}, which is not called there")
+            _, cost = self.run(call.params["jaxpr"], [None] * len(call.invars), scope)
+            tally.update(_times(cost, times))
+            tally[Visit(walk, name)] += times
+        return tally
+
+    def _scan(self, eqn: Any, operands: Operands, scope: str) -> tuple[Operands, Tally]:
+        """Length times the body where each turn costs the same; turn by turn where an annotation asks for values."""
+        body, length = eqn.params["jaxpr"], eqn.params["length"]
+        inner = open_jaxpr(body)[0]
+        n_carry = sum(o.aval.shape == i.aval.shape for o, i in zip(eqn.outvars, inner.outvars, strict=True))
+        n_xs = sum(o.aval.shape != i.aval.shape for o, i in zip(eqn.invars, inner.invars, strict=True))
+        n_consts = len(operands) - n_carry - n_xs
+        consts, carry, xs = (
+            operands[:n_consts],
+            operands[n_consts : len(operands) - n_xs],
+            operands[len(operands) - n_xs :],
+        )
+        unknown = [None] * len(eqn.outvars)
+        try:
+            _, once = self.run(body, [*consts, *[None] * (n_carry + n_xs)], scope)
+        except NeedsValue:
+            total: Tally = Counter()
+            for turn in reversed(range(length)) if eqn.params["reverse"] else range(length):
+                out, cost = self.run(body, [*consts, *carry, *(x and x.at(turn) for x in xs)], scope)
+                carry = out[:n_carry]
+                total.update(cost)
+            return [*carry, *unknown[n_carry:]], total
+        return unknown, _times(once, length)
+
+    def _cond(self, eqn: Any, operands: Operands, scope: str) -> tuple[Operands, Tally]:
+        index, *rest = operands
+        runs = [self.run(branch, rest, scope) for branch in eqn.params["branches"]]
+        costs = [_flops(cost) for _, cost in runs]
+        if len(set(costs)) == 1:
+            return [None] * len(eqn.outvars), runs[0][1]
+        if index is not None:
+            return runs[min(max(int(index.value), 0), len(runs) - 1)]
+        if self.cond == "error":
+            raise ValueError(f"cond in scope {scope!r}: its branches cost {costs} FLOPs; choose a cond policy")
+        chosen = (max if self.cond == "dearest" else min)(range(len(runs)), key=costs.__getitem__)
+        return [None] * len(eqn.outvars), runs[chosen][1]
+
+
+def _pallas(eqn: Any, scope: str) -> int:
+    estimate = eqn.params.get("cost_estimate")
+    if estimate is None:
+        raise ValueError(f"pallas_call in scope {scope!r} carries no cost_estimate: give it the tiles it will run")
+    return int(estimate.flops)
+
+
+def _flops(tally: Tally) -> int:
+    return sum(flops for key, flops in tally.items() if isinstance(key, str))
+
+
+def _times(tally: Tally, times: int) -> Tally:
+    return Counter({key: value * times for key, value in tally.items()})

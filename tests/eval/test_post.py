@@ -1,0 +1,64 @@
+"""The post's table, figure and flash-attention point."""
+
+from __future__ import annotations
+
+import pytest
+
+from eval.flash import flash_point
+from eval.hardware import card
+from eval.post import MODEL, PRINTED, exact_convention, input_differences, post_convention, rounding_faults, row
+from eval.squares import draw_squares, square_sides
+from refmodel.presets import preset
+
+
+def test_the_table_reproduces_within_its_own_rounding() -> None:
+    for printed in PRINTED:
+        own = row(preset(MODEL), printed.tokens, post_convention())
+        assert own.linear_flops == pytest.approx(printed.linear_flops, rel=0.03)
+        assert own.attention_flops == pytest.approx(printed.attention_flops, rel=0.06)
+        assert own.linear_ms == pytest.approx(printed.linear_ms, rel=0.01)
+        assert own.attention_ms == pytest.approx(printed.attention_ms, rel=0.02, abs=0.5)
+        assert 100 * own.share == pytest.approx(printed.share_percent, abs=0.7)
+
+
+def test_loose_rounding_is_named() -> None:
+    shares = [fault for fault in rounding_faults() if "share" in fault]
+    assert shares == [
+        "4,096: share printed 19 %, works out at 20 % (19.6 %)",
+        "65,536: share printed 79 %, works out at 80 % (79.6 %)",
+    ]
+    assert not any(fault.startswith("1,024") for fault in rounding_faults())
+
+
+def test_the_exact_table_uses_the_models_own_figures() -> None:
+    exact = row(preset(MODEL), 13_888, exact_convention(card("r9700")))
+    assert exact.attention_flops - exact.linear_flops == 4 * 32 * 128 * 48 * 13_888 // 2
+    told = " ".join(input_differences(card("r9700")))
+    assert all(
+        figure in told for figure in ("195 TFLOPS", "191.4", "3.30e+09", "2,730,491,904", "16,785", "13,888", "12,589")
+    )
+
+
+def test_areas_are_to_each_other_as_flops() -> None:
+    small, large = square_sides((9, 36), 144)
+    assert (small, large) == (0.25, 0.5)
+    figure = draw_squares([preset(MODEL), preset(MODEL).with_layout("swa(1024)")], [1024, 4096, 8192, 16_384])
+    squares = [[patch.get_width() ** 2 for patch in axes.patches] for axes in figure.axes]
+    assert len(squares) == 8
+    (linear, full), (same, windowed) = squares[3], squares[7]
+    assert (full / linear, windowed / same) == pytest.approx((393_216 * 16_385 / 5_460_983_808, 0.1428), rel=1e-3)
+    assert linear == same
+
+
+def test_tiles_save_memory_and_no_useful_flops() -> None:
+    config = preset("tiny-dense")
+    points = {(impl, n): flash_point(config, n, impl) for impl in ("dense", "blockwise") for n in (1024, 4096)}
+    for n in (1024, 4096):
+        assert points["dense", n].useful_flops == points["blockwise", n].useful_flops
+        assert points["dense", n].executed_flops == 4 * config.head_dim * config.n_heads * n * n
+        assert points["blockwise", n].executed_flops < points["dense", n].executed_flops
+    growth = {
+        impl: points[impl, 4096].temporary_bytes / points[impl, 1024].temporary_bytes for impl in ("dense", "blockwise")
+    }
+    assert growth["dense"] > 12 and growth["blockwise"] < 5
+    assert points["blockwise", 4096].moved_bytes < points["dense", 4096].moved_bytes / 10

@@ -1,0 +1,69 @@
+"""The fast count of a walk's visits against the cover itself."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from attention.kernels.cover import (
+    GRANULE,
+    Blocks,
+    _visits_anywhere,
+    blocks_of_walk,
+    granules_visited,
+    walk_name,
+    walk_visits,
+)
+from attention.pattern import UNBOUNDED, SpanPattern, pad_positions, tile_bounds, visible_pairs
+
+
+@st.composite
+def walks(draw: st.DrawFn):
+    """Queries after a cache that kept some of its keys, with empty slots before, between and after."""
+    start, tokens = draw(st.integers(0, 500)), draw(st.integers(1, 400))
+    kept = sorted(draw(st.sets(st.integers(0, max(start - 1, 0)), max_size=60))) if start else []
+    gaps = [[-1] * draw(st.integers(0, 200)) for _ in range(3)]
+    own = list(range(start, start + draw(st.integers(1, 700))))
+    kv_pos = np.array(gaps[0] + kept + gaps[1] + own + gaps[2], np.int32)
+    q_pos = np.arange(start, start + tokens, dtype=np.int32)
+    if draw(st.booleans()):
+        q_pos = np.random.default_rng(tokens).permutation(q_pos)
+    heads = st.tuples(st.sampled_from((1, 5, 63, 64, 65, 300, UNBOUNDED)), st.sampled_from((0, 1, 4, 64, 130)))
+    blocks = Blocks(draw(st.sampled_from((16, 32, 64))), GRANULE * draw(st.integers(1, 8)))
+    return draw(st.lists(heads, min_size=1, max_size=3)), q_pos, kv_pos, blocks
+
+
+@settings(max_examples=300, deadline=None)
+@given(walks())
+def test_visits_in_order_equal_the_cover_on_the_whole_map(walk) -> None:
+    heads, q_pos, kv_pos, blocks = walk
+    per_block = blocks.kv_block // GRANULE
+    q_bounds = tile_bounds(pad_positions(q_pos, blocks.q_tile), blocks.q_tile)
+    alone, whole = _visits_anywhere(heads, q_bounds, tile_bounds(pad_positions(kv_pos, GRANULE), GRANULE), per_block)
+    assert granules_visited(heads, q_pos, kv_pos, blocks) == alone + whole * per_block
+    if per_block > 1:
+        assert walk_visits(heads, q_pos, kv_pos, blocks) == {1: alone, per_block: whole}
+
+
+def test_unsorted_keys_take_the_general_path_and_differ_in_nothing_but_order() -> None:
+    position = np.arange(640, dtype=np.int32)
+    by_granule = position.reshape(-1, GRANULE)[::-1].reshape(-1)
+    full = [(UNBOUNDED, 0)]
+    assert (
+        granules_visited(full, position, by_granule, Blocks(64, 64))
+        == 55
+        == granules_visited(full, position, position, Blocks(64, 64))
+    )
+
+
+def test_a_million_tokens_cover_all_visible_pairs() -> None:
+    position, blocks = np.arange(1 << 20, dtype=np.int32), Blocks(64, 512)
+    covered = granules_visited([(UNBOUNDED, 0)], position, position, blocks) * GRANULE * blocks.q_tile
+    assert 1 <= covered / visible_pairs(SpanPattern(), 1, 1 << 20) < 1.001
+
+
+@pytest.mark.parametrize(("name", "blocks"), [(walk_name(Blocks(32, 576)), Blocks(32, 576)), ("walk_32x576", None)])
+def test_a_walk_is_known_by_its_name(name: str, blocks: Blocks | None) -> None:
+    assert blocks_of_walk(name) == blocks
