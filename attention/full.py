@@ -1,10 +1,10 @@
 """Full causal attention: every query sees every earlier key and its own.
 
-    key   0 1 2 3
-    q 0   x
-    q 1   x x
-    q 2   x x x
-    q 3   x x x x
+key   0 1 2 3
+q 0   x
+q 1   x x
+q 2   x x x
+q 3   x x x x
 """
 
 from __future__ import annotations

@@ -25,6 +25,12 @@ class Blocks:
     q_tile: int
     kv_block: int
 
+    @property
+    def visit_sizes(self) -> tuple[int, ...]:
+        """Granules that one visit may compute: a whole block, a half, or one; the smallest that ends a run is taken."""
+        whole = self.kv_block // GRANULE
+        return tuple(sorted({1, -(-whole // 2), whole}))
+
 
 def walk_name(blocks: Blocks) -> str:
     """What a program calls one walk over the keys; `visit_name` is a visit inside it.
@@ -49,17 +55,16 @@ def blocks_of_walk(name: str) -> Blocks | None:
 def choose_blocks(pattern: SpanPattern, q_tokens: int, kv_tokens: int, group_size: int) -> Blocks:
     """Tile sizes by what the pattern leaves to see.
 
-    A product wants some 500 rows (queries x heads of a group) and columns; measured on CPUs, where a larger block
-    falls out of the cache.  A bounded span gets smaller query tiles, since q_tile / span is wasted, and blocks that
-    divide span + q_tile evenly.
+    A product wants several hundred rows (queries x heads of a group) and columns; measured on CPUs, where a larger
+    block falls out of the cache.  A bounded span gets smaller query tiles, since q_tile / span is wasted, and blocks
+    that divide span + q_tile evenly, a single one up to 1,152 keys.
     """
     bounded = max(pattern.span) < kv_tokens
     q_tile = _power_of_two_below((384 if bounded else 768) // group_size, least=16, most=256)
     q_tile = min(q_tile, 1 << (q_tokens - 1).bit_length())
-    reach = min(max(pattern.span) + q_tile, kv_tokens) if bounded else kv_tokens
-    n_blocks = -(-reach // (640 if bounded else 512))
-    kv_block = -(-reach // (n_blocks * GRANULE)) * GRANULE if bounded else min(512, -(-reach // GRANULE) * GRANULE)
-    return Blocks(q_tile, kv_block)
+    reach = min(max(pattern.span) + q_tile, kv_tokens) if bounded else min(512, kv_tokens)
+    n_blocks = -(-reach // 1152)
+    return Blocks(q_tile, -(-reach // (n_blocks * GRANULE)) * GRANULE)
 
 
 def _power_of_two_below(value: int, least: int, most: int) -> int:
@@ -86,7 +91,7 @@ def granules_visited(
 def walk_visits(
     heads: Sequence[tuple[int, int]], q_pos_t: np.ndarray, kv_pos_s: np.ndarray, blocks: Blocks
 ) -> dict[int, int]:
-    """How often one walk visits a block of so many granules: {1: lone granules, kv_block / GRANULE: whole blocks}.
+    """How often one walk visits so many granules at once: {granules: visits} for each of `blocks.visit_sizes`.
 
     Host time is linear in the tiles where the keys lie in position order, and tiles x granules otherwise.
     """
@@ -95,15 +100,13 @@ def walk_visits(
     occupied = kv_bounds[0] <= kv_bounds[1]
     in_order = all((np.diff(bound[occupied]) >= 0).all() for bound in kv_bounds[:2])
     count = _visits_in_order if in_order else _visits_anywhere
-    alone, whole = count(heads, q_bounds, kv_bounds, blocks.kv_block // GRANULE)
-    per_block = blocks.kv_block // GRANULE
-    return {1: alone + whole} if per_block == 1 else {1: alone, per_block: whole}
+    return count(heads, q_bounds, kv_bounds, blocks.visit_sizes)
 
 
 def _visits_in_order(
-    heads: Sequence[tuple[int, int]], q_bounds: tuple, kv_bounds: tuple, per_block: int
-) -> tuple[int, int]:
-    """(lone granules, whole blocks) for keys in position order.
+    heads: Sequence[tuple[int, int]], q_bounds: tuple, kv_bounds: tuple, sizes: tuple[int, ...]
+) -> dict[int, int]:
+    """`walk_visits` for keys in position order.
 
     What a query tile sees is then the occupied granules of [0, sinks_end) and [span_start, causal_end).  Within a run
     of neighbouring visible granules the greedy cover places whole blocks and one remainder, so a tile takes a few
@@ -126,43 +129,50 @@ def _visits_in_order(
         j = np.where((j >= sinks_end) & (j < span_start), span_start, j)
         return np.where(j >= causal_end, occupied.size, j)
 
-    alone = whole = 0
+    visits = dict.fromkeys(sizes, 0)
     at = next_seen(np.zeros_like(causal_end))
     while (walking := at < occupied.size).any():
         at_run_end = run_ends[np.searchsorted(run_ends, np.minimum(at, occupied.size - 1))] + 1
         seen_end = np.where((at < sinks_end) & (sinks_end < span_start), sinks_end, causal_end)
         length = np.where(walking, np.minimum(at_run_end, seen_end) - at, 0)
-        blocks, rest = np.divmod(length, per_block)
-        alone += int((rest == 1).sum())
-        whole += int(blocks.sum()) + int((rest > 1).sum())
-        # A remainder is covered by a whole block, which may reach into the next run.
-        reached = place[np.minimum(at, occupied.size)] + np.where(rest == 1, length, (blocks + (rest > 1)) * per_block)
+        wholes, rest = np.divmod(length, sizes[-1])
+        ending = np.take(sizes, np.searchsorted(sizes, rest))  # the smallest that holds the rest
+        visits[sizes[-1]] += int(wholes.sum())
+        for size in sizes:
+            visits[size] += int(((ending == size) & (rest > 0)).sum())
+        # What covers the rest may reach into the next run.
+        reached = place[np.minimum(at, occupied.size)] + wholes * sizes[-1] + np.where(rest > 0, ending, 0)
         at = np.where(walking, next_seen(np.searchsorted(occupied, reached)), at)
-    return alone, whole
+    return visits
 
 
 def _visits_anywhere(
-    heads: Sequence[tuple[int, int]], q_bounds: tuple, kv_bounds: tuple, per_block: int
-) -> tuple[int, int]:
-    """(lone granules, whole blocks) for keys in any order: the cover itself, on the whole map of tiles."""
+    heads: Sequence[tuple[int, int]], q_bounds: tuple, kv_bounds: tuple, sizes: tuple[int, ...]
+) -> dict[int, int]:
+    """`walk_visits` for keys in any order: the cover itself, on the whole map of tiles."""
     spans, sinks = np.asarray(heads, np.int64).T[:, :, None, None]
     n = kv_bounds[0].size
     rows = max(1, 2**22 // n)  # bounds the host memory of the map at long prompts
-    visits = np.zeros(2, np.int64)
+    visits = dict.fromkeys(sizes, 0)
     for first in range(0, q_bounds[0].size, rows):
         some_rows = tuple(bound[first : first + rows, None] for bound in q_bounds)
         kinds = granule_kinds(some_rows, tuple(bound[None] for bound in kv_bounds), spans, sinks)
-        nowhere = n + 1
-        candidates = np.pad(
-            np.where(kinds == Tile.SKIP, nowhere, np.arange(n)), ((0, 0), (0, 1)), constant_values=nowhere
-        )
-        next_visible = np.minimum.accumulate(candidates[:, ::-1], axis=1)[:, ::-1]
+        next_visible, next_skipped = _next(kinds != Tile.SKIP), _next(kinds == Tile.SKIP)
         row, at = np.arange(len(kinds)), next_visible[:, 0]
         while (walking := at < n).any():
-            alone = next_visible[row, np.minimum(at + 1, n)] > at + 1
-            visits += ((alone & walking).sum(), (~alone & walking).sum())
-            at = next_visible[row, np.minimum(at + np.where(alone, 1, per_block), n)]
-    return int(visits[0]), int(visits[1])
+            run = next_skipped[row, at] - at
+            size = np.take(sizes, np.minimum(np.searchsorted(sizes, run), len(sizes) - 1))
+            for one in sizes:
+                visits[one] += int((walking & (size == one)).sum())
+            at = next_visible[row, np.minimum(at + size, n)]
+    return visits
+
+
+def _next(wanted: np.ndarray) -> np.ndarray:
+    """Per row, the first wanted place at or after each place, [rows, n + 1]; n where there is none."""
+    n = wanted.shape[1]
+    places = np.pad(np.where(wanted, np.arange(n), n), ((0, 0), (0, 1)), constant_values=n)
+    return np.minimum.accumulate(places[:, ::-1], axis=1)[:, ::-1]
 
 
 def executed_pairs(

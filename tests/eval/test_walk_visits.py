@@ -39,12 +39,11 @@ def walks(draw: st.DrawFn):
 @given(walks())
 def test_visits_in_order_equal_the_cover_on_the_whole_map(walk) -> None:
     heads, q_pos, kv_pos, blocks = walk
-    per_block = blocks.kv_block // GRANULE
     q_bounds = tile_bounds(pad_positions(q_pos, blocks.q_tile), blocks.q_tile)
-    alone, whole = _visits_anywhere(heads, q_bounds, tile_bounds(pad_positions(kv_pos, GRANULE), GRANULE), per_block)
-    assert granules_visited(heads, q_pos, kv_pos, blocks) == alone + whole * per_block
-    if per_block > 1:
-        assert walk_visits(heads, q_pos, kv_pos, blocks) == {1: alone, per_block: whole}
+    kv_bounds = tile_bounds(pad_positions(kv_pos, GRANULE), GRANULE)
+    expected = _visits_anywhere(heads, q_bounds, kv_bounds, blocks.visit_sizes)
+    assert walk_visits(heads, q_pos, kv_pos, blocks) == expected
+    assert granules_visited(heads, q_pos, kv_pos, blocks) == sum(size * times for size, times in expected.items())
 
 
 def test_unsorted_keys_take_the_general_path_and_differ_in_nothing_but_order() -> None:
