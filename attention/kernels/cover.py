@@ -57,9 +57,10 @@ def choose_blocks(pattern: SpanPattern, q_tokens: int, kv_tokens: int, group_siz
 
     A product wants several hundred rows (queries x heads of a group) and columns; measured on CPUs, where a larger
     block falls out of the cache.  A bounded span gets smaller query tiles, since q_tile / span is wasted, and blocks
-    that divide span + q_tile evenly, a single one up to 1,152 keys.
+    that divide span + q_tile evenly, a single one up to 1,152 keys; a span that no query of this step outgrows is
+    as good as none.
     """
-    bounded = max(pattern.span) < kv_tokens
+    bounded = max(pattern.span) < min(q_tokens, kv_tokens)
     q_tile = _power_of_two_below((384 if bounded else 768) // group_size, least=16, most=256)
     q_tile = min(q_tile, 1 << (q_tokens - 1).bit_length())
     reach = min(max(pattern.span) + q_tile, kv_tokens) if bounded else min(512, kv_tokens)
