@@ -1,0 +1,73 @@
+"""`python -m eval.readme`: writes the README's figures from kept records, so that none is typed by hand.
+
+    python -m eval.readme                     README.md from eval/results/
+    python -m eval.readme --keep out/compare  first keeps that run's records and plot
+"""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+from eval import plots, records
+from eval.report import crossovers
+from eval.summary import Summary, summarise
+from eval.tables import crossover_table, gain_table, quality_table, time_table
+from refmodel.presets import preset
+
+ROOT = Path(__file__).parents[1]
+KEPT = Path("eval/results/smollm2-cpu")
+BEGIN, END = "<!-- figures: python -m eval.readme -->\n", "<!-- end of figures -->"
+
+
+def figures(root: Path = ROOT) -> str:
+    """The Markdown between the README's marks, from the kept records under `root`."""
+    (summary,) = _summaries(root)
+    environment = summary.records[0]["environment"]
+    tables = (
+        time_table(summary),
+        gain_table(summary, "whole"),
+        gain_table(summary, "attention"),
+        crossover_table(summary, *crossovers(summary)),
+        quality_table(summary),
+    )
+    intro = (
+        f"{summary.config.name} in {summary.dtype} on {environment['cores']} cores of an {environment['cpu']}, "
+        f"jax {environment['jax']}, from the records in `{KEPT}/records.jsonl`:\n"
+    )
+    picture = f"![Prefill time against prompt length]({KEPT}/cost.png)\n"
+    return "\n".join([intro, picture, *(table.to_markdown().replace("## ", "### ", 1) for table in tables)])
+
+
+def spliced(readme: str, figures: str) -> str:
+    """`readme` with `figures` between its marks."""
+    before, found, rest = readme.partition(BEGIN)
+    _, ends, after = rest.partition(END)
+    if not (found and ends):
+        raise ValueError(f"README.md lacks the line {BEGIN.strip()!r} or {END!r}")
+    return f"{before}{BEGIN}\n{figures}\n{END}{after}"
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Rewrites README.md in place."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--keep", type=Path, metavar="FOLDER", help="a comparison whose records become the kept ones")
+    options = parser.parse_args(argv)
+    if options.keep:
+        (ROOT / KEPT).mkdir(parents=True, exist_ok=True)
+        shutil.copy(options.keep / "records.jsonl", ROOT / KEPT / "records.jsonl")
+        (summary,) = _summaries(ROOT)
+        plots.save(plots.cost_figure(summary, *crossovers(summary)), ROOT / KEPT / "cost.png")
+    readme = ROOT / "README.md"
+    readme.write_text(spliced(readme.read_text(encoding="utf-8"), figures()), encoding="utf-8")
+
+
+def _summaries(root: Path) -> tuple[Summary, ...]:
+    kept = records.latest(records.read(root / KEPT / "records.jsonl"))
+    return summarise(kept, preset("smollm2-135m"))
+
+
+if __name__ == "__main__":
+    main()
