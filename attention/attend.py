@@ -42,7 +42,8 @@ def attend(
         k_bskh, v_bskh: keys and values; query head n reads key-value head n // (N / K).
         q_pos_bt: position of each query, -1 for padding, whose output is 0.  A leading 1 means shared by the batch.
         kv_pos_bks: position of each slot, -1 for an empty one.  Leading 1s mean shared by the batch or by the heads.
-        impl: `dense`, `blockwise`, or `auto` (see `resolve_impl`).
+        impl: `dense`, `blockwise`, or `auto` (see `resolve_impl`).  Only `dense` has a reverse-mode derivative: the
+            loops of `blockwise` are as long as the positions say.
 
     Raises:
         ValueError: shapes that do not belong together, or an unknown `impl`.

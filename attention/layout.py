@@ -35,7 +35,7 @@ def parse_layout(spec: str | Sequence[str | Variant], n_layers: int) -> Layout:
     if n_layers < 1:
         raise ValueError(f"a layout needs at least 1 layer, got {n_layers}")
     if isinstance(spec, str):
-        cycle = _parse_cycle(spec)
+        cycle = _parse_cycle(spec, n_layers)
         if n_layers % len(cycle):
             raise ValueError(
                 f"layout {spec!r} is a cycle of {len(cycle)} layers, which does not divide {n_layers}; "
@@ -85,7 +85,7 @@ def signature(variant: type[Variant]) -> str:
     return f"{variant.name}({', '.join(words)})" if words else variant.name
 
 
-def _parse_cycle(spec: str) -> Layout:
+def _parse_cycle(spec: str, n_layers: int) -> Layout:
     layout: list[Variant] = []
     for part in spec.split("+"):
         term = _TERM.fullmatch(part.strip())
@@ -95,8 +95,8 @@ def _parse_cycle(spec: str) -> Layout:
                 f"'+', of {accepted()}"
             )
         count = int(term["count"] or 1)
-        if count < 1:
-            raise ValueError(f"{part.strip()!r} in layout {spec!r} repeats a variant {count} times; at least 1")
+        if not 1 <= count <= n_layers:
+            raise ValueError(f"{part.strip()!r} in layout {spec!r} repeats a variant {count} times; 1 to {n_layers}")
         layout += [parse_variant(term["call"])] * count
     return tuple(layout)
 

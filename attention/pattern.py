@@ -173,6 +173,11 @@ def cache_tokens(pattern: SpanPattern, capacity_tokens: int) -> int:
     return min(capacity_tokens, max(pattern.span) - 1 + max(pattern.sink))
 
 
+def holds_everything(pattern: SpanPattern, slots: int) -> bool:
+    """Whether a cache of `slots` is as large as the sequences it is for, so that nothing ever has to go."""
+    return slots < max(pattern.span) - 1 + max(pattern.sink)
+
+
 def still_needed(pattern: SpanPattern, kv_pos: Array, next_pos: Array) -> Array:
     """True for the slots that a query at `next_pos` or later can see; the others may go."""
     return visible(next_pos, kv_pos, max(pattern.span), max(pattern.sink))

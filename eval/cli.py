@@ -28,8 +28,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # `prefillwall ... | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except OSError as error:  # a file that cannot be read or written
+        print(f"prefillwall {arguments.command}: {error}", file=sys.stderr)
+        return BAD_INPUT
     except KeyboardInterrupt:
-        print("interrupted; what was measured is kept (--resume goes on)", file=sys.stderr)
+        print("interrupted" + "; --resume goes on" * (arguments.command == "compare"), file=sys.stderr)
         return 130
 
 

@@ -1,7 +1,7 @@
 """`python -m eval.readme`: writes the README's figures from kept records, so that none is typed by hand.
 
-    python -m eval.readme                     README.md from eval/results/
-    python -m eval.readme --keep out/compare  first keeps that run's records and plot
+python -m eval.readme                     README.md from eval/results/
+python -m eval.readme --keep out/compare  first keeps that run's records and plot
 """
 
 from __future__ import annotations

@@ -19,13 +19,31 @@ import jax
 
 Record = dict[str, Any]
 
-KEY_FIELDS = ("kind", "model", "layout", "tokens", "device", "dtype", "impl", "text_sha256")
+RUN_FIELDS = ("model", "weights", "device", "device_kind", "cpu", "dtype")
+"""What all records of one file have in common: figures of two machines or two models are not compared."""
+
+KEY_FIELDS = (*RUN_FIELDS, "kind", "layout", "tokens", "impl", "text_sha256")
 """What makes two records the same cell of a sweep."""
 
 
 def key(record: Record) -> tuple[Any, ...]:
     """The cell that a record (or a planned one) belongs to."""
-    return tuple(record.get(field) for field in KEY_FIELDS)
+    return tuple(_field(record, field) for field in KEY_FIELDS)
+
+
+def refuse_others(path: Path, common: Record) -> None:
+    """Raises `ValueError` if the records in `path` were made with another model or on another machine."""
+    for record in read(path):
+        for field in RUN_FIELDS:
+            if _field(record, field) != _field(common, field):
+                raise ValueError(
+                    f"{path} holds records of {field} {_field(record, field)!r}, this run's is "
+                    f"{_field(common, field)!r}; resume with the same, or choose another --out"
+                )
+
+
+def _field(record: Record, field: str) -> Any:
+    return record.get(field, record.get("environment", {}).get(field))
 
 
 def append(path: Path, record: Record) -> None:
@@ -83,8 +101,9 @@ def _parse(path: Path, number: int, line: bytes) -> Record:
         raise ValueError(
             f"{path}:{number} is not a JSON record ({error.msg}); move the file away or mend it"
         ) from error
-    if not isinstance(record, dict) or "kind" not in record:
-        raise ValueError(f"{path}:{number} is not a record of prefillwall: no 'kind'")
+    missing = [field for field in ("kind", "layout", "tokens", "status") if field not in record]
+    if not isinstance(record, dict) or missing:
+        raise ValueError(f"{path}:{number} is not a record of a comparison: no {missing[0]!r}")
     return record
 
 

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 
 from attention.attend import attend, resolve_impl
 from attention.layout import parse_variant
-from attention.pattern import cache_tokens
+from attention.pattern import cache_tokens, holds_everything
 from attention.variant import Variant
 from eval import records
 from eval.flops.closed_form import attention_flops, prefill_flops
@@ -52,7 +52,8 @@ class Sweep:
             raise ValueError(f"lengths must be at least one number of 1 token or more, got {list(self.lengths)}")
         if longest > len(self.text.tokens):
             raise ValueError(
-                f"the text has {len(self.text.tokens)} tokens, {longest} are asked for; give a longer --text"
+                f"the text ({self.text.name}) has {len(self.text.tokens)} tokens, {longest} are asked for; give a "
+                "longer --text, shorter --tokens, or fewer --quality-tokens"
             )
         for layout in self.layouts:
             self.model.config.with_layout(layout)
@@ -110,7 +111,7 @@ def run_sweep(
     A cell that fails is recorded as failed and the sweep goes on; `resume` skips the records that are there.
     `on_start` and `on_done` are told of each cell, skipped ones included.
     """
-    common = _common(sweep)
+    common = common_fields(sweep)
     done = {records.key(record) for record in records.read(path) if record["status"] == "ok"} if resume else set()
     for cell in plan(sweep):
         on_start(cell)
@@ -174,7 +175,7 @@ def attention_operands(config: ModelConfig, variant: Variant, tokens: int, dtype
     """
     pattern = variant.pattern()
     slots = cache_tokens(pattern, tokens)
-    empty = slots if slots == max(pattern.span) - 1 + max(pattern.sink) else 0
+    empty = 0 if holds_everything(pattern, slots) else slots
     q_key, k_key, v_key = jax.random.split(jax.random.key(tokens), 3)
     kv_shape = (1, empty + tokens, config.n_kv_heads, config.head_dim)
     positions_t = jnp.arange(tokens, dtype=jnp.int32)
@@ -236,7 +237,8 @@ def _guarded(cell: Cell, sweep: Sweep, names: tuple[str, ...]) -> dict[str, Reco
         return dict.fromkeys(names, failure)
 
 
-def _common(sweep: Sweep) -> Record:
+def common_fields(sweep: Sweep) -> Record:
+    """What every record of a sweep says of the model and the machine."""
     embedding = sweep.model.params["embed"]["embedding"]
     return {
         "model": sweep.model.config.name,

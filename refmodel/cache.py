@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from attention.pattern import UNBOUNDED, SpanPattern, cache_tokens, still_needed
+from attention.pattern import UNBOUNDED, SpanPattern, cache_tokens, holds_everything, still_needed
 from refmodel.config import ModelConfig
 from refmodel.plan import layer_plan
 
@@ -70,7 +70,7 @@ def extend(
     """
     new = new._replace(positions=jnp.broadcast_to(new.positions, (*stack.positions.shape[1:3], new.keys.shape[1])))
     slots = stack.keys.shape[2]
-    if slots < max(pattern.span) - 1 + max(pattern.sink):  # as large as any sequence: nothing ever has to go
+    if holds_everything(pattern, slots):
         stack = LayerCache(
             *(_write(x, y, layer, length, axis) for x, y, axis in zip(stack, new, (1, 1, 2), strict=True))
         )
@@ -80,7 +80,7 @@ def extend(
     next_pos = jnp.maximum(new.positions.max(-1), old.positions.max(-1, initial=-1))[..., None] + 1
     kept = keep(joined, still_needed(pattern, joined.positions, next_pos), slots)
     return joined, LayerCache(
-        *(lax.dynamic_update_index_in_dim(x, y, layer, 0) for x, y in zip(stack, kept, strict=True))
+        *(lax.dynamic_update_index_in_dim(x, y.astype(x.dtype), layer, 0) for x, y in zip(stack, kept, strict=True))
     )
 
 

@@ -64,9 +64,7 @@ def _decode(config, new_tokens, stop_token, greedy, params, cache, logits_bv, te
             next_b = jnp.where(token_b == stop_token, stop_token, next_b)
         return (cache, next_b), next_b
 
-    first_key, *keys = jax.random.split(key, new_tokens)
-    first_b = choose(logits_bv, first_key)
-    if not keys:
-        return first_b[:, None]
-    _, later_sb = lax.scan(one_token, (cache, first_b), jnp.stack(keys))
+    keys = jax.random.split(key, new_tokens)
+    first_b = choose(logits_bv, keys[0])
+    _, later_sb = lax.scan(one_token, (cache, first_b), keys[1:])
     return jnp.concatenate([first_b[:, None], later_sb.T], axis=1)

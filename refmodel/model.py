@@ -16,6 +16,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from attention.attend import attend
+from attention.pattern import holds_everything
 from refmodel.cache import Cache, LayerCache, init_cache
 from refmodel.config import BlockKind, ModelConfig
 from refmodel.layers import AttendFn, Block, StepInput, rms_norm
@@ -159,6 +160,8 @@ def _abstract_blocks(config: ModelConfig, kind: BlockKind, dtype: DType) -> Para
 def _positions(cache: Cache, tokens_bt: jax.Array, positions_bt: jax.Array | None) -> jax.Array:
     rows = {run.positions.shape[1] for run in cache.runs}
     if positions_bt is None:
+        if max(rows) > 1:
+            raise ValueError("a ragged cache does not know how long each row is: give positions_bt")
         return (cache.length + jnp.arange(tokens_bt.shape[1], dtype=jnp.int32))[None]
     if positions_bt.shape[0] not in {1, *rows} or positions_bt.shape[1] != tokens_bt.shape[1]:
         raise ValueError(
@@ -173,6 +176,6 @@ def _overflows(config: ModelConfig, cache: Cache, length: jax.Array) -> jax.Arra
     capacities = [
         stack.keys.shape[2]
         for run, stack in zip(layer_plan(config).runs, cache.runs, strict=True)
-        if stack.keys.shape[2] < max(run.variant.pattern().span) - 1 + max(run.variant.pattern().sink)
+        if holds_everything(run.variant.pattern(), stack.keys.shape[2])
     ]
     return length > min(capacities, default=jnp.iinfo(jnp.int32).max)

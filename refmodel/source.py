@@ -6,7 +6,7 @@ import dataclasses
 import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -28,12 +28,12 @@ DEFAULT_MODEL = "smollm2-135m"
 
 @dataclass(frozen=True)
 class Model:
-    """A model at hand: its shape, its parameters, its tokenizer if it has one, and where the weights came from."""
+    """A model at hand: its shape, its parameters, its tokenizer if it has one, and if its weights are a checkpoint's."""
 
     config: ModelConfig
     params: Params
     tokenizer: Tokenizer | None
-    weights: Literal["checkpoint", "random"]
+    weights: str
 
 
 def open_config(spec: str) -> ModelConfig:
@@ -59,10 +59,10 @@ def open_model(spec: str = DEFAULT_MODEL, dtype: Any = jnp.float32, seed: int = 
     if path is None:
         config = preset(spec)
         _refuse_what_cannot_fit(config, dtype)
-        return Model(config, random_params(config, seed, dtype), None, "random")
+        return Model(config, random_params(config, seed, dtype), None, f"random (seed {seed})")
     source = open_gguf(path) if path.suffix == ".gguf" else path  # opening a GGUF takes seconds: once
     config, params = load(source, dtype)
-    if spec in PRESETS:
+    if spec in PRESETS or not Path(spec).expanduser().exists():  # a Hub id, whose folder is named by a hash
         config = dataclasses.replace(config, name=spec)  # under this name people ask for it, and records list it
     return Model(config, params, load_tokenizer(source), "checkpoint")
 
@@ -76,7 +76,7 @@ def _checkpoint(spec: str) -> Path | None:
     path = Path(spec).expanduser()
     if path.exists():
         return path
-    if spec.count("/") == 1 and not spec.startswith((".", "/", "~")):
+    if spec.count("/") == 1 and not spec.startswith((".", "/", "~")) and path.suffix != ".gguf":
         return _from_hub(spec)
     accepted = "a folder, a .gguf file, a Hub id owner/name, or a preset"
     raise ValueError(f"no model {spec!r}: no such path; accepted: {accepted} ({', '.join(PRESETS)})")
@@ -91,7 +91,7 @@ def _from_hub(repo_id: str) -> Path:
     try:
         return Path(snapshot_download(repo_id, allow_patterns=wanted))
     except Exception as error:  # the package raises many unrelated kinds, from requests' to its own
-        reason = str(error).strip().splitlines()[0]
+        reason = (str(error).strip() or "no reason given").splitlines()[0]
         raise ValueError(f"cannot fetch {repo_id!r} from the Hub ({type(error).__name__}: {reason})") from error
 
 
@@ -119,4 +119,4 @@ def available_host_bytes() -> int | None:
         lines = Path("/proc/meminfo").read_text().splitlines()
     except OSError:
         return None
-    return next(1024 * int(line.split()[1]) for line in lines if line.startswith("MemAvailable"))
+    return next((1024 * int(line.split()[1]) for line in lines if line.startswith("MemAvailable")), None)

@@ -17,11 +17,13 @@ def attend_dense(
     pattern: SpanPattern,
 ) -> jax.Array:
     """softmax(q·k / sqrt(H), over visible keys)·v, as [B, T, N, H] in q's dtype; a query that sees nothing gets 0."""
-    n_heads, head_dim = q_btnh.shape[2:]
-    group_size = n_heads // k_bskh.shape[2]
-    q, k, v = (x.astype(jnp.float32) for x in (q_btnh, k_bskh, v_bskh))
-    k, v = (jnp.repeat(x, group_size, axis=2) for x in (k, v))
+    b, t, n_heads, head_dim = q_btnh.shape
+    n_kv_heads = k_bskh.shape[2]
+    q_btkgh = q_btnh.reshape(b, t, n_kv_heads, -1, head_dim)
     mask_bnts = dense_mask(pattern, q_pos_bt, kv_pos_bks, n_heads)
-    scores_bnts = jnp.einsum("btnh,bsnh->bnts", q, k, precision="highest") / head_dim**0.5
-    weights_bnts = jax.nn.softmax(scores_bnts, axis=-1, where=mask_bnts)
-    return jnp.einsum("bnts,bsnh->btnh", weights_bnts, v, precision="highest").astype(q_btnh.dtype)
+    mask_bkgts = mask_bnts.reshape(mask_bnts.shape[0], n_kv_heads, -1, *mask_bnts.shape[2:])
+    exact = {"precision": "highest", "preferred_element_type": jnp.float32}
+    scores_bkgts = jnp.einsum("btkgh,bskh->bkgts", q_btkgh, k_bskh, **exact) / head_dim**0.5
+    weights_bkgts = jax.nn.softmax(scores_bkgts, axis=-1, where=mask_bkgts)
+    out_btkgh = jnp.einsum("bkgts,bskh->btkgh", weights_bkgts, v_bskh.astype(jnp.float32), **exact)
+    return out_btkgh.reshape(q_btnh.shape).astype(q_btnh.dtype)

@@ -41,7 +41,7 @@ def add_dtype(parser: argparse.ArgumentParser) -> None:
 
 
 def add_seed(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--seed", type=int, default=0, help="of random weights and of sampling (default: 0)")
+    parser.add_argument("--seed", type=seed, default=0, help="of random weights and of sampling (default: 0)")
 
 
 def positive(word: str) -> int:
@@ -53,6 +53,20 @@ def positive(word: str) -> int:
     if value < 1:
         raise argparse.ArgumentTypeError(f"a whole number of at least 1 is wanted, got {word!r}")
     return value
+
+
+def seed(word: str) -> int:
+    """A seed that fits 32 bits."""
+    if not word.isdecimal() or int(word) >= 2**32:
+        raise argparse.ArgumentTypeError(f"a whole number from 0 to 2**32 - 1 is wanted, got {word!r}")
+    return int(word)
+
+
+def text_length(word: str) -> int:
+    """0 for none, or at least the 2 tokens that one prediction takes."""
+    if not word.isdecimal() or int(word) == 1:
+        raise argparse.ArgumentTypeError(f"0 (no quality) or at least 2 tokens are wanted, got {word!r}")
+    return int(word)
 
 
 def read_text(path: str) -> str:

@@ -45,8 +45,9 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     arguments.add_tokens(parser, LENGTHS)
     parser.add_argument("--text", metavar="FILE", help="UTF-8 text to read (default: Python's own manual)")
     parser.add_argument(
-        "--quality-tokens", type=int, default=QUALITY_TOKENS, metavar="N",
-        help="length of text for perplexity and divergence, in one pass; 0 leaves quality out (default: %(default)s)",
+        "--quality-tokens", type=arguments.text_length, metavar="N",
+        help="length of text for perplexity and divergence, in one pass; 0 leaves quality out "
+        f"(default: {QUALITY_TOKENS}, or the whole of a shorter text; 0 with random weights)",
     )  # fmt: skip
     arguments.add_dtype(parser)
     arguments.add_seed(parser)
@@ -59,8 +60,11 @@ def run(options: argparse.Namespace) -> int:
     console = Console()
     model = open_model(options.model, arguments.DTYPES[options.dtype], options.seed)
     plan = _plan(model, options)
+    options.out.mkdir(parents=True, exist_ok=True)
     path = options.out / "records.jsonl"
-    if not options.resume:
+    if options.resume:
+        records.refuse_others(path, sweep.common_fields(plan))
+    else:
         _set_aside(path)
     _announce(console, plan, path)
     for record in _with_progress(plan, path, options.resume):
@@ -75,14 +79,18 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _plan(model: Model, options: argparse.Namespace) -> sweep.Sweep:
-    text = arguments.read_text(options.text) if options.text else default_text()
-    name = options.text or "pydoc_data.topics"
+    words = arguments.read_text(options.text) if options.text else default_text()
+    text = sweep.text_tokens(model, words, options.text or "pydoc_data.topics", text_sha256(words))
+    quality_tokens = options.quality_tokens
+    if quality_tokens is None:
+        quality_tokens = min(QUALITY_TOKENS, len(text.tokens)) if model.weights == "checkpoint" else 0
+        quality_tokens *= quality_tokens > 1
     return sweep.Sweep(
         model=model,
-        text=sweep.text_tokens(model, text, name, text_sha256(text)),
+        text=text,
         layouts=arguments.canonical_layouts(model.config, options.layouts or _fitting(model.config)),
         lengths=tuple(sorted(set(options.tokens))),
-        quality_tokens=options.quality_tokens if model.weights == "checkpoint" else 0,
+        quality_tokens=quality_tokens,
         budget=Budget(),
     )
 
@@ -110,12 +118,13 @@ def _set_aside(path: Path) -> None:
 def _announce(console: Console, plan: sweep.Sweep, path: Path) -> None:
     config, cells = plan.model.config, sweep.plan(plan)
     rate_flops = _matmul_flops_per_s()
-    runs = {"linear": 2.5, "prefill": 2.5, "attention": 6.0, "quality": 1.2}
-    minutes = sum(runs[cell.kind] * cell.work_flops for cell in cells) / (0.75 * rate_flops) / 60
+    runs = {"linear": 2.5, "prefill": 2.5, "attention": 6.0, "quality": 1.2}  # warm-ups and samples, about
+    reached = 0.75  # of a lone product's rate by a whole prefill; all this is a guess, and is printed as one
+    minutes = sum(runs[cell.kind] * cell.work_flops for cell in cells) / (reached * rate_flops) / 60
     console.print(
         f"{config.name} ({plan.model.weights} weights), {config.n_layers} layers, on {jax.devices()[0].device_kind}\n"
         f"layouts: {', '.join(plan.layouts)}\nlengths: {', '.join(f'{n:,}' for n in plan.lengths)} tokens"
-        + (f"; quality over {plan.quality_tokens:,}" if plan.quality_tokens else "; random weights: no quality")
+        + (f"; quality over {plan.quality_tokens:,}" if plan.quality_tokens else "; no quality")
         + f"\nabout {max(minutes, 0.1):.1f} min at the {rate_flops / 1e9:.0f} GFLOP/s of a matrix product just now"
         f"\nrecords: {path}\n",
         highlight=False,

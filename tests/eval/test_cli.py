@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from eval import records
 from eval.cli import main
 
 TINY = ["compare", "--model", "tiny-dense", "--layouts", "swa(16)", "--tokens", "32", "64"]
@@ -20,6 +21,17 @@ def test_compare_leaves_records_and_a_report_and_never_overwrites(tmp_path, caps
     assert [path.read_bytes() for path in tmp_path.glob("records.2*.jsonl")] == [first]
 
 
+def test_resuming_another_model_or_a_foreign_file_is_refused_before_anything_runs(tmp_path, capsys):
+    records.append(
+        tmp_path / "records.jsonl", {"kind": "prefill", "layout": "full", "tokens": 5, "status": "ok", "model": "other"}
+    )
+    assert main([*TINY, "--out", str(tmp_path), "--resume"]) == 2
+    assert "holds records of model 'other', this run's is 'tiny-dense'" in capsys.readouterr().err
+    (tmp_path / "records.jsonl").write_text('{"kind": "prefill_against_transformers"}\n')
+    assert main([*TINY, "--out", str(tmp_path), "--resume"]) == 2
+    assert "is not a record of a comparison: no 'layout'" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("argv", "message"),
     [
@@ -28,6 +40,11 @@ def test_compare_leaves_records_and_a_report_and_never_overwrites(tmp_path, caps
         (["compare", "--model", "tiny-dense", "--text", "/nowhere"], "cannot read the text '/nowhere'"),
         (["compare", "--model", "tiny-dense", "--tokens", "999999"], "999999 are asked for"),
         (["compare", "--model", "qwen3-235b-a22b"], "needs 940.4 GB of weights in float32"),
+        (["compare", "--model", "models/none.gguf"], "no model 'models/none.gguf': no such path"),
+        (["compare", "--model", "tiny-dense", "--layouts", "99999999999999999999*full"], "1 to 4"),
+        (["compare", "--model", "tiny-dense", "--out", "/proc/nowhere"], "/proc/nowhere"),
+        (["compare", "--quality-tokens", "1"], "at least 2 tokens are wanted, got '1'"),
+        (["compare", "--seed", "99999999999999"], "from 0 to 2**32 - 1"),
         (["compare", "--tokens", "0"], "a whole number of at least 1 is wanted, got '0'"),
         (["compare", "--dtype", "float16"], "invalid choice: 'float16'"),
         (["generate", "x", "--model", "tiny-dense"], "no tokenizer; give a checkpoint"),

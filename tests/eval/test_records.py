@@ -30,7 +30,10 @@ def test_a_torn_line_loses_only_itself(tmp_path):
     assert records.read(path) == [ONE, TWO]
 
 
-@pytest.mark.parametrize(("line", "message"), [("not json", r"records.jsonl:2 is not a JSON"), ("[1]", "no 'kind'")])
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [("not json", r"records.jsonl:2 is not a JSON"), ("[1]", "no 'kind'"), ('{"kind": "prefill"}', "no 'layout'")],
+)
 def test_a_foreign_line_is_named(tmp_path, line, message):
     path = tmp_path / "records.jsonl"
     records.append(path, ONE)

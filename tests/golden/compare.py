@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -10,6 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from attention.attend import attend
 from refmodel.cache import init_cache
 from refmodel.config import ModelConfig
 from refmodel.model import hidden_states, unembed
@@ -27,8 +29,11 @@ def errors(
     folder: Path,
     steps: Sequence[int] | None = None,
     change: Callable[[ModelConfig], ModelConfig] = lambda config: config,
+    impl: str = "blockwise",
 ) -> Errors:
     """The errors at all positions, the tokens fed in steps of the given sizes (default: all at once).
+
+    `impl` is named, since `auto` would take the oracle for prompts as short as these.
 
     `change` puts another config in the place of the folder's: a golden file that does not notice is worth nothing.
     """
@@ -42,7 +47,7 @@ def errors(
 
     @jax.jit
     def step(params, cache, tokens_bt):
-        hidden = hidden_states(config, params, cache, tokens_bt, every_layer=True)
+        hidden = hidden_states(config, params, cache, tokens_bt, attend=partial(attend, impl=impl), every_layer=True)
         return unembed(config, params, hidden.final_btd), hidden.layers_lbtd, hidden.cache
 
     cache = init_cache(config, *tokens_bt.shape)

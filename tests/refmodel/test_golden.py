@@ -15,10 +15,14 @@ TOLERANCE = 1e-4
 pytestmark = pytest.mark.usefixtures("fast_compile")
 
 
-@pytest.mark.parametrize("steps", [None, (11, 11, 11, 1, 1, 1, 1)], ids=["one-shot", "chunks-then-decode"])
+@pytest.mark.parametrize(
+    ("impl", "steps"),
+    [("dense", None), ("blockwise", None), ("blockwise", (11, 11, 11, 1, 1, 1, 1))],
+    ids=["dense", "blockwise", "blockwise chunks, then decode"],
+)
 @pytest.mark.parametrize("case", sorted(FOLDERS))
-def test_logits_and_every_layer(case, steps):
-    found = errors(FOLDERS[case], steps)
+def test_logits_and_every_layer(case, impl, steps):
+    found = errors(FOLDERS[case], steps, impl=impl)
     assert found.layers.max() < TOLERANCE, f"per layer: {found.layers}"
     assert found.logits < TOLERANCE
 
@@ -48,6 +52,6 @@ def settings(**changes):
 )
 def test_a_wrong_config_is_noticed(case, change):
     """The golden files tell a model from its nearest relatives, above all a window from one longer or shorter by 1."""
-    found = errors(FOLDERS[case], change=change)
+    found = errors(FOLDERS[case], change=change, impl="dense")
     assert found.layers.max() > 5 * TOLERANCE
     assert found.logits > 5 * TOLERANCE
