@@ -28,7 +28,7 @@ DEFAULT_MODEL = "smollm2-135m"
 
 @dataclass(frozen=True)
 class Model:
-    """A model at hand: its shape, its parameters, its tokenizer if it has one, and if its weights are a checkpoint's."""
+    """A model at hand: shape, parameters, tokenizer if it has one, and whose weights: `checkpoint` or random."""
 
     config: ModelConfig
     params: Params
