@@ -5,12 +5,14 @@ A run that is killed loses at most the line in flight; the next append cuts such
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import importlib.metadata
 import json
 import os
 import platform
 import subprocess
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -29,6 +31,17 @@ KEY_FIELDS = (*RUN_FIELDS, "kind", "layout", "tokens", "impl", "text_sha256")
 def key(record: Record) -> tuple[Any, ...]:
     """The cell that a record (or a planned one) belongs to."""
     return tuple(_field(record, field) for field in KEY_FIELDS)
+
+
+@contextlib.contextmanager
+def only_writer(folder: Path) -> Iterator[None]:
+    """Holds `folder` for one run: two that append to one file would each report the other's figures."""
+    with (folder / ".lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # released when the process ends, however it ends
+        except BlockingIOError as error:
+            raise ValueError(f"another run writes to {folder}; wait for it, or choose another --out") from error
+        yield
 
 
 def refuse_others(path: Path, common: Record) -> None:

@@ -16,7 +16,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from eval import records, report, sweep
 from eval.commands import arguments
 from eval.records import Record
-from eval.timing import Budget, compile_program
+from eval.timing import Budget, compile_program, median_ms
 from refmodel.config import ModelConfig
 from refmodel.default_model import default_text, text_sha256
 from refmodel.source import Model, open_model
@@ -62,13 +62,14 @@ def run(options: argparse.Namespace) -> int:
     plan = _plan(model, options)
     options.out.mkdir(parents=True, exist_ok=True)
     path = options.out / "records.jsonl"
-    if options.resume:
-        records.refuse_others(path, sweep.common_fields(plan))
-    else:
-        _set_aside(path)
-    _announce(console, plan, path)
-    for record in _with_progress(plan, path, options.resume):
-        console.print(_line(record), highlight=False)
+    with records.only_writer(options.out):
+        if options.resume:
+            records.refuse_others(path, sweep.common_fields(plan))
+        else:
+            _set_aside(path)
+        _announce(console, plan, path)
+        for record in _with_progress(plan, path, options.resume):
+            console.print(_line(record), highlight=False)
     kept = records.latest(records.read(path))
     command = shlex.join(["prefillwall", *sys.argv[1:]]) if sys.argv[1:] else "prefillwall compare"
     report_path = report.write_report(options.out, kept, config=model.config, command=command)
@@ -160,5 +161,5 @@ def _line(record: Record) -> str:
     if "quality" in record:
         quality = record["quality"]
         return f"{place}: perplexity {quality['perplexity']:.3f}, KL {quality['kl_nats']:.4f} nats"
-    samples = record["timing"]["samples_ms"]
-    return f"{place}: {sorted(samples)[len(samples) // 2]:,.1f} ms ({len(samples)} samples)"
+    timing = record["timing"]
+    return f"{place}: {median_ms(timing):,.1f} ms ({len(timing['samples_ms'])} samples)"

@@ -53,6 +53,13 @@ def test_nan_is_refused_rather_than_written_as_no_json(tmp_path):
         records.append(tmp_path / "r", ONE | {"x": float("nan")})
 
 
+def test_a_folder_has_one_writer(tmp_path):
+    with records.only_writer(tmp_path), pytest.raises(ValueError, match="another run writes to"):
+        records.only_writer(tmp_path).__enter__()
+    with records.only_writer(tmp_path):
+        pass
+
+
 def test_the_environment_says_what_ran():
     here = records.environment()
     assert {"jax", "jaxlib", "flax", "python", "cpu", "cores", "git_commit", "xla_flags"} <= here.keys()
