@@ -111,6 +111,14 @@ class ModelShape:
     def layout_name(self) -> str:
         return format_layout(self.layout) if self.layout else "none"
 
+    @property
+    def layout_summary(self) -> str:
+        """The layout, or how often each variant occurs where that is shorter or some layers do not attend."""
+        counts = Counter(map(str, self.layout))
+        counts["no attention"] += len(self.layers) - len(self.layout)
+        summary = ", ".join(f"{n} {name}" for name, n in counts.items() if n)
+        return min(self.layout_name, summary, key=len) if len(self.layout) == len(self.layers) else summary
+
     def with_layout(self, spec: str | Sequence[str | Variant]) -> ModelShape:
         """The same model with other attention in the layers that attend."""
         variants = iter(parse_layout(spec, len(self.layout)))

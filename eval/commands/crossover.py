@@ -76,6 +76,7 @@ def _one(model: common.Model, first: common.Model, options: argparse.Namespace) 
     conventions = (options.convention, options.pairs)
     return {
         "layout": shape_of(model).layout_name,
+        "layout_summary": shape_of(model).layout_summary,
         "crossover_tokens": crossover_tokens(model, *conventions),
         "limiting_share": limiting_share(model, *conventions),
         "cheaper_than_first_from_tokens": None if model is first else break_even_tokens(first, model),
@@ -91,14 +92,14 @@ def _print(record: dict[str, Any]) -> None:
         "layout",
         "N*",
         "share tends to",
-        f"cheaper than {layouts[0]['layout']} from",
+        f"cheaper than {layouts[0]['layout_summary']} from",
         *(f"share at {n:,}" for n in lengths),
     )
     for one in layouts:
         n, from_tokens = one["crossover_tokens"], one["cheaper_than_first_from_tokens"]
         shares = (f"{share:.1%}" for share in one["attention_share"].values())
         rows.add_row(
-            one["layout"],
+            one["layout_summary"],
             "none" if n is None else f"{n:,}",
             f"{one['limiting_share']:.1%}",
             "" if from_tokens is None else f"{from_tokens:,}",

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import argparse
-from collections import Counter
 
 from eval.commands import cost_arguments as common
 from eval.crossover import crossover_tokens
 from eval.flops.traffic import kv_bytes_per_token
 from eval.preset_shapes import every_shape
-from eval.shapes import ModelShape
 from refmodel.presets import PRESETS
 
 
@@ -24,7 +22,7 @@ def run(options: argparse.Namespace) -> int:
         {
             "model": shape.name,
             "layers": len(shape.layers),
-            "layout": _summary(shape),
+            "layout": shape.layout_summary,
             "params": shape.params,
             "linear_flops_per_token": 2 * shape.linear_macs,
             "kv_bytes_per_token": kv_bytes_per_token(shape),
@@ -66,11 +64,3 @@ def run(options: argparse.Namespace) -> int:
         if one["note"]:
             out.print(f"[dim]{one['model']}: {one['note']}[/dim]", highlight=False)
     return 0
-
-
-def _summary(shape: ModelShape) -> str:
-    """The layout, or how often each variant occurs where the layout is long."""
-    counts = Counter(map(str, shape.layout))
-    counts["no attention"] += len(shape.layers) - len(shape.layout)
-    summary = ", ".join(f"{n} {name}" for name, n in counts.items() if n)
-    return min(shape.layout_name, summary, key=len) if len(shape.layout) == len(shape.layers) else summary
