@@ -10,32 +10,21 @@ from __future__ import annotations
 import math
 import re
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from eval.flops.hlo import Instruction, Module, parse_hlo
+from eval.flops.scoped import ScopedFlops
 from eval.flops.traced import Visit
 
 _NO_PRODUCT = re.compile(r"(?i)topk|sort|cub|rng|sharding|annotate|slice|copy|print|sync|allocatebuffer|scan|reduce")
 
 
 @dataclass(frozen=True)
-class CompiledFlops:
+class CompiledFlops(ScopedFlops):
     """FLOPs by the scope that the compiler kept ("" where it kept none), and the calls that it could not look into."""
 
-    by_scope: Mapping[str, int]
     unseen_calls: tuple[str, ...] = ()
-
-    @property
-    def total(self) -> int:
-        return sum(self.by_scope.values())
-
-    def grouped(self, name_of: Callable[[str], str]) -> dict[str, int]:
-        """The counts under other names, as of components."""
-        groups: dict[str, int] = {}
-        for scope, flops in self.by_scope.items():
-            groups[name_of(scope)] = groups.get(name_of(scope), 0) + flops
-        return groups
 
 
 def count_hlo(text: str, visits: Mapping[Visit, int] | None = None) -> CompiledFlops:

@@ -20,6 +20,7 @@ from eval.flops.annotations import ANNOTATIONS, Annotation, NeedsValue
 from eval.flops.jaxprs import calls_named, open_jaxpr, scope_within, subjaxprs
 from eval.flops.known import Known, apply
 from eval.flops.products import PRODUCTS
+from eval.flops.scoped import ScopedFlops
 
 CondPolicy = Literal["dearest", "cheapest", "error"]
 
@@ -42,23 +43,11 @@ _OPAQUE = ("custom_call", "ffi_call", "tpu_custom_call", "pure_callback", "io_ca
 
 
 @dataclass(frozen=True)
-class TracedFlops:
+class TracedFlops(ScopedFlops):
     """FLOPs by scope ("ffn/experts"), the policy for a cond, and how often annotated calls run in all."""
 
-    by_scope: Mapping[str, int]
     cond_policy: CondPolicy
     visits: Mapping[Visit, int]
-
-    @property
-    def total(self) -> int:
-        return sum(self.by_scope.values())
-
-    def grouped(self, name_of: Callable[[str], str]) -> dict[str, int]:
-        """The counts under other names: of components, or of the first so many parts of a scope."""
-        groups: dict[str, int] = {}
-        for scope, flops in self.by_scope.items():
-            groups[name_of(scope)] = groups.get(name_of(scope), 0) + flops
-        return groups
 
     def __str__(self) -> str:
         width = max((len(scope) for scope in self.by_scope), default=0)
