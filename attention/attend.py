@@ -8,7 +8,7 @@ import jax
 
 from attention.kernels.blockwise import attend_blockwise
 from attention.kernels.dense import attend_dense
-from attention.pattern import SpanPattern
+from attention.pattern import SpanPattern, Spans
 
 Impl = Literal["auto", "dense", "blockwise"]
 
@@ -31,10 +31,11 @@ def attend(
     v_bskh: jax.Array,
     q_pos_bt: jax.Array,
     kv_pos_bks: jax.Array,
-    pattern: SpanPattern,
+    pattern: SpanPattern | Spans,
     *,
     impl: str = "auto",
-) -> jax.Array:
+    return_lse: bool = False,
+) -> jax.Array | tuple[jax.Array, jax.Array]:
     """Attention of T queries to S slots under `pattern`: [B, T, N, H].
 
     Args:
@@ -44,6 +45,9 @@ def attend(
         kv_pos_bks: position of each slot, -1 for an empty one.  Leading 1s mean shared by the batch or by the heads.
         impl: `dense`, `blockwise`, or `auto` (see `resolve_impl`).  Only `dense` has a reverse-mode derivative: the
             loops of `blockwise` are as long as the positions say.
+        pattern: static spans, or `Spans` that are data; the blockwise path packs the latter's queries by span.
+        return_lse: also return the log of each softmax's denominator, float32 [B, N, T], -inf where nothing is seen:
+            what merges parts of a row, and turns a score into a probability.
 
     Raises:
         ValueError: shapes that do not belong together, or an unknown `impl`.
@@ -61,7 +65,14 @@ def attend(
         raise ValueError(f"q_pos must be [B or 1, T] = {(b, t)}, got {q_pos_bt.shape}")
     if kv_pos_bks.shape not in {(i, j, s) for i in (b, 1) for j in (k, 1)}:
         raise ValueError(f"kv_pos must be [B or 1, K or 1, S] = {(b, k, s)}, got {kv_pos_bks.shape}")
-    if resolve_impl(impl, t, s) == "dense":
-        return attend_dense(q_btnh, k_bskh, v_bskh, q_pos_bt, kv_pos_bks, pattern)
-    out_btnh, _ = attend_blockwise(q_btnh, k_bskh, v_bskh, q_pos_bt, kv_pos_bks, pattern)
-    return out_btnh
+    if isinstance(pattern, Spans) and (
+        pattern.span_bmt.shape not in {(i, m, j) for i in (b, 1) for m in (1, k, n) for j in (t, 1)}
+        or pattern.sink_m.shape not in {(m,) for m in (1, k, n)}
+    ):
+        raise ValueError(
+            f"spans must be [B or 1, 1 or K or N, T or 1] = {(b, (k, n), t)} with sinks [1 or K or N], got "
+            f"{pattern.span_bmt.shape} and {pattern.sink_m.shape}"
+        )
+    run = attend_dense if resolve_impl(impl, t, s) == "dense" else attend_blockwise
+    out_btnh, lse_bnt, *_ = run(q_btnh, k_bskh, v_bskh, q_pos_bt, kv_pos_bks, pattern)
+    return (out_btnh, lse_bnt) if return_lse else out_btnh

@@ -2,9 +2,10 @@
 
 A query at position p in head n sees the key at position s iff
 
-    0 <= s <= p   and   ( s < sink[n]   or   p - s < span[n] )
+    0 <= s <= p   and   ( s < sink[n]   or   p - s < span[n, p] )
 
-`span` and `sink` count keys; a span includes the query's own key.  The dense mask, the exact pair counts,
+`span` and `sink` count keys; a span includes the query's own key.  A `SpanPattern` has them as constants, one per head;
+`Spans` as operands of a program, where a router gave each query its own.  The dense mask, the exact pair counts,
 the tile map that kernels walk and the keys that a cache must keep are all derived here, so that no count
 is ever kept beside a mask.  Positions are data: a slot with position -1 is empty and nobody sees it, which is
 why a chunk, a padded batch, a ring and an evicted cache need no special case.
@@ -15,7 +16,7 @@ from __future__ import annotations
 import enum
 from dataclasses import dataclass
 from types import ModuleType
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -52,6 +53,28 @@ class SpanPattern:
         return len(set(self.span)) == 1 and len(set(self.sink)) == 1
 
 
+class Spans(NamedTuple):
+    """Spans and sinks as operands: data that a program reads, so that other values are no other program.
+
+    Attributes:
+        span_bmt: int32 [B or 1, M, T or 1], a span for each query; M is 1 (all heads alike), K (one per key-value
+            head) or N (one per query head).
+        sink_m: int32 [1 or M].
+    """
+
+    span_bmt: Array
+    sink_m: Array
+
+
+def head_spans(pattern: SpanPattern | Spans, n_heads: int) -> tuple[Array, Array]:
+    """Spans [B or 1, N, T or 1] and sinks [N] of each query head."""
+    if isinstance(pattern, SpanPattern):
+        span_n, sink_n = np.asarray(pattern.per_head(n_heads), np.int32).T
+        return span_n[None, :, None], sink_n
+    span_bmt, sink_m = pattern
+    return span_bmt.repeat(n_heads // span_bmt.shape[1], axis=1), sink_m.repeat(n_heads // sink_m.size)
+
+
 def _spread(values: tuple[int, ...], n_heads: int) -> tuple[int, ...]:
     if len(values) == 1:
         return values * n_heads
@@ -65,14 +88,13 @@ def visible(q_pos: Array, kv_pos: Array, span: Array, sink: Array) -> Array:
     return (kv_pos >= 0) & (kv_pos <= q_pos) & ((kv_pos < sink) | (q_pos - kv_pos < span))
 
 
-def dense_mask(pattern: SpanPattern, q_pos_bt: Array, kv_pos_bks: Array, n_heads: int) -> Array:
+def dense_mask(pattern: SpanPattern | Spans, q_pos_bt: Array, kv_pos_bks: Array, n_heads: int) -> Array:
     """The whole mask [B, N, T, S]: for oracles and small pictures, never for a long prompt."""
-    spans, sinks = np.asarray(pattern.per_head(n_heads), np.int32).T
+    span_bnt, sink_n = head_spans(pattern, n_heads)
     n_kv_heads = kv_pos_bks.shape[1]
     kv_pos_bns = kv_pos_bks.repeat(n_heads // n_kv_heads, axis=1)
-    shape_n11 = (n_heads, 1, 1)
     return visible(
-        q_pos_bt[:, None, :, None], kv_pos_bns[:, :, None, :], spans.reshape(shape_n11), sinks.reshape(shape_n11)
+        q_pos_bt[:, None, :, None], kv_pos_bns[:, :, None, :], span_bnt[..., None], sink_n.reshape(n_heads, 1, 1)
     )
 
 
@@ -123,35 +145,47 @@ def tile_bounds(pos: Array, tile: int, xp: ModuleType = np) -> tuple[Array, Arra
     return lowest, tiles.max(-1), empty.any(-1)
 
 
-def classify_tiles(
-    q_bounds: tuple[Array, Array, Array],
-    kv_bounds: tuple[Array, Array, Array],
-    span: Array,
-    sink: Array,
-    xp: ModuleType = np,
-) -> Array:
-    """`Tile` of each (query tile, key tile), from their `tile_bounds`; arguments broadcast.
+class QueryBounds(NamedTuple):
+    """Per tile of queries: lowest and highest position, and of `left` = position - span, the last key that a query
+    does not see (but for sinks), the lowest and highest.  Empty queries do not count."""
 
-    Exact for tiles of consecutive positions.  Where positions have gaps it may call a tile PARTIAL that could be
-    skipped or left unmasked, never the other way round.
+    low: Array
+    high: Array
+    left_low: Array
+    left_high: Array
+
+
+def query_bounds(q_pos: Array, span: Array, tile: int, xp: ModuleType = np) -> QueryBounds:
+    """Bounds of the tiles of the last axis, whose length is a multiple of `tile`; `span` broadcasts against `q_pos`."""
+    low, high, _ = tile_bounds(q_pos, tile, xp)
+    q_pos, left = xp.broadcast_arrays(q_pos, q_pos - span)
+    empty, left = ((x).reshape(*x.shape[:-1], -1, tile) for x in (q_pos < 0, left))
+    return QueryBounds(low, high, xp.where(empty, UNBOUNDED, left).min(-1), xp.where(empty, -UNBOUNDED, left).max(-1))
+
+
+def classify_tiles(q: QueryBounds, kv_bounds: tuple[Array, Array, Array], sink: Array, xp: ModuleType = np) -> Array:
+    """`Tile` of each (query tile, key tile), from `query_bounds` and `tile_bounds`; arguments broadcast.
+
+    Exact for tiles of consecutive positions and one span.  Otherwise it may call a tile PARTIAL that could be skipped
+    or left unmasked, never the other way round.
     """
-    (q_low, q_high, _), (kv_low, kv_high, kv_empty) = q_bounds, kv_bounds
-    # The nearest key that the last query may look at, and the first query's distance to it, decide "some".
-    some = (kv_low <= kv_high) & (kv_low <= q_high) & ((kv_low < sink) | (q_low - kv_high < span))
+    kv_low, kv_high, kv_empty = kv_bounds
+    # The farthest that any of the queries looks, and the nearest that one of them stops, decide "some" and "every".
+    some = (kv_low <= kv_high) & (kv_low <= q.high) & ((kv_low < sink) | (kv_high > q.left_low))
     # An empty query (padding) may be computed unmasked: nobody reads it.  An empty key may not.
     beyond_sinks = xp.maximum(kv_low, sink)  # the farthest key that a span must reach, where there is one
-    every = ~kv_empty & (q_low <= q_high) & (kv_high <= q_low) & ((kv_high < sink) | (q_high - beyond_sinks < span))
+    every = ~kv_empty & (q.low <= q.high) & (kv_high <= q.low) & ((kv_high < sink) | (q.left_high < beyond_sinks))
     return xp.where(some, xp.where(every, int(Tile.DENSE), int(Tile.PARTIAL)), int(Tile.SKIP))
 
 
 def tile_map(pattern: SpanPattern, q_pos_t: Array, kv_pos_s: Array, q_tile: int, kv_tile: int) -> np.ndarray:
     """The whole `Tile` map [heads of the pattern, query tiles, key tiles] on the host, for pictures and counts."""
     heads = max(len(pattern.span), len(pattern.sink))
-    spans, sinks = np.asarray(pattern.per_head(heads), np.int64).T[:, :, None, None]
-    q_bounds = tile_bounds(pad_positions(np.asarray(q_pos_t), q_tile), q_tile)
+    span_ht, sink_h = np.asarray(pattern.per_head(heads), np.int64).T.reshape(2, heads, 1)
+    q = query_bounds(pad_positions(np.asarray(q_pos_t), q_tile), span_ht, q_tile)
     kv_bounds = tile_bounds(pad_positions(np.asarray(kv_pos_s), kv_tile), kv_tile)
     return classify_tiles(
-        tuple(bound[:, None] for bound in q_bounds), tuple(bound[None, :] for bound in kv_bounds), spans, sinks
+        QueryBounds(*(bound[..., None] for bound in q)), tuple(bound[None] for bound in kv_bounds), sink_h[..., None]
     )
 
 

@@ -68,6 +68,7 @@ def _tile_bytes(config: ModelConfig, position: np.ndarray) -> int:
     """Granules of keys and values in bf16, as often as query tiles visit them."""
     pattern = SpanPattern()
     blocks = choose_blocks(pattern, position.size, position.size, config.group_size)
-    visits = walk_visits(sorted(set(pattern.per_head(1))), position, position, blocks)
+    span_g, sink_g = np.asarray(pattern.per_head(1)).T
+    visits = walk_visits(span_g[:, None], sink_g, position, position, blocks)
     granules = sum(size * times for size, times in visits.items())
     return granules * GRANULE * 2 * 2 * config.n_kv_heads * config.head_dim

@@ -12,13 +12,33 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jax import lax
 
 from attention.kernels.cover import GRANULE, Blocks, choose_blocks, granule_kinds, visit_name, walk_name
-from attention.pattern import SpanPattern, Tile, pad_positions, tile_bounds, visible
+from attention.kernels.packing import inverse, packing_order
+from attention.pattern import (
+    SpanPattern,
+    Spans,
+    Tile,
+    head_spans,
+    pad_positions,
+    query_bounds,
+    tile_bounds,
+    visible,
+)
+
+
+class Attended(NamedTuple):
+    """The result [B, T, N, H], the log-sum-exp of each query's scaled scores [B, N, T] in float32 (-inf where nothing
+    was seen), and the granules that were visited, an int32 scalar: `q_tile x GRANULE` pairs in every head of a walk."""
+
+    out_btnh: jax.Array
+    lse_bnt: jax.Array
+    visited: jax.Array
 
 
 def attend_blockwise(
@@ -27,78 +47,115 @@ def attend_blockwise(
     v_bskh: jax.Array,
     q_pos_bt: jax.Array,
     kv_pos_bks: jax.Array,
-    pattern: SpanPattern,
+    pattern: SpanPattern | Spans,
     blocks: Blocks | None = None,
-) -> tuple[jax.Array, jax.Array]:
-    """`attend_dense`, skipping what is invisible: ([B, T, N, H], granules visited as an int32 scalar).
+) -> Attended:
+    """`attend_dense`, skipping what is invisible.
 
-    A visited granule is `q_tile x GRANULE` pairs in every head of the walk: see `executed_pairs`.
+    Streams (row of the batch, head) with equal positions and spans walk over the same blocks, so they share one walk
+    as a batch of products; the others take turns.  Spans that are data have their queries packed first.
     """
     (b, t, n, h), (s, k) = q_btnh.shape, k_bskh.shape[1:3]
-    g = n // k
-    blocks = blocks or choose_blocks(pattern, t, s, g)
-    span_kg, sink_kg = (jnp.asarray(x, jnp.int32).reshape(k, g) for x in zip(*pattern.per_head(n), strict=True))
+    blocks = blocks or choose_blocks(pattern, t, s, n // k)
+    span_bnt, sink_n = (jnp.asarray(x, jnp.int32) for x in head_spans(pattern, n))
+    walks_b = b if max(q_pos_bt.shape[0], kv_pos_bks.shape[0], span_bnt.shape[0]) > 1 else 1
+    walks_m = _walks_over_heads(pattern, n, k, kv_pos_bks.shape[1] > 1)
 
-    # Streams (b, k) with equal positions and spans walk the same blocks, so they share one walk as a batch of
-    # products; the others take turns.
-    own_batch = max(q_pos_bt.shape[0], kv_pos_bks.shape[0]) > 1
-    own_head = kv_pos_bks.shape[1] > 1 or not pattern.is_uniform
-    walks_b, walks_k = b if own_batch else 1, k if own_head else 1
-    walks = walks_b * walks_k
+    walks, kv_heads = walks_b * walks_m, k if walks_m == 1 else 1  # key-value heads in a walk
 
-    def by_walk(x: jax.Array) -> jax.Array:  # [B, T or S, K, ...] -> [walks, B of a walk, T or S, K of a walk, ...]
-        x = x.reshape(walks_b, b // walks_b, x.shape[1], walks_k, k // walks_k, *x.shape[3:])
-        return jnp.moveaxis(x, 3, 1).reshape(walks, *x.shape[1:3], *x.shape[4:])
+    def per_walk(x: jax.Array) -> jax.Array:  # what a walk's streams have in common, [B or 1, M or fewer, ...]
+        x = x.repeat(walks_m // x.shape[1], axis=1)
+        return jnp.broadcast_to(x, (walks_b, *x.shape[1:])).reshape(walks, *x.shape[2:])
 
-    def one_of_walk(x: jax.Array) -> jax.Array:  # what a walk's streams have in common
-        return jnp.broadcast_to(x, (walks_b, walks_k, *x.shape[2:])).reshape(walks, *x.shape[2:])
+    # Heads that walk together see alike, but for the static ones of a group.
+    span_wgt = per_walk(span_bnt.reshape(span_bnt.shape[0], walks_m, n // walks_m, -1))
+    sink_wg = per_walk(sink_n.reshape(1, walks_m, -1))
+    if isinstance(pattern, Spans) or pattern.is_uniform:
+        span_wgt, sink_wg = span_wgt[:, :1], sink_wg[:, :1]
+    q_pos_wt, kv_pos_ws = per_walk(q_pos_bt[:, None]), per_walk(kv_pos_bks)
+    q_wbtkgh = jnp.moveaxis(q_btnh.reshape(walks_b, -1, t, walks_m, kv_heads, n // (walks_m * kv_heads), h), 3, 1)
+    q_wbtkgh = q_wbtkgh.reshape(walks, *q_wbtkgh.shape[2:])
+    order_wt = packing_order(q_pos_wt, span_wgt)[:, 0] if span_wgt.shape[2] > 1 else None
+    if order_wt is not None:
+        q_wbtkgh = _reorder(q_wbtkgh, order_wt)
+        q_pos_wt = jnp.take_along_axis(q_pos_wt, order_wt, axis=1)
+        span_wgt = jnp.take_along_axis(span_wgt, order_wt[:, None], axis=2)
 
-    operands = (
-        *(by_walk(x) for x in (q_btnh.reshape(b, t, k, g, h), k_bskh, v_bskh)),
-        *(one_of_walk(x) for x in (q_pos_bt[:, None], kv_pos_bks, span_kg[None, :walks_k], sink_kg[None, :walks_k])),
+    # A block may start at the last granule: fill up with empty slots, which nobody sees.
+    kv_pos_ws = pad_positions(kv_pos_ws, GRANULE, jnp)
+    kv_pos_ws = jnp.pad(kv_pos_ws, ((0, 0), (0, blocks.kv_block - GRANULE)), constant_values=-1)
+    k_bksh, v_bksh = (
+        jnp.pad(x.swapaxes(1, 2), ((0, 0), (0, 0), (0, kv_pos_ws.shape[1] - s), (0, 0))) for x in (k_bskh, v_bskh)
     )
+    rows = b // walks_b
     walk = _named(walk_name(blocks), partial(_walk, blocks=blocks))
+
+    def one_walk(operand):
+        number, q_btkgh, *rest = operand
+        at = (number // walks_m * rows, number % walks_m * k // walks_m, 0, 0)
+        keys, values = (
+            lax.dynamic_slice(x, at, (rows, kv_heads, *x.shape[2:])).reshape(rows * kv_heads, *x.shape[2:])
+            for x in (k_bksh, v_bksh)
+        )
+        return walk(q_btkgh, keys, values, *rest)
+
+    operands = (jnp.arange(walks), q_wbtkgh, q_pos_wt, kv_pos_ws, span_wgt, sink_wg)
     if walks == 1:
-        out, visited = walk(*(x[0] for x in operands))
+        out, lse, visited = (x[None] for x in one_walk((0, *(x[0] for x in operands[1:]))))
     else:
-        out, visited = lax.map(lambda xs: walk(*xs), operands)
-    out = out.reshape(walks_b, walks_k, b // walks_b, t, k // walks_k, g, h)
-    return jnp.moveaxis(out, 1, 3).reshape(b, t, n, h), visited.sum()
+        out, lse, visited = lax.map(one_walk, operands)
+    if order_wt is not None:
+        out, lse = (_reorder(x, inverse(order_wt)) for x in (out, lse))
+
+    def by_row(x: jax.Array) -> jax.Array:  # [walks, rows, T, K', G', ...] -> [B, T, N, ...]
+        x = x.reshape(walks_b, walks_m, *x.shape[1:])
+        return jnp.moveaxis(x, 1, 3).reshape(b, t, n, *x.shape[6:])
+
+    return Attended(by_row(out), by_row(lse).swapaxes(1, 2), visited.sum())
+
+
+def _reorder(x_wbt: jax.Array, order_wt: jax.Array) -> jax.Array:
+    """Axis T of [walks, rows, T, ...] in another order for each walk."""
+    return jnp.take_along_axis(x_wbt, order_wt.reshape(len(order_wt), 1, -1, *[1] * (x_wbt.ndim - 3)), axis=2)
+
+
+def _walks_over_heads(pattern: SpanPattern | Spans, n_heads: int, n_kv_heads: int, own_positions: bool) -> int:
+    """Into how many walks the heads of a row fall: 1, K or N."""
+    if isinstance(pattern, Spans):
+        return max(pattern.span_bmt.shape[1], pattern.sink_m.size, n_kv_heads if own_positions else 1)
+    return n_kv_heads if own_positions or not pattern.is_uniform else 1
 
 
 def _walk(
     q_btkgh: jax.Array,
-    k_bskh: jax.Array,
-    v_bskh: jax.Array,
+    k_zsh: jax.Array,
+    v_zsh: jax.Array,
     q_pos_t: jax.Array,
-    kv_pos_s: jax.Array,
-    span_g: jax.Array,
+    kv_pos: jax.Array,
+    span_gt: jax.Array,
     sink_g: jax.Array,
     *,
     blocks: Blocks,
-) -> tuple[jax.Array, jax.Array]:
-    """B x K streams that share positions and spans: ([B, T, K, G, H], granules visited).
+) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """B x K streams that share positions and spans: ([B, T, K, G, H], log-sum-exp [B, T, K, G], granules visited).
 
-    Keys and values, read by many tiles, get their heads in front of their slots once; queries and results tile by
-    tile, while they are in the cache.
+    Keys and values, read by many tiles, have their heads in front of their slots; queries and results are turned tile
+    by tile, while they are in the cache.  Spans [G or 1, T or 1], sinks [G or 1].
     """
     b, t, k, g, h = q_btkgh.shape
-    q_tile, kv_block = blocks.q_tile, blocks.kv_block
+    q_tile = blocks.q_tile
     q_pos = pad_positions(q_pos_t, q_tile, jnp).reshape(-1, q_tile)
     q_tiles = jnp.pad(q_btkgh, [(0, 0), (0, q_pos.size - t), (0, 0), (0, 0), (0, 0)]).reshape(b, -1, q_tile, k, g, h)
-
-    # A block may start at the last granule: fill up with empty slots, which nobody sees.
-    kv_pos = pad_positions(kv_pos_s, GRANULE, jnp)
-    kv_pos = jnp.pad(kv_pos, (0, kv_block - GRANULE), constant_values=-1)
-    k_zsh, v_zsh = (
-        jnp.pad(x.swapaxes(1, 2).reshape(b * k, -1, h), [(0, 0), (0, kv_pos.size - x.shape[1]), (0, 0)])
-        for x in (k_bskh, v_bskh)
-    )
+    if span_gt.shape[1] == 1:
+        span_igt = jnp.broadcast_to(span_gt, (len(q_pos), *span_gt.shape))
+    else:
+        padded = jnp.pad(span_gt, ((0, 0), (0, q_pos.size - t)), mode="edge")
+        span_igt = padded.reshape(len(span_gt), -1, q_tile).swapaxes(0, 1)
     kv_bounds = tile_bounds(kv_pos, GRANULE, jnp)
 
-    def one_tile(operand: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
-        q_btkgh, q_pos_t = operand
-        kinds = granule_kinds(tile_bounds(q_pos_t, q_tile, jnp), kv_bounds, span_g[:, None], sink_g[:, None], jnp)
+    def one_tile(operand: tuple[jax.Array, ...]) -> tuple[jax.Array, ...]:
+        q_btkgh, q_pos_t, span_gt = operand
+        kinds = granule_kinds(query_bounds(q_pos_t, span_gt, q_tile, jnp), kv_bounds, sink_g[:, None], jnp)
         next_visible, next_skipped, masked_before = _cover(kinds)
         q = q_btkgh.transpose(0, 2, 3, 1, 4).reshape(b * k, g * q_tile, h)
 
@@ -110,7 +167,8 @@ def _walk(
             scores = lax.dot_general(q, keys, (((2,), (2,)), ((0,), (0,))), preferred_element_type=jnp.float32)
 
             def masked(scores):
-                mask_gts = visible(q_pos_t[:, None], pos_s[None], span_g[:, None, None], sink_g[:, None, None])
+                mask_gts = visible(q_pos_t[:, None], pos_s[None], span_gt[:, :, None], sink_g[:, None, None])
+                mask_gts = jnp.broadcast_to(mask_gts, (g, q_tile, size))
                 return jnp.where(mask_gts.reshape(g * q_tile, size), scores, -jnp.inf)
 
             is_dense = masked_before[end] == masked_before[granule]
@@ -130,13 +188,15 @@ def _walk(
             jnp.zeros((b * k, g * q_tile), jnp.float32),
             jnp.zeros((b * k, g * q_tile, h), jnp.float32),
         )
-        _, visited, _, total, acc = lax.while_loop(lambda state: state[0] < kinds.size, next_block, start)
+        _, visited, top, total, acc = lax.while_loop(lambda state: state[0] < kinds.size, next_block, start)
         out = (acc / jnp.where(total == 0, 1, total)[..., None]).reshape(b, k, g, q_tile, h)
         out = jnp.where(q_pos_t[:, None] >= 0, out, 0).astype(q_btkgh.dtype)
-        return out.transpose(0, 3, 1, 2, 4), visited
+        lse = (h**-0.5 * top + jnp.log(total)).reshape(b, k, g, q_tile)
+        return out.transpose(0, 3, 1, 2, 4), lse.transpose(0, 3, 1, 2), visited
 
-    out, visited = lax.map(one_tile, (jnp.moveaxis(q_tiles, 1, 0), q_pos))
-    return jnp.moveaxis(out, 0, 1).reshape(b, -1, k, g, h)[:, :t], visited.sum()
+    out, lse, visited = lax.map(one_tile, (jnp.moveaxis(q_tiles, 1, 0), q_pos, span_igt))
+    out, lse = (jnp.moveaxis(x, 0, 1).reshape(b, -1, *x.shape[3:])[:, :t] for x in (out, lse))
+    return out, lse, visited.sum()
 
 
 def _named(name: str, function: Callable) -> Callable:

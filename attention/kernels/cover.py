@@ -6,13 +6,22 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
 from dataclasses import dataclass
 from types import ModuleType
 
 import numpy as np
 
-from attention.pattern import Array, SpanPattern, Tile, classify_tiles, pad_positions, tile_bounds
+from attention.pattern import (
+    Array,
+    QueryBounds,
+    SpanPattern,
+    Spans,
+    Tile,
+    classify_tiles,
+    pad_positions,
+    query_bounds,
+    tile_bounds,
+)
 
 GRANULE = 64
 """Keys in a granule: where a block may start."""
@@ -52,14 +61,16 @@ def blocks_of_walk(name: str) -> Blocks | None:
     return Blocks(*map(int, sizes.groups())) if sizes else None
 
 
-def choose_blocks(pattern: SpanPattern, q_tokens: int, kv_tokens: int, group_size: int) -> Blocks:
+def choose_blocks(pattern: SpanPattern | Spans, q_tokens: int, kv_tokens: int, group_size: int) -> Blocks:
     """Tile sizes by what the pattern leaves to see.
 
     A product wants several hundred rows (queries x heads of a group) and columns; measured on CPUs, where a larger
     block falls out of the cache.  A bounded span gets smaller query tiles, since q_tile / span is wasted, and blocks
     that divide span + q_tile evenly, a single one up to 1,152 keys; a span that no query of this step outgrows is
-    as good as none.
+    as good as none.  Spans that are data are taken for bounded ones of any width.
     """
+    if isinstance(pattern, Spans):
+        pattern = SpanPattern(span=(512,))
     bounded = max(pattern.span) < min(q_tokens, kv_tokens)
     q_tile = _power_of_two_below((384 if bounded else 768) // group_size, least=16, most=256)
     q_tile = min(q_tile, 1 << (q_tokens - 1).bit_length())
@@ -72,55 +83,51 @@ def _power_of_two_below(value: int, least: int, most: int) -> int:
     return max(least, min(most, 1 << max(value, 1).bit_length() - 1))
 
 
-def granule_kinds(q_bounds: tuple, kv_bounds: tuple, span_g: Array, sink_g: Array, xp: ModuleType = np) -> Array:
+def granule_kinds(q: QueryBounds, kv_bounds: tuple, sink_g: Array, xp: ModuleType = np) -> Array:
     """`Tile` of each granule for a group of heads that is computed together: skipped only if every head skips it.
 
-    `span_g` and `sink_g` carry the heads on their first axis and broadcast against the bounds on the others.
+    The bounds and `sink_g` carry the heads on their first axis, or 1 there, and broadcast on the others.
     """
-    kinds = classify_tiles(q_bounds, kv_bounds, span_g, sink_g, xp)
+    kinds = classify_tiles(q, kv_bounds, sink_g, xp)
     mixed = xp.where(kinds.max(0) == Tile.SKIP, int(Tile.SKIP), int(Tile.PARTIAL))
     return xp.where(kinds.min(0) == Tile.DENSE, int(Tile.DENSE), mixed)
 
 
-def granules_visited(
-    heads: Sequence[tuple[int, int]], q_pos_t: np.ndarray, kv_pos_s: np.ndarray, blocks: Blocks
-) -> int:
-    """Granules that one walk over the keys computes for heads of the given (span, sink), without running it."""
-    return sum(visits * granules for granules, visits in walk_visits(heads, q_pos_t, kv_pos_s, blocks).items())
-
-
 def walk_visits(
-    heads: Sequence[tuple[int, int]], q_pos_t: np.ndarray, kv_pos_s: np.ndarray, blocks: Blocks
+    span_gt: np.ndarray, sink_g: np.ndarray, q_pos_t: np.ndarray, kv_pos_s: np.ndarray, blocks: Blocks
 ) -> dict[int, int]:
     """How often one walk visits so many granules at once: {granules: visits} for each of `blocks.visit_sizes`.
 
-    Host time is linear in the tiles where the keys lie in position order, and tiles x granules otherwise.
+    Spans [G, T or 1] and sinks [G] of the heads that walk together.  Host time is linear in the tiles where the keys
+    lie in position order, and tiles x granules otherwise.
     """
-    q_bounds = tile_bounds(pad_positions(q_pos_t, blocks.q_tile), blocks.q_tile)
+    span_gt = span_gt if span_gt.shape[1] == 1 else _pad(span_gt, blocks.q_tile)
+    q = query_bounds(pad_positions(q_pos_t, blocks.q_tile), span_gt.astype(np.int64), blocks.q_tile)
     kv_bounds = tile_bounds(pad_positions(kv_pos_s, GRANULE), GRANULE)
     occupied = kv_bounds[0] <= kv_bounds[1]
     in_order = all((np.diff(bound[occupied]) >= 0).all() for bound in kv_bounds[:2])
     count = _visits_in_order if in_order else _visits_anywhere
-    return count(heads, q_bounds, kv_bounds, blocks.visit_sizes)
+    return count(q, sink_g, kv_bounds, blocks.visit_sizes)
 
 
-def _visits_in_order(
-    heads: Sequence[tuple[int, int]], q_bounds: tuple, kv_bounds: tuple, sizes: tuple[int, ...]
-) -> dict[int, int]:
+def _pad(x: np.ndarray, tile: int) -> np.ndarray:
+    return np.pad(x, ((0, 0), (0, -x.shape[-1] % tile)), mode="edge")
+
+
+def _visits_in_order(q: QueryBounds, sink_g: np.ndarray, kv_bounds: tuple, sizes: tuple[int, ...]) -> dict[int, int]:
     """`walk_visits` for keys in position order.
 
     What a query tile sees is then the occupied granules of [0, sinks_end) and [span_start, causal_end).  Within a run
     of neighbouring visible granules the greedy cover places whole blocks and one remainder, so a tile takes a few
     steps, not one per block.
     """
-    (q_low, q_high, _), (kv_low, kv_high, _) = q_bounds, kv_bounds
+    kv_low, kv_high, _ = kv_bounds
     n = kv_low.size
     occupied = np.flatnonzero(kv_low <= kv_high)
     place = np.append(occupied, n)  # of the j-th occupied granule
-    causal_end = np.searchsorted(kv_low[occupied], q_high, side="right")
-    sinks_end = np.minimum(np.searchsorted(kv_low[occupied], max(sink for _, sink in heads)), causal_end)
-    longest = max(span for span, _ in heads)
-    span_start = np.searchsorted(kv_high[occupied], q_low.astype(np.int64) - longest, side="right")
+    causal_end = np.searchsorted(kv_low[occupied], q.high, side="right")
+    sinks_end = np.minimum(np.searchsorted(kv_low[occupied], sink_g.max()), causal_end)
+    span_start = np.searchsorted(kv_high[occupied], q.left_low.min(0), side="right")
     span_start = np.minimum(span_start, causal_end)
 
     # The last granule of the run of occupied neighbours that the j-th one is in, as an index into `occupied`.
@@ -147,17 +154,14 @@ def _visits_in_order(
     return visits
 
 
-def _visits_anywhere(
-    heads: Sequence[tuple[int, int]], q_bounds: tuple, kv_bounds: tuple, sizes: tuple[int, ...]
-) -> dict[int, int]:
+def _visits_anywhere(q: QueryBounds, sink_g: np.ndarray, kv_bounds: tuple, sizes: tuple[int, ...]) -> dict[int, int]:
     """`walk_visits` for keys in any order: the cover itself, on the whole map of tiles."""
-    spans, sinks = np.asarray(heads, np.int64).T[:, :, None, None]
     n = kv_bounds[0].size
     rows = max(1, 2**22 // n)  # bounds the host memory of the map at long prompts
     visits = dict.fromkeys(sizes, 0)
-    for first in range(0, q_bounds[0].size, rows):
-        some_rows = tuple(bound[first : first + rows, None] for bound in q_bounds)
-        kinds = granule_kinds(some_rows, tuple(bound[None] for bound in kv_bounds), spans, sinks)
+    for first in range(0, q.low.size, rows):
+        some_rows = QueryBounds(*(bound[..., first : first + rows, None] for bound in q))
+        kinds = granule_kinds(some_rows, tuple(bound[None] for bound in kv_bounds), sink_g[:, None, None])
         next_visible, next_skipped = _next(kinds != Tile.SKIP), _next(kinds == Tile.SKIP)
         row, at = np.arange(len(kinds)), next_visible[:, 0]
         while (walking := at < n).any():
@@ -188,6 +192,14 @@ def executed_pairs(
     group_size = n_heads // n_kv_heads
     blocks = blocks or choose_blocks(pattern, len(q_pos_t), len(kv_pos_s), group_size)
     heads = pattern.per_head(n_heads)
-    groups = [heads[i : i + group_size] for i in range(0, n_heads, group_size)]
-    counts = {group: granules_visited(sorted(set(group)), q_pos_t, kv_pos_s, blocks) for group in set(groups)}
+    groups = [tuple(sorted(set(heads[i : i + group_size]))) for i in range(0, n_heads, group_size)]
+    counts = {}
+    for group in set(groups):
+        span_g, sink_g = np.asarray(group, np.int64).T
+        counts[group] = granules_visited(walk_visits(span_g[:, None], sink_g, q_pos_t, kv_pos_s, blocks))
     return sum(counts[group] for group in groups) * group_size * blocks.q_tile * GRANULE
+
+
+def granules_visited(visits: dict[int, int]) -> int:
+    """All granules of a walk's visits."""
+    return sum(times * granules for granules, times in visits.items())

@@ -5,7 +5,7 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 
-from attention.pattern import SpanPattern, dense_mask
+from attention.pattern import SpanPattern, Spans, dense_mask
 
 
 def attend_dense(
@@ -14,9 +14,12 @@ def attend_dense(
     v_bskh: jax.Array,
     q_pos_bt: jax.Array,
     kv_pos_bks: jax.Array,
-    pattern: SpanPattern,
-) -> jax.Array:
-    """softmax(q·k / sqrt(H), over visible keys)·v, as [B, T, N, H] in q's dtype; a query that sees nothing gets 0."""
+    pattern: SpanPattern | Spans,
+) -> tuple[jax.Array, jax.Array]:
+    """softmax(q·k / sqrt(H), over visible keys)·v, and the log of the softmax's denominator.
+
+    [B, T, N, H] in q's dtype, and [B, N, T] in float32; a query that sees nothing gets 0 and -inf.
+    """
     b, t, n_heads, head_dim = q_btnh.shape
     n_kv_heads = k_bskh.shape[2]
     q_btkgh = q_btnh.reshape(b, t, n_kv_heads, -1, head_dim)
@@ -26,4 +29,5 @@ def attend_dense(
     scores_bkgts = jnp.einsum("btkgh,bskh->bkgts", q_btkgh, k_bskh, **exact) / head_dim**0.5
     weights_bkgts = jax.nn.softmax(scores_bkgts, axis=-1, where=mask_bkgts)
     out_btkgh = jnp.einsum("bkgts,bskh->btkgh", weights_bkgts, v_bskh.astype(jnp.float32), **exact)
-    return out_btkgh.reshape(q_btnh.shape).astype(q_btnh.dtype)
+    lse_bkgt = jax.nn.logsumexp(scores_bkgts, axis=-1, where=mask_bkgts)
+    return out_btkgh.reshape(q_btnh.shape).astype(q_btnh.dtype), lse_bkgt.reshape(b, n_heads, t)

@@ -31,9 +31,8 @@ def span_walk(name: str, operands: Sequence[Known | None]) -> dict[str, int] | N
             f"{name} visits the tiles that positions select, and these positions are arguments of the counted "
             "function: close over them, so that they are constants"
         )
-    q_pos_t, kv_pos_s, span_g, sink_g = (operand.value for operand in operands[3:])
-    heads = sorted(set(zip(span_g.tolist(), sink_g.tolist(), strict=True)))
-    visits = walk_visits(heads, np.asarray(q_pos_t), np.asarray(kv_pos_s), blocks)
+    q_pos_t, kv_pos_s, span_gt, sink_g = (np.asarray(operand.value) for operand in operands[3:])
+    visits = walk_visits(span_gt, sink_g, q_pos_t, kv_pos_s, blocks)
     return {visit_name(granules): times for granules, times in visits.items()}
 
 

@@ -15,9 +15,9 @@ from attention.kernels.blockwise import attend_blockwise
 from attention.kernels.cover import GRANULE, Blocks, choose_blocks, executed_pairs
 from attention.kernels.dense import attend_dense
 from attention.layout import parse_variant
-from attention.pattern import SpanPattern, dense_mask, visible_pairs
+from attention.pattern import SpanPattern, Spans, dense_mask, visible_pairs
 from tests.examples import EXAMPLES
-from tests.strategies import patterns, problems
+from tests.strategies import patterns, problems, spans
 
 blocks = st.one_of(st.none(), st.sampled_from((Blocks(8, 64), Blocks(16, 192), Blocks(64, 128))))
 
@@ -35,19 +35,40 @@ def jitted(function):
 @given(problems(), blocks)
 def test_blockwise_is_the_oracle_in_float32(problem, blocks):
     operands = problem.operands()
-    out, _ = jitted(attend_blockwise)(*operands, problem.pattern, blocks)
-    chex.assert_trees_all_close(out, attend_dense(*operands, problem.pattern), atol=2e-5, rtol=0)
+    out, lse, _ = jitted(attend_blockwise)(*operands, problem.pattern, blocks)
+    chex.assert_trees_all_close((out, lse), attend_dense(*operands, problem.pattern), atol=2e-5, rtol=0)
 
 
 @COMPILING
 @given(problems())
 def test_blockwise_is_the_oracle_in_bfloat16(problem):
     operands = problem.operands(jnp.bfloat16)
-    out, _ = jitted(attend_blockwise)(*operands, problem.pattern, None)
+    out = jitted(attend_blockwise)(*operands, problem.pattern, None).out_btnh
+    expected, _ = attend_dense(*operands, problem.pattern)
     assert out.dtype == jnp.bfloat16
-    chex.assert_trees_all_close(
-        out.astype(jnp.float32), attend_dense(*operands, problem.pattern).astype(jnp.float32), atol=2e-2, rtol=2e-2
+    chex.assert_trees_all_close(out.astype(jnp.float32), expected.astype(jnp.float32), atol=2e-2, rtol=2e-2)
+
+
+@COMPILING
+@given(problems(), blocks, st.data())
+def test_spans_that_are_data_are_packed_and_equal_the_oracle(problem, blocks, data):
+    """A span of its own for each query, for all heads, each key-value head or each head."""
+    operands = problem.operands()
+    (b, t, n, _), k = problem.q_btnh.shape, problem.k_bskh.shape[2]
+    shape = (
+        data.draw(st.sampled_from((1, b))),
+        data.draw(st.sampled_from((1, k, n))),
+        data.draw(st.sampled_from((1, t))),
     )
+    rng = np.random.default_rng(data.draw(st.integers(0, 2**32 - 1)))
+    choices = np.array(data.draw(st.lists(spans, min_size=1, max_size=3)))
+    pattern = Spans(
+        jnp.asarray(rng.choice(choices, shape), jnp.int32),
+        jnp.asarray(rng.integers(0, 9, (1, k, n)[rng.integers(3)]), jnp.int32),
+    )
+    run = jax.jit(attend_blockwise, static_argnums=6)
+    out, lse, _ = run(*operands, pattern, blocks)
+    chex.assert_trees_all_close((out, lse), attend_dense(*operands, pattern), atol=2e-5, rtol=0)
 
 
 @pytest.mark.parametrize("impl", ["dense", "blockwise"])
@@ -72,7 +93,7 @@ def test_counted_pairs_are_those_that_ran(pattern, tokens, start, blocks):
     blocks = blocks or choose_blocks(pattern, tokens, slots, 3)
     q, kv = jnp.ones((1, tokens, n_heads, 4)), jnp.ones((1, slots, n_kv_heads, 4))
     positions = jnp.asarray(q_pos)[None], jnp.asarray(kv_pos)[None, None]
-    _, visited = jitted(attend_blockwise)(q, kv, kv, *positions, pattern, blocks)
+    visited = jitted(attend_blockwise)(q, kv, kv, *positions, pattern, blocks).visited
     # Heads that see alike share one walk; otherwise each key-value head walks for its own group.
     heads_in_a_walk = n_heads if pattern.is_uniform else n_heads // n_kv_heads
     ran = int(visited) * GRANULE * blocks.q_tile * heads_in_a_walk

@@ -16,7 +16,9 @@ from attention.kernels.cover import (
     walk_name,
     walk_visits,
 )
-from attention.pattern import UNBOUNDED, SpanPattern, pad_positions, tile_bounds, visible_pairs
+from attention.pattern import UNBOUNDED, SpanPattern, pad_positions, query_bounds, tile_bounds, visible_pairs
+
+FULL = np.array([[UNBOUNDED]]), np.array([0])
 
 
 @st.composite
@@ -32,34 +34,34 @@ def walks(draw: st.DrawFn):
         q_pos = np.random.default_rng(tokens).permutation(q_pos)
     heads = st.tuples(st.sampled_from((1, 5, 63, 64, 65, 300, UNBOUNDED)), st.sampled_from((0, 1, 4, 64, 130)))
     blocks = Blocks(draw(st.sampled_from((16, 32, 64))), GRANULE * draw(st.integers(1, 8)))
-    return draw(st.lists(heads, min_size=1, max_size=3)), q_pos, kv_pos, blocks
+    span_g, sink_g = np.array(draw(st.lists(heads, min_size=1, max_size=3))).T
+    span_gt = span_g[:, None]
+    if draw(st.booleans()):  # a span of its own for each query
+        span_gt = np.random.default_rng(start).choice(span_g, (span_g.size, tokens))
+    return span_gt, sink_g, q_pos, kv_pos, blocks
 
 
 @settings(max_examples=300, deadline=None)
 @given(walks())
 def test_visits_in_order_equal_the_cover_on_the_whole_map(walk) -> None:
-    heads, q_pos, kv_pos, blocks = walk
-    q_bounds = tile_bounds(pad_positions(q_pos, blocks.q_tile), blocks.q_tile)
+    span_gt, sink_g, q_pos, kv_pos, blocks = walk
+    padded = np.pad(span_gt, ((0, 0), (0, -q_pos.size % blocks.q_tile)), mode="edge")
+    q = query_bounds(pad_positions(q_pos, blocks.q_tile), span_gt if span_gt.shape[1] == 1 else padded, blocks.q_tile)
     kv_bounds = tile_bounds(pad_positions(kv_pos, GRANULE), GRANULE)
-    expected = _visits_anywhere(heads, q_bounds, kv_bounds, blocks.visit_sizes)
-    assert walk_visits(heads, q_pos, kv_pos, blocks) == expected
-    assert granules_visited(heads, q_pos, kv_pos, blocks) == sum(size * times for size, times in expected.items())
+    expected = _visits_anywhere(q, sink_g, kv_bounds, blocks.visit_sizes)
+    assert walk_visits(span_gt, sink_g, q_pos, kv_pos, blocks) == expected
 
 
 def test_unsorted_keys_take_the_general_path_and_differ_in_nothing_but_order() -> None:
     position = np.arange(640, dtype=np.int32)
     by_granule = position.reshape(-1, GRANULE)[::-1].reshape(-1)
-    full = [(UNBOUNDED, 0)]
-    assert (
-        granules_visited(full, position, by_granule, Blocks(64, 64))
-        == 55
-        == granules_visited(full, position, position, Blocks(64, 64))
-    )
+    for keys in (position, by_granule):
+        assert granules_visited(walk_visits(*FULL, position, keys, Blocks(64, 64))) == 55
 
 
 def test_a_million_tokens_cover_all_visible_pairs() -> None:
     position, blocks = np.arange(1 << 20, dtype=np.int32), Blocks(64, 512)
-    covered = granules_visited([(UNBOUNDED, 0)], position, position, blocks) * GRANULE * blocks.q_tile
+    covered = granules_visited(walk_visits(*FULL, position, position, blocks)) * GRANULE * blocks.q_tile
     assert 1 <= covered / visible_pairs(SpanPattern(), 1, 1 << 20) < 1.001
 
 
