@@ -4,6 +4,7 @@
     swa(1024)                   every layer
     5*swa(1024)+full            five local layers, then a global one, repeated to the layer count
     swa(4096, sinks=4)+full     arguments by position or by name
+    routed(256|2048|full)       several spans in one argument
     ["full", "swa(128)", ...]   a list: one entry per layer
 
 A layout is a tuple of variants, one per layer: hashable, comparable, and usable as a static argument.
@@ -16,13 +17,16 @@ import difflib
 import itertools
 import re
 from collections.abc import Sequence
+from typing import Any
 
+from attention.parameters import read_parameter, spelling
 from attention.registry import VARIANTS
 from attention.variant import Variant
 
 Layout = tuple[Variant, ...]
 
 _TERM = re.compile(r"(?:(?P<count>\d+)\s*\*\s*)?(?P<call>[^*]+)")
+_PLUS = re.compile(r"\+(?![^()]*\))")  # outside parentheses
 _CALL = re.compile(r"(?P<name>[a-z_]\w*)\s*(?:\((?P<arguments>[^()]*)\))?", re.IGNORECASE)
 
 
@@ -49,7 +53,7 @@ def parse_layout(spec: str | Sequence[str | Variant], n_layers: int) -> Layout:
 
 
 def parse_variant(text: str) -> Variant:
-    """One variant from its spelling, `name` or `name(value, parameter=value)`; integer values."""
+    """One variant from its spelling, `name` or `name(value, parameter=value)`."""
     call = _CALL.fullmatch(text.strip())
     if not call:
         raise ValueError(f"cannot read attention variant {text!r}; accepted: {accepted()}")
@@ -80,14 +84,15 @@ def accepted() -> str:
 def signature(variant: type[Variant]) -> str:
     """`swa(window, sinks=0)`."""
     words = [
-        f.name if f.default is dataclasses.MISSING else f"{f.name}={f.default}" for f in dataclasses.fields(variant)
+        f.name if f.default is dataclasses.MISSING else f"{f.name}={spelling(f.default)}"
+        for f in dataclasses.fields(variant)
     ]
     return f"{variant.name}({', '.join(words)})" if words else variant.name
 
 
 def _parse_cycle(spec: str, n_layers: int) -> Layout:
     layout: list[Variant] = []
-    for part in spec.split("+"):
+    for part in _PLUS.split(spec):
         term = _TERM.fullmatch(part.strip())
         if not term:
             raise ValueError(
@@ -102,8 +107,9 @@ def _parse_cycle(spec: str, n_layers: int) -> Layout:
 
 
 def _build(variant: type[Variant], text: str, arguments: list[str]) -> Variant:
-    fields = [f.name for f in dataclasses.fields(variant)]
-    values: dict[str, int] = {}
+    kinds = {f.name: str(f.type) for f in dataclasses.fields(variant)}
+    fields = list(kinds)
+    values: dict[str, Any] = {}
     for place, argument in enumerate(arguments):
         key, _, value = argument.rpartition("=")
         if key:
@@ -113,11 +119,10 @@ def _build(variant: type[Variant], text: str, arguments: list[str]) -> Variant:
         if key not in fields or key in values:
             fault = "twice" if key in values else f"which it does not have{_nearest(key, fields)}"
             raise ValueError(f"{text!r} gives {key or argument.strip()!r} {fault}; accepted: {signature(variant)}")
-        if not re.fullmatch(r"-?\d+", value.strip()):
-            raise ValueError(
-                f"{text!r}: {key} must be a whole number, got {value.strip()!r}; accepted: {signature(variant)}"
-            )
-        values[key] = int(value)
+        try:
+            values[key] = read_parameter(kinds[key], value)
+        except ValueError as error:
+            raise ValueError(f"{text!r}: {key} {error}; accepted: {signature(variant)}") from error
     missing = [f.name for f in dataclasses.fields(variant) if f.default is dataclasses.MISSING and f.name not in values]
     if missing:
         raise ValueError(f"{text!r} lacks {missing[0]}; accepted: {signature(variant)}")

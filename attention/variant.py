@@ -1,12 +1,47 @@
-"""What an attention variant is: a name, its parameters and the pattern that they imply."""
+"""What an attention variant is: a name, its parameters, who sees whom, what that costs, and how it runs.
+
+Most variants are a pattern and nothing else: all the rest has a default that follows from it.  One that a pattern
+cannot put into words (spans chosen by a router, keys chosen by their values) says the rest itself.
+"""
 
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import ClassVar
+from fractions import Fraction
+from typing import ClassVar, NamedTuple
 
-from attention.pattern import SpanPattern
+import jax
+
+from attention.cost import Cost, Heads, executed_span_pairs
+from attention.parameters import spelling
+from attention.pattern import UNBOUNDED, SpanPattern, cache_tokens, visible_pairs
+
+AttendFn = Callable[..., jax.Array]
+
+
+class LayerInput(NamedTuple):
+    """What a layer's attention reads in one step.
+
+    Attributes:
+        x_btd: the normed input of the projections, which routers read.
+        q_btnh, k_bskh, v_bskh, q_pos_bt, kv_pos_bks: as in `attention.attend.attend`: the step's queries, and the keys
+            that the cache kept with the step's own.
+        params: the variant's parameters in this layer, by the names of `Variant.params`.
+        depth: the layer's number in the model, int32.
+        rope_theta: base of the rotation that queries and keys went through.
+    """
+
+    x_btd: jax.Array
+    q_btnh: jax.Array
+    k_bskh: jax.Array
+    v_bskh: jax.Array
+    q_pos_bt: jax.Array
+    kv_pos_bks: jax.Array
+    params: Mapping[str, jax.Array]
+    depth: jax.Array
+    rope_theta: float
 
 
 @dataclass(frozen=True)
@@ -20,14 +55,58 @@ class Variant:
     name: ClassVar[str]
 
     def pattern(self) -> SpanPattern:
-        """Who sees whom under this variant."""
+        """Who sees whom at most: exactly, where nothing but the pattern decides.  It rules what a cache must keep."""
         raise NotImplementedError
 
+    # --------------------------------------------------------------------------------------------------- the model
+
+    def params(self, heads: Heads) -> Mapping[str, tuple[int, ...]]:
+        """Shapes of the parameters that a layer with this variant has of its own."""
+        return {}
+
+    def attend(self, attend: AttendFn, layer: LayerInput) -> jax.Array:
+        """The layer's attention, [B, T, N, H], by `attend` or a function with its signature."""
+        return attend(layer.q_btnh, layer.k_bskh, layer.v_bskh, layer.q_pos_bt, layer.kv_pos_bks, self.pattern())
+
+    def at_length(self, total_tokens: int) -> Variant:
+        """The variant for sequences of up to `total_tokens`, where it depends on that."""
+        return self
+
+    def at_layer(self, layer: int, n_layers: int) -> Variant:
+        """The variant as layer number `layer` counts it, where layers differ."""
+        return self
+
+    def check(self, heads: Heads) -> None:
+        """Raises `ValueError` where the variant does not fit a model with these heads."""
+        self.pattern().per_head(heads.n_heads)
+
+    # ---------------------------------------------------------------------------------------------------- the cost
+
+    def useful(self, heads: Heads, tokens: int, start: int = 0) -> Cost:
+        """What the definition asks for: exact visible pairs of queries start..start+tokens-1, and the choosing."""
+        return Cost(visible_pairs(self.pattern(), heads.n_heads, tokens, start))
+
+    def executed(self, heads: Heads, tokens: int, start: int = 0, capacity: int = 0, impl: str = "auto") -> Cost:
+        """What one step of this project computes, after steps that filled a cache for `capacity` tokens."""
+        return Cost(executed_span_pairs(self.pattern(), heads, tokens, start, capacity or start + tokens, impl))
+
+    def limiting_flops(self, heads: Heads) -> Fraction | None:
+        """Useful FLOPs of one token far into the prompt, all heads; None if they grow without limit."""
+        per_head = self.pattern().per_head(heads.n_heads)
+        if any(UNBOUNDED in head for head in per_head):
+            return None
+        return Fraction(4 * heads.head_dim * sum(span + sink for span, sink in per_head))
+
+    def cache_tokens(self, capacity_tokens: int) -> int:
+        """Slots per key-value head that the layer's cache needs between steps."""
+        return cache_tokens(self.pattern(), capacity_tokens)
+
     def __str__(self) -> str:
-        fields = dataclasses.fields(self)
-        given = [f for f in fields if f.default is dataclasses.MISSING or getattr(self, f.name) != f.default]
-        words = [
-            str(getattr(self, f.name)) if f.default is dataclasses.MISSING else f"{f.name}={getattr(self, f.name)}"
-            for f in given
-        ]
+        words = []
+        for f in dataclasses.fields(self):
+            value = getattr(self, f.name)
+            if f.default is dataclasses.MISSING:
+                words.append(spelling(value))
+            elif value != f.default:
+                words.append(f"{f.name}={spelling(value)}")
         return f"{self.name}({', '.join(words)})" if words else self.name

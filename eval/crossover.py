@@ -16,11 +16,11 @@ formulas, whose root is rounded to the nearest integer.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from fractions import Fraction
 from typing import Literal, get_args
 
-from attention.pattern import UNBOUNDED, visible_pairs
 from eval.shapes import LayerShape, ModelShape, shape_of
 from refmodel.config import ModelConfig
 
@@ -45,16 +45,17 @@ def attention_total(model: Model, tokens: int | Fraction, pairs: Pairs = "causal
     """Attention FLOPs of a prompt of `tokens`, all layers; a smooth convention takes any length."""
     if pairs not in get_args(Pairs):
         raise ValueError(f"no pairs convention {pairs!r}; accepted: {', '.join(get_args(Pairs))}")
-    layers = shape_of(model).distinct_layers.items()
-    return Fraction(
-        sum(times * 4 * layer.head_dim * _pairs(layer, tokens, pairs) for layer, times in layers if layer.variant)
-    )
+    layers = shape_of(model).at_length(math.ceil(tokens)).distinct_layers.items()
+    return Fraction(sum(times * _attention_flops(layer, tokens, pairs) for layer, times in layers if layer.variant))
 
 
-def _pairs(layer: LayerShape, tokens: int | Fraction, pairs: Pairs) -> int | Fraction:
-    pattern = layer.variant.pattern()
+def _attention_flops(layer: LayerShape, tokens: int | Fraction, pairs: Pairs) -> int | Fraction:
     if pairs == "causal":
-        return visible_pairs(pattern, layer.n_heads, int(tokens))
+        return layer.variant.useful(layer.heads, int(tokens)).flops(layer.heads)
+    return 4 * layer.head_dim * _smooth_pairs(layer, tokens, pairs)
+
+
+def _smooth_pairs(layer: LayerShape, tokens: int | Fraction, pairs: Pairs) -> int | Fraction:
     if pairs == "square":
         return layer.n_heads * Fraction(tokens) ** 2
 
@@ -63,7 +64,8 @@ def _pairs(layer: LayerShape, tokens: int | Fraction, pairs: Pairs) -> int | Fra
         return head**2 / 2 + cap * (max(n, Fraction(0)) - head)
 
     n = Fraction(tokens)
-    return sum(ramp(n, span) + ramp(n - span, sink) for span, sink in pattern.per_head(layer.n_heads))
+    heads = layer.variant.pattern().per_head(layer.n_heads)
+    return sum(ramp(n, span) + ramp(n - span, sink) for span, sink in heads)
 
 
 def attention_share(model: Model, tokens: int, convention: Linear = "layers", pairs: Pairs = "causal") -> float:
@@ -77,18 +79,18 @@ def attention_share(model: Model, tokens: int, convention: Linear = "layers", pa
 def limiting_share(model: Model, convention: Linear = "layers", pairs: Pairs = "causal") -> float:
     """What the share tends to as the prompt grows: 1 with any layer that looks back without bound."""
     per_token = _limiting_flops_per_token(model, pairs)
-    return 1.0 if per_token is None else per_token / (per_token + 2 * linear_params(model, convention))
+    return 1.0 if per_token is None else float(per_token / (per_token + 2 * linear_params(model, convention)))
 
 
-def _limiting_flops_per_token(model: Model, pairs: Pairs) -> int | None:
-    total = 0
+def _limiting_flops_per_token(model: Model, pairs: Pairs) -> Fraction | None:
+    total = Fraction(0)
     for layer in shape_of(model).layers:
         if not layer.variant:
             continue
-        heads = layer.variant.pattern().per_head(layer.n_heads)
-        if pairs == "square" or any(UNBOUNDED in head for head in heads):
+        limit = None if pairs == "square" else layer.variant.limiting_flops(layer.heads)
+        if limit is None:
             return None
-        total += 4 * layer.head_dim * sum(span + sink for span, sink in heads)
+        total += limit
     return total
 
 

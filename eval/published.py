@@ -12,8 +12,8 @@ from types import MappingProxyType
 from typing import Final
 
 from eval.flops.closed_form import linear_flops, steps_flops
-from eval.flops.steps import Step
 from eval.preset_shapes import cost_model
+from refmodel.schedule import Step
 
 SHAPE_OF_PUBLISHED: Final = MappingProxyType(
     {

@@ -14,11 +14,11 @@ from typing import Final
 from attention.pattern import UNBOUNDED
 from eval.crossover import first_true
 from eval.flops.closed_form import Count, steps_flops
-from eval.flops.steps import Step, decode_steps, prefill_steps
 from eval.flops.traffic import Storage, bits, kv_cache_bytes, steps_bytes, weight_bytes
 from eval.hardware import Card
 from eval.shapes import ModelShape, shape_of
 from refmodel.config import ModelConfig
+from refmodel.schedule import Step, decode_steps, prefill_steps
 
 Model = ModelConfig | ModelShape
 

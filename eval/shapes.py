@@ -7,11 +7,13 @@ A `ModelConfig` gives such a shape; models that this project does not run (hybri
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from attention.cost import Heads
 from attention.layout import Layout, format_layout, parse_layout
 from attention.variant import Variant
 from refmodel.config import ModelConfig
@@ -46,6 +48,7 @@ class LayerShape:
         variant: who sees whom; None for a layer without softmax attention.
         kv_values: values that a token leaves in the cache, 2·K·H unless keys serve as values.
         vector_params: stored parameters that multiply nothing: norm scales, biases.
+        d_model: D, which the routers of some variants read; 0 where no such variant is meant.
     """
 
     variant: Variant | None
@@ -55,6 +58,12 @@ class LayerShape:
     products: tuple[Product, ...]
     kv_values: int
     vector_params: int = 0
+    d_model: int = 0
+
+    @property
+    def heads(self) -> Heads:
+        """What its variant needs to know."""
+        return Heads(self.n_heads, self.n_kv_heads, self.head_dim, self.d_model)
 
 
 @dataclass(frozen=True)
@@ -127,6 +136,16 @@ class ModelShape:
         )
         return dataclasses.replace(self, layers=tuple(layers))
 
+    def at_length(self, total_tokens: int) -> ModelShape:
+        """The same model for sequences of up to `total_tokens`, each layer's variant as it is there."""
+        layers = tuple(
+            dataclasses.replace(layer, variant=layer.variant.at_length(total_tokens).at_layer(i, len(self.layers)))
+            if layer.variant
+            else layer
+            for i, layer in enumerate(self.layers)
+        )
+        return self if layers == self.layers else dataclasses.replace(self, layers=layers)
+
 
 def shape_of(model: ModelConfig | ModelShape) -> ModelShape:
     """The cost shape of a model that this project runs (a shape passes through)."""
@@ -155,8 +174,9 @@ def _layer(c: ModelConfig, kind: str, variant: Variant) -> LayerShape:
     else:
         products.append(Product("feed_forward", 3 * d * f))
     norms = 2 * d + (2 * c.head_dim if c.qk_norm else 0)
+    routers = sum(math.prod(shape) for shape in variant.params(c.heads).values())
     return LayerShape(
-        variant, c.n_heads, c.n_kv_heads, c.head_dim, tuple(products), 2 * c.n_kv_heads * c.head_dim, norms
+        variant, c.n_heads, c.n_kv_heads, c.head_dim, tuple(products), 2 * c.n_kv_heads * c.head_dim, norms + routers, d
     )
 
 

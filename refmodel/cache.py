@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from attention.pattern import UNBOUNDED, SpanPattern, cache_tokens, holds_everything, still_needed
+from attention.pattern import UNBOUNDED, SpanPattern, holds_everything, still_needed
 from refmodel.config import ModelConfig
 from refmodel.plan import layer_plan
 
@@ -46,7 +46,7 @@ def init_cache(
     plan = layer_plan(config)
 
     def empty(run) -> LayerCache:
-        slots = cache_tokens(run.variant.pattern(), capacity_tokens)
+        slots = run.variant.cache_tokens(capacity_tokens)
         layers = plan.repeats * run.count
         keys = jnp.zeros((layers, batch, slots, config.n_kv_heads, config.head_dim), dtype)
         return LayerCache(

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from attention.cost import Heads
 from attention.full import Full
 from attention.layout import Layout, parse_layout
 from attention.variant import Variant
@@ -70,6 +71,8 @@ class ModelConfig:
         for kind, width in (("dense", "d_ff"), ("moe", "d_expert")):
             if kind in self.block_kinds and getattr(self, width) < 1:
                 raise ValueError(f"{self.name}: {width} must be at least 1 for its {kind} layers")
+        for variant in dict.fromkeys(self.layout):
+            variant.check(self.heads)
 
     @property
     def block_kinds(self) -> tuple[BlockKind, ...]:
@@ -85,6 +88,16 @@ class ModelConfig:
     def group_size(self) -> int:
         """G = N / K: query heads that share a key-value head."""
         return self.n_heads // self.n_kv_heads
+
+    @property
+    def heads(self) -> Heads:
+        """What the attention variants need to know."""
+        return Heads(self.n_heads, self.n_kv_heads, self.head_dim, self.d_model)
+
+    def at_length(self, total_tokens: int) -> ModelConfig:
+        """The same model for sequences of up to `total_tokens`: spans that depend on the length become numbers."""
+        layout = tuple(variant.at_length(total_tokens) for variant in self.layout)
+        return self if layout == self.layout else dataclasses.replace(self, layout=layout)
 
     def with_layout(self, spec: str | Sequence[str | Variant]) -> ModelConfig:
         """The same model with other attention; see `attention.layout` for the spelling."""

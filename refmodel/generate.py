@@ -37,6 +37,7 @@ def generate(
             "generate needs a prompt and new_tokens of at least 1 token and a temperature of at least 0, got "
             f"{prompt_tokens}, {new_tokens} and {temperature}"
         )
+    config = config.at_length(prompt_tokens + new_tokens - 1)
     cache = init_cache(config, batch, prompt_tokens + new_tokens - 1, params["embed"]["embedding"].dtype)
     logits_bv, cache = _prefill(config, params, cache, tokens_bt)
     return _decode(

@@ -8,7 +8,6 @@ Axes: B batch, T tokens, D model width, N query heads, K key-value heads, H head
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
@@ -16,13 +15,11 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jax import lax
 
-from attention.variant import Variant
+from attention.variant import AttendFn, LayerInput, Variant
 from refmodel.cache import LayerCache, extend
 from refmodel.config import BlockKind, ModelConfig
 from refmodel.kernels.grouped import expert_ffn
 from refmodel.rope import apply_rope
-
-AttendFn = Callable[..., jax.Array]
 
 
 class StepInput(NamedTuple):
@@ -39,6 +36,14 @@ class StepInput(NamedTuple):
     angles: tuple[jax.Array, jax.Array]
     length: jax.Array
     attend: AttendFn
+
+
+class LayerIndex(NamedTuple):
+    """Where a layer is, each an int32: in the stack of its kind, in the cache of its run, in the model."""
+
+    of_kind: jax.Array
+    of_run: jax.Array
+    depth: jax.Array
 
 
 class Stacked(nn.Module):
@@ -77,8 +82,8 @@ class Attention(Stacked):
     """Grouped-query attention with optional qk-norm and rotary positions; the cache comes in and goes out."""
 
     @nn.compact
-    def __call__(self, x_btd, layer, step: StepInput, variant: Variant, stack: LayerCache, index: jax.Array):
-        c = self.config
+    def __call__(self, x_btd, index: LayerIndex, step: StepInput, variant: Variant, stack: LayerCache):
+        c, layer = self.config, index.of_kind
         d, n, k, h = c.d_model, c.n_heads, c.n_kv_heads, c.head_dim
         q_btnh = jnp.einsum("btd,dnh->btnh", x_btd, self.at(layer, "q", d, n, h))
         k_btkh = jnp.einsum("btd,dkh->btkh", x_btd, self.at(layer, "k", d, k, h))
@@ -87,10 +92,14 @@ class Attention(Stacked):
             q_btnh = RMSNorm(c, self.n_stack, self.dtype, name="q_norm")(q_btnh, layer)
             k_btkh = RMSNorm(c, self.n_stack, self.dtype, name="k_norm")(k_btkh, layer)
         q_btnh, k_btkh = (apply_rope(x, step.angles) for x in (q_btnh, k_btkh))
-        pattern = variant.pattern()
-        seen, stack = extend(stack, index, LayerCache(k_btkh, v_btkh, step.q_pos_bt[:, None]), step.length, pattern)
+        own = LayerCache(k_btkh, v_btkh, step.q_pos_bt[:, None])
+        params = {name: self.at(layer, name, *shape) for name, shape in variant.params(c.heads).items()}
+        seen, stack = extend(stack, index.of_run, own, step.length, variant.pattern())
+        inputs = LayerInput(
+            x_btd, q_btnh, seen.keys, seen.values, step.q_pos_bt, seen.positions, params, index.depth, c.rope_theta
+        )
         with jax.named_scope("attention"):
-            o_btnh = step.attend(q_btnh, seen.keys, seen.values, step.q_pos_bt, seen.positions, pattern)
+            o_btnh = variant.attend(step.attend, inputs)
         return jnp.einsum("btnh,nhd->btd", o_btnh, self.at(layer, "o", n, h, d)), stack
 
 
@@ -140,10 +149,10 @@ class Block(Stacked):
     kind: BlockKind = "dense"
 
     @nn.compact
-    def __call__(self, x_btd, layer, step: StepInput, variant: Variant, stack: LayerCache, index: jax.Array):
-        shared = (self.config, self.n_stack, self.dtype)
+    def __call__(self, x_btd, index: LayerIndex, step: StepInput, variant: Variant, stack: LayerCache):
+        shared, layer = (self.config, self.n_stack, self.dtype), index.of_kind
         attended, stack = Attention(*shared, name="attn")(
-            RMSNorm(*shared, name="attn_norm")(x_btd, layer), layer, step, variant, stack, index
+            RMSNorm(*shared, name="attn_norm")(x_btd, layer), index, step, variant, stack
         )
         x_btd += attended
         ffn = (MixtureOfExperts if self.kind == "moe" else FeedForward)(*shared, name="ffn")

@@ -9,6 +9,8 @@ Parameters are a nested dict; the layers of one kind are stacked on a leading ax
 
 from __future__ import annotations
 
+import dataclasses
+from functools import partial
 from typing import Any, Literal, NamedTuple
 
 import jax
@@ -17,11 +19,13 @@ from jax import lax
 
 from attention.attend import attend
 from attention.pattern import holds_everything
+from attention.variant import AttendFn, Variant
 from refmodel.cache import Cache, LayerCache, init_cache
 from refmodel.config import BlockKind, ModelConfig
-from refmodel.layers import AttendFn, Block, StepInput, rms_norm
+from refmodel.layers import Block, LayerIndex, StepInput, rms_norm
 from refmodel.plan import layer_plan
 from refmodel.rope import rope_angles
+from refmodel.schedule import prefill_steps
 
 Params = dict[str, Any]
 DType = jax.typing.DTypeLike
@@ -99,10 +103,12 @@ def hidden_states(
 
         def one_layer(carry, i):
             x_btd, stack = carry
-            layer = cycle * plan.per_cycle(run.kind) + run.first_of_kind + i
-            x_btd, stack = block.apply(
-                {"params": stacked}, x_btd, layer, inputs, run.variant, stack, cycle * run.count + i
+            index = LayerIndex(
+                cycle * plan.per_cycle(run.kind) + run.first_of_kind + i,
+                cycle * run.count + i,
+                cycle * plan.cycle_layers + run.first + i,
             )
+            x_btd, stack = block.apply({"params": stacked}, x_btd, index, inputs, run.variant, stack)
             return (x_btd, stack), x_btd if every_layer else None
 
         return lax.scan(one_layer, (x_btd, stack), jnp.arange(run.count, dtype=jnp.int32))
@@ -135,12 +141,33 @@ def unembed(config: ModelConfig, params: Params, hidden: jax.Array) -> jax.Array
 
 
 def prefill(
-    config: ModelConfig, params: Params, tokens_bt: jax.Array, *, capacity_tokens: int | None = None, **options: Any
+    config: ModelConfig,
+    params: Params,
+    tokens_bt: jax.Array,
+    *,
+    capacity_tokens: int | None = None,
+    chunk_tokens: int | None = None,
+    logits: Literal["last", "all"] = "last",
+    attend: AttendFn = attend,
 ) -> tuple[jax.Array, Cache]:
-    """`step` from an empty cache with room for `capacity_tokens` (default: the prompt)."""
+    """`step` from an empty cache with room for `capacity_tokens` (default: the prompt), in one step or in chunks.
+
+    Chunks bound what a prompt holds at once beside its cache; all but the last are one scan, and skip the head, so that
+    the logits are those of the last token (or of the last chunk's).
+    """
     batch, tokens = tokens_bt.shape
-    cache = init_cache(config, batch, capacity_tokens or tokens, params["embed"]["embedding"].dtype)
-    return step(config, params, cache, tokens_bt, **options)
+    steps = prefill_steps(tokens, chunk_tokens, capacity_tokens)
+    config = config.at_length(steps[0].capacity)
+    cache = init_cache(config, batch, steps[0].capacity, params["embed"]["embedding"].dtype)
+    *before, last = steps
+
+    def one_chunk(cache: Cache, tokens_bt: jax.Array) -> tuple[Cache, None]:
+        return hidden_states(config, params, cache, tokens_bt, attend=attend).cache, None
+
+    if before:
+        chunks = tokens_bt[:, : last.start].reshape(batch, len(before), -1).swapaxes(0, 1)
+        cache, _ = lax.scan(one_chunk, cache, chunks)
+    return step(config, params, cache, tokens_bt[:, last.start :], logits=logits, attend=attend)
 
 
 def _abstract_blocks(config: ModelConfig, kind: BlockKind, dtype: DType) -> Params:
@@ -149,12 +176,17 @@ def _abstract_blocks(config: ModelConfig, kind: BlockKind, dtype: DType) -> Para
     zero, position = jnp.int32(0), jnp.zeros((1, 1), jnp.int32)
     inputs = StepInput(position, rope_angles(position, config.head_dim, config.rope_theta), zero, attend)
 
-    def declare() -> Params:
-        stack = init_cache(config, 1, 1, dtype).runs[0]
+    def declare(variant: Variant) -> Params:
+        one = dataclasses.replace(config, layout=(variant,) * config.n_layers).at_length(1)
+        stack = init_cache(one, 1, 1, dtype).runs[0]
         x_btd = jnp.zeros((1, 1, config.d_model), dtype)
-        return block.init(jax.random.key(0), x_btd, zero, inputs, config.layout[0], stack, zero)["params"]
+        return block.init(jax.random.key(0), x_btd, LayerIndex(zero, zero, zero), inputs, one.layout[0], stack)[
+            "params"
+        ]
 
-    return jax.eval_shape(declare)
+    trees = [jax.eval_shape(partial(declare, variant)) for variant in dict.fromkeys(config.layout)]
+    attn = {name: leaf for tree in trees for name, leaf in tree["attn"].items()}  # variants may have their own
+    return {**trees[0], "attn": attn}
 
 
 def _positions(cache: Cache, tokens_bt: jax.Array, positions_bt: jax.Array | None) -> jax.Array:

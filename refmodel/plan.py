@@ -12,11 +12,13 @@ from refmodel.config import BlockKind, ModelConfig
 
 @dataclass(frozen=True)
 class Run:
-    """`count` consecutive layers of one kind and variant, from number `first_of_kind` of that kind in a cycle on."""
+    """`count` consecutive layers of one kind and variant: layers `first`, first + 1, ... of a cycle, of which the
+    first is number `first_of_kind` of its kind there."""
 
     kind: BlockKind
     variant: Variant
     count: int
+    first: int
     first_of_kind: int
 
 
@@ -26,6 +28,11 @@ class LayerPlan:
 
     repeats: int
     runs: tuple[Run, ...]
+
+    @property
+    def cycle_layers(self) -> int:
+        """Layers in one cycle."""
+        return sum(run.count for run in self.runs)
 
     def per_cycle(self, kind: BlockKind) -> int:
         """Layers of `kind` in one cycle."""
@@ -40,6 +47,6 @@ def layer_plan(config: ModelConfig) -> LayerPlan:
     seen: dict[BlockKind, int] = {"dense": 0, "moe": 0}
     for (kind, variant), group in itertools.groupby(cycle):
         count = len(list(group))
-        runs.append(Run(kind, variant, count, seen[kind]))
+        runs.append(Run(kind, variant, count, sum(seen.values()), seen[kind]))
         seen[kind] += count
     return LayerPlan(len(layers) // len(cycle), tuple(runs))

@@ -10,12 +10,12 @@ from rich.table import Table
 from eval.commands import cost_arguments as common
 from eval.commands.arguments import positive
 from eval.flops.closed_form import COMPONENTS, steps_flops
-from eval.flops.steps import Step, prefill_steps
 from eval.flops.traffic import steps_bytes
 from eval.hardware import card
 from eval.roofline import Assumptions, Floor, floors
 from eval.shapes import shape_of
 from refmodel.config import ModelConfig
+from refmodel.schedule import Step, prefill_steps
 
 EPILOG = """examples:
   prefillwall flops --model qwen3-30b-a3b --layout '5*swa(1024)+full' --tokens 65536
@@ -54,10 +54,10 @@ def run(options: argparse.Namespace) -> int:
         "executed": steps_flops(model, steps, count="executed", impl=options.impl),
     }
     faults: list[str] = []
-    if len(steps) == 1 and isinstance(model, ModelConfig):
+    if isinstance(model, ModelConfig):
         from eval.flops.cross_check import cross_check  # the only part that needs a compiler
 
-        check = cross_check(model, steps[0], impl=options.impl, compile_too=not options.no_compile)
+        check = cross_check(model, steps, impl=options.impl, compile_too=not options.no_compile)
         faults = check.faults
         counts["traced"] = check.traced
         if check.compiled is not None:
@@ -84,7 +84,7 @@ def _record(options: argparse.Namespace, model: common.Model, steps: tuple[Step,
             "flops": "2 per multiply-accumulate; matrix products only",
             "linear": "all but attention and head", "pairs": "causal, exact",
             "useful": "visible pairs; chosen experts' rows; head on the last token",
-            "executed": "visited tiles; expert row tiles that any routing may need; head in each step",
+            "executed": "visited tiles; expert row tiles that any routing may need; head on the last token",
             "bytes": "weights and cache once a step; activations not counted",
         },
     }  # fmt: skip
@@ -111,7 +111,7 @@ def _print(record: dict[str, Any], times: dict[str, Floor]) -> None:
     for name, words in record["conventions"].items():
         out.print(f"[dim]{name}: {words}[/dim]", highlight=False)
     if "traced" not in counts:
-        out.print("closed form only: traced and compiled count one step of a model that this project runs")
+        out.print("closed form only: traced and compiled count models that this project runs")
     for name, flops in record.get("rewritten", {}).items():
         out.print(f"traced less compiled, {name or '(no scope)'}: {flops:,} FLOPs (rewritten, or moved between scopes)")
     for call in record.get("unseen_calls", ()):

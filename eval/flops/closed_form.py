@@ -5,7 +5,8 @@ Norms, rotary positions, softmax, activations and sorting are not counted: they 
 
 `useful` counts what the model's definition asks for: visible pairs, each row of each chosen expert, the head once, on
 the last token.  `executed` counts what this project's program runs: tiles of keys, padded tiles of expert rows (as
-many as any routing may need), the weighted sum of the experts' outputs ("combine"), the head at each step.
+many as any routing may need), the weighted sum of the experts' outputs ("combine").  "selection" is what choosing the
+pairs costs: routers of spans, gates of blocks, scores of keys to evict.
 """
 
 from __future__ import annotations
@@ -13,24 +14,22 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Literal, get_args
 
-from attention.attend import resolve_impl
-from attention.kernels.cover import executed_pairs
-from attention.pattern import visible_pairs
+from attention.cost import Cost
 from attention.variant import Variant
-from eval.flops.steps import Step, decode_steps, prefill_steps, step_positions
 from eval.shapes import LayerShape, ModelShape, Product, shape_of
 from refmodel.config import ModelConfig
 from refmodel.kernels.grouped import choose_row_tile
+from refmodel.schedule import Step, decode_steps, prefill_steps
 
 Count = Literal["useful", "executed"]
 
 COMPONENTS = (
     "attention_projections", "linear_attention", "router", "experts", "combine", "feed_forward", "active_parameters",
-    "attention", "head",
+    "attention", "selection", "head",
 )  # fmt: skip
 """In the order in which tables list them."""
 
-NOT_LINEAR = ("attention", "head")
+NOT_LINEAR = ("attention", "selection", "head")
 
 
 def prefill_flops(
@@ -67,12 +66,13 @@ def steps_flops(
     """FLOPs of each component, summed over `steps`."""
     if count not in get_args(Count):
         raise ValueError(f"no count {count!r}; accepted: {', '.join(get_args(Count))}")
-    shape, steps = shape_of(model), tuple(steps)
+    steps = tuple(steps)
+    shape = shape_of(model).at_length(max((step.capacity for step in steps), default=1))
     total: dict[str, int] = {}
     for layer, layers in shape.distinct_layers.items():
         for component, flops in _layer_flops(layer, shape.d_model, steps, count, impl).items():
             total[component] = total.get(component, 0) + layers * flops
-    total["head"] = 2 * shape.head_macs * sum(step.wants_logits or count == "executed" for step in steps)
+    total["head"] = 2 * shape.head_macs * sum(step.wants_logits for step in steps)
     return {name: total[name] for name in COMPONENTS if total.get(name)}
 
 
@@ -89,7 +89,9 @@ def _layer_flops(layer: LayerShape, d_model: int, steps: tuple[Step, ...], count
         if count == "executed" and product.copies > 1:
             flops["combine"] = 2 * d_model * tokens * product.rows_per_token
     if layer.variant:
-        flops["attention"] = sum(layer_attention_flops(layer, step, count, impl) for step in steps)
+        costs = [attention_cost(layer, step, count, impl) for step in steps]
+        flops["attention"] = 4 * layer.head_dim * sum(cost.pairs for cost in costs)
+        flops["selection"] = sum(cost.selection_flops for cost in costs)
     return flops
 
 
@@ -102,27 +104,23 @@ def _executed_rows(product: Product, step: Step) -> int:
     return (min(rows, product.copies) + rows // tile) * tile
 
 
-def layer_attention_flops(layer: LayerShape, step: Step, count: Count = "useful", impl: str = "auto") -> int:
-    """4·H for each pair that is visible (`useful`) or computed by `impl` (`executed`) in one layer and step."""
-    pattern = layer.variant.pattern()
+def attention_cost(layer: LayerShape, step: Step, count: Count = "useful", impl: str = "auto") -> Cost:
+    """What one layer and step asks for (`useful`) or computes with `impl` (`executed`)."""
     if count == "useful":
-        pairs = visible_pairs(pattern, layer.n_heads, step.tokens, step.start)
-    else:
-        q_pos_t, kv_pos_s = step_positions(pattern, step)
-        if resolve_impl(impl, q_pos_t.size, kv_pos_s.size) == "dense":
-            pairs = layer.n_heads * q_pos_t.size * kv_pos_s.size
-        else:
-            pairs = executed_pairs(pattern, layer.n_heads, layer.n_kv_heads, q_pos_t, kv_pos_s)
-    return 4 * layer.head_dim * pairs
+        return layer.variant.useful(layer.heads, step.tokens, step.start)
+    return layer.variant.executed(layer.heads, step.tokens, step.start, step.capacity, impl)
 
 
 def attention_flops(
     variant: Variant, config: ModelConfig, tokens: int, *, count: Count = "useful", impl: str = "auto"
 ) -> int:
-    """FLOPs of scores and values of one layer of `config` with `variant`, for a prompt of `tokens` in one step."""
-    layer = LayerShape(variant, config.n_heads, config.n_kv_heads, config.head_dim, (), 0)
+    """FLOPs of scores, values and selection of one layer of `config` with `variant`: a prompt of `tokens`, one step."""
+    heads = config.heads
+    layer = LayerShape(
+        variant.at_length(tokens), heads.n_heads, heads.n_kv_heads, heads.head_dim, (), 0, d_model=heads.d_model
+    )
     (step,) = prefill_steps(tokens)
-    return layer_attention_flops(layer, step, count, impl)
+    return attention_cost(layer, step, count, impl).flops(heads)
 
 
 def linear_flops(flops: dict[str, int]) -> int:

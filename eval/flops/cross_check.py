@@ -1,4 +1,4 @@
-"""One step of the real model counted three ways: closed form, traced, compiled."""
+"""A schedule of the real model counted three ways: closed form, traced, compiled."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ import jax
 
 from eval.flops.closed_form import COMPONENTS, steps_flops
 from eval.flops.compiled import count_hlo
-from eval.flops.model_program import component_of, step_program
-from eval.flops.steps import Step
+from eval.flops.model_program import component_of, schedule_program
 from eval.flops.traced import count_jaxpr
 from refmodel.config import ModelConfig
+from refmodel.schedule import Schedule
 
 COMPILED_TOLERANCE: Final = 1e-3
 """XLA may rewrite a product into something else; more than this fraction of the total is a fault in a count."""
@@ -65,9 +65,11 @@ class CrossCheck:
         return {name: flops for name, flops in differences.items() if flops}
 
 
-def cross_check(config: ModelConfig, step: Step, *, impl: str = "auto", compile_too: bool = True) -> CrossCheck:
-    """Counts one step three ways; no weight is allocated and nothing runs."""
-    program, args = step_program(config, step, impl=impl)
+def cross_check(
+    config: ModelConfig, steps: Schedule, *, impl: str = "auto", compile_too: bool = True
+) -> CrossCheck:
+    """Counts a prompt's prefill, or one step, three ways; no weight is allocated and nothing runs."""
+    program, args = schedule_program(config, steps, impl=impl)
     staged = jax.jit(program).trace(*args)
     with ThreadPoolExecutor(1) as pool:
         text = pool.submit(_compiled_text, staged) if compile_too else None
@@ -75,8 +77,8 @@ def cross_check(config: ModelConfig, step: Step, *, impl: str = "auto", compile_
         compiled = count_hlo(text.result(), counted.visits) if text else None
     traced = counted.grouped(component_of)
     return CrossCheck(
-        steps_flops(config, (step,)),
-        steps_flops(config, (step,), count="executed", impl=impl),
+        steps_flops(config, steps),
+        steps_flops(config, steps, count="executed", impl=impl),
         traced,
         compiled and _claimed(compiled.grouped(component_of), traced),
         counted.cond_policy,

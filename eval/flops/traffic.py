@@ -13,10 +13,9 @@ from fractions import Fraction
 from types import MappingProxyType
 from typing import Final
 
-from attention.pattern import cache_tokens
-from eval.flops.steps import Step
 from eval.shapes import LayerShape, ModelShape, shape_of
 from refmodel.config import ModelConfig
+from refmodel.schedule import Step
 
 BITS: Final[Mapping[str, Fraction]] = MappingProxyType(
     {"f32": Fraction(32), "bf16": Fraction(16), "8bit": Fraction(8), "4.5bit": Fraction(9, 2), "4bit": Fraction(4)}
@@ -59,7 +58,7 @@ def kv_cache_bytes(model: ModelConfig | ModelShape, capacity_tokens: int, kv: st
 
 
 def _slots(layer: LayerShape, capacity_tokens: int) -> int:
-    return cache_tokens(layer.variant.pattern(), capacity_tokens) if layer.variant else 0
+    return layer.variant.at_length(capacity_tokens).cache_tokens(capacity_tokens) if layer.variant else 0
 
 
 def kv_bytes_per_token(model: ModelConfig | ModelShape, kv: str = "bf16") -> int:
@@ -88,5 +87,5 @@ def _kv_values(layer: LayerShape, step: Step) -> int:
     """Values of keys that some query of the step sees, plus the step's own, written."""
     if not layer.variant:
         return 0
-    seen = min(step.start, cache_tokens(layer.variant.pattern(), step.capacity)) + step.tokens
+    seen = min(step.start, _slots(layer, step.capacity)) + step.tokens
     return layer.kv_values * (seen + step.tokens)

@@ -9,7 +9,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from eval.flops.closed_form import decode_flops, prefill_flops
-from eval.flops.steps import Step, decode_steps, prefill_steps
 from eval.flops.traffic import Storage, as_bytes, kv_bytes_per_token, kv_cache_bytes, steps_bytes, weight_bytes
 from eval.hardware import CARDS, card
 from eval.roofline import (
@@ -23,6 +22,7 @@ from eval.roofline import (
 )
 from refmodel.cache import cache_bytes, init_cache
 from refmodel.presets import preset
+from refmodel.schedule import Step, decode_steps, prefill_steps
 
 QWEN, R9700 = preset("qwen3-30b-a3b"), card("r9700")
 

@@ -8,16 +8,17 @@ import jax
 import numpy as np
 import pytest
 
+from attention.cost import step_positions
 from attention.layout import parse_variant
 from attention.pattern import dense_mask
 from eval.flops.closed_form import decode_flops, linear_flops, prefill_flops, steps_flops
-from eval.flops.steps import Step, decode_steps, prefill_steps, step_positions
 from eval.preset_shapes import COST_SHAPES, cost_model, every_shape
 from eval.shapes import ModelShape, shape_of
 from refmodel.cache import LayerCache, extend, init_cache
 from refmodel.config import ModelConfig
 from refmodel.model import abstract_params
 from refmodel.presets import PRESETS
+from refmodel.schedule import Step, decode_steps, prefill_steps
 
 VARIANTS = ("full", "swa(1)", "swa(7)", "swa(5, sinks=3)", "swa(64)")
 SCHEDULES = {
@@ -113,7 +114,7 @@ def test_slots_of_a_step_are_those_of_the_real_cache(variant: str, chunk: int) -
     pattern = config.layout[0].pattern()
     stack = init_cache(config, 1, 23).runs[0]
     for step in prefill_steps(23, chunk):
-        own, slots = step_positions(pattern, step)
+        own, slots = step_positions(pattern, step.tokens, step.start, step.capacity)
         keys = np.zeros((1, step.tokens, config.n_kv_heads, config.head_dim), np.float32)
         new = LayerCache(keys, keys, own[None, None])
         seen, stack = extend(stack, np.int32(0), new, np.int32(step.start), pattern)

@@ -10,9 +10,9 @@ from jax import lax
 from eval.flops.closed_form import steps_flops
 from eval.flops.compiled import count_hlo
 from eval.flops.cross_check import cross_check
-from eval.flops.steps import Step, decode_steps
 from eval.flops.traced import count_flops
 from refmodel.presets import preset
+from refmodel.schedule import Step, decode_steps
 
 SQUARE = jax.ShapeDtypeStruct((40, 40), jnp.float32)
 TALL = jax.ShapeDtypeStruct((3, 40, 56), jnp.float32)
@@ -75,7 +75,7 @@ def test_library_products_are_read_and_other_calls_are_listed() -> None:
 )
 def test_three_ways_agree_on_the_real_model(name: str, layout: str, step: Step) -> None:
     config = preset(name).with_layout(layout)
-    check = cross_check(config, step)
+    check = cross_check(config, (step,))
     assert check.faults == []
     assert check.executed == check.traced == steps_flops(config, (step,), count="executed")
     lost = sum(check.rewritten.values())
@@ -83,7 +83,7 @@ def test_three_ways_agree_on_the_real_model(name: str, layout: str, step: Step) 
 
 
 def test_disagreement_is_a_fault() -> None:
-    check = cross_check(preset("tiny-dense"), Step(64), compile_too=False)
+    check = cross_check(preset("tiny-dense"), (Step(64),), compile_too=False)
     assert check.faults == [] and check.compiled is None and check.rewritten == {}
     worse = type(check)(check.useful, check.executed | {"head": 1}, check.traced, {"head": 1}, "dearest")
     assert [fault.partition(":")[0] for fault in worse.faults] == ["head", "total"]

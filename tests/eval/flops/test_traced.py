@@ -11,10 +11,10 @@ from jax import lax
 from jax.experimental import pallas as pl
 
 from eval.flops.closed_form import steps_flops
-from eval.flops.model_program import component_of, traced_step
-from eval.flops.steps import Step, decode_steps, prefill_steps
+from eval.flops.model_program import component_of, schedule_program
 from eval.flops.traced import count_flops
 from refmodel.presets import preset
+from refmodel.schedule import decode_steps, prefill_steps
 
 M, K, N = 3, 5, 7
 A, B, SQUARE = (jax.ShapeDtypeStruct(shape, jnp.float32) for shape in ((M, K), (K, N), (K, K)))
@@ -175,38 +175,45 @@ def test_scopes_make_a_readable_breakdown() -> None:
     assert "layer/mix" in str(count) and f"{3 * SQUARED:,}" in str(count)
 
 
-STEPS = {
-    "short": Step(7),
-    "one-shot": Step(600),
-    "long": Step(4096),
-    "roomy": Step(300, 0, 500),
-    "chunk": prefill_steps(700, 300)[1],
-    "last chunk": prefill_steps(700, 300)[2],
-    "decode": decode_steps(700)[0],
+SCHEDULES = {
+    "short": prefill_steps(7),
+    "one-shot": prefill_steps(600),
+    "long": prefill_steps(4096),
+    "roomy": prefill_steps(300, capacity=500),
+    "in chunks": prefill_steps(700, 300),
+    "in many chunks": prefill_steps(600, 60),
+    "a chunk": prefill_steps(700, 300)[1:2],
+    "last chunk": prefill_steps(700, 300)[2:],
+    "decode": decode_steps(700),
 }
 
 
-@pytest.mark.parametrize("step", STEPS)
+def traced(config, steps, **options) -> dict[str, int]:
+    program, args = schedule_program(config, steps, **options)
+    return count_flops(program, *args).grouped(component_of)
+
+
+@pytest.mark.parametrize("steps", SCHEDULES.values(), ids=SCHEDULES)
 @pytest.mark.parametrize("layout", ["full", "swa(5, sinks=2)", "swa(100)+full", "3*swa(64)+full"])
 @pytest.mark.parametrize("name", ["tiny-dense", "tiny-moe"])
-def test_traced_model_equals_closed_form(name: str, layout: str, step: str) -> None:
+def test_traced_model_equals_closed_form(name: str, layout: str, steps) -> None:
     config = preset(name).with_layout(layout)
-    traced = traced_step(config, STEPS[step]).grouped(component_of)
-    assert traced == steps_flops(config, (STEPS[step],), count="executed")
+    assert traced(config, steps) == steps_flops(config, steps, count="executed")
 
 
 @pytest.mark.parametrize("name", ["qwen3-30b-a3b", "qwen3-235b-a22b", "qwen3-0.6b", "qwen3-32b", "smollm2-135m"])
 @pytest.mark.parametrize("layout", ["full", "swa(1024)+full"])
 def test_traced_preset_equals_closed_form_at_4096(name: str, layout: str) -> None:
     config = preset(name).with_layout(layout)
-    assert traced_step(config, Step(4096)).grouped(component_of) == steps_flops(config, (Step(4096),), count="executed")
+    assert traced(config, prefill_steps(4096)) == steps_flops(config, prefill_steps(4096), count="executed")
 
 
 def test_dense_attention_computes_every_pair() -> None:
     config = preset("tiny-dense").with_layout("swa(5)")
-    traced = traced_step(config, Step(300), impl="dense").grouped(component_of)
-    assert traced == steps_flops(config, (Step(300),), count="executed", impl="dense")
-    assert traced["attention"] == 4 * config.head_dim * config.n_heads * config.n_layers * 300 * (300 + 4)
+    steps = prefill_steps(300)
+    counted = traced(config, steps, impl="dense")
+    assert counted == steps_flops(config, steps, count="executed", impl="dense")
+    assert counted["attention"] == 4 * config.head_dim * config.n_heads * config.n_layers * 300 * (300 + 4)
 
 
 def test_positions_that_are_arguments_are_asked_for() -> None:

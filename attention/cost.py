@@ -1,0 +1,67 @@
+"""What a layer's attention costs in one step: pairs, and the FLOPs of choosing them.
+
+`useful` counts what a variant's definition asks for, `executed` what this project's program runs.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+
+from attention.attend import resolve_impl
+from attention.kernels.cover import executed_pairs
+from attention.pattern import SpanPattern, cache_tokens, holds_everything
+
+
+@dataclass(frozen=True)
+class Heads:
+    """What attention needs to know of a model: N, K, H and D (0 where no router reads the layer's input)."""
+
+    n_heads: int
+    n_kv_heads: int
+    head_dim: int
+    d_model: int = 0
+
+
+class Cost(NamedTuple):
+    """Pairs of (query, key), all query heads, at 4·H FLOPs each; and FLOPs of the products that chose them: routers,
+    gates, scores.  Sorting, packing and compaction are no products: they show in the measured time only."""
+
+    pairs: int
+    selection_flops: int = 0
+
+    def flops(self, heads: Heads) -> int:
+        """Scores, values and selection."""
+        return 4 * heads.head_dim * self.pairs + self.selection_flops
+
+
+def executed_span_pairs(
+    pattern: SpanPattern, heads: Heads, tokens: int, start: int, capacity: int, impl: str = "auto"
+) -> int:
+    """Pairs that `attend` computes in one step under a static pattern."""
+    q_pos_t, kv_pos_s = step_positions(pattern, tokens, start, capacity)
+    if resolve_impl(impl, q_pos_t.size, kv_pos_s.size) == "dense":
+        return heads.n_heads * q_pos_t.size * kv_pos_s.size
+    return executed_pairs(pattern, heads.n_heads, heads.n_kv_heads, q_pos_t, kv_pos_s)
+
+
+def step_positions(pattern: SpanPattern, tokens: int, start: int, capacity: int) -> tuple[np.ndarray, np.ndarray]:
+    """Positions of a step's queries and of the slots that they attend to, -1 for an empty one.
+
+    As a model's cache lays them out when each step follows the one before: a layer that can hold the whole sequence
+    attends to its cache; a bounded one to [what it kept, its own tokens].
+    """
+    end = start + tokens
+    own = np.arange(start, end, dtype=np.int32)
+    slots = cache_tokens(pattern, capacity)
+    if holds_everything(pattern, slots):
+        seen = np.full(slots, -1, np.int32)
+        seen[:end] = np.arange(end)
+        return own, seen
+    kept = np.full(slots, -1, np.int32)
+    before = np.arange(start, dtype=np.int32)
+    needed = before[(before < max(pattern.sink)) | (before > start - max(pattern.span))]
+    kept[: needed.size] = needed
+    return own, np.concatenate([kept, own])

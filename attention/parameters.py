@@ -1,0 +1,91 @@
+"""How the parameters of a variant are written: one reader and one spelling per type of field."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from fractions import Fraction
+from types import MappingProxyType
+from typing import Any, Final, NamedTuple
+
+from attention.pattern import UNBOUNDED
+
+
+class SpanRule(NamedTuple):
+    """A span of `keys` + `share` · N keys, N the length of the whole sequence: `full`, `256`, `0.25N`, `64+0.25N`."""
+
+    keys: int
+    share: Fraction = Fraction(0)
+
+    def at_length(self, total_tokens: int) -> int:
+        """The span in keys, at least the query's own."""
+        return min(max(1, self.keys + int(self.share * total_tokens)), UNBOUNDED)
+
+    def __str__(self) -> str:
+        if self.keys == UNBOUNDED:
+            return "full"
+        share = f"{float(self.share):g}N" if self.share else ""
+        return share if share and not self.keys else f"{self.keys}+{share}" if share else str(self.keys)
+
+
+def spelling(value: Any) -> str:
+    """A parameter as layouts write it; `read_parameter` reads it back."""
+    if isinstance(value, tuple) and not isinstance(value, SpanRule):
+        return "|".join(map(spelling, value))
+    return "full" if value == UNBOUNDED else str(value)
+
+
+def read_parameter(kind: str, text: str) -> Any:
+    """A value of a dataclass field annotated `kind`; raises `ValueError` that says what is wanted."""
+    if kind not in _READERS:
+        raise TypeError(f"no way to write a parameter of type {kind!r}; known: {', '.join(_READERS)}")
+    wanted, read = _READERS[kind]
+    try:
+        return read(text.strip())
+    except ValueError as error:
+        raise ValueError(f"must be {wanted}, got {text.strip()!r}") from error
+
+
+def _whole(text: str) -> int:
+    if not re.fullmatch(r"-?\d+", text):
+        raise ValueError(text)
+    return int(text)
+
+
+def _word(text: str) -> str:
+    if not re.fullmatch(r"[a-zA-Z_][\w.-]*", text):
+        raise ValueError(text)
+    return text.lower()
+
+
+def _span(text: str) -> int:
+    return UNBOUNDED if text.lower() == "full" else _whole(text)
+
+
+def _spans(text: str) -> tuple[int, ...]:
+    return tuple(_span(part.strip()) for part in text.split("|"))
+
+
+def _rule(text: str) -> SpanRule:
+    if text.lower() == "full":
+        return SpanRule(UNBOUNDED)
+    found = re.fullmatch(r"(?:(\d+)(?:\s*\+\s*|$))?(?:(\d*\.?\d+)\s*[nN])?", text)
+    if not found or not text:
+        raise ValueError(text)
+    return SpanRule(int(found[1] or 0), Fraction(found[2] or 0))
+
+
+def _rules(text: str) -> tuple[SpanRule, ...]:
+    return tuple(_rule(part.strip()) for part in text.split("|"))
+
+
+_READERS: Final[MappingProxyType[str, tuple[str, Callable[[str], Any]]]] = MappingProxyType(
+    {
+        "int": ("a whole number", _whole),
+        "int | None": ("a whole number", _whole),
+        "float": ("a number", float),
+        "str": ("a name", _word),
+        "tuple[int, ...]": ("spans like 256|2048|full", _spans),
+        "tuple[SpanRule, ...]": ("spans like 256|64+0.25N|full", _rules),
+    }
+)
