@@ -5,10 +5,14 @@ from __future__ import annotations
 from types import MappingProxyType
 from typing import Final
 
+from attention.block_routed import BlockRouted
+from attention.evict import Evict, EvictAfter
 from attention.full import Full
 from attention.sliding_window import SlidingWindow
+from attention.span_mixture import SpanMixture
+from attention.token_routed import Routed
 from attention.variant import Variant
 
 VARIANTS: Final[MappingProxyType[str, type[Variant]]] = MappingProxyType(
-    {variant.name: variant for variant in (Full, SlidingWindow)}
+    {variant.name: variant for variant in (Full, SlidingWindow, SpanMixture, Routed, BlockRouted, Evict, EvictAfter)}
 )

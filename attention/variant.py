@@ -30,7 +30,6 @@ class LayerInput(NamedTuple):
             that the cache kept with the step's own.
         params: the variant's parameters in this layer, by the names of `Variant.params`.
         depth: the layer's number in the model, int32.
-        rope_theta: base of the rotation that queries and keys went through.
     """
 
     x_btd: jax.Array
@@ -41,7 +40,6 @@ class LayerInput(NamedTuple):
     kv_pos_bks: jax.Array
     params: Mapping[str, jax.Array]
     depth: jax.Array
-    rope_theta: float
 
 
 @dataclass(frozen=True)
@@ -81,6 +79,11 @@ class Variant:
         self.pattern().per_head(heads.n_heads)
 
     # ---------------------------------------------------------------------------------------------------- the cost
+
+    @property
+    def assumption(self) -> str:
+        """What counts take for granted where the cost depends on the tokens; empty where they are exact."""
+        return ""
 
     def useful(self, heads: Heads, tokens: int, start: int = 0) -> Cost:
         """What the definition asks for: exact visible pairs of queries start..start+tokens-1, and the choosing."""

@@ -6,12 +6,14 @@ position -1 is empty, so a cache is never "full up to an index": masks read posi
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jax import lax
 
+from attention.evict import Eviction
+from attention.eviction.kept import Kept, init_kept
 from attention.pattern import UNBOUNDED, SpanPattern, holds_everything, still_needed
 from refmodel.config import ModelConfig
 from refmodel.plan import layer_plan
@@ -26,9 +28,10 @@ class LayerCache(NamedTuple):
 
 
 class Cache(NamedTuple):
-    """One stacked `LayerCache` per run of the layer plan, and the number of tokens per row that went in so far."""
+    """One stacked `LayerCache` per run of the layer plan (`Kept` where keys are evicted), and the number of tokens per
+    row that went in so far."""
 
-    runs: tuple[LayerCache, ...]
+    runs: tuple[LayerCache | Kept, ...]
     length: jax.Array
 
 
@@ -45,13 +48,21 @@ def init_cache(
         raise ValueError(f"a cache needs batch >= 1 and capacity_tokens >= 1, got {batch} and {capacity_tokens}")
     plan = layer_plan(config)
 
-    def empty(run) -> LayerCache:
+    def empty(run) -> LayerCache | Kept:
+        if isinstance(run.variant, Eviction):
+            return empty_kept(run)
         slots = run.variant.cache_tokens(capacity_tokens)
         layers = plan.repeats * run.count
         keys = jnp.zeros((layers, batch, slots, config.n_kv_heads, config.head_dim), dtype)
         return LayerCache(
             keys, jnp.zeros_like(keys), jnp.full((layers, batch if ragged else 1, 1, slots), -1, jnp.int32)
         )
+
+    def empty_kept(run) -> Kept:
+        if ragged:
+            raise ValueError(f"{run.variant} evicts by the rows' common length: rows of different lengths need others")
+        one = init_kept(run.variant, batch, capacity_tokens, config.n_heads, config.n_kv_heads, config.head_dim, dtype)
+        return jax.tree.map(lambda x: jnp.broadcast_to(x, (plan.repeats * run.count, *x.shape)), one)
 
     return Cache(tuple(empty(run) for run in plan.runs), jnp.int32(0))
 
@@ -74,14 +85,12 @@ def extend(
         stack = LayerCache(
             *(_write(x, y, layer, length, axis) for x, y, axis in zip(stack, new, (1, 1, 2), strict=True))
         )
-        return _at(stack, layer), stack
-    old = _at(stack, layer)
+        return read_layer(stack, layer), stack
+    old = read_layer(stack, layer)
     joined = LayerCache(*(jnp.concatenate([x, y], axis) for x, y, axis in zip(old, new, (1, 1, 2), strict=True)))
     next_pos = jnp.maximum(new.positions.max(-1), old.positions.max(-1, initial=-1))[..., None] + 1
     kept = keep(joined, still_needed(pattern, joined.positions, next_pos), slots)
-    return joined, LayerCache(
-        *(lax.dynamic_update_index_in_dim(x, y.astype(x.dtype), layer, 0) for x, y in zip(stack, kept, strict=True))
-    )
+    return joined, write_layer(stack, kept, layer)
 
 
 def keep(cache: LayerCache, wanted_bks: jax.Array, slots: int) -> LayerCache:
@@ -93,8 +102,14 @@ def keep(cache: LayerCache, wanted_bks: jax.Array, slots: int) -> LayerCache:
     return LayerCache(keys, values, positions)
 
 
-def _at(stack: LayerCache, layer: jax.Array) -> LayerCache:
-    return LayerCache(*(lax.dynamic_index_in_dim(x, layer, 0, keepdims=False) for x in stack))
+def read_layer(stack: Any, layer: jax.Array) -> Any:
+    """One layer of a stacked tree."""
+    return jax.tree.map(lambda x: lax.dynamic_index_in_dim(x, layer, 0, keepdims=False), stack)
+
+
+def write_layer(stack: Any, new: Any, layer: jax.Array) -> Any:
+    """The stacked tree with one layer replaced."""
+    return jax.tree.map(lambda x, y: lax.dynamic_update_index_in_dim(x, y.astype(x.dtype), layer, 0), stack, new)
 
 
 def _write(stack: jax.Array, new: jax.Array, layer: jax.Array, slot: jax.Array, axis: int) -> jax.Array:

@@ -15,8 +15,11 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jax import lax
 
+from attention.evict import Eviction
+from attention.eviction.chunks import attend_in_chunks
+from attention.eviction.kept import Kept
 from attention.variant import AttendFn, LayerInput, Variant
-from refmodel.cache import LayerCache, extend
+from refmodel.cache import LayerCache, extend, read_layer, write_layer
 from refmodel.config import BlockKind, ModelConfig
 from refmodel.kernels.grouped import expert_ffn
 from refmodel.rope import apply_rope
@@ -93,14 +96,28 @@ class Attention(Stacked):
             k_btkh = RMSNorm(c, self.n_stack, self.dtype, name="k_norm")(k_btkh, layer)
         q_btnh, k_btkh = (apply_rope(x, step.angles) for x in (q_btnh, k_btkh))
         own = LayerCache(k_btkh, v_btkh, step.q_pos_bt[:, None])
-        params = {name: self.at(layer, name, *shape) for name, shape in variant.params(c.heads).items()}
-        seen, stack = extend(stack, index.of_run, own, step.length, variant.pattern())
-        inputs = LayerInput(
-            x_btd, q_btnh, seen.keys, seen.values, step.q_pos_bt, seen.positions, params, index.depth, c.rope_theta
-        )
         with jax.named_scope("attention"):
-            o_btnh = variant.attend(step.attend, inputs)
+            if isinstance(variant, Eviction):
+                o_btnh, stack = self._evicting(variant, q_btnh, own, index, step, stack)
+            else:
+                params = {name: self.at(layer, name, *shape) for name, shape in variant.params(c.heads).items()}
+                seen, stack = extend(stack, index.of_run, own, step.length, variant.pattern())
+                o_btnh = variant.attend(
+                    step.attend,
+                    LayerInput(
+                        x_btd, q_btnh, seen.keys, seen.values, step.q_pos_bt, seen.positions, params, index.depth
+                    ),
+                )
         return jnp.einsum("btnh,nhd->btd", o_btnh, self.at(layer, "o", n, h, d)), stack
+
+    def _evicting(self, variant: Eviction, q_btnh, own: LayerCache, index: LayerIndex, step: StepInput, stack: Kept):
+        kept = read_layer(stack, index.of_run)
+        depth = (index.depth, self.config.n_layers)
+        o_btnh, kept = attend_in_chunks(
+            variant, step.attend, kept, q_btnh, own.keys, own.values, step.q_pos_bt, step.length, depth,
+            self.config.rope_theta,
+        )  # fmt: skip
+        return o_btnh, write_layer(stack, kept, index.of_run)
 
 
 class FeedForward(Stacked):

@@ -190,9 +190,9 @@ def _abstract_blocks(config: ModelConfig, kind: BlockKind, dtype: DType) -> Para
 
 
 def _positions(cache: Cache, tokens_bt: jax.Array, positions_bt: jax.Array | None) -> jax.Array:
-    rows = {run.positions.shape[1] for run in cache.runs}
+    rows = {run.positions.shape[1] for run in cache.runs if isinstance(run, LayerCache)}
     if positions_bt is None:
-        if max(rows) > 1:
+        if max(rows, default=1) > 1:
             raise ValueError("a ragged cache does not know how long each row is: give positions_bt")
         return (cache.length + jnp.arange(tokens_bt.shape[1], dtype=jnp.int32))[None]
     if positions_bt.shape[0] not in {1, *rows} or positions_bt.shape[1] != tokens_bt.shape[1]:
@@ -208,6 +208,6 @@ def _overflows(config: ModelConfig, cache: Cache, length: jax.Array) -> jax.Arra
     capacities = [
         stack.keys.shape[2]
         for run, stack in zip(layer_plan(config).runs, cache.runs, strict=True)
-        if holds_everything(run.variant.pattern(), stack.keys.shape[2])
+        if isinstance(stack, LayerCache) and holds_everything(run.variant.pattern(), stack.keys.shape[2])
     ]
     return length > min(capacities, default=jnp.iinfo(jnp.int32).max)

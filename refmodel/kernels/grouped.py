@@ -7,50 +7,25 @@ expands to a dense product over all experts.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Literal, get_args
 
 import jax
 import jax.numpy as jnp
 from jax import lax
 
+from attention.kernels.row_tiles import choose_row_tile, tile_rows
+from refmodel.kernels.grouped_pallas import expert_ffn_pallas
 
-class RowTiles(NamedTuple):
-    """Rows sorted by expert and cut into tiles of one expert each.
-
-    Attributes:
-        expert_i: expert of each tile, [tiles].
-        row_it: index of each tile's rows into the flat (token, choice) pairs, -1 for padding, [tiles, row_tile].
-        place_r: where each pair ended up, as an index into the flattened tiles, [pairs].
-        n_used: tiles that hold any row; the others come last.
-    """
-
-    expert_i: jax.Array
-    row_it: jax.Array
-    place_r: jax.Array
-    n_used: jax.Array
+Impl = Literal["auto", "blockwise", "pallas"]
 
 
-def tile_rows(expert_r: jax.Array, n_experts: int, row_tile: int) -> RowTiles:
-    """The tile table for pairs with the given experts; any split over the experts fits."""
-    rows = expert_r.size
-    order_r = jnp.argsort(expert_r)
-    rows_e = jnp.bincount(expert_r, length=n_experts)
-    tiles_e = -(-rows_e // row_tile)
-    first_row_e, first_tile_e = (jnp.cumsum(x) - x for x in (rows_e, tiles_e))
-    n_tiles = min(rows, n_experts) + rows // row_tile  # at most one ragged tile per expert in use
-
-    sorted_expert_r = expert_r[order_r]
-    within_r = jnp.arange(rows) - first_row_e[sorted_expert_r]
-    sorted_place_r = first_tile_e[sorted_expert_r] * row_tile + within_r
-    row_it = jnp.full(n_tiles * row_tile, -1).at[sorted_place_r].set(order_r).reshape(n_tiles, row_tile)
-    expert_i = jnp.searchsorted(jnp.cumsum(tiles_e), jnp.arange(n_tiles), side="right")
-    place_r = jnp.zeros(rows, sorted_place_r.dtype).at[order_r].set(sorted_place_r)
-    return RowTiles(jnp.minimum(expert_i, n_experts - 1), row_it, place_r, tiles_e.sum())
-
-
-def choose_row_tile(rows: int, n_experts: int) -> int:
-    """A power of two near the mean rows per expert: larger tiles would be mostly padding."""
-    return max(1, min(128, 1 << max(rows // n_experts, 1).bit_length() - 1))
+def resolve_impl(impl: str, d_model: int, d_ff: int) -> str:
+    """What will run: `auto` is the kernel on a GPU where it takes the widths; a named one is itself."""
+    if impl not in get_args(Impl):
+        raise ValueError(f"no implementation {impl!r} of the experts; accepted: {', '.join(get_args(Impl))}")
+    if impl != "auto":
+        return impl
+    return "pallas" if jax.default_backend() == "gpu" and d_model % 16 == d_ff % 16 == 0 else "blockwise"
 
 
 @jax.named_scope("experts")
@@ -63,8 +38,42 @@ def expert_ffn(
     down_lefd: jax.Array,
     layer: jax.Array,
     row_tile: int | None = None,
+    impl: str = "auto",
 ) -> jax.Array:
-    """sum over a row's choices of weight · SwiGLU_expert(x), [rows, D] in x's dtype."""
+    """sum over a row's choices of weight · SwiGLU_expert(x), [rows, D] in x's dtype.
+
+    `row_tile` is for `blockwise`; the kernel's tiles are those of `attention.kernels.tiles`.
+    """
+    operands = x_rd, expert_rk, weight_rk, gate_ledf, up_ledf, down_lefd, layer
+    if resolve_impl(impl, *gate_ledf.shape[2:]) == "pallas":
+        return _on_kernel(*operands)
+    return _blockwise(*operands, row_tile)
+
+
+@jax.custom_vjp
+def _on_kernel(*operands):
+    return expert_ffn_pallas(*operands)
+
+
+def _kernel_forward(*operands):
+    return expert_ffn_pallas(*operands), operands
+
+
+def _kernel_backward(operands, d_out_rd):
+    """Recomputed in plain XLA, which differentiates itself."""
+    x_rd, expert_rk, weight_rk, gate_ledf, up_ledf, down_lefd, layer = operands
+
+    def of_floats(x_rd, weight_rk, gate_ledf, up_ledf, down_lefd):
+        return _blockwise(x_rd, expert_rk, weight_rk, gate_ledf, up_ledf, down_lefd, layer)
+
+    d_x, d_weight, *d_stacks = jax.vjp(of_floats, x_rd, weight_rk, gate_ledf, up_ledf, down_lefd)[1](d_out_rd)
+    return d_x, None, d_weight, *d_stacks, None
+
+
+_on_kernel.defvjp(_kernel_forward, _kernel_backward)
+
+
+def _blockwise(x_rd, expert_rk, weight_rk, gate_ledf, up_ledf, down_lefd, layer, row_tile: int | None = None):
     rows, choices = expert_rk.shape
     n_experts = gate_ledf.shape[1]
     tiles = tile_rows(expert_rk.reshape(-1), n_experts, row_tile or choose_row_tile(rows * choices, n_experts))
@@ -85,8 +94,8 @@ def expert_ffn(
         number, tile = operand
         return None, lax.cond(number < tiles.n_used, run_tile, skip_tile, tile)
 
-    numbers = jnp.arange(tiles.expert_i.size)
-    _, y_itd = lax.scan(one_tile, None, (numbers, (tiles.expert_i, tiles.row_it)))
+    numbers = jnp.arange(tiles.group_i.size)
+    _, y_itd = lax.scan(one_tile, None, (numbers, (tiles.group_i, tiles.row_it)))
     y_rkd = y_itd.reshape(-1, x_rd.shape[1])[tiles.place_r].reshape(rows, choices, -1)
     with jax.named_scope("combine"):
         return jnp.einsum("rk,rkd->rd", weight_rk, y_rkd.astype(jnp.float32)).astype(x_rd.dtype)

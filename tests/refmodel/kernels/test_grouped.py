@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from refmodel.kernels.grouped import expert_ffn, tile_rows
+from attention.kernels.row_tiles import tile_rows
+from refmodel.kernels.grouped import expert_ffn
 
 pytestmark = pytest.mark.usefixtures("fast_compile")
 
@@ -58,7 +59,7 @@ def test_every_row_has_one_place_in_a_tile_of_its_expert(experts, row_tile):
     np.testing.assert_array_equal(row_it.ravel()[np.asarray(tiles.place_r)], np.arange(len(experts)))
     used = int(tiles.n_used)
     assert (row_it[:used] >= 0).any(1).all() and (row_it[used:] < 0).all()
-    for expert, rows in zip(np.asarray(tiles.expert_i), row_it, strict=True):
+    for expert, rows in zip(np.asarray(tiles.group_i), row_it, strict=True):
         assert all(experts[row] == expert for row in rows[rows >= 0])
 
 

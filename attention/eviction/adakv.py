@@ -1,0 +1,40 @@
+"""SnapKV with one budget for all heads of a layer (Ada-KV: Feng et al., 2407.11550)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from attention.eviction.snapkv import SnapKV
+
+FLOOR = 0.2
+"""Part of the mean budget that every head keeps."""
+CAP = 2
+"""Mean budgets that a head may keep: shapes are static, so there must be a bound.  The paper has none."""
+
+
+class AdaKV(SnapKV):
+    """SnapKV's scores; the layer keeps its best K · budget keys wherever they are.
+
+    Every head keeps its best `FLOOR` · budget keys (the paper's safeguard) and at most `CAP` · budget.  Between equal
+    scores of two heads, the lower head's stays.
+    """
+
+    name = "adakv"
+    per_head = True
+
+    @property
+    def most_kept(self) -> int:
+        return CAP * self.budget
+
+    def retained(self, score_bks: jax.Array, budget: Any, most: int) -> jax.Array:
+        least = max(1, int(FLOOR * self.budget))
+        score_bkp, slots_bkp = lax.top_k(score_bks, most)
+        score_bkp = jnp.where(jnp.arange(most) < least, jnp.inf, score_bkp)
+        batch, n_kv_heads = score_bks.shape[:2]
+        _, best = lax.top_k(score_bkp.reshape(batch, -1), n_kv_heads * budget)
+        stays = jnp.zeros((batch, n_kv_heads * most), bool).at[jnp.arange(batch)[:, None], best].set(True)
+        return jnp.where(stays.reshape(score_bkp.shape), slots_bkp, -1)

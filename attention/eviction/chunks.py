@@ -1,0 +1,116 @@
+"""Attention over what an eviction keeps: one loop for one-shot prefill, chunked prefill and decode."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from attention.evict import Eviction
+from attention.eviction.kept import Kept, append, compact
+from attention.eviction.policy import Depth, Held, Queries
+from attention.pattern import SpanPattern
+
+
+def attend_in_chunks(
+    eviction: Eviction,
+    attend: Callable[..., Any],
+    kept: Kept,
+    q_btnh: jax.Array,
+    k_btkh: jax.Array,
+    v_btkh: jax.Array,
+    q_pos_bt: jax.Array,
+    length: jax.Array | int,
+    depth: Depth,
+    rope_theta: float | None = None,
+) -> tuple[jax.Array, Kept]:
+    """A step of T tokens after `length` others: their attention [B, T, N, H], and what is kept for later ones.
+
+    Queries see [kept, tokens since the last event, causal].  The step runs as a scan over its whole chunks, then what
+    is left; each piece may end in an event.  `attend` gets slots for positions, the same for all heads, so that heads
+    share one walk and its cost is known from `length` alone (with per-head budgets: one walk a head).
+
+    Args:
+        attend: `attention.attend.attend`, or a function with its signature.
+        q_btnh, k_btkh, v_btkh: rotary positions applied, at positions of the sequence.
+        q_pos_bt: length, length + 1, ..., [1, T]: rows share their length, and nothing is padding.
+        length: tokens that went in before; depth: index of this layer, and how many there are.
+        rope_theta: base of the rotary positions, for a policy that turns queries back.
+
+    A step that the eviction does not allow (`Eviction.fits`), that does not fit the slots, or whose positions are not
+    consecutive puts out NaN: under jit nothing can raise.
+
+    Raises:
+        ValueError: such a step, where `length` is known; ragged rows; a policy that lacks `rope_theta`.
+    """
+    policy, tokens = eviction.rule, q_btnh.shape[1]
+    if q_pos_bt.shape != (1, tokens):
+        raise ValueError(
+            f"eviction needs rows of one length: q_pos must be [1, T] = {(1, tokens)}, got {q_pos_bt.shape}"
+        )
+    if policy.needs_rope and rope_theta is None:
+        raise ValueError(f"{policy.name} turns queries back to position 0 and needs rope_theta, got None")
+    if not isinstance(length, jax.core.Tracer):
+        eviction.check_step(int(length), tokens)
+
+    budget = policy.layer_budget(depth)
+    run = partial(_piece, eviction, attend, budget, depth[0], rope_theta)
+    fits = eviction.fits(length, tokens) & (q_pos_bt[0] == length + jnp.arange(tokens)).all()
+    size = min(eviction.piece_tokens(tokens), tokens)
+    n_whole = tokens // size
+    slots = kept.positions.shape[-1]
+    if size > slots:
+        raise ValueError(f"{eviction}: {size} tokens at once do not fit the {slots} slots that were made")
+
+    def pieces_of(start: int, n: int, size: int) -> tuple:
+        """n pieces of that size, from token `start` of the step on: what each is, and its q, k and v, n in front."""
+        pieces = eviction.piece(length + start + size * jnp.arange(n, dtype=jnp.int32), size, budget, jnp)
+        parts = (x[:, start : start + n * size] for x in (q_btnh, k_btkh, v_btkh))
+        return pieces, *(jnp.moveaxis(x.reshape(x.shape[0], n, size, *x.shape[2:]), 1, 0) for x in parts)
+
+    outs = []
+    for start, n, part in ((0, n_whole, size), (n_whole * size, 1, tokens - n_whole * size)):
+        if not part:
+            continue
+        operands = pieces_of(start, n, part)
+        fits &= (operands[0].place + part <= slots).all()
+        if n > 1:
+            kept, out_nbtnh = lax.scan(run, kept, operands)
+        else:
+            kept, out_btnh = run(kept, jax.tree.map(lambda x: x[0], operands))
+            out_nbtnh = out_btnh[None]
+        outs.append(jnp.moveaxis(out_nbtnh, 0, 1).reshape(q_btnh.shape[0], n * part, *q_btnh.shape[2:]))
+    return jnp.where(fits, jnp.concatenate(outs, axis=1), jnp.nan), kept
+
+
+def _piece(eviction, attend, budget, layer, rope_theta, kept: Kept, operands: tuple) -> tuple[Kept, jax.Array]:
+    """Tokens that no event divides: append, attend, observe, and the event after them if there is one."""
+    piece, q_btnh, k_btkh, v_btkh = operands
+    policy, tokens, slots = eviction.rule, q_btnh.shape[1], kept.positions.shape[-1]
+    pos_t = piece.length + jnp.arange(tokens, dtype=jnp.int32)
+    slot_s, q_slot_t = jnp.arange(slots, dtype=jnp.int32), piece.place + jnp.arange(tokens, dtype=jnp.int32)
+    kept = append(kept, k_btkh, v_btkh, pos_t, piece.place)
+    end = piece.place + tokens
+    valid_bks = eviction.valid(piece, tokens, slot_s, kept.positions)
+
+    see = partial(attend, q_btnh, kept.keys, kept.values, q_slot_t[None], jnp.where(valid_bks, slot_s, -1))
+    out_btnh, lse_bnt = see(SpanPattern(), return_lse=True) if policy.needs_lse else (see(SpanPattern()), None)
+
+    with jax.named_scope("selection"):
+        held = Held(kept.keys, kept.values, kept.positions, valid_bks, slot_s, end, pos_t[-1] + 1, layer, rope_theta)
+        queries = Queries(q_btnh, q_slot_t, pos_t, lse_bnt, piece.opens)
+        kept = kept._replace(state=policy.observe(kept.state, queries, held))
+        if not eviction.may_evict(slots):
+            return kept, out_btnh
+
+        def event(kept: Kept) -> Kept:
+            score_bks = jnp.where(policy.always(held), jnp.inf, policy.score(kept.state, held))
+            score_bks = jnp.broadcast_to(jnp.where(valid_bks, score_bks, -jnp.inf), held.pos_bks.shape)
+            most = min(policy.most_kept, slots)
+            return compact(kept, policy.retained(score_bks, budget, most))
+
+        return lax.cond(piece.event, event, lambda kept: kept, kept), out_btnh

@@ -1,0 +1,185 @@
+"""What an eviction policy is: a score per held key, and the state that the score needs.
+
+A layer holds keys in slots, in position order.  At an event each held key gets a score; the highest stay.  Equal scores
+(and equal ranks) are settled the same way everywhere: the older key stays.
+
+Axes: B batch, T queries, S slots, N query heads, K key-value heads, G = N/K, H head size, P slots that may stay.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from attention.cost import Heads
+
+Depth = tuple[Any, int]
+"""Which layer, an integer or an int32 scalar, and of how many."""
+
+
+class State(NamedTuple):
+    """What a policy remembers.
+
+    Attributes:
+        by_slot: a pytree of [B, K, S, ...], which travels with the keys when an event moves them.
+        running: a pytree of anything else.
+    """
+
+    by_slot: Any = ()
+    running: Any = ()
+
+
+class Shape(NamedTuple):
+    """Sizes that a state is made for."""
+
+    batch: int
+    slots: int
+    n_heads: int
+    n_kv_heads: int
+    head_dim: int
+
+
+class Queries(NamedTuple):
+    """The queries of one piece of a step, after they attended.
+
+    Attributes:
+        q_btnh: rotary positions applied.
+        slot_t, pos_t: where they stand among the slots, and in the sequence.
+        lse_bnt: log of the sum of exp(scaled score) over the keys each one saw; None unless the policy needs it.
+        opens_chunk: whether no query came before them since the last multiple of the chunk.
+    """
+
+    q_btnh: jax.Array
+    slot_t: jax.Array
+    pos_t: jax.Array
+    lse_bnt: jax.Array | None
+    opens_chunk: jax.Array
+
+
+class Held(NamedTuple):
+    """What is held: the keys kept so far, then those since the last event.
+
+    Attributes:
+        keys_bskh, values_bskh: as attention reads them.
+        pos_bks: position of each slot, -1 where it is empty.
+        valid_bks: where a key is, [B or 1, K or 1, S].
+        slot_s: 0..S-1.
+        end: the slot after the newest token's.
+        length: tokens of the sequence so far.
+        layer: index of the layer.
+        rope_theta: base of the rotary positions that were applied; None where unknown.
+    """
+
+    keys_bskh: jax.Array
+    values_bskh: jax.Array
+    pos_bks: jax.Array
+    valid_bks: jax.Array
+    slot_s: jax.Array
+    end: jax.Array
+    length: jax.Array
+    layer: jax.Array
+    rope_theta: float | None
+
+
+@dataclass(frozen=True)
+class Policy:
+    """Base: a subclass is a file with a `name`, a `score` and, where it needs one, a state.
+
+    Attributes:
+        budget: keys that an event leaves per key-value head.
+        sinks: first tokens of the sequence that always stay.
+        recent: newest tokens that always stay.
+        seed: of a random policy.
+    """
+
+    name: ClassVar[str]
+    needs_lse: ClassVar[bool] = False
+    needs_rope: ClassVar[bool] = False
+    per_head: ClassVar[bool] = False
+    """Whether heads (and rows) may keep different numbers of keys."""
+    least_recent: ClassVar[int] = 0
+
+    budget: int
+    sinks: int
+    recent: int
+    seed: int = 0
+
+    def score(self, state: State, held: Held) -> jax.Array:
+        """[B, K, S] or what broadcasts to it; what it says of sinks, recent keys and empty slots is not read."""
+        raise NotImplementedError
+
+    @classmethod
+    def default_recent(cls, budget: int) -> int:
+        """Newest tokens that always stay if nobody says how many: as published."""
+        return 0
+
+    @property
+    def reserved(self) -> int:
+        """Most keys that always stay."""
+        return self.sinks + self.recent
+
+    @property
+    def window(self) -> int:
+        """Newest queries that the score reads, all of one chunk."""
+        return 0
+
+    def init_state(self, shape: Shape, dtype: jax.typing.DTypeLike) -> State:
+        return State()
+
+    def observe(self, state: State, queries: Queries, held: Held) -> State:
+        """The state after a piece of a step; an event, if there is one, comes after this."""
+        return state
+
+    def always(self, held: Held) -> jax.Array:
+        """True for the keys that stay whatever their score, [B, K, S] or what broadcasts to it."""
+        return (held.pos_bks < self.sinks) | (held.pos_bks >= held.length - self.recent)
+
+    def layer_budgets(self, n_layers: int) -> tuple[int, ...]:
+        """Keys per key-value head that each of `n_layers` layers keeps."""
+        return (self.budget,) * n_layers
+
+    def layer_budget(self, depth: Depth) -> Any:
+        """`layer_budgets` at one layer: an int if all are the same, else what indexing by `depth[0]` gives."""
+        budgets = self.layer_budgets(depth[1])
+        if len(set(budgets)) == 1:
+            return budgets[0]
+        return budgets[depth[0]] if isinstance(depth[0], int) else jnp.asarray(budgets, jnp.int32)[depth[0]]
+
+    @property
+    def least_budget(self) -> int:
+        """No layer evicts while it holds no more keys than this."""
+        return self.budget
+
+    @property
+    def most_kept(self) -> int:
+        """Most keys that an event may leave in any head of any layer."""
+        return self.budget
+
+    def retained(self, score_bks: jax.Array, budget: Any, most: int) -> jax.Array:
+        """Slots that stay, [B, K, most], in no order; -1 where fewer stay."""
+        _, slots_bkp = lax.top_k(score_bks, most)
+        return jnp.where(jnp.arange(most) < budget, slots_bkp, -1)
+
+    def score_flops(self, heads: Heads, keys: int) -> int:
+        """Of the products in one `score` of so many slots, per row."""
+        return 0
+
+    def observe_flops(self, heads: Heads, keys: int, queries: int) -> int:
+        """Of the products in one `observe` of so many slots and queries, per row."""
+        return 0
+
+
+def grouped(x_btnh: jax.Array, n_kv_heads: int) -> jax.Array:
+    """[B, T, N, H] as [B, T, K, G, H]: query head n reads key-value head n // G."""
+    return x_btnh.reshape(*x_btnh.shape[:2], n_kv_heads, -1, x_btnh.shape[-1])
+
+
+def product(subscripts: str, *operands: jax.Array) -> jax.Array:
+    """einsum in float32 on every platform: in tf32 or bfloat16 other keys would stay."""
+    return jnp.einsum(
+        subscripts, *(x.astype(jnp.float32) for x in operands), precision="highest", preferred_element_type=jnp.float32
+    )

@@ -1,0 +1,36 @@
+"""The eviction policies that a layout can name: one line each."""
+
+from __future__ import annotations
+
+from types import MappingProxyType
+from typing import Final
+
+from attention.eviction.adakv import AdaKV
+from attention.eviction.expected_attention import ExpectedAttention
+from attention.eviction.h2o import H2O
+from attention.eviction.keydiff import KeyDiff
+from attention.eviction.knorm import Knorm
+from attention.eviction.lagkv import LagKV
+from attention.eviction.policy import Policy
+from attention.eviction.pyramidkv import PyramidKV
+from attention.eviction.random import Random
+from attention.eviction.snapkv import SnapKV
+from attention.eviction.streaming import Streaming
+from attention.eviction.tova import Tova
+
+POLICIES: Final[MappingProxyType[str, type[Policy]]] = MappingProxyType({
+    policy.name: policy
+    for policy in (
+        Streaming,
+        H2O,
+        Tova,
+        SnapKV,
+        PyramidKV,
+        AdaKV,
+        KeyDiff,
+        Knorm,
+        ExpectedAttention,
+        LagKV,
+        Random,
+    )
+})  # fmt: skip

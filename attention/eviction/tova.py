@@ -1,0 +1,25 @@
+"""What the last query looked at, one set for all heads (TOVA: Oren et al., 2401.06104)."""
+
+from __future__ import annotations
+
+import jax
+
+from attention.eviction.policy import Held, State
+from attention.eviction.recent_queries import ReadsRecentQueries, probabilities
+
+
+class Tova(ReadsRecentQueries):
+    """score = probability under the newest query, mean over all query heads of the layer."""
+
+    name = "tova"
+
+    @classmethod
+    def default_recent(cls, budget: int) -> int:
+        return 1
+
+    @property
+    def window(self) -> int:
+        return 1
+
+    def score(self, state: State, held: Held) -> jax.Array:
+        return probabilities(state.running, held).mean((1, 2, 3))[:, None]

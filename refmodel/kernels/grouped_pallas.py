@@ -1,0 +1,190 @@
+"""The experts' feed-forward as two Pallas-Triton kernels, for CUDA and ROCm.
+
+The first gathers the rows of an expert's tile, multiplies them by the gate and up projections and writes SwiGLU
+(Shazeer, 2002.05202); the second multiplies by the down projection and by the router's weights and writes each row back
+to its (token, choice) pair; a sum over choices is left to XLA.  Weights are read out of the whole [L, E, ...] stacks at
+(layer, expert), so that scanning over layers copies nothing.  A tile that holds few rows computes few.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Literal, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+from jax.experimental import pallas as pl
+from jax.experimental.pallas import triton as plgpu
+
+from attention.kernels.row_tiles import RowTiles, tile_rows
+from attention.kernels.tiles import MatmulTiles, current_target, matmul_tiles
+
+LOG2_E = float(np.log2(np.e))
+
+Rows = Literal["slot", "row", "token"]
+"""What rows of an operand stand for: places in the tile table, the rows that it sorts, or those divided by choices."""
+
+
+def expert_ffn_pallas(
+    x_td: jax.Array,
+    expert_tk: jax.Array,
+    weight_tk: jax.Array,
+    gate_ledf: jax.Array,
+    up_ledf: jax.Array,
+    down_lefd: jax.Array,
+    layer: jax.Array,
+    *,
+    tiles: MatmulTiles | None = None,
+    interpret: bool = False,
+) -> jax.Array:
+    """sum over a token's choices of weight · SwiGLU_expert(x), [tokens, D] in x's dtype.  No derivative.
+
+    `tiles` are those of `attention.kernels.tiles` for this device if None.  Raises `ValueError` for widths that are no
+    multiple of 16.
+    """
+    tokens, choices = expert_tk.shape
+    n_experts = gate_ledf.shape[1]
+    tiles = tiles or matmul_tiles(current_target(), x_td.dtype, tokens * choices, n_experts)
+    table = tile_rows(expert_tk.reshape(-1), n_experts, tiles.rows)
+    multiply = partial(grouped_matmul, layer=layer, table=table, tiles=tiles, interpret=interpret)
+    h_sf = multiply(x_td, (gate_ledf, up_ledf), reads="token", writes="slot", choices=choices)
+    y_rd = multiply(h_sf, (down_lefd,), reads="slot", writes="row", scale_r=weight_tk.reshape(-1))
+    with jax.named_scope("combine"):
+        return y_rd.reshape(tokens, choices, -1).sum(1, dtype=jnp.float32).astype(x_td.dtype)
+
+
+def grouped_matmul(
+    x: jax.Array,
+    weights: tuple[jax.Array, ...],
+    *,
+    layer: jax.Array,
+    table: RowTiles,
+    tiles: MatmulTiles,
+    reads: Rows = "row",
+    writes: Rows = "row",
+    choices: int = 1,
+    scale_r: jax.Array | None = None,
+    interpret: bool = False,
+) -> jax.Array:
+    """x·W[layer, expert of the row], or silu(x·W0) * (x·W1) for two weights; then times `scale_r`.
+
+    Args:
+        x: [rows, depth], its rows standing for what `reads` says.
+        weights: one or two stacks [L, E, depth, width].
+        layer: int32 scalar.
+        table: rows by expert, cut with `tiles.rows`.
+        writes: `slot` or `row`; slots that hold no row are left unwritten.
+        choices: rows of a token, for `reads="token"`.
+        scale_r: [rows of the table].
+
+    Raises:
+        ValueError: a depth or width that is no multiple of 16.
+    """
+    depth, width = weights[0].shape[2:]
+    for name, size in (("depth", depth), ("width", width)):
+        if size % 16:
+            raise ValueError(f"the kernel takes weights whose {name} is a multiple of 16, got {size}")
+    shape = _Shape(
+        tiles.rows,
+        tiles.least_rows,
+        columns=min(tiles.columns // len(weights), width & -width),  # powers of two that divide the sides
+        depth=min(tiles.depth, depth & -depth),
+        reads=reads,
+        writes=writes,
+        choices=choices,
+    )
+    scales = () if scale_r is None else (scale_r,)
+    rows = (table.row_it if writes == "slot" else table.place_r).size
+    integers = (jnp.asarray(a, jnp.int32) for a in (layer.reshape(1), table.n_used.reshape(1), *table[:2]))
+    return pl.pallas_call(
+        partial(_kernel, shape=shape, n_weights=len(weights)),
+        grid=(width // shape.columns, table.group_i.size),  # the columns of a tile side by side: they share its rows
+        out_shape=jax.ShapeDtypeStruct((rows, width), x.dtype),
+        compiler_params=plgpu.CompilerParams(num_warps=tiles.warps, num_stages=tiles.stages),
+        interpret=interpret,
+        name="grouped_matmul",
+    )(x, *weights, *integers, *scales)
+
+
+class _Shape(NamedTuple):
+    """What a kernel is compiled for; sizes of one program."""
+
+    rows: int
+    least_rows: int
+    columns: int
+    depth: int
+    reads: Rows
+    writes: Rows
+    choices: int
+
+
+def _kernel(x_ref, *refs, shape: _Shape, n_weights: int):
+    weight_refs, (layer_ref, used_ref, expert_ref, row_ref, *scale_ref, out_ref) = refs[:n_weights], refs[n_weights:]
+    tile, start = pl.program_id(1), pl.program_id(0) * shape.columns
+
+    @pl.when(tile < used_ref[0])
+    def _():
+        held = (row_ref[tile, :] >= 0).astype(jnp.int32).sum()  # rows come first in their tile
+        size, below = shape.least_rows, 0
+        while below < shape.rows:
+            place = _Place(layer_ref[0], expert_ref[tile], tile, row_ref[tile, pl.ds(0, size)], start)
+            compute = partial(_compute, x_ref, weight_refs, scale_ref, out_ref, place, shape)
+            pl.when((held > below) & (held <= size))(compute)
+            size, below = 2 * size, size
+
+
+class _Place(NamedTuple):
+    """Where a program stands: its tile, the first rows of that, and its first column."""
+
+    layer: jax.Array
+    expert: jax.Array
+    tile: jax.Array
+    row: jax.Array
+    column: jax.Array
+
+
+def _compute(x_ref, weight_refs, scale_ref, out_ref, place: _Place, shape: _Shape):
+    """The first rows of a tile by one block of columns."""
+    layer, expert, tile, row, start = place
+    size, exists = row.size, row >= 0
+    slots = pl.ds(tile * shape.rows, size)
+
+    def at(ref, row, column):
+        """Every index an array of the whole block: interpret mode takes no mixture of arrays and slices."""
+        block = size, column.size
+        return ref.at[jnp.broadcast_to(row[:, None], block), jnp.broadcast_to(column[None], block)]
+
+    def load_rows(first):
+        if shape.reads == "slot":
+            return x_ref[slots, pl.ds(first, shape.depth)]
+        source = jnp.maximum(row, 0) // shape.choices
+        block = at(x_ref, source, first + jnp.arange(shape.depth))
+        return plgpu.load(block, mask=jnp.broadcast_to(exists[:, None], (size, shape.depth)), other=0.0)
+
+    def step(i, sums):
+        x = load_rows(i * shape.depth)
+        blocks = (ref[layer, expert, pl.ds(i * shape.depth, shape.depth), pl.ds(start, shape.columns)]
+                  for ref in weight_refs)  # fmt: skip
+        return tuple(total + _product(x, w) for total, w in zip(sums, blocks, strict=True))
+
+    zeros = jnp.zeros((size, shape.columns), jnp.float32)
+    out, *up = lax.fori_loop(0, x_ref.shape[1] // shape.depth, step, (zeros,) * len(weight_refs))
+    if up:
+        out = out / (1 + jnp.exp2(out * -LOG2_E)) * up[0]
+    if scale_ref:
+        scale = plgpu.load(scale_ref[0].at[jnp.maximum(row, 0)], mask=exists, other=0.0)
+        out = out * scale.astype(jnp.float32)[:, None]
+    out = out.astype(out_ref.dtype)
+    if shape.writes == "slot":
+        out_ref[slots, pl.ds(start, shape.columns)] = out
+    else:
+        nowhere = out_ref.shape[0]
+        block = at(out_ref, jnp.where(exists, row, nowhere), start + jnp.arange(shape.columns))
+        plgpu.store(block, out, mask=jnp.broadcast_to(exists[:, None], out.shape))
+
+
+def _product(x: jax.Array, w: jax.Array) -> jax.Array:
+    exact = lax.Precision.HIGHEST if x.dtype == jnp.float32 else None
+    return lax.dot_general(x, w, (((1,), (0,)), ((), ())), precision=exact, preferred_element_type=jnp.float32)

@@ -1,0 +1,111 @@
+"""Layers that evict, in the whole model: one function however the prompt is cut, causal, and bounded in memory."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import Phase, given, settings
+from hypothesis import strategies as st
+
+from refmodel.cache import init_cache
+from refmodel.generate import generate
+from refmodel.model import prefill, step
+from refmodel.presets import preset
+from refmodel.weights.random import random_params
+
+pytestmark = pytest.mark.usefixtures("fast_compile")
+
+TOKENS, CHUNK = 53, 11
+LAYOUTS = tuple(
+    f"2*evict({policy},budget=17,chunk={CHUNK},sinks=2,recent=5)+swa(13)+full"
+    for policy in ("knorm", "h2o", "snapkv", "pyramidkv")  # no state, state by slot, running state, budgets by layer
+)
+"""Every policy has the same properties shown of the layer alone, in tests/attention/eviction."""
+
+
+def model(layout: str):
+    """Weights of the key norm that differ: with equal ones all keys have one norm, and knorm is decided by rounding."""
+    config = preset("tiny-moe").with_layout(layout)
+    params = random_params(config, 7, jnp.float32)
+    scale = params["blocks"]["moe"]["attn"]["k_norm"]["scale"]
+    scale *= jax.random.uniform(jax.random.key(5), scale.shape, minval=0.5, maxval=2)
+    params["blocks"]["moe"]["attn"]["k_norm"]["scale"] = scale
+    return config, params
+
+
+def prompt(tokens: int = TOKENS) -> jax.Array:
+    return jax.random.randint(jax.random.key(3), (2, tokens), 0, 257)
+
+
+jitted_step = jax.jit(step, static_argnums=0, static_argnames="logits")
+
+
+def in_steps(config, params, tokens_bt, cuts):
+    cache = init_cache(config, *tokens_bt.shape)
+    parts = []
+    for i, j in zip([0, *cuts], [*cuts, tokens_bt.shape[1]], strict=True):
+        logits, cache = jitted_step(config, params, cache, tokens_bt[:, i:j], logits="all")
+        parts.append(logits)
+    return jnp.concatenate(parts, axis=1), cache
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+@settings(max_examples=3, phases=(Phase.explicit, Phase.generate))
+@given(st.sets(st.sampled_from(range(CHUNK, TOKENS, CHUNK))), st.sampled_from(range(0, TOKENS - CHUNK, CHUNK)))
+def test_chunks_and_decode_equal_one_shot(layout, multiples, chunk_start):
+    """Steps end at multiples of the chunk, or inside one: a chunk is fed as 3 tokens, token by token, and the rest."""
+    config, params = model(layout)
+    whole, _ = in_steps(config, params, prompt(), ())
+    inside = {chunk_start + i for i in (0, 3, 4, 5, CHUNK)}
+    cuts = tuple(sorted((multiples | inside) - {0}))
+    parts, cache = in_steps(config, params, prompt(), cuts)
+    chex.assert_trees_all_close(parts, whole, atol=1e-5, rtol=1e-5)
+    held = np.asarray(cache.runs[0].positions) >= 0
+    assert held.sum(-1).max() <= 2 * 17 + TOKENS % CHUNK
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_the_future_does_not_reach_the_past(layout):
+    config, params = model(layout)
+    before, _ = in_steps(config, params, prompt(), ())
+    after, _ = in_steps(config, params, prompt().at[:, 31].add(1), ())
+    chex.assert_trees_all_equal(before[:, :31], after[:, :31])
+    assert not np.allclose(before[:, 31], after[:, 31])
+
+
+def test_a_budget_for_every_token_is_full_attention():
+    config, params = model(f"evict(snapkv,budget={TOKENS},chunk={CHUNK},recent=5)")
+    expected, _ = in_steps(config.with_layout("full"), params, prompt(), ())
+    got, _ = in_steps(config, params, prompt(), ())
+    chex.assert_trees_all_close(got, expected, atol=1e-5)
+    less, _ = in_steps(config.with_layout(f"evict(snapkv,budget=19,chunk={CHUNK},recent=5)"), params, prompt(), ())
+    assert not np.allclose(less[:, -1], expected[:, -1], atol=1e-4)
+
+
+def test_a_prompt_in_chunks_and_its_continuation():
+    config, params = model(LAYOUTS[0])
+    tokens = prompt()[:, : 4 * CHUNK]
+    whole, _ = jax.jit(partial(prefill, config))(params, tokens)
+    parts, _ = jax.jit(partial(prefill, config, chunk_tokens=2 * CHUNK))(params, tokens)
+    chex.assert_trees_all_close(parts, whole, atol=1e-5)
+    continued = generate(config, params, tokens, 2 * CHUNK)
+    text = jnp.concatenate([tokens, continued], axis=1)
+    logits, _ = in_steps(config, params, text, ())
+    chex.assert_trees_all_equal(continued, logits[:, tokens.shape[1] - 1 : -1].argmax(-1))
+
+
+def test_a_step_across_an_event_is_not_lost_in_silence():
+    config, params = model(LAYOUTS[0])
+    logits, _ = in_steps(config, params, prompt(), (CHUNK - 3,))
+    assert jnp.isnan(logits[:, -1]).all()
+
+
+def test_rows_of_different_lengths_are_refused():
+    config, _ = model(LAYOUTS[0])
+    with pytest.raises(ValueError, match="rows of different lengths"):
+        init_cache(config, 2, TOKENS, ragged=True)
