@@ -270,9 +270,10 @@ class Evict(Eviction):
 
         return up_to(start + tokens) - up_to(start)
 
-    def limiting_keys(self, heads: Heads) -> Fraction | None:
-        """B and half a chunk: B + (C + 1)/2 per head."""
-        return heads.n_heads * (self.layer_budget + Fraction(self.chunk + 1, 2))
+    def limiting_flops(self, heads: Heads) -> Fraction | None:
+        """The mean over a chunk: B + (C + 1)/2 keys per head, and its selection."""
+        far = max(self.layer_budget // self.chunk + 2, 2) * self.chunk
+        return Fraction(self.useful(heads, self.chunk, far).flops(heads), self.chunk)
 
     def at_layer(self, layer: int, n_layers: int) -> Evict:
         return _at_layer(self, EvictInLayer, layer, n_layers)
@@ -324,7 +325,7 @@ class EvictAfter(Eviction):
         """N(N + 1)/2 for start = 0; later steps: as if the prompt was of `start` tokens."""
         return tokens * min(start, self.layer_budget) + tokens * (tokens + 1) // 2
 
-    def limiting_keys(self, heads: Heads) -> Fraction | None:
+    def limiting_flops(self, heads: Heads) -> Fraction | None:
         return None
 
     def at_layer(self, layer: int, n_layers: int) -> EvictAfter:

@@ -56,6 +56,11 @@ class Variant:
         """Who sees whom at most: exactly, where nothing but the pattern decides.  It rules what a cache must keep."""
         raise NotImplementedError
 
+    @property
+    def has_only_a_pattern(self) -> bool:
+        """Whether `pattern` says all: pairs are then piecewise polynomials of the length."""
+        return type(self).useful is Variant.useful
+
     # --------------------------------------------------------------------------------------------------- the model
 
     def params(self, heads: Heads) -> Mapping[str, tuple[int, ...]]:

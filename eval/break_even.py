@@ -3,22 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Final
 
 from attention.pattern import UNBOUNDED
 from eval.crossover import Model, attention_total
 from eval.shapes import shape_of
+
+LONGEST_TOKENS: Final = 2**22
+"""No break-even beyond it is looked for where a variant is more than a pattern."""
 
 
 def break_even_tokens(dear: Model, cheap: Model) -> int | None:
     """The first N from which on `cheap` asks for fewer attention FLOPs than `dear` (exact pairs), None if never.
 
     Pair counts are quadratic polynomials between neighbouring spans, so the last change of sign is looked for segment
-    by segment, from the far end.
+    by segment, from the far end.  A variant that is more than a pattern has no such segments: there it is looked for
+    on lengths that grow by a hundredth each, up to `LONGEST_TOKENS`, and a shorter change of sign may be missed.
     """
 
     def saving(n: int) -> int:
         return int(attention_total(dear, n) - attention_total(cheap, n))
 
+    if not all(_has_segments(model) for model in (dear, cheap)):
+        return _on_a_grid(saving)
     corners = sorted({0} | _corners(dear) | _corners(cheap))
     corners.append(corners[-1] + _beyond_all_roots([saving(corners[-1] + i) for i in range(3)]))
     if saving(corners[-1]) <= 0:
@@ -29,6 +36,20 @@ def break_even_tokens(dear: Model, cheap: Model) -> int | None:
         if saving(lowest) <= 0:
             return first_true_within(lambda n: saving(n) > 0, lowest, high)
     raise AssertionError("nothing is saved at length 0")
+
+
+def _has_segments(model: Model) -> bool:
+    return all(layer.variant.has_only_a_pattern for layer in shape_of(model).layers if layer.variant)
+
+
+def _on_a_grid(saving: Callable[[int], int]) -> int | None:
+    lengths = [1]
+    while lengths[-1] < LONGEST_TOKENS:
+        lengths.append(lengths[-1] + 1 + lengths[-1] // 100)
+    last = next((i for i in reversed(range(len(lengths))) if saving(lengths[i]) <= 0), -1)
+    if last == len(lengths) - 1:
+        return None
+    return first_true_within(lambda n: saving(n) > 0, lengths[last] if last >= 0 else 1, lengths[last + 1])
 
 
 def _corners(model: Model) -> set[int]:

@@ -19,7 +19,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from fractions import Fraction
-from typing import Literal, get_args
+from typing import Final, Literal, get_args
 
 from eval.shapes import LayerShape, ModelShape, shape_of
 from refmodel.config import ModelConfig
@@ -27,6 +27,9 @@ from refmodel.config import ModelConfig
 Linear = Literal["layers", "layers+head", "layers+head+embed", "active-headline"]
 Pairs = Literal["causal", "half-square", "square"]
 Model = ModelConfig | ModelShape
+
+FAR_TOKENS: Final = 2**24
+"""Past every window and budget: where a variant that depends on the length is looked at for its limit."""
 
 
 def linear_params(model: Model, convention: Linear = "layers") -> int:
@@ -84,7 +87,7 @@ def limiting_share(model: Model, convention: Linear = "layers", pairs: Pairs = "
 
 def _limiting_flops_per_token(model: Model, pairs: Pairs) -> Fraction | None:
     total = Fraction(0)
-    for layer in shape_of(model).layers:
+    for layer in shape_of(model).at_length(FAR_TOKENS).layers:
         if not layer.variant:
             continue
         limit = None if pairs == "square" else layer.variant.limiting_flops(layer.heads)

@@ -12,13 +12,17 @@ Variants are fitted apart, because alpha and beta are well determined in each an
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Final
 
 import numpy as np
 
+from attention.cost import Heads
 from attention.layout import parse_variant
 from attention.pattern import UNBOUNDED, SpanPattern, visible_pairs
+from attention.variant import Variant
 from eval.summary import FULL, Summary
 
 Samples = Mapping[int, Sequence[float]]
@@ -83,7 +87,7 @@ class Kernel:
 def measured_crossover(summary: Summary, layout: str, draws: int = 2000, seed: int = 0) -> Crossover:
     """The crossover of one layout of a summary, from its linear part and its variants' kernels."""
     kernels = [
-        Kernel(n_layers, summary.samples_ms("attention", name), *bounded_keys(parse_variant(name).pattern()))
+        Kernel(n_layers, summary.samples_ms("attention", name), *bounded_keys(parse_variant(name), summary.config.heads))
         for name, n_layers in summary.variants(layout).items()
     ]
     return fit_crossover(summary.samples_ms("linear", FULL), kernels, draws, seed)
@@ -115,8 +119,23 @@ def fit_crossover(linear: Samples, kernels: Sequence[Kernel], draws: int = 2000,
     return _answer(fit, span, np.stack([a, alpha, beta, shift])[:, 1:])
 
 
-def bounded_keys(pattern: SpanPattern) -> tuple[int, float]:
-    """(span, offset) of a `Kernel` with this pattern; (1, 0) where every head is unbounded."""
+FAR_TOKENS: Final = 2**20
+"""Past every window and budget that anybody measures."""
+
+
+def bounded_keys(variant: Variant, heads: Heads) -> tuple[int, float]:
+    """(span, offset) of a `Kernel` with this variant; (1, 0) where it has no bound.
+
+    What is bounded but no window (an eviction, routes that all are) follows limit·N - missing from about 2·offset on.
+    """
+    limit = variant.limiting_flops(heads)
+    if limit is None or variant.has_only_a_pattern:
+        return _bounded_heads(variant.pattern())
+    offset = FAR_TOKENS - variant.useful(heads, FAR_TOKENS).flops(heads) / limit
+    return max(1, math.ceil(2 * offset)), float(offset)
+
+
+def _bounded_heads(pattern: SpanPattern) -> tuple[int, float]:
     heads = [
         SpanPattern((span,), (sink,))
         for span, sink in pattern.per_head(max(len(pattern.span), len(pattern.sink)))

@@ -77,7 +77,7 @@ def floors(model: Model, steps: tuple[Step, ...], card: Card, under: Assumptions
     for step in steps:
         moved = steps_bytes(model, (step,), under.storage)
         for name, flops in steps_flops(model, (step,), count=under.count).items():
-            efficiency = under.attention_efficiency if name == "attention" else under.linear_efficiency
+            efficiency = under.attention_efficiency if name in ("attention", "selection") else under.linear_efficiency
             compute_ms, memory_ms = 1e3 * flops / (peak * efficiency), 1e3 * moved.get(name, 0) / bandwidth
             one = Floor(flops, moved.get(name, 0), compute_ms, memory_ms, max(compute_ms, memory_ms))
             total[name] = total.get(name, Floor()).plus(one)
@@ -112,11 +112,10 @@ def decode_crossover_tokens(model: Model, storage: Storage = Storage()) -> int |
         moved = steps_bytes(shape, decode_steps(context), storage)
         return moved.pop("attention") > sum(moved.values())
 
-    bounded = [layer.variant.pattern() for layer in shape.layers if layer.variant]
-    if all(max(pattern.span) < UNBOUNDED for pattern in bounded):
-        longest = max((max(pattern.span) + max(pattern.sink) for pattern in bounded), default=1)
-        if not overtakes(longest):
-            return None
+    slots = [layer.variant.cache_tokens(UNBOUNDED) for layer in shape.layers if layer.variant]
+    longest = max(slots, default=0) + 1
+    if longest <= UNBOUNDED and not overtakes(longest):
+        return None
     return first_true(overtakes)
 
 

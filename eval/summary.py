@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from attention.layout import format_layout, parse_layout
+from eval.flops.closed_form import NOT_LINEAR
 from eval.records import Record, latest
 from refmodel.config import ModelConfig
 
@@ -37,7 +38,7 @@ class Spread:
 
 @dataclass(frozen=True)
 class Flops:
-    """Scores and values of all layers; every other matrix of the layers; the head on the last token."""
+    """Scores, values and selection of all layers; every other matrix of the layers; the head on the last token."""
 
     attention: int
     linear: int
@@ -45,7 +46,8 @@ class Flops:
 
     @classmethod
     def of(cls, components: Mapping[str, int]) -> Flops:
-        attention, head = components.get("attention", 0), components.get("head", 0)
+        attention, selection, head = (components.get(name, 0) for name in NOT_LINEAR)
+        attention += selection
         return cls(attention, sum(components.values()) - attention - head, head)
 
     @property

@@ -12,10 +12,10 @@ import jax.numpy as jnp
 
 from attention.attend import attend, resolve_impl
 from attention.layout import parse_variant
-from attention.pattern import cache_tokens, holds_everything
 from attention.variant import Variant
 from eval import records
 from eval.flops.closed_form import attention_flops, prefill_flops
+from eval.layer_kernel import layer_kernel
 from eval.quality.divergence import final_hidden, per_token, summarise
 from eval.records import Record
 from eval.timing import Budget, PeakMemory, Program, compile_program, time_programs
@@ -146,13 +146,11 @@ def measure_linear(sweep: Sweep, names: tuple[str, ...], tokens: int) -> dict[st
 def measure_attention(sweep: Sweep, names: tuple[str, ...], tokens: int) -> dict[str, Record]:
     """One layer's attention kernel of each variant, on the shapes that the layer really sees, sampled in turns."""
     config = sweep.model.config
+    dtype = sweep.model.params["embed"]["embedding"].dtype
     programs = {}
     for name in names:
-        pattern = parse_variant(name).pattern()
-        arguments = attention_operands(
-            config, parse_variant(name), tokens, sweep.model.params["embed"]["embedding"].dtype
-        )
-        programs[name] = compile_program(lambda *xs, pattern=pattern: attend(*xs, pattern), *arguments)
+        kernel, arguments = layer_kernel(config, parse_variant(name), tokens, dtype)
+        programs[name] = compile_program(kernel, *arguments)
     timings = time_programs(programs, replace(sweep.budget, min_samples=max(5, sweep.budget.min_samples)))
     return {
         name: {
@@ -166,26 +164,6 @@ def measure_attention(sweep: Sweep, names: tuple[str, ...], tokens: int) -> dict
         }
         for name in names
     }
-
-
-def attention_operands(config: ModelConfig, variant: Variant, tokens: int, dtype: Any) -> tuple[jax.Array, ...]:
-    """Random q, k, v and the positions of one layer in a prefill of `tokens` from an empty cache.
-
-    A bounded layer attends to its (still empty) cache slots and the prompt, see `refmodel.cache.extend`.
-    """
-    pattern = variant.pattern()
-    slots = cache_tokens(pattern, tokens)
-    empty = 0 if holds_everything(pattern, slots) else slots
-    q_key, k_key, v_key = jax.random.split(jax.random.key(tokens), 3)
-    kv_shape = (1, empty + tokens, config.n_kv_heads, config.head_dim)
-    positions_t = jnp.arange(tokens, dtype=jnp.int32)
-    return (
-        jax.random.normal(q_key, (1, tokens, config.n_heads, config.head_dim), dtype),
-        jax.random.normal(k_key, kv_shape, dtype),
-        jax.random.normal(v_key, kv_shape, dtype),
-        positions_t[None],
-        jnp.concatenate([jnp.full(empty, -1, jnp.int32), positions_t])[None, None],
-    )
 
 
 def measure_quality(sweep: Sweep, names: tuple[str, ...], tokens: int) -> dict[str, Record]:

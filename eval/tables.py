@@ -85,7 +85,8 @@ def flops_table(summary: Summary) -> Table:
             counts = (row.useful.linear, row.useful.attention, row.executed.attention, row.useful.whole)
             rows.append((row.layout, count(row.tokens), *map(flops, (*counts, row.executed.whole))))
     heads = dict.fromkeys(flops(row.useful.head) for row in summary.rows if row.useful)
-    note = f"Useful: visible pairs. Executed: tiles that ran. The whole includes {', '.join(heads)} of the head."
+    note = f"Useful: visible pairs. Executed: tiles that ran. Attention includes choosing the pairs. \
+The whole includes {', '.join(heads)} of the head."
     return Table("FLOPs", header, tuple(rows), note)
 
 
@@ -182,7 +183,7 @@ def floor_table(layouts: Sequence[str]) -> Table:
     for tokens in FLOOR_LENGTHS:
         parts = {layout: floor_ms(model, tokens, card, FLOOR_UNDER) for layout, model in models.items()}
         linear = sum(ms for name, ms in parts[FULL].items() if name not in NOT_LINEAR)
-        attention = [ms["attention"] for ms in parts.values()]
+        attention = [ms["attention"] + ms.get("selection", 0) for ms in parts.values()]
         pairs = ((duration(ms), percent(ms / (ms + linear))) for ms in attention)
         rows.append((count(tokens), duration(linear), *itertools.chain(*pairs)))
     header = ("tokens", "linear", *(cell for layout in models for cell in (f"{layout}\nattention", "share")))

@@ -21,10 +21,9 @@ import jax.numpy as jnp
 import matplotlib.pyplot as plt
 import numpy as np
 
-from attention.attend import attend
 from eval.crossover import attention_share, crossover_tokens, limiting_share
 from eval.flops.closed_form import attention_flops, linear_flops, prefill_flops
-from eval.sweep import attention_operands
+from eval.layer_kernel import layer_kernel
 from eval.timing import Budget, compile_program, median_ms, time_programs
 from refmodel.default_model import default_text
 from refmodel.model import prefill
@@ -78,8 +77,8 @@ for tokens in lengths:
     kernels = {}
     for name, config in layouts.items():
         variant = config.layout[0]
-        operands = attention_operands(config, variant, tokens, jnp.float32)
-        kernels[name] = compile_program(lambda *xs, pattern=variant.pattern(): attend(*xs, pattern), *operands)
+        kernel, arguments = layer_kernel(config, variant, tokens, jnp.float32)
+        kernels[name] = compile_program(kernel, *arguments)
     for name, timing in time_programs(kernels, budget).items():
         attention_ms[name][tokens] = model.config.n_layers * median_ms(timing)
     shown = {name: round(times[tokens], 1) for name, times in attention_ms.items()}

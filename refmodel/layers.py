@@ -8,45 +8,18 @@ Axes: B batch, T tokens, D model width, N query heads, K key-value heads, H head
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
 from jax import lax
 
-from attention.evict import Eviction
-from attention.eviction.chunks import attend_in_chunks
 from attention.eviction.kept import Kept
-from attention.variant import AttendFn, LayerInput, Variant
-from refmodel.cache import LayerCache, extend, read_layer, write_layer
+from attention.variant import Variant
+from refmodel.attend_layer import LayerIndex, Projected, StepInput, attend_layer
+from refmodel.cache import LayerCache
 from refmodel.config import BlockKind, ModelConfig
 from refmodel.kernels.grouped import expert_ffn
 from refmodel.rope import apply_rope
-
-
-class StepInput(NamedTuple):
-    """What every layer of a step shares.
-
-    Attributes:
-        q_pos_bt: positions of the step's tokens, [B or 1, T]; -1 is padding.
-        angles: cos and sin of those positions.
-        length: tokens per row that the cache held before this step.
-        attend: `attention.attend.attend` or a function with its signature.
-    """
-
-    q_pos_bt: jax.Array
-    angles: tuple[jax.Array, jax.Array]
-    length: jax.Array
-    attend: AttendFn
-
-
-class LayerIndex(NamedTuple):
-    """Where a layer is, each an int32: in the stack of its kind, in the cache of its run, in the model."""
-
-    of_kind: jax.Array
-    of_run: jax.Array
-    depth: jax.Array
 
 
 class Stacked(nn.Module):
@@ -85,7 +58,7 @@ class Attention(Stacked):
     """Grouped-query attention with optional qk-norm and rotary positions; the cache comes in and goes out."""
 
     @nn.compact
-    def __call__(self, x_btd, index: LayerIndex, step: StepInput, variant: Variant, stack: LayerCache):
+    def __call__(self, x_btd, index: LayerIndex, step: StepInput, variant: Variant, stack: LayerCache | Kept):
         c, layer = self.config, index.of_kind
         d, n, k, h = c.d_model, c.n_heads, c.n_kv_heads, c.head_dim
         q_btnh = jnp.einsum("btd,dnh->btnh", x_btd, self.at(layer, "q", d, n, h))
@@ -95,29 +68,11 @@ class Attention(Stacked):
             q_btnh = RMSNorm(c, self.n_stack, self.dtype, name="q_norm")(q_btnh, layer)
             k_btkh = RMSNorm(c, self.n_stack, self.dtype, name="k_norm")(k_btkh, layer)
         q_btnh, k_btkh = (apply_rope(x, step.angles) for x in (q_btnh, k_btkh))
-        own = LayerCache(k_btkh, v_btkh, step.q_pos_bt[:, None])
+        params = {name: self.at(layer, name, *shape) for name, shape in variant.params(c.heads).items()}
         with jax.named_scope("attention"):
-            if isinstance(variant, Eviction):
-                o_btnh, stack = self._evicting(variant, q_btnh, own, index, step, stack)
-            else:
-                params = {name: self.at(layer, name, *shape) for name, shape in variant.params(c.heads).items()}
-                seen, stack = extend(stack, index.of_run, own, step.length, variant.pattern())
-                o_btnh = variant.attend(
-                    step.attend,
-                    LayerInput(
-                        x_btd, q_btnh, seen.keys, seen.values, step.q_pos_bt, seen.positions, params, index.depth
-                    ),
-                )
+            inputs = Projected(x_btd, q_btnh, k_btkh, v_btkh)
+            o_btnh, stack = attend_layer(c, variant, inputs, params, step, stack, index)
         return jnp.einsum("btnh,nhd->btd", o_btnh, self.at(layer, "o", n, h, d)), stack
-
-    def _evicting(self, variant: Eviction, q_btnh, own: LayerCache, index: LayerIndex, step: StepInput, stack: Kept):
-        kept = read_layer(stack, index.of_run)
-        depth = (index.depth, self.config.n_layers)
-        o_btnh, kept = attend_in_chunks(
-            variant, step.attend, kept, q_btnh, own.keys, own.values, step.q_pos_bt, step.length, depth,
-            self.config.rope_theta,
-        )  # fmt: skip
-        return o_btnh, write_layer(stack, kept, index.of_run)
 
 
 class FeedForward(Stacked):
@@ -166,7 +121,7 @@ class Block(Stacked):
     kind: BlockKind = "dense"
 
     @nn.compact
-    def __call__(self, x_btd, index: LayerIndex, step: StepInput, variant: Variant, stack: LayerCache):
+    def __call__(self, x_btd, index: LayerIndex, step: StepInput, variant: Variant, stack: LayerCache | Kept):
         shared, layer = (self.config, self.n_stack, self.dtype), index.of_kind
         attended, stack = Attention(*shared, name="attn")(
             RMSNorm(*shared, name="attn_norm")(x_btd, layer), index, step, variant, stack

@@ -20,9 +20,10 @@ from jax import lax
 from attention.attend import attend
 from attention.pattern import holds_everything
 from attention.variant import AttendFn, Variant
+from refmodel.attend_layer import LayerIndex, StepInput
 from refmodel.cache import Cache, LayerCache, init_cache
 from refmodel.config import BlockKind, ModelConfig
-from refmodel.layers import Block, LayerIndex, StepInput, rms_norm
+from refmodel.layers import Block, rms_norm
 from refmodel.plan import layer_plan
 from refmodel.rope import rope_angles
 from refmodel.schedule import prefill_steps

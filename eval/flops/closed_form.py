@@ -15,10 +15,10 @@ from collections.abc import Iterable
 from typing import Literal, get_args
 
 from attention.cost import Cost
+from attention.kernels.row_tiles import choose_row_tile, most_tiles
 from attention.variant import Variant
 from eval.shapes import LayerShape, ModelShape, Product, shape_of
 from refmodel.config import ModelConfig
-from refmodel.kernels.grouped import choose_row_tile
 from refmodel.schedule import Step, decode_steps, prefill_steps
 
 Count = Literal["useful", "executed"]
@@ -96,12 +96,12 @@ def _layer_flops(layer: LayerShape, d_model: int, steps: tuple[Step, ...], count
 
 
 def _executed_rows(product: Product, step: Step) -> int:
-    """Rows that run: for experts whole row tiles, as many as `refmodel.kernels.grouped.tile_rows` provides."""
+    """Rows that run: for experts whole row tiles, as many as `attention.kernels.row_tiles.tile_rows` provides."""
     rows = step.tokens * product.rows_per_token
     if product.copies <= 1:
         return rows
     tile = choose_row_tile(rows, product.copies)
-    return (min(rows, product.copies) + rows // tile) * tile
+    return most_tiles(rows, product.copies, tile) * tile
 
 
 def attention_cost(layer: LayerShape, step: Step, count: Count = "useful", impl: str = "auto") -> Cost:

@@ -4,6 +4,7 @@ Products count 2 per multiply-accumulate; all else counts nothing.  A scan costs
 jit, a remat and a custom derivative cost what is inside.  A `cond` takes the branch that its predicate names where that
 is known, and otherwise follows a stated policy.  A while loop with products in it has no cost until an annotation
 says how often it turns; neither has a call into something that is no jaxpr.  Both are errors that name the culprit.
+A choice that depends on data goes on as what `attention.assumption` says of it.
 A product whose result nobody reads (the value that `grad` drops) is in the program, so it counts; compilers drop it.
 """
 
@@ -16,6 +17,7 @@ from typing import Any, Literal, NamedTuple, get_args
 
 import jax
 
+from attention.assumption import STAND_IN
 from eval.flops.annotations import ANNOTATIONS, Annotation, NeedsValue
 from eval.flops.jaxprs import calls_named, open_jaxpr, scope_within, subjaxprs
 from eval.flops.known import Known, apply
@@ -120,7 +122,8 @@ class _Interpreter:
             if flops := _flops(cost):
                 raise ValueError(f"{name} in scope {scope!r} runs {flops:,} FLOPs as often as its data says: "
                                  "use a scan, or annotate it")  # fmt: skip
-        if inner or any(operand is None for operand in operands):
+        combines = name.startswith("scatter")  # with a jaxpr of one addition, say, which evaluating it runs
+        if (inner and not combines) or any(operand is None for operand in operands):
             return unknown, Counter()
         return apply(eqn, operands), Counter()
 
@@ -129,6 +132,9 @@ class _Interpreter:
         name = str(eqn.params.get("name", ""))
         if name in self.free_calls:
             return [None] * len(eqn.outvars), Counter()
+        if name == STAND_IN:
+            chosen, assumed = operands
+            return [chosen or assumed], Counter()
         for annotation in self.annotations:
             trips = annotation(name, operands)
             if trips is not None:

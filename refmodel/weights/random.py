@@ -31,6 +31,20 @@ def random_params(config: ModelConfig, seed: int, dtype: Any) -> Any:
     return jax.tree.unflatten(jax.tree.structure(tree), leaves)
 
 
+def variant_params(config: ModelConfig, params: Any, seed: int) -> Any:
+    """`params` with those that the variants of the layout have of their own (routers) and a checkpoint lacks.
+
+    They are what `random_params` gives from `seed`, in the dtype of `params`; nothing that is there is touched.
+    """
+    blocks = {kind: dict(block) for kind, block in params["blocks"].items()}
+    names = {name for variant in dict.fromkeys(config.layout) for name in variant.params(config.heads)}
+    for path, struct in leaves_by_path(abstract_params(config, params["embed"]["embedding"].dtype)).items():
+        name = path.rpartition(".")[2]
+        if name in names and name not in blocks[kind := path.split(".")[1]]["attn"]:
+            blocks[kind]["attn"] = blocks[kind]["attn"] | {name: _random_leaf(path, struct, jax.random.key(seed))}
+    return {**params, "blocks": blocks}
+
+
 def _random_leaf(path: str, struct: jax.ShapeDtypeStruct, key: jax.Array) -> jax.Array:
     name = path.rpartition(".")[2]
     if name == "scale":

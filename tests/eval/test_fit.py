@@ -5,12 +5,18 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from attention.cost import Heads
+from attention.evict import Evict
+from attention.full import Full
 from attention.pattern import UNBOUNDED, SpanPattern
-from eval.fit import Kernel, bounded_keys, fit_crossover
+from attention.sliding_window import SlidingWindow
+from eval.fit import Kernel, _bounded_heads, bounded_keys, fit_crossover
 
 LENGTHS = (512, 1024, 2048, 4096, 8192)
 A, ALPHA, BETA = 0.2, 0.05, 3e-5
 TRUTH = (A - ALPHA) / BETA  # 5,000 tokens
+
+HEADS = Heads(9, 3, 64)
 
 
 def noisy(time_ms, rng=None, noise=0.0, samples=4, lengths=LENGTHS):
@@ -63,7 +69,7 @@ def test_pure_window_has_none(noise):
     """With the window's missing triangle in the data, which looks like curvature."""
     window = 512
     samples = noisy(lambda n: 1e-4 * (window * n - window * (window - 1) / 2), noise=noise)
-    kernel = Kernel(1, samples, *bounded_keys(SpanPattern((window,))))
+    kernel = Kernel(1, samples, *bounded_keys(SlidingWindow(window), HEADS))
     found = fit_crossover(noisy(lambda n: A * n, noise=noise), [kernel])
     assert found.tokens is None
     assert "no faster than N" in found.reason
@@ -78,7 +84,11 @@ def test_a_mixture_crosses_where_its_pairs_do(windows, noise):
     pairs = {window: np.minimum(every, window).cumsum() for window in (1024, UNBOUNDED)}
     truth = every[np.argmax(windows * pairs[1024] + pairs[UNBOUNDED] > 15_000 * every)]
     kernels = [
-        Kernel(n_layers, noisy(lambda n, w=window: pairs[w][n - 1], rng, noise), *bounded_keys(SpanPattern((window,))))
+        Kernel(
+            n_layers,
+            noisy(lambda n, w=window: pairs[w][n - 1], rng, noise),
+            *bounded_keys(SlidingWindow(window), HEADS),
+        )
         for window, n_layers in ((1024, windows), (UNBOUNDED, 1))
         if n_layers
     ]
@@ -92,7 +102,9 @@ def test_a_mixture_crosses_where_its_pairs_do(windows, noise):
 def test_a_wide_window_crosses_without_curvature():
     """W·(N - (W - 1)/2) pairs against 400·N: equal at N = W·(W - 1)/2 / (W - 400)."""
     window = 512
-    kernel = Kernel(1, noisy(lambda n: window * n - window * (window - 1) / 2), *bounded_keys(SpanPattern((window,))))
+    kernel = Kernel(
+        1, noisy(lambda n: window * n - window * (window - 1) / 2), *bounded_keys(SlidingWindow(window), HEADS)
+    )
     found = fit_crossover(noisy(lambda n: 400 * n), [kernel])
     assert found.tokens == pytest.approx(window * (window - 1) / 2 / (window - 400))
     dearer = fit_crossover(noisy(lambda n: 200 * n), [kernel])
@@ -115,9 +127,18 @@ def test_too_few_lengths_say_so():
 
 
 def test_bounded_keys_are_the_patterns_own_counts():
-    assert bounded_keys(SpanPattern()) == (1, 0.0)
-    assert bounded_keys(SpanPattern((7,))) == (7, 3.0)
-    span, offset = bounded_keys(SpanPattern((5, UNBOUNDED, 11), (2, 0, 0)))
+    assert bounded_keys(Full(), HEADS) == (1, 0.0)
+    assert bounded_keys(SlidingWindow(7), HEADS) == (7, 3.0)
+    evict = Evict("knorm", budget=64, chunk=16)
+    span, offset = bounded_keys(evict, HEADS)
+    per_token = evict.limiting_flops(HEADS)
+    for chunks in (9, 500):  # the formula is exact at the ends of chunks
+        tokens = 16 * chunks
+        assert tokens > span
+        assert evict.useful(HEADS, tokens).flops(HEADS) == pytest.approx(
+            float(per_token) * (tokens - offset), rel=1e-12
+        )
+    span, offset = _bounded_heads(SpanPattern((5, UNBOUNDED, 11), (2, 0, 0)))
     assert span == 11
     for n in (11, 12, 30):
         seen = [(s < 2 or p - s < 5) + (p - s < 11) for p in range(n) for s in range(p + 1)]

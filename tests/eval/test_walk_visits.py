@@ -33,7 +33,7 @@ def walks(draw: st.DrawFn):
     if draw(st.booleans()):
         q_pos = np.random.default_rng(tokens).permutation(q_pos)
     heads = st.tuples(st.sampled_from((1, 5, 63, 64, 65, 300, UNBOUNDED)), st.sampled_from((0, 1, 4, 64, 130)))
-    blocks = Blocks(draw(st.sampled_from((16, 32, 64))), GRANULE * draw(st.integers(1, 8)))
+    blocks = Blocks(draw(st.sampled_from((16, 32, 64))), GRANULE * draw(st.integers(1, 8)), draw(st.booleans()))
     span_g, sink_g = np.array(draw(st.lists(heads, min_size=1, max_size=3))).T
     span_gt = span_g[:, None]
     if draw(st.booleans()):  # a span of its own for each query
@@ -65,6 +65,8 @@ def test_a_million_tokens_cover_all_visible_pairs() -> None:
     assert 1 <= covered / visible_pairs(SpanPattern(), 1, 1 << 20) < 1.001
 
 
-@pytest.mark.parametrize(("name", "blocks"), [(walk_name(Blocks(32, 576)), Blocks(32, 576)), ("walk_32x576", None)])
-def test_a_walk_is_known_by_its_name(name: str, blocks: Blocks | None) -> None:
-    assert blocks_of_walk(name) == blocks
+@pytest.mark.parametrize("whole", [False, True])
+def test_a_walk_is_known_by_its_name(whole: bool) -> None:
+    blocks = Blocks(32, 576, whole)
+    assert blocks_of_walk(walk_name(blocks)) == blocks
+    assert blocks_of_walk("walk_32x576") is None

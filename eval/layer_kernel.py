@@ -1,0 +1,45 @@
+"""One layer's attention as a program to be timed: what runs between its projections, selection and packing included."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from attention.attend import attend
+from attention.variant import Variant
+from refmodel.attend_layer import LayerIndex, Projected, StepInput, attend_layer
+from refmodel.cache import init_cache
+from refmodel.config import ModelConfig
+
+
+def layer_kernel(
+    config: ModelConfig, variant: Variant, tokens: int, dtype: Any, *, impl: str = "auto"
+) -> tuple[Callable[..., jax.Array], tuple[Any, ...]]:
+    """A function and its arguments: attention [1, N, heads, H] of one layer of `config` with `variant`.
+
+    Random inputs of unit variance, a prompt of `tokens` from an empty cache, as `refmodel.layers.Attention` runs it.
+    """
+    one = dataclasses.replace(config, n_layers=1, mlp_only_layers=(), layout=(variant,)).at_length(tokens)
+    (variant,) = one.layout
+    n, k, h, d = one.n_heads, one.n_kv_heads, one.head_dim, one.d_model
+    shapes = ((1, tokens, d), (1, tokens, n, h), (1, tokens, k, h), (1, tokens, k, h))
+    keys = jax.random.split(jax.random.key(tokens), len(shapes) + 1)
+    inputs = Projected(*(jax.random.normal(key, shape, dtype) for key, shape in zip(keys, shapes, strict=False)))
+    params = {
+        name: jax.random.normal(jax.random.fold_in(keys[-1], i), shape, dtype) * shape[0] ** -0.5
+        for i, (name, shape) in enumerate(variant.params(one.heads).items())
+    }
+    position_bt = jnp.arange(tokens, dtype=jnp.int32)[None]
+    zero = jnp.int32(0)
+
+    def kernel(inputs: Projected, params: dict[str, jax.Array]) -> jax.Array:
+        (stack,) = init_cache(one, 1, tokens, dtype).runs
+        step = StepInput(position_bt, (), zero, partial(attend, impl=impl))
+        return attend_layer(one, variant, inputs, params, step, stack, LayerIndex(zero, zero, zero))[0]
+
+    return kernel, (inputs, params)

@@ -1,0 +1,83 @@
+"""What the token-routed layers of a model do with a prompt: routes taken, prices of gates, whatever a function sees."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from attention.attend import attend
+from attention.token_routed import Routed, RouteStatistics, route_statistics
+from attention.variant import AttendFn, LayerInput
+from refmodel.cache import init_cache
+from refmodel.config import ModelConfig
+from refmodel.layers import Attention, LayerIndex, RMSNorm, StepInput
+from refmodel.model import Params, hidden_states
+from refmodel.rope import rope_angles
+
+
+def observe_routed(
+    config: ModelConfig,
+    params: Params,
+    tokens_bt: jax.Array,
+    look: Callable[[Routed, LayerInput], Any],
+    *,
+    attend: AttendFn = attend,
+) -> dict[int, Any]:
+    """{layer: look(variant, its input)} for the token-routed layers, of a prompt in one step.
+
+    A second pass over those layers' inputs, outside the model's loop: differentiable, and none of the model's business.
+    """
+    config = config.at_length(tokens_bt.shape[1])
+    batch, tokens = tokens_bt.shape
+    dtype = params["embed"]["embedding"].dtype
+    cache = init_cache(config, batch, tokens, dtype)
+    outputs_lbtd = hidden_states(config, params, cache, tokens_bt, attend=attend, every_layer=True).layers_lbtd
+    inputs_lbtd = jnp.concatenate([params["embed"]["embedding"][tokens_bt][None], outputs_lbtd[:-1]])
+    positions_bt = jnp.arange(tokens, dtype=jnp.int32)[None]
+    step = StepInput(positions_bt, rope_angles(positions_bt, config.head_dim, config.rope_theta), jnp.int32(0), attend)
+
+    seen: dict[int, Any] = {}
+    for layer, (kind, variant) in enumerate(zip(config.block_kinds, config.layout, strict=True)):
+        if not isinstance(variant, Routed):
+            continue
+        stacked, shared = params["blocks"][kind], (config, config.block_kinds.count(kind), dtype)
+        of_kind = jnp.int32(config.block_kinds[:layer].count(kind))
+        x_btd = RMSNorm(*shared).apply({"params": stacked["attn_norm"]}, inputs_lbtd[layer], of_kind)
+        spy = _Spy(variant, look, seen, layer)
+        one = config.with_layout([variant] * config.n_layers)
+        stack = init_cache(one, batch, tokens, dtype).runs[0]
+        index = LayerIndex(of_kind, jnp.int32(0), jnp.int32(layer))
+        Attention(*shared).apply({"params": stacked["attn"]}, x_btd, index, step, spy, stack)
+    return seen
+
+
+def routes_taken(
+    config: ModelConfig, params: Params, tokens_bt: jax.Array, *, attend: AttendFn = attend
+) -> dict[int, RouteStatistics]:
+    """Shares of the routes and mean visible keys in each token-routed layer, for a prompt in one step."""
+
+    def look(variant: Routed, layer: LayerInput) -> RouteStatistics:
+        return route_statistics(variant, variant.routes(layer), layer.q_pos_bt)
+
+    return observe_routed(config, params, tokens_bt, look, attend=attend)
+
+
+@dataclass(frozen=True)
+class _Spy:
+    """Stands in for a variant in one call of `Attention`: looks at the input, computes nothing."""
+
+    variant: Routed
+    look: Callable[[Routed, LayerInput], Any]
+    seen: dict[int, Any]
+    layer: int
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.variant, name)
+
+    def attend(self, attend: AttendFn, layer: LayerInput) -> jax.Array:
+        self.seen[self.layer] = self.look(self.variant, layer)
+        return jnp.zeros_like(layer.q_btnh)

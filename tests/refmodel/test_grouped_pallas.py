@@ -1,0 +1,142 @@
+"""The grouped-matmul kernels against plain sums: interpreted on a CPU, compiled on a GPU.
+
+On a GPU: `pytest -m gpu tests/refmodel/test_grouped_pallas.py`.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from attention.kernels.row_tiles import tile_rows
+from attention.kernels.tiles import MATMUL, MatmulTiles, matmul_tiles
+from refmodel.kernels.grouped import expert_ffn, resolve_impl
+from refmodel.kernels.grouped_pallas import expert_ffn_pallas, grouped_matmul
+from tests.gpu import TRITON_IS_LEAVING, absent_gpu, close
+
+pytestmark = TRITON_IS_LEAVING
+
+SMALL = MatmulTiles(16, 4, 32, 16, 4, 1)
+LAYERS, EXPERTS, WIDTH, HIDDEN, LAYER = 2, 7, 48, 32, 1
+
+
+@pytest.fixture(autouse=True)
+def _fast(request):
+    if "gpu" not in request.keywords:
+        request.getfixturevalue("fast_compile")
+
+
+def draw_operands(tokens: int, choices: int, seed: int, spread: float, dtype=jnp.float32, sizes=None):
+    """Router-like: each expert as popular as exp(spread · normal), so that a large spread leaves some empty."""
+    layers, experts, width, hidden = sizes or (LAYERS, EXPERTS, WIDTH, HIDDEN)
+    rng = np.random.default_rng(seed)
+    logits = rng.gumbel(size=(tokens, experts)) + spread * rng.normal(size=experts)
+    shapes = (width, hidden), (width, hidden), (hidden, width)
+    x, *stacks = (rng.normal(size=s) for s in ((tokens, width), *((layers, experts, *pair) for pair in shapes)))
+    stacks = (jnp.asarray(stack / stack.shape[-2] ** 0.5, dtype) for stack in stacks)
+    experts_tk = jnp.asarray(np.argsort(-logits, axis=1)[:, :choices], jnp.int32)
+    return jnp.asarray(x, dtype), experts_tk, jnp.asarray(rng.random((tokens, choices)), jnp.float32), *stacks
+
+
+def oracle(x_td, expert_tk, weight_tk, gate_ledf, up_ledf, down_lefd, layer):
+    """One expert at a time over all tokens, in float32."""
+    x, gates, ups, downs = (a.astype(jnp.float32) for a in (x_td, gate_ledf[layer], up_ledf[layer], down_lefd[layer]))
+    dot = partial(jnp.matmul, precision="highest")
+    out = jnp.zeros_like(x)
+    for expert, (gate, up, down) in enumerate(zip(gates, ups, downs, strict=True)):
+        weight_t = jnp.where(expert_tk == expert, weight_tk, 0).sum(1)
+        out += weight_t[:, None] * dot(jax.nn.silu(dot(x, gate)) * dot(x, up), down)
+    return out
+
+
+@partial(jax.jit, static_argnames=("tiles", "interpret"))
+def run(*operands, tiles, interpret):
+    return expert_ffn_pallas(*operands, tiles=tiles, interpret=interpret)
+
+
+@settings(max_examples=12)
+@given(st.integers(0, 2**32 - 1), st.sampled_from((0.0, 1.0, 9.0)))
+def test_interpreted_kernels_are_the_oracle(seed, spread):
+    """Unwritten outputs of an interpreted kernel are NaN, so that every element is seen to be written."""
+    operands = *draw_operands(37, 3, seed, spread), jnp.int32(LAYER)
+    assert close(run(*operands, tiles=SMALL, interpret=True), oracle(*operands), 1e-5)
+
+
+@pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float16])
+def test_short_floats_are_accumulated_in_float32(dtype):
+    operands = *draw_operands(23, 2, 0, 1.0, dtype), jnp.int32(LAYER)
+    out = run(*operands, tiles=SMALL, interpret=True)
+    assert out.dtype == dtype
+    assert close(out, oracle(*operands), 1e-2)
+
+
+def test_one_weight_multiplies_each_row_where_it_stands():
+    x, expert_tk, _, gate, *_ = draw_operands(61, 1, 0, 1.0)
+    expert_r = expert_tk[:, 0]
+    table = tile_rows(expert_r, EXPERTS, SMALL.rows)
+    out = jax.jit(partial(grouped_matmul, tiles=SMALL, interpret=True))(x, (gate,), layer=jnp.int32(LAYER), table=table)
+    assert close(out, jnp.einsum("rd,rdf->rf", x, gate[LAYER][expert_r], precision="highest"), 1e-5)
+
+
+def test_gradients_are_those_of_the_plain_path(monkeypatch):
+    """The kernel's derivative is the plain path's at the same point, whatever computed the value."""
+    monkeypatch.setattr("refmodel.kernels.grouped.expert_ffn_pallas", partial(run, tiles=SMALL, interpret=True))
+    x, expert_tk, *floats = draw_operands(19, 2, 0, 1.0)
+
+    def gradients(impl):
+        def loss(x, *floats):
+            return jnp.sin(expert_ffn(x, expert_tk, *floats, jnp.int32(LAYER), impl=impl)).sum()
+
+        return jax.jit(jax.grad(loss, argnums=(0, 1, 2, 3, 4)))(x, *floats)
+
+    chex.assert_trees_all_close(gradients("pallas"), gradients("blockwise"), atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize(("platform", "target", "device"), [
+    ("cuda", "sm_90", "NVIDIA H100 80GB HBM3"), ("rocm", "gfx1201", "gfx1201"),
+])  # fmt: skip
+@pytest.mark.parametrize("tokens", [64, 1024])
+def test_lowers_for_an_absent_gpu(platform, target, device, tokens):
+    """Weights beyond 2**32 bytes, which need offsets of 64 bits."""
+    layers, experts, width, hidden, choices = 48, 128, 2048, 768, 8
+    tiles = matmul_tiles(target, jnp.bfloat16, tokens * choices, experts)
+    assert tiles in MATMUL.values()
+    shapes = (
+        ((tokens, width), jnp.bfloat16), ((tokens, choices), jnp.int32), ((tokens, choices), jnp.float32),
+        *(((layers, experts, *pair), jnp.bfloat16) for pair in ((width, hidden), (width, hidden), (hidden, width))),
+        ((), jnp.int32),
+    )  # fmt: skip
+    operands = [jax.ShapeDtypeStruct(*shape) for shape in shapes]
+    with absent_gpu(device):
+        lowered = jax.jit(partial(expert_ffn_pallas, tiles=tiles)).trace(*operands)
+        text = lowered.lower(lowering_platforms=(platform,)).as_text()
+    assert text.count("xla.gpu.triton") == 2
+
+
+def test_what_it_does_not_take_is_named():
+    x, experts, weights, *stacks = draw_operands(5, 1, 0, 0.0, sizes=(1, 2, 24, 16))
+    with pytest.raises(ValueError, match="depth is a multiple of 16, got 24"):
+        expert_ffn_pallas(x, experts, weights, *stacks, jnp.int32(0), tiles=SMALL, interpret=True)
+    with pytest.raises(
+        ValueError, match="no implementation 'ragged' of the experts; accepted: auto, block"
+    ):
+        resolve_impl("ragged", 16, 16)
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float32])
+@pytest.mark.parametrize("tokens", [1, 67, 1511])
+@settings(max_examples=4)
+@given(st.integers(0, 2**32 - 1), st.sampled_from((0.0, 1.0, 9.0)))
+def test_compiled_kernels_are_the_oracle(tokens, dtype, seed, spread):
+    operands = *draw_operands(tokens, 8, seed, spread, dtype, (2, 31, 512, 384)), jnp.int32(LAYER)
+    tiles = matmul_tiles("sm_90", dtype, tokens * 8, 31)
+    out = run(*operands, tiles=tiles, interpret=False)
+    assert close(out, oracle(*operands), 1e-5 if dtype == jnp.float32 else 1e-2)
