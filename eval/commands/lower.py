@@ -162,5 +162,7 @@ def _print(
             out.print(table.to_rich())
     for title, rows in predicted.items():
         out.print(report.prediction_table(rows, f"Predicted prefill: {title}").to_rich())
+        for line in report.evidence_lines(rows):
+            out.print(line, highlight=False, soft_wrap=True)
     for line in (*report.sentences(toolchain, results), *(f"{name}: {hint}" for name, hint in hints.items())):
         out.print(line, highlight=False, soft_wrap=True)

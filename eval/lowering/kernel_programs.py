@@ -1,0 +1,151 @@
+"""The project's own GPU kernels, each alone, with the tiles that are asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import jax
+import jax.numpy as jnp
+
+from attention.kernels.pallas_attention import attend_pallas
+from attention.kernels.tiles import AttentionTiles, MatmulTiles, attention_tiles, matmul_tiles
+from attention.pattern import UNBOUNDED
+from eval.lowering.dtypes import dtype_of
+from refmodel.kernels.grouped_pallas import expert_ffn_pallas
+
+_MACS_OF_MATRIX_INSTRUCTION = 16 * 16 * 16
+
+
+@dataclass(frozen=True)
+class Part:
+    """One GPU kernel of a program, by the name that Triton gives it.
+
+    Attributes:
+        products: matrix products in its inner loop.
+        macs_per_wave: multiply-accumulates of one wave for one of them in one turn of the loop.
+    """
+
+    kernel: str
+    products: int
+    macs_per_wave: int
+
+    @property
+    def matrix_per_product(self) -> int:
+        """Matrix instructions of 16x16x16 that this takes."""
+        return self.macs_per_wave // _MACS_OF_MATRIX_INSTRUCTION
+
+
+@dataclass(frozen=True)
+class AttentionKernel:
+    """Attention of one layer by `attention.kernels.pallas_attention`: [1, T, N, H] against K = N / group heads.
+
+    Spans, sinks and positions are data of the kernel: one code object serves every window.
+    """
+
+    component: ClassVar[str] = "attention"
+
+    rows: int
+    keys: int
+    warps: int
+    stages: int
+    head_dim: int = 128
+    group: int = 8
+    n_kv_heads: int = 4
+    tokens: int = 4096
+    dtype: str = "bf16"
+
+    @property
+    def tile_name(self) -> str:
+        return f"{self.rows}x{self.keys} tiles, {self.warps} warps, {self.stages} stages"
+
+    @property
+    def title(self) -> str:
+        return f"attention, {self.dtype}, head size {self.head_dim}, group of {self.group}: {self.tile_name}"
+
+    @property
+    def parts(self) -> tuple[Part, ...]:
+        """Scores and values: rows · keys · H each."""
+        return (Part("span_attention", 2, self.rows * self.keys * self.head_dim // self.warps),)
+
+    def build(self) -> tuple[Callable[..., Any], tuple[Any, ...]]:
+        """The function, and its arguments as shapes: q, k and v of a prompt under full attention."""
+        t, k, h = self.tokens, self.n_kv_heads, self.head_dim
+        tiles = AttentionTiles(self.rows, self.keys, self.warps, self.stages)
+
+        def attention(q_btnh, k_bskh, v_bskh):
+            pos_11t = jnp.arange(t, dtype=jnp.int32)[None, None]
+            everything, no_sink = jnp.full((1, 1, 1), UNBOUNDED, jnp.int32), jnp.zeros(1, jnp.int32)
+            out_btnh, _, visited = attend_pallas(
+                q_btnh, k_bskh, v_bskh, pos_11t, pos_11t, everything, no_sink, tiles=tiles
+            )
+            return out_btnh, visited
+
+        shapes = ((1, t, k * self.group, h), (1, t, k, h), (1, t, k, h))
+        return attention, tuple(jax.ShapeDtypeStruct(shape, dtype_of(self.dtype)) for shape in shapes)
+
+
+@dataclass(frozen=True)
+class ExpertKernel:
+    """The experts' feed-forward of one layer by `refmodel.kernels.grouped_pallas`, with Qwen3-30B-A3B's widths."""
+
+    component: ClassVar[str] = "experts"
+
+    rows: int
+    least_rows: int
+    columns: int
+    depth: int
+    warps: int
+    stages: int
+    d_model: int = 2048
+    d_expert: int = 768
+    n_experts: int = 128
+    experts_per_token: int = 8
+    n_layers: int = 2
+    tokens: int = 4096
+    dtype: str = "bf16"
+
+    @property
+    def tile_name(self) -> str:
+        return f"{self.rows}x{self.columns}x{self.depth} tiles, {self.warps} warps, {self.stages} stages"
+
+    @property
+    def title(self) -> str:
+        return f"experts, {self.dtype}, {self.n_experts} of {self.d_model}x{self.d_expert}: {self.tile_name}"
+
+    @property
+    def parts(self) -> tuple[Part, ...]:
+        """Gate with up, and down: rows · columns · depth in a step, the columns shared by the weights."""
+        return (Part("grouped_matmul", 1, self.rows * self.columns * self.depth // self.warps),)
+
+    def build(self) -> tuple[Callable[..., Any], tuple[Any, ...]]:
+        """The function, and its arguments as shapes: x, experts, weights, the three stacks, the layer."""
+        tiles = MatmulTiles(self.rows, self.least_rows, self.columns, self.depth, self.warps, self.stages)
+
+        def experts(*operands):
+            return expert_ffn_pallas(*operands, tiles=tiles)
+
+        stack = (self.n_layers, self.n_experts)
+        d, f, per_token = self.d_model, self.d_expert, (self.tokens, self.experts_per_token)
+        shapes = ((self.tokens, d), (*stack, d, f), (*stack, d, f), (*stack, f, d))
+        x, *weights = (jax.ShapeDtypeStruct(shape, dtype_of(self.dtype)) for shape in shapes)
+        chosen = (jax.ShapeDtypeStruct(per_token, jnp.int32), jax.ShapeDtypeStruct(per_token, jnp.float32))
+        return experts, (x, *chosen, *weights, jax.ShapeDtypeStruct((), jnp.int32))
+
+
+KernelProgram = AttentionKernel | ExpertKernel
+
+
+def shipped_attention(target: str, head_dim: int, group: int, dtype: str = "bf16") -> AttentionKernel:
+    """The attention kernel with the tiles that the project ships for a target."""
+    tiles = attention_tiles(target, dtype_of(dtype), head_dim)
+    return AttentionKernel(tiles.rows, tiles.keys, tiles.warps, tiles.stages, head_dim, group, dtype=dtype)
+
+
+def shipped_experts(target: str, tokens: int, dtype: str = "bf16") -> ExpertKernel:
+    """The experts' kernels with the tiles that the project ships for a target and so many tokens."""
+    kernel = ExpertKernel(0, 0, 0, 0, 0, 0)
+    rows = tokens * kernel.experts_per_token
+    t = matmul_tiles(target, dtype_of(dtype), rows, kernel.n_experts)
+    return ExpertKernel(t.rows, t.least_rows, t.columns, t.depth, t.warps, t.stages, tokens=tokens, dtype=dtype)

@@ -1,0 +1,152 @@
+"""What `prefillwall lower` says: one record as JSON, and the tables that people read."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from eval.flops.hlo import parse_hlo
+from eval.flops.traffic import weight_bytes
+from eval.hardware import card
+from eval.humane import duration, size
+from eval.lowering import compile as compiling
+from eval.lowering.compile import Compiled
+from eval.lowering.kernels import Kernel, read_kernels
+from eval.lowering.predict import Predicted
+from eval.lowering.programs import ModelProgram
+from eval.lowering.toolchain import Toolchain
+from eval.lowering.verdict import Verdict, judge, judge_kernel_program
+from eval.tables import Table
+
+QUANTISED = "4.5bit"
+
+
+@dataclass(frozen=True)
+class Result:
+    """One program: the compile, its kernels, and the verdicts on those that matter."""
+
+    compiled: Compiled
+    kernels: tuple[Kernel, ...]
+    verdicts: tuple[Verdict, ...]
+
+    @property
+    def passes(self) -> bool:
+        """Whether it compiled and, for a kernel of this project, is sound; the compiler's own kernels may be poor."""
+        own = not isinstance(self.compiled.program, ModelProgram)
+        return not self.compiled.error and (not own or all(verdict.passes for verdict in self.verdicts))
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            **compiling.to_json(self.compiled), "memory_fit": memory_fit(self.compiled), "passes": self.passes,
+            "kernels": [kernel.to_json() for kernel in self.kernels],
+            "verdicts": [{"passes": one.passes, "sentence": one.sentence} for one in self.verdicts],
+        }  # fmt: skip
+
+
+def read_result(compiled: Compiled) -> Result:
+    """Kernels and verdicts of a compile."""
+    if compiled.error:
+        kernels: list[Kernel] = []
+    else:
+        kernels = read_kernels(compiled.folder, parse_hlo(compiled.hlo), compiled.target)
+    if isinstance(compiled.program, ModelProgram):
+        verdicts = [judge(kernel, compiled.target) for kernel in kernels if noteworthy(kernel)]
+    else:
+        verdicts = judge_kernel_program(compiled, kernels)
+        kernels = [dataclasses.replace(kernel, component=compiled.program.component) for kernel in kernels]
+    return Result(compiled, tuple(kernels), tuple(verdicts))
+
+
+def noteworthy(kernel: Kernel) -> bool:
+    """Whether a kernel does matrix work, or was meant to, or spills."""
+    return bool(kernel.products or kernel.spills or (kernel.whole and kernel.whole.matrix))
+
+
+def memory_fit(compiled: Compiled) -> dict[str, Any] | None:
+    """Bytes of the program, its peak, and whether that fits the card: in bf16, and with quantised weights.
+
+    The quantised figure is arithmetic: the same temporaries, 4.5 bits a weight, no room for expanding them.
+    """
+    program, memory = compiled.program, compiled.memory
+    if not memory or not isinstance(program, ModelProgram):
+        return None
+    room = card(compiled.target.card).figures.get("memory_bytes")
+    peak = memory["argument_bytes"] + memory["temp_bytes"] + memory["output_bytes"] - memory["alias_bytes"]
+    saved = weight_bytes(program.config, "bf16") - weight_bytes(program.config, QUANTISED)
+    peaks = {program.dtype: peak} | ({QUANTISED: peak - saved} if program.dtype == "bf16" else {})
+    return {
+        "card": compiled.target.card, "card_bytes": room and int(room.value), "peak_bytes": peaks,
+        "fits": {name: value <= room.value for name, value in peaks.items()} if room else None,
+    }  # fmt: skip
+
+
+def compile_table(results: Iterable[Result]) -> Table:
+    rows = []
+    for result in results:
+        compiled, memory = result.compiled, result.compiled.memory
+        fit = memory_fit(compiled)
+        peaks = fit["peak_bytes"] if fit else {}
+        fits = (fit or {}).get("fits") or {}
+        state = "refused" if compiled.error else "cached" if compiled.cached else "compiled"
+        sizes = (size(memory.get(f"{name}_bytes")) for name in ("argument", "temp", "output"))
+        peak = (f"{name} {size(peak)}{'' if fits.get(name, True) else ' (too large)'}" for name, peak in peaks.items())
+        times = (duration(1e3 * seconds) for seconds in (compiled.compile_s, compiled.compile_cpu_s))
+        rows.append((compiled.program.title, state, *times, *sizes, ", ".join(peak)))
+    header = ("program", "", "compile", "CPU time", "arguments", "temporaries", "outputs", "peak")
+    note = f"{QUANTISED}: the same temporaries with quantised weights, by arithmetic."
+    return Table("Programs", header, tuple(rows), note, words=(0, 1))
+
+
+def kernel_table(kernels: Iterable[Kernel]) -> Table:
+    header = (
+        "kernel", "component", "VGPR", "SGPR", "spilled", "scratch", "LDS", "waves\nper SIMD", "WMMA", "in loop",
+        "16-bit\nLDS loads", "grid", "block",
+    )  # fmt: skip
+    rows = []
+    for one in kernels:
+        loop, whole = one.loop, one.whole
+        rows.append((
+            one.name, one.component, str(one.vgprs), str(one.sgprs), str(one.vgpr_spills), str(one.scratch_bytes),
+            f"{one.lds_bytes:,}", str(one.waves), str(whole.matrix) if whole else "-",
+            f"{loop.matrix} of {loop.instructions}" if loop else "-", str(loop.narrow_lds_loads) if loop else "-",
+            "x".join(map(str, one.grid)), str(one.block[0]),
+        ))  # fmt: skip
+    return Table("Kernels with matrix products, and those that spill", header, tuple(rows), words=(0, 1))
+
+
+def prediction_table(predictions: Iterable[Predicted], title: str) -> Table:
+    predictions = list(predictions)
+    rows = [_prediction_row(one.component, one.floor_ms, one.ms.low, one.ms.middle, one.ms.high) for one in predictions]
+    sums = [sum(one.floor_ms for one in predictions)]
+    sums += [sum(getattr(one.ms, name) for one in predictions) for name in ("low", "middle", "high")]
+    rows.append(_prediction_row("total", *sums))
+    header = ("component", "floor", "predicted", "from", "to")
+    return Table(title, header, tuple(rows), "Predicted, not measured.")
+
+
+def evidence_lines(predictions: Iterable[Predicted]) -> list[str]:
+    """What the predictions rest on, components with the same evidence together."""
+    by_evidence: dict[str, list[str]] = {}
+    for one in predictions:
+        by_evidence.setdefault(one.evidence, []).append(one.component)
+    return [f"{', '.join(components)}: {evidence}" for evidence, components in by_evidence.items()]
+
+
+def _prediction_row(name: str, *values_ms: float) -> tuple[str, ...]:
+    return (name, *map(duration, values_ms))
+
+
+def sentences(toolchain: Toolchain, results: Iterable[Result]) -> list[str]:
+    """What must be read before any figure, then the verdicts."""
+    lines = [toolchain.sentence]
+    for result in results:
+        if result.compiled.error and isinstance(result.compiled.program, ModelProgram):
+            lines.append(f"{result.compiled.program.title}: {result.compiled.error.splitlines()[0][:300]}")
+        lines += [one.sentence for one in result.verdicts if one.faults or not _is_model(result)]
+    return lines
+
+
+def _is_model(result: Result) -> bool:
+    return isinstance(result.compiled.program, ModelProgram)

@@ -1,0 +1,222 @@
+"""Compiles for the Radeon AI PRO R9700 (gfx1201) on this machine: `make lower`.
+
+The plugin of the extra rocm-compile does the compiling; nothing here needs a GPU or ROCm.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import math
+import re
+import struct
+from pathlib import Path
+
+import pytest
+
+from eval.cli import main
+from eval.flops.compiled import count_hlo
+from eval.flops.hlo import array_dims, parse_hlo
+from eval.flops.traced import count_flops
+from eval.lowering.compile import Compiled, compile_for
+from eval.lowering.kernel_programs import AttentionKernel, shipped_attention, shipped_experts
+from eval.lowering.programs import ModelProgram, Program
+from eval.lowering.report import memory_fit, read_result
+from eval.lowering.target import target
+from eval.lowering.toolchain import Toolchain, find_toolchain, plugin_path
+from refmodel.presets import preset
+from tests.examples import EXAMPLES
+
+pytestmark = pytest.mark.lower
+
+TARGET = target("gfx1201")
+LAYOUT = "5*swa(1024)+full"
+COMPILED_TOLERANCE = 1e-3
+
+
+@pytest.fixture(scope="module")
+def toolchain() -> Toolchain:
+    try:
+        plugin_path()
+    except ValueError as error:
+        pytest.skip(str(error))
+    return find_toolchain()
+
+
+@pytest.fixture
+def compiling(toolchain: Toolchain):
+    def compiling(program: Program) -> Compiled:
+        return compile_for(program, TARGET, toolchain)
+
+    return compiling
+
+
+# ------------------------------------------------------------------------------------------------ the whole model
+
+
+def whole_model(tokens: int) -> ModelProgram:
+    return ModelProgram("prefill", "qwen3-30b-a3b", LAYOUT, tokens)
+
+
+def test_the_48_layer_model_compiles_and_is_the_program_that_was_counted(compiling) -> None:
+    program = whole_model(16_384)
+    compiled = compiling(program)
+    assert not compiled.error
+    function, arguments = program.build()
+    traced = count_flops(function, *arguments)
+    counted = count_hlo(compiled.hlo, traced.visits)
+    assert counted.total == pytest.approx(traced.total, rel=COMPILED_TOLERANCE)
+    assert not counted.unseen_calls
+
+
+def test_no_layers_experts_are_copied(compiling) -> None:
+    """Stacked experts [L, E, ...] are arguments; nothing that the program computes is as large as one layer of them."""
+    config = preset("qwen3-30b-a3b")
+    one_layer = config.n_experts * config.d_model * config.d_expert
+    moved = ("parameter", "tuple", "get-tuple-element", "while", "bitcast", "conditional", "call")
+    large = [
+        one.name
+        for instructions in parse_hlo(compiling(whole_model(16_384)).hlo).computations.values()
+        for one in instructions.values()
+        if one.opcode not in moved and any(
+            array_dims(shape)[-2:] in ((config.d_model, config.d_expert), (config.d_expert, config.d_model))
+            and math.prod(array_dims(shape)) >= one_layer
+            for shape in re.findall(r"\w+\[[\d,]+\]", one.shape)
+        )
+    ]  # fmt: skip
+    assert large == []
+
+
+def test_temporaries_of_a_long_prompt_stay_small(compiling) -> None:
+    compiled = compiling(whole_model(65_536))
+    assert compiled.memory["temp_bytes"] < 5e9
+    fit = memory_fit(compiled)
+    assert fit["fits"] == {"bf16": False, "4.5bit": True}  # 61 GB of weights; 17 GB with the same temporaries
+    assert fit["peak_bytes"]["bf16"] > compiled.memory["argument_bytes"]
+
+
+# --------------------------------------------------------------------------------------------- variants and steps
+
+FOURS = [EXAMPLES[i : i + 4] for i in range(0, len(EXAMPLES), 4)]
+
+
+@pytest.mark.parametrize("variants", FOURS, ids="+".join)
+def test_every_variant_compiles(compiling, variants: tuple[str, ...]) -> None:
+    """Several variants in one model, a layer each: most of a compile is what they share."""
+    layout = "+".join([*variants, *("full",) * (4 - len(variants))])
+    compiled = compiling(ModelProgram("prefill", "tiny-moe", layout, 61))
+    assert not compiled.error and compiled.memory["temp_bytes"] > 0
+
+
+@pytest.mark.parametrize("kind", ["decode", "quality", "training"])
+def test_every_step_compiles(compiling, kind: str) -> None:
+    compiled = compiling(ModelProgram(kind, "tiny-moe", "swa(13)+full", 61))
+    assert not compiled.error and compiled.memory["output_bytes"] > 0
+
+
+# --------------------------------------------------------------------------------------------------------- kernels
+
+
+@pytest.mark.parametrize(
+    ("dtype", "head_dim", "group"), list(itertools.product(("bf16", "f16"), (64, 128, 256), (1, 4, 8)))
+)
+def test_the_attention_kernel_is_sound_with_the_tiles_that_ship(compiling, dtype, head_dim, group) -> None:
+    result = read_result(compiling(shipped_attention("gfx1201", head_dim, group, dtype)))
+    assert [one.sentence for one in result.verdicts if not one.passes] == []
+    assert all(kernel.lds_bytes <= TARGET.lds_bytes for kernel in result.kernels)
+
+
+@pytest.mark.parametrize(("dtype", "tokens"), list(itertools.product(("bf16", "f16"), (1024, 16_384))))
+def test_the_experts_kernels_are_sound_with_the_tiles_that_ship(compiling, dtype, tokens) -> None:
+    result = read_result(compiling(shipped_experts("gfx1201", tokens, dtype)))
+    assert len(result.verdicts) == 2  # gate with up, and down
+    assert [one.sentence for one in result.verdicts if not one.passes] == []
+
+
+@pytest.mark.parametrize(("stages", "said"), [(3, "too much LDS"), (2, "spills")])
+def test_a_bad_tile_is_named_with_one_that_works(toolchain, capsys, stages: int, said: str) -> None:
+    words = ["lower", "--programs", "attention", "--json", "--tiles", f"128x128,8,{stages}"]
+    assert main(words) == 1
+    record = json.loads(capsys.readouterr().out)
+    (program,) = record["programs"]
+    assert not program["passes"] and said in program["verdicts"][0]["sentence"]
+    (hint,) = record["suggestions"].values()
+    rows, keys, warps, stages = map(int, re.findall(r"\d+", hint))
+    result = read_result(compile_for(AttentionKernel(rows, keys, warps, stages), TARGET, toolchain))
+    assert result.passes
+
+
+# ------------------------------------------------------------------------------------------------------ the figures
+
+NAMES = {
+    "vgprs": ".vgpr_count", "sgprs": ".sgpr_count", "vgpr_spills": ".vgpr_spill_count",
+    "sgpr_spills": ".sgpr_spill_count", "scratch_bytes": ".private_segment_fixed_size", "lanes": ".wavefront_size",
+    "argument_bytes": ".kernarg_segment_size",
+}  # fmt: skip
+
+
+def integer_after(note: bytes, key: str) -> int:
+    """The msgpack integer that follows a key in the bytes of a note."""
+    at = note.index(bytes([0xA0 | len(key)]) + key.encode() if len(key) < 32 else key.encode())
+    at += len(key) + (len(key) < 32)
+    first = note[at]
+    if first < 0x80:
+        return first
+    width, form = {0xCC: (1, "B"), 0xCD: (2, "H"), 0xCE: (4, "I")}[first]
+    return struct.unpack(f">{form}", note[at + 1 : at + 1 + width])[0]
+
+
+def note_of(path: Path) -> bytes:
+    """The first note of an ELF file, found by its section's type."""
+    file = path.read_bytes()
+    sections_at, size, count = struct.unpack_from("<Q", file, 0x28)[0], *struct.unpack_from("<HH", file, 0x3A)
+    for i in range(count):
+        kind, offset, length = struct.unpack_from("<4xI16xQQ", file, sections_at + i * size)
+        if kind == 7:
+            return file[offset : offset + length]
+    raise AssertionError("no note")
+
+
+def test_figures_equal_the_code_objects_metadata(compiling) -> None:
+    compiled = compiling(AttentionKernel(64, 32, 4, 1))
+    result = read_result(compiled)
+    assert len(result.kernels) > 3
+    for kernel in result.kernels:
+        note = note_of(compiled.folder / "kernels" / kernel.file)
+        assert {name: getattr(kernel, name) for name in NAMES} == {
+            name: integer_after(note, key) for name, key in NAMES.items()
+        }
+
+
+def test_what_an_emulator_needs_is_in_the_record(toolchain, capsys, tmp_path: Path) -> None:
+    words = ["lower", "--programs", "attention", "--tiles", "64x32,4,1", "--keep", str(tmp_path), "--json"]
+    assert main(words) == 0
+    record = json.loads(capsys.readouterr().out)
+    assert record["can_execute"] == toolchain.can_execute and ("cannot execute" in record["evidence"]) != (
+        toolchain.can_execute
+    )
+    (program,) = record["programs"]
+    (kernel,) = [one for one in program["kernels"] if one["name"] == "span_attention"]
+    assert kernel["block"] == [128, 1, 1] and math.prod(kernel["grid"]) > 1 and kernel["lds_bytes"] > 0
+    assert len(kernel["buffers"]) == len(kernel["arguments"])
+    assert [buffer.split()[1] for buffer in kernel["buffers"][:3]] == [
+        "bf16[1,4096,32,128]", "bf16[1,4096,4,128]", "bf16[1,4096,4,128]",
+    ]  # fmt: skip
+    assert [one["offset"] for one in kernel["arguments"]] == list(range(0, 8 * len(kernel["arguments"]), 8))
+    (kept,) = tmp_path.iterdir()
+    assert (kept / "program.hlo.txt").exists() and (kept / "kernels" / kernel["file"]).exists()
+    assert any("wmma" in path.read_text() for path in (kept / "llvm-ir").iterdir())
+
+
+def test_a_second_look_compiles_nothing(compiling) -> None:
+    program = AttentionKernel(64, 32, 4, 1)
+    compiling(program)
+    assert compiling(program).cached
+
+
+@pytest.mark.parametrize("name", ["gfx1100", "gfx1151", "gfx942"])
+def test_other_targets_compile(toolchain, name: str) -> None:
+    compiled = compile_for(ModelProgram("prefill", "tiny-dense", "swa(13)+full", 61), target(name), toolchain)
+    assert not compiled.error
+    kernels = read_result(compiled).kernels
+    assert {kernel.lanes for kernel in kernels} == {target(name).lanes}

@@ -1,0 +1,69 @@
+"""Predictions: bounded by the floor and by the compiled loop, and called predictions."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+
+from eval.hardware import card
+from eval.lowering.loops import Code
+from eval.lowering.predict import code_bounds, predict_prefill, published_efficiencies
+from eval.lowering.report import evidence_lines, prediction_table
+from eval.lowering.target import target
+from eval.roofline import Assumptions, floor_ms
+from refmodel.presets import preset
+from tests.eval.lowering.test_verdict import SOUND
+
+R9700 = card("r9700")
+MODEL = preset("qwen3-30b-a3b").with_layout("5*swa(1024)+full")
+
+
+def test_the_bound_is_the_matrix_share_of_the_cycles() -> None:
+    # 64 matrix instructions of 16 cycles beside 341 vector ones: 1024 / 1365
+    loop = Code(500, {"matrix": 64, "vector": 341, "scalar": 95}, {})
+    lighter = dataclasses.replace(SOUND, loop=Code(100, {"matrix": 8, "vector": 80}, {}))
+    heavier = dataclasses.replace(SOUND, loop=loop)
+    other = dataclasses.replace(SOUND, component="router", loop=Code(100, {"vector": 80}, {}))
+    bounds = code_bounds([lighter, heavier, other], target("gfx1201"))
+    assert bounds == {"attention": pytest.approx(1024 / 1365)}
+
+
+def test_intervals_lie_above_the_floor_and_in_order() -> None:
+    under = Assumptions()
+    floors = floor_ms(MODEL, 16_384, R9700, under)
+    predicted = predict_prefill(MODEL, 16_384, R9700, under, {})
+    assert {one.component for one in predicted} == set(floors)
+    for one in predicted:
+        assert one.floor_ms == pytest.approx(floors[one.component])
+        assert one.floor_ms <= one.ms.low <= one.ms.middle <= one.ms.high
+        assert "published prefills" in one.evidence
+        assert one.to_json()["label"] == "predicted"
+
+
+def test_a_compiled_loop_bounds_the_prediction() -> None:
+    free, bound = (
+        {one.component: one for one in predict_prefill(MODEL, 16_384, R9700, Assumptions(), bounds)}
+        for bounds in ({}, {"attention": 0.125})
+    )
+    attention = bound["attention"]
+    assert attention.ms.low == pytest.approx(attention.floor_ms / 0.125)
+    assert attention.ms.low > free["attention"].ms.low
+    assert "at most 12 % of peak" in attention.evidence
+    assert bound["experts"] == free["experts"]
+
+
+def test_efficiencies_come_from_measurements() -> None:
+    spread = published_efficiencies(R9700)
+    for found, _ in spread.values():
+        assert 0 < found.low <= found.middle <= found.high <= 1
+    with pytest.raises(ValueError, match=r"no peak rate|too few published"):
+        published_efficiencies(card("tpu-v5e"))
+
+
+def test_the_table_calls_itself_a_prediction() -> None:
+    predicted = predict_prefill(MODEL, 4096, R9700, Assumptions(), {})
+    table = prediction_table(predicted, "Predicted prefill")
+    assert "not measured" in table.note and table.rows[-1][0] == "total"
+    lines = evidence_lines(predicted)
+    assert len(lines) < len(predicted) and any(line.startswith("attention: ") for line in lines)
