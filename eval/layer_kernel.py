@@ -18,7 +18,7 @@ from refmodel.config import ModelConfig
 
 
 def layer_kernel(
-    config: ModelConfig, variant: Variant, tokens: int, dtype: Any, *, impl: str = "auto"
+    config: ModelConfig, variant: Variant, tokens: int, dtype: Any, *, impl: str = "auto", seed: int = 0
 ) -> tuple[Callable[..., jax.Array], tuple[Any, ...]]:
     """A function and its arguments: attention [1, N, heads, H] of one layer of `config` with `variant`.
 
@@ -28,7 +28,7 @@ def layer_kernel(
     (variant,) = one.layout
     n, k, h, d = one.n_heads, one.n_kv_heads, one.head_dim, one.d_model
     shapes = ((1, tokens, d), (1, tokens, n, h), (1, tokens, k, h), (1, tokens, k, h))
-    keys = jax.random.split(jax.random.key(tokens), len(shapes) + 1)
+    keys = jax.random.split(jax.random.key(seed), len(shapes) + 1)
     inputs = Projected(*(jax.random.normal(key, shape, dtype) for key, shape in zip(keys, shapes, strict=False)))
     params = {
         name: jax.random.normal(jax.random.fold_in(keys[-1], i), shape, dtype) * shape[0] ** -0.5

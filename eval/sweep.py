@@ -37,11 +37,16 @@ class Text:
 
 @dataclass(frozen=True)
 class Sweep:
-    """What to measure: layouts at lengths, and quality over the text's first `quality_tokens` (0: none)."""
+    """What to measure: layouts at lengths, and quality over the text's first `quality_tokens` (0: none).
+
+    Every layout is timed in parts, its layers' attention and the linear layers that all share; those of `whole` also
+    in one piece.
+    """
 
     model: Model
     text: Text
     layouts: tuple[str, ...]
+    whole: tuple[str, ...]
     lengths: tuple[int, ...]
     quality_tokens: int
     budget: Budget = Budget()
@@ -85,13 +90,13 @@ def plan(sweep: Sweep) -> list[Cell]:
     for tokens in sorted(sweep.lengths):
         layer_flops = {str(v): attention_flops(v, config, tokens, count="executed") for v in sweep.variants}
         layout_flops = {
-            x: sum(prefill_flops(config.with_layout(x), tokens, count="executed").values()) for x in sweep.layouts
+            x: sum(prefill_flops(config.with_layout(x), tokens, count="executed").values()) for x in sweep.whole
         }
         full_flops = prefill_flops(config, tokens)
         linear_flops = sum(full_flops.values()) - full_flops["attention"]
         cells.append(Cell("linear", (FULL,), tokens, measure_linear, linear_flops))
         cells.append(Cell("attention", tuple(layer_flops), tokens, measure_attention, sum(layer_flops.values())))
-        cells += [Cell("prefill", (layout,), tokens, measure_prefill, layout_flops[layout]) for layout in sweep.layouts]
+        cells += [Cell("prefill", (layout,), tokens, measure_prefill, layout_flops[layout]) for layout in sweep.whole]
     if sweep.quality_tokens:
         work = len(sweep.layouts) * sum(prefill_flops(config, sweep.quality_tokens).values())
         cells.append(Cell("quality", sweep.layouts, sweep.quality_tokens, measure_quality, work))

@@ -2,4 +2,6 @@
 
 from __future__ import annotations
 
-EXAMPLES = ("full", "swa(1)", "swa(13)", "swa(7, sinks=2)", "evict(knorm, budget=16, chunk=8)", "evict_after(h2o, budget=16)")
+from attention.registry import VARIANTS
+
+EXAMPLES = (*(variant.example for variant in VARIANTS.values()), "swa(1)", "swa(13)")

@@ -6,6 +6,7 @@ import argparse
 import shlex
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import jax
@@ -21,8 +22,12 @@ from refmodel.config import ModelConfig
 from refmodel.default_model import default_text, text_sha256
 from refmodel.source import Model, open_model
 
-LAYOUTS = ("full", "swa(1024)", "5*swa(1024)+full")
-"""Measured where none are named, as far as they fit the model's layers."""
+WHOLE = ("full", "swa(1024)", "5*swa(1024)+full")
+LAYOUTS = (
+    *WHOLE, "swa(1020,sinks=4)", "spans(256|1024|full,sinks=4)", "routed(256|full,router=periodic)", "moba(256,topk=4)",
+    *(f"evict({policy},budget=1024,chunk=512)" for policy in ("streaming", "snapkv", "tova", "keydiff", "h2o")),
+)  # fmt: skip
+"""Compared where none are named, as far as they fit the model; of those in `WHOLE` the whole prefill is timed too."""
 
 LENGTHS = (512, 1024, 2048, 4096, 8192)
 QUALITY_TOKENS = 4096
@@ -89,15 +94,16 @@ def _plan(model: Model, options: argparse.Namespace) -> sweep.Sweep:
     return sweep.Sweep(
         model=model,
         text=text,
-        layouts=arguments.canonical_layouts(model.config, options.layouts or _fitting(model.config)),
+        layouts=arguments.canonical_layouts(model.config, options.layouts or _fitting(model.config, LAYOUTS)),
+        whole=arguments.canonical_layouts(model.config, options.layouts or _fitting(model.config, WHOLE)),
         lengths=tuple(sorted(set(options.tokens))),
         quality_tokens=quality_tokens,
         budget=Budget(),
     )
 
 
-def _fitting(config: ModelConfig) -> list[str]:
-    """The default layouts whose cycle divides the model's layers."""
+def _fitting(config: ModelConfig, layouts: Sequence[str]) -> list[str]:
+    """Those whose cycle divides the model's layers and whose spans suit its heads."""
 
     def fits(layout: str) -> bool:
         try:
@@ -106,7 +112,7 @@ def _fitting(config: ModelConfig) -> list[str]:
             return False
         return True
 
-    return [layout for layout in LAYOUTS if fits(layout)]
+    return [layout for layout in layouts if fits(layout)]
 
 
 def _set_aside(path: Path) -> None:

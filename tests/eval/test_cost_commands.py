@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from eval.commands import cards, crossover, flops, models, post, validate
+from eval.commands import cards, crossover, flops, models, post, validate, variants
 
 COMMANDS = {
     "flops": flops,
@@ -17,6 +17,7 @@ COMMANDS = {
     "models": models,
     "post": post,
     "validate": validate,
+    "variants": variants,
 }
 
 
@@ -35,6 +36,7 @@ SMALL = {
     "models": (),
     "post": ("--tokens", "1024", "--layouts", "full"),
     "validate": (),
+    "variants": ("full", "swa(3)", "--draw", "5", "--tokens", "1024"),
 }
 
 
@@ -55,6 +57,9 @@ def test_json_carries_conventions_and_tables_the_same_figures(
         "models": lambda: [f"{one['params']:,}" for one in record["models"]],
         "post": lambda: [*record["rounding"], "16,785", "post.png"],
         "validate": lambda: [one["family"] for one in record["summary"]],
+        "variants": lambda: [
+            "█████", *(f"{100 * one['costs'][0]['share_of_full']:.1f} %" for one in record["variants"]),
+        ],
     }[command]()
     assert [word for word in wanted if word not in table] == []
 

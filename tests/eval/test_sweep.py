@@ -22,7 +22,8 @@ TEXT = sweep.Text("counting", "0" * 64, tuple(i % 257 for i in range(101)))
 def plan() -> sweep.Sweep:
     config = preset("tiny-dense")
     model = Model(config, random_params(config, 0, jnp.float32), None, "random")
-    return sweep.Sweep(model, TEXT, ("full", "swa(5)+full"), (17, 31), 29, Budget(0, 1, 1))
+    layouts = ("full", "swa(5)+full")
+    return sweep.Sweep(model, TEXT, layouts, layouts, (17, 31), 29, Budget(0, 1, 1))
 
 
 def test_every_cell_is_measured_and_resumed(plan, tmp_path):
@@ -71,6 +72,13 @@ def test_one_failing_cell_is_recorded_and_the_sweep_goes_on(plan, tmp_path, monk
         sweep.run_sweep(dataclasses.replace(plan, lengths=(17,), quality_tokens=0), tmp_path / "r", resume=True)
     )
     assert [r["kind"] for r in again] == ["linear"]  # what failed is tried again
+
+
+def test_a_layout_that_is_not_timed_whole_is_timed_in_parts(plan):
+    cells = sweep.plan(dataclasses.replace(plan, whole=("full",)))
+    assert [cell.names for cell in cells if cell.kind == "prefill"] == [("full",)] * 2
+    assert [cell.names for cell in cells if cell.kind == "attention"] == [("full", "swa(5)")] * 2
+    assert [cell.names for cell in cells if cell.kind == "quality"] == [("full", "swa(5)+full")]
 
 
 @pytest.mark.parametrize(
