@@ -50,11 +50,13 @@ def executed_span_pairs(
 def step_positions(pattern: SpanPattern, tokens: int, start: int, capacity: int) -> tuple[np.ndarray, np.ndarray]:
     """Positions of a step's queries and of the slots that they attend to, -1 for an empty one.
 
-    As a model's cache lays them out when each step follows the one before: a layer that can hold the whole sequence
-    attends to its cache; a bounded one to [what it kept, its own tokens].
+    As a model's cache lays them out when each step follows the one before: the first attends to its own tokens; later
+    a layer that can hold the whole sequence attends to its cache, a bounded one to [what it kept, its own tokens].
     """
     end = start + tokens
     own = np.arange(start, end, dtype=np.int32)
+    if start == 0:
+        return own, own
     slots = cache_tokens(pattern, capacity)
     if holds_everything(pattern, slots):
         seen = np.full(slots, -1, np.int32)

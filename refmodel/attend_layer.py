@@ -23,12 +23,14 @@ class StepInput(NamedTuple):
         angles: cos and sin of those positions.
         length: tokens per row that the cache held before this step.
         attend: `attention.attend.attend` or a function with its signature.
+        first: whether the cache is known to be empty, so that only the step's own keys are there to see.
     """
 
     q_pos_bt: jax.Array
     angles: tuple[jax.Array, jax.Array]
     length: jax.Array
     attend: AttendFn
+    first: bool = False
 
 
 class LayerIndex(NamedTuple):
@@ -70,6 +72,6 @@ def attend_layer(
         )
         return o_btnh, write_layer(stack, kept, index.of_run)
     own = LayerCache(k_btkh, v_btkh, step.q_pos_bt[:, None])
-    seen, stack = extend(stack, index.of_run, own, step.length, variant.pattern())
+    seen, stack = extend(stack, index.of_run, own, step.length, variant.pattern(), step.first)
     layer = LayerInput(x_btd, q_btnh, seen.keys, seen.values, step.q_pos_bt, seen.positions, params, index.depth)
     return variant.attend(step.attend, layer), stack

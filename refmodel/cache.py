@@ -73,24 +73,26 @@ def cache_bytes(cache: Cache) -> int:
 
 
 def extend(
-    stack: LayerCache, layer: jax.Array, new: LayerCache, length: jax.Array, pattern: SpanPattern
+    stack: LayerCache, layer: jax.Array, new: LayerCache, length: jax.Array, pattern: SpanPattern, first: bool = False
 ) -> tuple[LayerCache, LayerCache]:
     """Adds a step's keys and values to layer `layer` of `stack`.
 
     Returns what this step attends to, and the stack with what later steps need.  `new.positions` is [B or 1, 1, T].
+    The `first` step into an empty cache attends to its own tokens alone.
     """
+    own = new
     new = new._replace(positions=jnp.broadcast_to(new.positions, (*stack.positions.shape[1:3], new.keys.shape[1])))
     slots = stack.keys.shape[2]
     if holds_everything(pattern, slots):
         stack = LayerCache(
             *(_write(x, y, layer, length, axis) for x, y, axis in zip(stack, new, (1, 1, 2), strict=True))
         )
-        return read_layer(stack, layer), stack
+        return own if first else read_layer(stack, layer), stack
     old = read_layer(stack, layer)
     joined = LayerCache(*(jnp.concatenate([x, y], axis) for x, y, axis in zip(old, new, (1, 1, 2), strict=True)))
     next_pos = jnp.maximum(new.positions.max(-1), old.positions.max(-1, initial=-1))[..., None] + 1
     kept = keep(joined, still_needed(pattern, joined.positions, next_pos), slots)
-    return joined, write_layer(stack, kept, layer)
+    return own if first else joined, write_layer(stack, kept, layer)
 
 
 def keep(cache: LayerCache, wanted_bks: jax.Array, slots: int) -> LayerCache:

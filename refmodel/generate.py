@@ -47,7 +47,7 @@ def generate(
 
 @partial(jax.jit, static_argnums=0, donate_argnums=2)
 def _prefill(config: ModelConfig, params: Params, cache: Cache, tokens_bt: jax.Array) -> tuple[jax.Array, Cache]:
-    return step(config, params, cache, tokens_bt)
+    return step(config, params, cache, tokens_bt, first=True)
 
 
 @partial(jax.jit, static_argnums=(0, 1, 2, 3))

@@ -66,13 +66,15 @@ def step(
     logits: Literal["last", "all"] = "last",
     positions_bt: jax.Array | None = None,
     attend: AttendFn = attend,
+    first: bool = False,
 ) -> tuple[jax.Array, Cache]:
     """Feeds T tokens: logits [B, V] of the last one (the default) or [B, T, V] of all, in float32, and the new cache.
 
     `positions_bt` defaults to the next T positions; -1 marks padding (a ragged cache keeps rows of several lengths).
+    `first` says that the cache is empty, so that nothing but the step's own tokens needs to be looked at.
     A step past the cache's capacity gives NaN logits: under jit nothing can raise, and nothing may be silently lost.
     """
-    hidden = hidden_states(config, params, cache, tokens_bt, positions_bt=positions_bt, attend=attend)
+    hidden = hidden_states(config, params, cache, tokens_bt, positions_bt=positions_bt, attend=attend, first=first)
     final_btd = hidden.final_btd
     if logits == "last":
         last_b = jnp.full(len(tokens_bt), -1) if positions_bt is None else positions_bt.argmax(axis=1)
@@ -88,6 +90,7 @@ def hidden_states(
     *,
     positions_bt: jax.Array | None = None,
     attend: AttendFn = attend,
+    first: bool = False,
     every_layer: bool = False,
 ) -> Hidden:
     """The body of `step`, before the head.  `every_layer` also returns what each layer put out."""
@@ -95,7 +98,7 @@ def hidden_states(
     positions_bt = _positions(cache, tokens_bt, positions_bt)
     x_btd = params["embed"]["embedding"][tokens_bt]
     inputs = StepInput(
-        positions_bt, rope_angles(positions_bt, config.head_dim, config.rope_theta), cache.length, attend
+        positions_bt, rope_angles(positions_bt, config.head_dim, config.rope_theta), cache.length, attend, first
     )
 
     def run_layers(run, x_btd, stack, cycle):
@@ -153,20 +156,23 @@ def prefill(
 ) -> tuple[jax.Array, Cache]:
     """`step` from an empty cache with room for `capacity_tokens` (default: the prompt), in one step or in chunks.
 
-    Chunks bound what a prompt holds at once beside its cache; all but the last are one scan, and skip the head, so that
-    the logits are those of the last token (or of the last chunk's).
+    Chunks bound what a prompt holds at once beside its cache; those between the first and the last are one scan, and
+    all but the last skip the head, so that the logits are those of the last token (or of the last chunk's).
     """
     batch, tokens = tokens_bt.shape
     steps = prefill_steps(tokens, chunk_tokens, capacity_tokens)
     config = config.at_length(steps[0].capacity)
     cache = init_cache(config, batch, steps[0].capacity, params["embed"]["embedding"].dtype)
-    *before, last = steps
+    first, *middle, last = (*steps, None) if len(steps) == 1 else steps
 
     def one_chunk(cache: Cache, tokens_bt: jax.Array) -> tuple[Cache, None]:
         return hidden_states(config, params, cache, tokens_bt, attend=attend).cache, None
 
-    if before:
-        chunks = tokens_bt[:, : last.start].reshape(batch, len(before), -1).swapaxes(0, 1)
+    if last is None:
+        return step(config, params, cache, tokens_bt, logits=logits, attend=attend, first=True)
+    cache = hidden_states(config, params, cache, tokens_bt[:, : first.tokens], attend=attend, first=True).cache
+    if middle:
+        chunks = tokens_bt[:, first.tokens : last.start].reshape(batch, len(middle), -1).swapaxes(0, 1)
         cache, _ = lax.scan(one_chunk, cache, chunks)
     return step(config, params, cache, tokens_bt[:, last.start :], logits=logits, attend=attend)
 

@@ -74,7 +74,11 @@ def count_jaxpr(
     """`count_flops` of a function that is traced already."""
     if cond not in get_args(CondPolicy):
         raise ValueError(f"no cond policy {cond!r}; accepted: {', '.join(get_args(CondPolicy))}")
-    _, tally = _Interpreter(cond, tuple(annotations)).run(jaxpr, [None] * len(open_jaxpr(jaxpr)[0].invars), "")
+    unknown = [None] * len(open_jaxpr(jaxpr)[0].invars)
+    try:
+        _, tally = _Interpreter(cond, tuple(annotations)).run(jaxpr, unknown, "")
+    except NeedsValue:  # perhaps of a value that an earlier loop carried out
+        _, tally = _Interpreter(cond, tuple(annotations), follows_loops=True).run(jaxpr, unknown, "")
     by_scope = {key: flops for key, flops in tally.items() if isinstance(key, str) and flops}
     return TracedFlops(by_scope, cond, {key: times for key, times in tally.items() if isinstance(key, Visit)})
 
@@ -85,6 +89,8 @@ class _Interpreter:
     annotations: tuple[Annotation, ...]
     free_calls: frozenset[str] = frozenset()
     """Calls that are counted elsewhere: those inside an annotated one."""
+    follows_loops: bool = False
+    """Whether to go through a scan turn by turn for the values that it carries out, not only for its cost."""
 
     def run(self, closed: Any, operands: Operands, scope: str) -> tuple[list[Known | None], Tally]:
         """Results and cost of a jaxpr, given what is known of its operands."""
@@ -143,7 +149,7 @@ class _Interpreter:
 
     def _annotated(self, walk: str, jaxpr: Any, trips: Mapping[str, int], scope: str) -> Tally:
         """The named calls inside, as often as they are said to run, and what runs around them."""
-        around = _Interpreter(self.cond, self.annotations, self.free_calls | trips.keys())
+        around = _Interpreter(self.cond, self.annotations, self.free_calls | trips.keys(), self.follows_loops)
         _, tally = around.run(jaxpr, [None] * len(open_jaxpr(jaxpr)[0].invars), scope)
         for name, times in trips.items():
             call = next(calls_named(name, jaxpr), None)
@@ -167,16 +173,18 @@ class _Interpreter:
             operands[len(operands) - n_xs :],
         )
         unknown = [None] * len(eqn.outvars)
-        try:
-            _, once = self.run(body, [*consts, *[None] * (n_carry + n_xs)], scope)
-        except NeedsValue:
-            total: Tally = Counter()
-            for turn in reversed(range(length)) if eqn.params["reverse"] else range(length):
-                out, cost = self.run(body, [*consts, *carry, *(x and x.at(turn) for x in xs)], scope)
-                carry = out[:n_carry]
-                total.update(cost)
-            return [*carry, *unknown[n_carry:]], total
-        return unknown, _times(once, length)
+        if not (self.follows_loops and any(carry)):
+            try:
+                _, once = self.run(body, [*consts, *[None] * (n_carry + n_xs)], scope)
+                return unknown, _times(once, length)
+            except NeedsValue:
+                pass
+        total: Tally = Counter()
+        for turn in reversed(range(length)) if eqn.params["reverse"] else range(length):
+            out, cost = self.run(body, [*consts, *carry, *(x and x.at(turn) for x in xs)], scope)
+            carry = out[:n_carry]
+            total.update(cost)
+        return [*carry, *unknown[n_carry:]], total
 
     def _cond(self, eqn: Any, operands: Operands, scope: str) -> tuple[Operands, Tally]:
         index, *rest = operands

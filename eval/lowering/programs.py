@@ -16,7 +16,7 @@ from attention.attend import attend
 from eval.flops.model_program import schedule_program
 from eval.lowering.dtypes import dtype_of
 from eval.lowering.kernel_programs import AttentionKernel, ExpertKernel, KernelProgram
-from eval.quality.divergence import _compare, final_hidden
+from eval.quality.divergence import compare_tokens, final_hidden
 from refmodel.cache import init_cache
 from refmodel.config import ModelConfig
 from refmodel.model import abstract_params, step
@@ -80,7 +80,7 @@ def _quality(program: ModelProgram) -> tuple[Callable[..., Any], tuple[Any, ...]
 
     def quality(params, tokens_t, reference_td):
         variant_td = final_hidden(config, params, tokens_t)
-        return _compare(config, params, tokens_t[1 : width + 1], reference_td[:width], variant_td[:width])
+        return compare_tokens(config, params, tokens_t[1 : width + 1], reference_td[:width], variant_td[:width])
 
     reference = jax.ShapeDtypeStruct((program.tokens, config.d_model), dtype_of(program.dtype))
     tokens = jax.ShapeDtypeStruct((program.tokens,), jnp.int32)

@@ -62,10 +62,12 @@ class Quality:
 def final_hidden(config: ModelConfig, params: Params, tokens_t: jax.Array) -> jax.Array:
     """Final hidden states [T, D] of one text."""
 
+    config = config.at_length(tokens_t.size)
+
     @jax.jit
     def run(params: Params, tokens_bt: jax.Array) -> jax.Array:
         cache = init_cache(config, 1, tokens_bt.shape[1], params["embed"]["embedding"].dtype)
-        return hidden_states(config, params, cache, tokens_bt).final_btd[0]
+        return hidden_states(config, params, cache, tokens_bt, first=True).final_btd[0]
 
     return run(params, tokens_t[None])
 
@@ -78,7 +80,7 @@ def per_token(
         raise ValueError(f"quality needs a text of at least 2 tokens, got {len(tokens_t)}")
     predicting = len(tokens_t) - 1
     parts = [
-        _compare(config, params, tokens_t[i + 1 : j + 1], reference_td[i:j], variant_td[i:j])
+        compare_tokens(config, params, tokens_t[i + 1 : j + 1], reference_td[i:j], variant_td[i:j])
         for i in range(0, predicting, LOGITS_TOKENS)
         for j in [min(i + LOGITS_TOKENS, predicting)]
     ]
@@ -86,7 +88,7 @@ def per_token(
 
 
 @partial(jax.jit, static_argnums=0)
-def _compare(config, params, targets_t, reference_td, variant_td):
+def compare_tokens(config, params, targets_t, reference_td, variant_td):
     reference_tv, variant_tv = (unembed(config, params, hidden) for hidden in (reference_td, variant_td))
     nll = optax.losses.softmax_cross_entropy_with_integer_labels(variant_tv, targets_t)
     reference_log, variant_log = (jax.nn.log_softmax(logits) for logits in (reference_tv, variant_tv))

@@ -45,12 +45,15 @@ def expert_ffn_pallas(
     multiple of 16.
     """
     tokens, choices = expert_tk.shape
-    n_experts = gate_ledf.shape[1]
-    tiles = tiles or matmul_tiles(current_target(), x_td.dtype, tokens * choices, n_experts)
-    table = tile_rows(expert_tk.reshape(-1), n_experts, tiles.rows)
-    multiply = partial(grouped_matmul, layer=layer, table=table, tiles=tiles, interpret=interpret)
-    h_sf = multiply(x_td, (gate_ledf, up_ledf), reads="token", writes="slot", choices=choices)
-    y_rd = multiply(h_sf, (down_lefd,), reads="slot", writes="row", scale_r=weight_tk.reshape(-1))
+    n_experts, d_model, d_ff = gate_ledf.shape[1:]
+
+    def tiles_for(depth: int) -> MatmulTiles:
+        return tiles or matmul_tiles(current_target(), x_td.dtype, tokens * choices, n_experts, depth)
+
+    table = tile_rows(expert_tk.reshape(-1), n_experts, tiles_for(d_model).rows)
+    multiply = partial(grouped_matmul, layer=layer, table=table, interpret=interpret)
+    h_sf = multiply(x_td, (gate_ledf, up_ledf), tiles=tiles_for(d_model), reads="token", writes="slot", choices=choices)
+    y_rd = multiply(h_sf, (down_lefd,), tiles=tiles_for(d_ff), reads="slot", scale_r=weight_tk.reshape(-1))
     with jax.named_scope("combine"):
         return y_rd.reshape(tokens, choices, -1).sum(1, dtype=jnp.float32).astype(x_td.dtype)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 from functools import partial
 
@@ -24,13 +25,18 @@ from refmodel.weights.random import random_params
 pytestmark = pytest.mark.usefixtures("fast_compile")
 
 TOKENS = 53
-LAYOUTS = ("full", "swa(13)", "swa(7,sinks=2)+full", "3*swa(5)+full", "swa(1)", "swa(11,sinks=17)+2*full+swa(3)")
+LAYOUTS = (
+    "full", "swa(13)", "swa(7,sinks=2)+full", "3*swa(5)+full", "swa(1)", "swa(11,sinks=17)+2*full+swa(3)",
+    "routed(5|full)", "routed(3|19,sinks=1,per=group,router=keynorm,threshold=4)+spans(5|full,sinks=2)",
+    "moba(7,topk=2)+routed(3|9|full,per=head,router=random,seed=1)",
+)  # fmt: skip
 jitted_step = jax.jit(step, static_argnums=0, static_argnames=("logits", "attend"))
 ATTEND = {impl: partial(attend, impl=impl) for impl in ("dense", "blockwise")}  # `auto` takes the oracle at this size
 
 
 def model(name: str, layout: str):
-    config = preset(name).with_layout(layout)
+    """Norms of keys differ without qk_norm only."""
+    config = dataclasses.replace(preset(name), qk_norm="keynorm" not in layout).with_layout(layout)
     return config, random_params(config, 7, jnp.float32)
 
 

@@ -213,7 +213,7 @@ def test_dense_attention_computes_every_pair() -> None:
     steps = prefill_steps(300)
     counted = traced(config, steps, impl="dense")
     assert counted == steps_flops(config, steps, count="executed", impl="dense")
-    assert counted["attention"] == 4 * config.head_dim * config.n_heads * config.n_layers * 300 * (300 + 4)
+    assert counted["attention"] == 4 * config.head_dim * config.n_heads * config.n_layers * 300 * 300
 
 
 def test_positions_that_are_arguments_are_asked_for() -> None:

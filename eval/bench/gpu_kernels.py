@@ -1,0 +1,198 @@
+"""This project's GPU kernels against the peers that the machine has, in turns, accuracy beside speed.
+
+    python -m eval.bench.gpu_kernels --out eval/results/h100-kernels
+
+Batch 1, bfloat16, the shapes of Qwen3-30B-A3B.  TFLOPS count visible pairs and rows that exist, nothing else.  A peer
+that is absent, or cannot express a case, is recorded with the reason.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import os
+import statistics
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+from attention.kernels.dense import attend_masked
+from attention.pattern import UNBOUNDED, visible
+from eval.bench.gpu_peers import ATTENTION, MATMUL, AttentionCase, MatmulCase, Skip
+from eval.records import append, environment, now
+
+Case = AttentionCase | MatmulCase
+INPUT_SETS = 2
+"""Inputs that calls rotate through, so that no call finds its own in the cache."""
+CHECKED_ROWS = 48
+"""Rows of an output that are compared with the float32 oracle."""
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="appends to FOLDER/records.jsonl")
+    parser.add_argument("--only", default="", metavar="TEXT", help="only cases whose name holds this")
+    parser.add_argument("--samples", type=int, default=7, metavar="N", help="samples of each contender")
+    arguments = parser.parse_args()
+    os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")  # two frameworks share the card
+    if jax.default_backend() != "gpu":
+        raise SystemExit("this benchmark needs a GPU")
+    common = {"time": now(), "dtype": "bfloat16", **environment()}
+    records = []
+    cases = [case for case in (*attention_cases(), *matmul_cases()) if arguments.only in case.name]
+    if not cases:
+        raise SystemExit(f"no case's name holds {arguments.only!r}")
+    for case in cases:
+        for record in run_case(case, arguments.samples):
+            records.append(common | record)
+            append(arguments.out / "records.jsonl", records[-1])
+    show(records)
+
+
+def attention_cases() -> list[AttentionCase]:
+    """Full, windowed, and routed: half of the tokens at 512, a quarter at 4,096, a quarter full."""
+    route = np.random.default_rng(0).choice([512, 4096, UNBOUNDED], size=65536, p=[0.5, 0.25, 0.25])
+    cases = [AttentionCase("causal", tokens, np.full(tokens, UNBOUNDED)) for tokens in (16384, 65536)]
+    cases += [AttentionCase(f"window {window}", 65536, np.full(65536, window)) for window in (1024, 4096)]
+    return [*cases, AttentionCase("routed", 65536, route, routed=True)]
+
+
+def matmul_cases() -> list[MatmulCase]:
+    """Experts chosen by logits that favour some, 8 of 128 for each token."""
+    cases = []
+    for tokens in (8192, 1024):
+        rng = np.random.default_rng(0)
+        logits = rng.normal(size=(tokens, 128)) + 0.5 * rng.normal(size=128)
+        expert_r = np.sort(np.argsort(-logits, axis=1)[:, :8].ravel())
+        cases += [MatmulCase(f"experts {d} x {f}", expert_r, 128, d, f) for d, f in ((2048, 768), (768, 2048))]
+    return cases
+
+
+def run_case(case: Case, samples: int) -> list[dict[str, Any]]:
+    """A record for each contender: every sample, and its error against the oracle."""
+    inputs = [_inputs(case, seed) for seed in range(INPUT_SETS)]
+    rows = np.sort(np.random.default_rng(1).choice(_rows(case), CHECKED_ROWS, replace=False))
+    exact = np.asarray(_exact_rows(case, inputs[0], rows))
+    contenders: dict[str, tuple[Callable, list[tuple]]] = {}
+    common = {"kind": "kernel", "case": case.name, "rows": _rows(case), "flops": case.flops}
+    records = []
+    for name, make in (ATTENTION if isinstance(case, AttentionCase) else MATMUL).items():
+        try:
+            call, adapt = make(case)
+            own_inputs = [adapt(*one) for one in inputs]
+            error = _error(name, call(*own_inputs[0]), rows, exact)
+        except Skip as reason:
+            records.append(common | {"contender": name, "status": "skipped", "reason": str(reason)})
+        except Exception as fault:  # a peer that breaks here must not take the others with it
+            records.append(common | {"contender": name, "status": "failed", "reason": repr(fault)[:300]})
+        else:
+            contenders[name] = call, own_inputs
+            tiles = {"tiles": dataclasses.asdict(case.tiles)} if name == "ours" else {}
+            records.append(common | {"contender": name, "status": "ok", "relative_error": error} | tiles)
+    times = time_in_turns(contenders, samples)
+    for record in records:
+        if record["status"] == "ok":
+            record["samples_ms"] = times[record["contender"]]
+            record["tflops"] = case.flops / statistics.median(record["samples_ms"]) / 1e9
+    return records
+
+
+def time_in_turns(contenders: Mapping[str, tuple[Callable, list[tuple]]], samples: int) -> dict[str, list[float]]:
+    """Milliseconds per call of each: a sample is a chain of calls over rotating inputs, all outputs waited for."""
+    times: dict[str, list[float]] = {name: [] for name in contenders}
+    chains = {}
+    for name, (call, inputs) in contenders.items():
+        _chain_ms(call, inputs, 2)
+        chains[name] = max(2, min(50, round(50 / _chain_ms(call, inputs, 2))))
+    for _ in range(samples):
+        for name, (call, inputs) in contenders.items():
+            times[name].append(_chain_ms(call, inputs, chains[name]))
+    return times
+
+
+def _chain_ms(call: Callable, inputs: list[tuple], calls: int) -> float:
+    start = time.perf_counter()
+    for i in range(calls):
+        output = call(*inputs[i % len(inputs)])  # the device runs them in order; earlier outputs need not be kept
+    _wait(output)
+    return 1e3 * (time.perf_counter() - start) / calls
+
+
+def _wait(output: Any) -> None:
+    if isinstance(output, jax.Array):
+        output.block_until_ready()
+    else:
+        import torch
+
+        torch.cuda.synchronize()
+
+
+def _rows(case: Case) -> int:
+    return case.tokens if isinstance(case, AttentionCase) else case.expert_r.size
+
+
+def _inputs(case: Case, seed: int) -> tuple[jax.Array, ...]:
+    keys = jax.random.split(jax.random.key(seed), 3)
+    if isinstance(case, AttentionCase):
+        heads = case.n_heads, case.n_kv_heads, case.n_kv_heads
+        shapes = [(1, case.tokens, n, case.head_dim) for n in heads]
+    else:
+        shapes = [(case.expert_r.size, case.depth), (case.experts, case.depth, case.width)]
+    return tuple(jax.random.normal(key, shape, jnp.bfloat16) for key, shape in zip(keys, shapes, strict=False))
+
+
+def _exact_rows(case: Case, inputs: tuple[jax.Array, ...], rows: np.ndarray) -> jax.Array:
+    if isinstance(case, MatmulCase):
+        x, w = (a.astype(jnp.float32) for a in (inputs[0][rows], inputs[1][case.expert_r[rows]]))
+        return jnp.einsum("rd,rdf->rf", x, w, precision="highest")
+    q, k, v = (x.astype(jnp.float32) for x in (inputs[0][:, rows], *inputs[1:]))
+    mask_ts = visible(rows[:, None], np.arange(case.tokens)[None], case.span_t[rows][:, None], 0)
+    mask_bnts = jnp.broadcast_to(mask_ts, (1, case.n_heads, *mask_ts.shape))
+    return attend_masked(q, k, v, mask_bnts)[0][0]
+
+
+def _error(name: str, out: Any, rows: np.ndarray, exact: np.ndarray) -> float:
+    """||out - exact|| / ||exact|| over the checked rows."""
+    if not isinstance(out, jax.Array):
+        out = out.transpose(1, 2) if out.ndim == 4 else out
+        out = out[0][rows] if out.ndim == 4 else out[rows]
+        out = out.float().cpu().numpy()
+    else:
+        out = np.asarray((out[0] if out.ndim == 4 else out)[rows].astype(jnp.float32))
+    return float(np.linalg.norm(out - exact) / np.linalg.norm(exact))
+
+
+def show(records: list[dict[str, Any]]) -> None:
+    """Per case: speed of each contender, ours over theirs, error."""
+    table = Table(title=f"{records[0]['device_kind']}, bfloat16")
+    for header in ("case", "rows", "contender", "median ms", "TFLOPS", "ours / theirs", "relative error"):
+        table.add_column(header)
+    our_tflops = {(r["case"], r["rows"]): r["tflops"] for r in records if r["contender"] == "ours" and "tflops" in r}
+    for record in records:
+        cells = [record["case"], f"{record['rows']:,}", record["contender"]]
+        if record["status"] == "ok":
+            ratio = our_tflops.get((record["case"], record["rows"]), float("nan")) / record["tflops"]
+            cells += [
+                f"{statistics.median(record['samples_ms']):.3f}", f"{record['tflops']:.0f}", f"{ratio:.2f}x",
+                f"{record['relative_error']:.1e}",
+            ]  # fmt: skip
+        else:
+            cells += [record["status"], "", "", record["reason"][:48]]
+        table.add_row(*cells)
+    console = Console(width=160)
+    console.print(table)
+    full = our_tflops.get(("causal", 65536))
+    for (case, rows), tflops in our_tflops.items():
+        if full and rows == 65536 and not case.startswith("experts"):
+            console.print(f"realisation of {case}, attention alone: {tflops / full:.2f}")
+
+
+if __name__ == "__main__":
+    main()

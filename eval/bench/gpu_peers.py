@@ -1,0 +1,209 @@
+"""The contenders of `eval.bench.gpu_kernels`: ours and the peers that the machine has, on identical inputs.
+
+A contender is made from a case; it is a pair (call, inputs -> its own inputs), or raises `Skip` with the reason.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from attention.kernels.nvidia import attend_nvidia, cannot, import_tokamax
+from attention.kernels.pallas_attention import attend_pallas
+from attention.kernels.row_tiles import tile_rows
+from attention.kernels.tiles import AttentionTiles, MatmulTiles, attention_tiles, current_target, matmul_tiles
+from attention.pattern import UNBOUNDED, SpanPattern
+from refmodel.kernels.grouped_pallas import grouped_matmul
+
+
+class Skip(Exception):
+    """Why a contender does not take part in a case."""
+
+
+@dataclass(frozen=True)
+class AttentionCase:
+    """Causal prefill of `tokens` queries; `span_t` says how many keys each sees, the same for all where `routed` is
+    false."""
+
+    name: str
+    tokens: int
+    span_t: np.ndarray
+    routed: bool = False
+    n_heads: int = 32
+    n_kv_heads: int = 4
+    head_dim: int = 128
+
+    @property
+    def flops(self) -> int:
+        """4·H for each visible pair."""
+        pairs = np.minimum(np.arange(1, self.tokens + 1), self.span_t).sum(dtype=np.int64)
+        return 4 * self.head_dim * self.n_heads * int(pairs)
+
+    @property
+    def tiles(self) -> AttentionTiles:
+        """Ours, on this device."""
+        return attention_tiles(current_target(), jnp.bfloat16, self.head_dim)
+
+    @property
+    def window(self) -> int | None:
+        """Keys of the window, the query's own included; None for full attention."""
+        if self.routed:
+            raise Skip("takes no span per query")
+        return None if self.span_t[0] == UNBOUNDED else int(self.span_t[0])
+
+
+@dataclass(frozen=True)
+class MatmulCase:
+    """Rows sorted by expert times their expert's weight [depth, width]."""
+
+    name: str
+    expert_r: np.ndarray
+    experts: int
+    depth: int
+    width: int
+
+    @property
+    def flops(self) -> int:
+        return 2 * self.expert_r.size * self.depth * self.width
+
+    @property
+    def tiles(self) -> MatmulTiles:
+        """Ours, on this device."""
+        return matmul_tiles(current_target(), jnp.bfloat16, self.expert_r.size, self.experts, self.depth)
+
+
+Contender = tuple[Callable[..., Any], Callable[..., tuple]]
+
+
+def same(*inputs: Any) -> tuple:
+    return inputs
+
+
+# -------------------------------------------------------------------------------------------------- attention
+
+
+def ours(case: AttentionCase) -> Contender:
+    """Routed queries are sorted by (span, position), and put back in order: both are part of the call."""
+    pos = jnp.arange(case.tokens, dtype=jnp.int32)
+    span = jnp.asarray(case.span_t, jnp.int32)
+    no_sinks = jnp.zeros(1, jnp.int32)
+
+    def in_order(q, k, v, span_t):
+        return attend_pallas(q, k, v, pos[None, None], pos[None, None], span_t[None, None], no_sinks)[0]
+
+    def packed(q, k, v, span_t):
+        order = jnp.argsort(span_t)  # stable: by position within one span
+        out, *_ = attend_pallas(
+            q[:, order], k, v, order[None, None], pos[None, None], span_t[order][None, None], no_sinks
+        )
+        return out[:, jnp.argsort(order)]
+
+    return jax.jit(packed if case.routed else in_order), lambda q, k, v: (q, k, v, span)
+
+
+def nvidia(library: str, case: AttentionCase) -> Contender:
+    pattern = SpanPattern() if case.window is None else SpanPattern((case.window,))
+    q, kv = (jax.ShapeDtypeStruct((1, case.tokens, n, case.head_dim), jnp.bfloat16) for n in (case.n_heads, 4))
+    reason = cannot(library, q, kv, pattern)
+    if reason:
+        raise Skip(reason)
+    return jax.jit(partial(attend_nvidia, pattern=pattern, library=library)), same
+
+
+def flash_attention_3(case: AttentionCase) -> Contender:
+    _need("flash_attn3_jax")
+    from flash_attn3_jax import flash_mha
+
+    window = (-1, -1) if case.window is None else (case.window - 1, 0)
+    return jax.jit(lambda q, k, v: flash_mha(q, k, v, is_causal=True, window_size=window)), same
+
+
+def flex_attention(case: AttentionCase) -> Contender:
+    _need("torch")
+    import torch
+    from torch.nn.attention.flex_attention import create_block_mask, flex_attention
+
+    window = case.window
+
+    def mask(b, h, i, j):
+        return (i >= j) if window is None else (i >= j) & (i - j < window)
+
+    blocks = create_block_mask(mask, None, None, case.tokens, case.tokens, device="cuda")
+    return partial(torch.compile(flex_attention, dynamic=False), block_mask=blocks, enable_gqa=True), _heads_first
+
+
+def sdpa_flash(case: AttentionCase) -> Contender:
+    _need("torch")
+    import torch
+
+    if case.window is not None:
+        raise Skip("takes no window without a dense mask")
+
+    def call(q, k, v):
+        with torch.nn.attention.sdpa_kernel(torch.nn.attention.SDPBackend.FLASH_ATTENTION):
+            return torch.nn.functional.scaled_dot_product_attention(q, k, v, is_causal=True, enable_gqa=True)
+
+    return call, _heads_first
+
+
+ATTENTION: dict[str, Callable[[AttentionCase], Contender]] = {
+    "ours": ours,
+    "cudnn": partial(nvidia, "cudnn"),
+    "tokamax": partial(nvidia, "tokamax"),
+    "flash-attention-3": flash_attention_3,
+    "flex-attention": flex_attention,
+    "sdpa flash": sdpa_flash,
+}
+
+
+# ------------------------------------------------------------------------------------------------------ experts
+
+
+def our_matmul(case: MatmulCase) -> Contender:
+    tiles = case.tiles
+    table = jax.jit(partial(tile_rows, n_groups=case.experts, row_tile=tiles.rows))(jnp.asarray(case.expert_r))
+    layer = jnp.int32(0)
+
+    def call(x, w, table, layer):
+        return grouped_matmul(x, (w[None],), layer=layer, table=table, tiles=tiles)
+
+    return jax.jit(call), lambda x, w: (x, w, table, layer)
+
+
+def tokamax_matmul(case: MatmulCase) -> Contender:
+    _need("tokamax")
+    sizes = jnp.asarray(np.bincount(case.expert_r, minlength=case.experts), jnp.int32)
+    return jax.jit(partial(import_tokamax().ragged_dot, implementation="mosaic")), lambda x, w: (x, w, sizes)
+
+
+def torch_matmul(case: MatmulCase) -> Contender:
+    _need("torch")
+    import torch
+
+    ends = torch.tensor(np.cumsum(np.bincount(case.expert_r, minlength=case.experts)), dtype=torch.int32, device="cuda")
+    return partial(torch._grouped_mm, offs=ends), lambda x, w: (torch.from_dlpack(x), torch.from_dlpack(w))
+
+
+MATMUL: dict[str, Callable[[MatmulCase], Contender]] = {
+    "ours": our_matmul,
+    "tokamax": tokamax_matmul,
+    "torch grouped_mm": torch_matmul,
+}
+
+
+def _need(module: str) -> None:
+    if importlib.util.find_spec(module) is None:
+        raise Skip(f"{module} is not installed")
+
+
+def _heads_first(*inputs: jax.Array) -> tuple:
+    import torch
+
+    return tuple(torch.from_dlpack(x).transpose(1, 2).contiguous() for x in inputs)
