@@ -19,7 +19,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from attention.kernels.cover import GRANULE, Blocks, choose_blocks, granule_kinds, visit_name, walk_name
-from attention.kernels.packing import inverse, packing_order
+from attention.kernels.row_tiles import tile_rows
 from attention.pattern import (
     SpanPattern,
     Spans,
@@ -53,7 +53,7 @@ def attend_blockwise(
     """`attend_dense`, skipping what is invisible.
 
     Streams (row of the batch, head) with equal positions and spans walk over the same blocks, so they share one walk
-    as a batch of products; the others take turns.  Spans that are data have their queries packed first.
+    as a batch of products; the others take turns.  Spans of few values have their queries packed first.
     """
     (b, t, n, h), (s, k) = q_btnh.shape, k_bskh.shape[1:3]
     blocks = blocks or choose_blocks(pattern, t, s, n // k)
@@ -75,11 +75,12 @@ def attend_blockwise(
     q_pos_wt, kv_pos_ws = per_walk(q_pos_bt[:, None]), per_walk(kv_pos_bks)
     q_wbtkgh = jnp.moveaxis(q_btnh.reshape(walks_b, -1, t, walks_m, kv_heads, n // (walks_m * kv_heads), h), 3, 1)
     q_wbtkgh = q_wbtkgh.reshape(walks, *q_wbtkgh.shape[2:])
-    order_wt = packing_order(q_pos_wt, span_wgt)[:, 0] if span_wgt.shape[2] > 1 else None
-    if order_wt is not None:
-        q_wbtkgh = _reorder(q_wbtkgh, order_wt)
-        q_pos_wt = jnp.take_along_axis(q_pos_wt, order_wt, axis=1)
-        span_wgt = jnp.take_along_axis(span_wgt, order_wt[:, None], axis=2)
+    place_wt = None
+    if isinstance(pattern, Spans) and pattern.span_e is not None and span_wgt.shape[2] > 1:
+        row_wp, place_wt = _packed(span_wgt[:, 0], pattern.span_e, blocks.q_tile)
+        q_wbtkgh = _reorder(q_wbtkgh, row_wp)
+        q_pos_wt = jnp.where(row_wp < 0, -1, jnp.take_along_axis(q_pos_wt, row_wp, axis=1))
+        span_wgt = jnp.take_along_axis(span_wgt, row_wp[:, None], axis=2)
 
     # A block may start at the last granule: fill up with empty slots, which nobody sees.
     kv_pos_ws = pad_positions(kv_pos_ws, GRANULE, jnp)
@@ -104,14 +105,25 @@ def attend_blockwise(
         out, lse, visited = (x[None] for x in one_walk((0, *(x[0] for x in operands[1:]))))
     else:
         out, lse, visited = lax.map(one_walk, operands)
-    if order_wt is not None:
-        out, lse = (_reorder(x, inverse(order_wt)) for x in (out, lse))
+    if place_wt is not None:
+        out, lse = (_reorder(x, place_wt) for x in (out, lse))
 
     def by_row(x: jax.Array) -> jax.Array:  # [walks, rows, T, K', G', ...] -> [B, T, N, ...]
         x = x.reshape(walks_b, walks_m, *x.shape[1:])
         return jnp.moveaxis(x, 1, 3).reshape(b, t, n, *x.shape[6:])
 
     return Attended(by_row(out), by_row(lse).swapaxes(1, 2), visited.sum())
+
+
+def _packed(span_wt: jax.Array, span_e: jax.Array, q_tile: int) -> tuple[jax.Array, jax.Array]:
+    """Which query stands at each place (-1: none), [walks, P], and where each query went, [walks, T].
+
+    Queries of a span stand in their old order, in tiles of their own: masks read positions, so nothing else changes,
+    and where a query stands in which tile depends on those before it alone.
+    """
+    route_wt = (span_wt[..., None] > span_e).sum(-1)
+    tiles = jax.vmap(lambda route_t: tile_rows(route_t, span_e.size, q_tile))(route_wt)
+    return tiles.row_it.reshape(len(span_wt), -1), tiles.place_r
 
 
 def _reorder(x_wbt: jax.Array, order_wt: jax.Array) -> jax.Array:
@@ -164,7 +176,7 @@ def _walk(
             start, end, size = granule * GRANULE, granule + n_granules, n_granules * GRANULE
             keys, values = (lax.dynamic_slice_in_dim(x, start, size, axis=1) for x in (k_zsh, v_zsh))
             pos_s = lax.dynamic_slice_in_dim(kv_pos, start, size)
-            scores = lax.dot_general(q, keys, (((2,), (2,)), ((0,), (0,))), preferred_element_type=jnp.float32)
+            scores = _products(q, keys, (2, 2))
 
             def masked(scores):
                 mask_gts = visible(q_pos_t[:, None], pos_s[None], span_gt[:, :, None], sink_g[:, None, None])
@@ -221,13 +233,21 @@ def _cover(kinds: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
     return next_where(kinds != Tile.SKIP), next_where(kinds == Tile.SKIP), jnp.pad(masked_before, (1, 0))
 
 
+def _products(x: jax.Array, y: jax.Array, axes: tuple[int, int]) -> jax.Array:
+    """A product for each stream, contracting an axis of x with one of y; of one stream a plain product, which compilers
+    leave as it is: one with a batch of 1 is rewritten and loses the name by which it is counted."""
+    if len(x) == 1:
+        contracted = tuple((axis - 1,) for axis in axes)
+        return lax.dot_general(x[0], y[0], (contracted, ((), ())), preferred_element_type=jnp.float32)[None]
+    contracted = tuple((axis,) for axis in axes)
+    return lax.dot_general(x, y, (contracted, ((0,), (0,))), preferred_element_type=jnp.float32)
+
+
 def _accumulate(top, total, acc, scores, v, scale):
     """One step of the online softmax of scale·scores: running maximum of the scores, running sum, weighted values."""
     new_top = jnp.maximum(top, scores.max(-1))
     finite_top = jnp.where(new_top == -jnp.inf, 0, new_top)  # a row that has seen nothing yet stays at zero weight
     weights = jnp.exp(scale * (scores - finite_top[..., None]))
     rescale = jnp.exp(scale * (top - finite_top))
-    values = lax.dot_general(
-        weights.astype(v.dtype), v, (((2,), (1,)), ((0,), (0,))), preferred_element_type=jnp.float32
-    )
+    values = _products(weights.astype(v.dtype), v, (2, 1))
     return new_top, total * rescale + weights.sum(-1), acc * rescale[..., None] + values

@@ -29,15 +29,22 @@ GRANULE = 64
 
 @dataclass(frozen=True)
 class Blocks:
-    """Queries in a tile and keys in a block; `kv_block` is a multiple of `GRANULE`."""
+    """Queries in a tile and keys in a block; `kv_block` is a multiple of `GRANULE`.
+
+    `whole`: a visit computes a whole block, always.  Then what a query gets does not depend, not even in its last bit,
+    on which later queries share its tile, as they do where queries are packed.
+    """
 
     q_tile: int
     kv_block: int
+    whole: bool = False
 
     @property
     def visit_sizes(self) -> tuple[int, ...]:
         """Granules that one visit may compute: a whole block, a half, or one; the smallest that ends a run is taken."""
         whole = self.kv_block // GRANULE
+        if self.whole:
+            return (whole,)
         return tuple(sorted({1, -(-whole // 2), whole}))
 
 
@@ -47,7 +54,7 @@ def walk_name(blocks: Blocks) -> str:
     The loops of a walk are as long as positions say, so whoever counts a program's cost finds the walk by its name and
     asks `walk_visits`.
     """
-    return f"span_walk_{blocks.q_tile}x{blocks.kv_block}"
+    return f"span_walk_{blocks.q_tile}x{blocks.kv_block}" + "_whole" * blocks.whole
 
 
 def visit_name(granules: int) -> str:
@@ -57,8 +64,8 @@ def visit_name(granules: int) -> str:
 
 def blocks_of_walk(name: str) -> Blocks | None:
     """The sizes of the walk of that name, None if it is no walk's."""
-    sizes = re.fullmatch(r"span_walk_(\d+)x(\d+)", name)
-    return Blocks(*map(int, sizes.groups())) if sizes else None
+    sizes = re.fullmatch(r"span_walk_(\d+)x(\d+)(_whole)?", name)
+    return Blocks(int(sizes[1]), int(sizes[2]), bool(sizes[3])) if sizes else None
 
 
 def choose_blocks(pattern: SpanPattern | Spans, q_tokens: int, kv_tokens: int, group_size: int) -> Blocks:
@@ -67,10 +74,11 @@ def choose_blocks(pattern: SpanPattern | Spans, q_tokens: int, kv_tokens: int, g
     A product wants several hundred rows (queries x heads of a group) and columns; measured on CPUs, where a larger
     block falls out of the cache.  A bounded span gets smaller query tiles, since q_tile / span is wasted, and blocks
     that divide span + q_tile evenly, a single one up to 1,152 keys; a span that no query of this step outgrows is
-    as good as none.  Spans that are data are taken for bounded ones of any width.
+    as good as none.  Packed queries stand farther apart than their number: short blocks waste less of them.
     """
     if isinstance(pattern, Spans):
-        pattern = SpanPattern(span=(512,))
+        q_tile = _power_of_two_below(768 // group_size, least=16, most=256)
+        return Blocks(min(q_tile, 1 << (q_tokens - 1).bit_length()), 256, whole=True)
     bounded = max(pattern.span) < min(q_tokens, kv_tokens)
     q_tile = _power_of_two_below((384 if bounded else 768) // group_size, least=16, most=256)
     q_tile = min(q_tile, 1 << (q_tokens - 1).bit_length())
@@ -198,6 +206,26 @@ def executed_pairs(
         span_g, sink_g = np.asarray(group, np.int64).T
         counts[group] = granules_visited(walk_visits(span_g[:, None], sink_g, q_pos_t, kv_pos_s, blocks))
     return sum(counts[group] for group in groups) * group_size * blocks.q_tile * GRANULE
+
+
+def executed_pairs_of_spans(
+    span_mt: np.ndarray,
+    sinks: int,
+    n_heads: int,
+    n_kv_heads: int,
+    q_pos_t: np.ndarray,
+    kv_pos_s: np.ndarray,
+    blocks: Blocks | None = None,
+) -> int:
+    """As `executed_pairs`, for packed `Spans` [M, T]: the queries of each span have tiles of their own."""
+    operands = Spans(span_mt, np.array([sinks]))
+    blocks = blocks or choose_blocks(operands, len(q_pos_t), len(kv_pos_s), n_heads // n_kv_heads)
+    granules = 0
+    for span_t in span_mt:
+        for span in np.unique(span_t):
+            one = np.array([[span]]), np.array([sinks])
+            granules += granules_visited(walk_visits(*one, q_pos_t[span_t == span], kv_pos_s, blocks))
+    return granules * n_heads // len(span_mt) * blocks.q_tile * GRANULE
 
 
 def granules_visited(visits: dict[int, int]) -> int:

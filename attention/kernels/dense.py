@@ -20,10 +20,16 @@ def attend_dense(
 
     [B, T, N, H] in q's dtype, and [B, N, T] in float32; a query that sees nothing gets 0 and -inf.
     """
+    return attend_masked(q_btnh, k_bskh, v_bskh, dense_mask(pattern, q_pos_bt, kv_pos_bks, q_btnh.shape[2]))
+
+
+def attend_masked(
+    q_btnh: jax.Array, k_bskh: jax.Array, v_bskh: jax.Array, mask_bnts: jax.Array
+) -> tuple[jax.Array, jax.Array]:
+    """`attend_dense` under any mask, [B or 1, N, T, S]."""
     b, t, n_heads, head_dim = q_btnh.shape
     n_kv_heads = k_bskh.shape[2]
     q_btkgh = q_btnh.reshape(b, t, n_kv_heads, -1, head_dim)
-    mask_bnts = dense_mask(pattern, q_pos_bt, kv_pos_bks, n_heads)
     mask_bkgts = mask_bnts.reshape(mask_bnts.shape[0], n_kv_heads, -1, *mask_bnts.shape[2:])
     exact = {"precision": "highest", "preferred_element_type": jnp.float32}
     scores_bkgts = jnp.einsum("btkgh,bskh->bkgts", q_btkgh, k_bskh, **exact) / head_dim**0.5

@@ -61,8 +61,9 @@ def allowed_steps(draw, total: int, chunk: int) -> tuple[int, ...]:
     steps, length = [], 0
     while length < total:
         room = chunk - length % chunk
-        size = draw(st.integers(1, room if room < chunk else total - length))
-        steps.append(min(size, total - length))
+        whole = (total - length) // chunk * chunk if room == chunk else 0
+        size = draw(st.sampled_from((1, 2, max(room, whole), room)))  # few sizes: each is a program to compile
+        steps.append(min(size, room if room < chunk else total, total - length))
         length += steps[-1]
     return tuple(steps)
 

@@ -23,6 +23,7 @@ from eval.flops.traced import count_flops
 from tests.attention.eviction.strategies import THETA, evictions, random_tokens
 
 HEADS = Heads(6, 2, 4)
+pytestmark = pytest.mark.usefixtures("fast_compile")
 
 
 @pytest.mark.parametrize(
@@ -94,37 +95,39 @@ def test_pairs_of_eviction_after_the_prompt():
 @pytest.mark.parametrize("form", [partial(Evict, chunk=7), EvictAfter])
 def test_what_runs_is_what_the_schedule_says(form, policy):
     """Positions that `attend` gets, and the pairs that it computes, in every piece of every step."""
-    eviction, heads, depth = form(policy, budget=9, sinks=1, recent=2), HEADS, (1, 3)
+    eviction, depth = form(policy, budget=9, sinks=1, recent=2), (1, 3)
     steps = (21, 8, 1) if isinstance(eviction, Evict) else (30, 1)
     in_layer, calls = eviction.at_layer(*depth), []
 
     def spy(q, k, v, q_pos, kv_pos, pattern):
-        calls.append((np.asarray(q_pos), np.asarray(kv_pos)))
+        jax.debug.callback(lambda *positions: calls.append(positions), q_pos, kv_pos, ordered=True)
         return attend(q, k, v, q_pos, kv_pos, pattern, impl="dense")
 
+    @jax.jit
+    def step(kept, part, length):
+        positions = length + jnp.arange(part[0].shape[1])[None]
+        return attend_in_chunks(eviction, spy, kept, *part, positions, length, depth)[1]
+
     problem = random_tokens(0, 2, sum(steps), 6, 2, 4)
-    kept = init_kept(eviction, 2, sum(steps), 6, 2, 4)
-    length = 0
-    with jax.disable_jit():
-        for size in steps:
-            calls.clear()
-            part = [x[:, length : length + size] for x in problem]
-            positions = jnp.arange(length, length + size)[None]
-            _, kept = attend_in_chunks(eviction, spy, kept, *part, positions, length, depth)
-            schedule = in_layer.schedule(length, size)
-            assert len(calls) == len(schedule)
-            pairs = 0
-            for (q_pos, kv_pos), (tokens, piece) in zip(calls, schedule, strict=True):
-                q_slot_t, kv_slot_s = in_layer.slot_positions(piece, tokens, kept.positions.shape[-1])
-                np.testing.assert_array_equal(q_pos, q_slot_t[None])
-                if policy == "adakv":  # all that a head may hold
-                    assert (np.where(kv_pos >= 0, kv_pos, kv_slot_s) == kv_slot_s).all()
-                else:
-                    np.testing.assert_array_equal(kv_pos, kv_slot_s[None, None])
-                mask = dense_mask(eviction.pattern(), jnp.asarray(q_pos), jnp.asarray(kv_pos), heads.n_heads)
-                pairs += int(mask.sum()) * heads.n_heads // mask.shape[1] // mask.shape[0]
-            assert in_layer.useful(heads, size, length).pairs == pairs
-            length += size
+    kept, length = init_kept(eviction, 2, sum(steps), 6, 2, 4), 0
+    for size in steps:
+        calls.clear()
+        kept = step(kept, [x[:, length : length + size] for x in problem], length)
+        jax.effects_barrier()
+        schedule = in_layer.schedule(length, size)
+        assert len(calls) == len(schedule)
+        pairs = 0
+        for (q_pos, kv_pos), (tokens, piece) in zip(calls, schedule, strict=True):
+            q_slot_t, kv_slot_s = in_layer.slot_positions(piece, tokens, kept.positions.shape[-1])
+            np.testing.assert_array_equal(q_pos, q_slot_t[None])
+            if policy == "adakv":  # all that a head may hold
+                assert (np.where(kv_pos >= 0, kv_pos, kv_slot_s) == kv_slot_s).all()
+            else:
+                np.testing.assert_array_equal(kv_pos, kv_slot_s[None, None])
+            mask = dense_mask(eviction.pattern(), np.asarray(q_pos), np.asarray(kv_pos), HEADS.n_heads)
+            pairs += int(mask.sum()) // mask.shape[0]
+        assert in_layer.useful(HEADS, size, length).pairs == pairs
+        length += size
 
 
 @pytest.mark.parametrize(

@@ -39,14 +39,10 @@ def test_evict_is_the_reference(policy):
     check_one()
 
 
-@pytest.mark.parametrize("policy", SCORES)
-def test_evict_after_is_the_reference(policy):
-    @settings(max_examples=1)
-    @given(parameters(policy), tokens())
-    def check_one(given, tokens):
-        check(EvictAfter(**given), tokens)
-
-    check_one()
+@settings(max_examples=6)
+@given(st.sampled_from(sorted(SCORES)).flatmap(parameters), tokens())
+def test_evict_after_is_the_reference(given, tokens):
+    check(EvictAfter(**given), tokens)
 
 
 @COMPILING

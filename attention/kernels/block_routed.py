@@ -1,0 +1,174 @@
+"""Attention to chosen blocks of keys: queries are sorted by the block that they chose, so that a tile reads one block.
+
+A query at position p chooses its own block, p // B, and of the earlier ones the `topk` - 1 with the greatest gates
+
+    gate[n, b] = q_n · mean of the keys of block b        float32, after rotary positions
+
+the earlier block where gates are equal.  In its own block it sees what is before it.  Every (query, head, choice) is a
+row of a tile; a tile reads one block once, and a row's parts are merged by their log-sum-exp.  Memory is linear in the
+prompt.  Nothing that a row computes depends on which later rows share its tile.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from attention.kernels.dense import attend_masked
+from attention.kernels.row_tiles import choose_row_tile, most_tiles, tile_rows
+from attention.pattern import UNBOUNDED
+
+GATED_QUERIES = 256
+"""Queries whose gates are in memory at once."""
+
+MOST_ROWS = 256
+"""Rows in a tile, at most; measured on a CPU."""
+
+
+@dataclass(frozen=True)
+class BlockChoice:
+    """Blocks of `block` keys, of which a query chooses `topk`, its own included.
+
+    The slots of a cache must hold positions 0, 1, 2, ... without a gap, in any order, empty ones anywhere.
+    """
+
+    block: int
+    topk: int
+
+    def n_blocks(self, slots: int) -> int:
+        return -(-slots // self.block)
+
+    def choices(self, slots: int) -> int:
+        """Blocks that a query of so many slots can choose."""
+        return min(self.topk, self.n_blocks(slots))
+
+
+def chosen_blocks(
+    q_btnh: jax.Array, k_bksh: jax.Array, q_pos_bt: jax.Array, pattern: BlockChoice
+) -> jax.Array:
+    """int32 [choices, B, T, N]: first a query's own block, then the earlier ones, -1 where there are not so many.
+
+    `k_bksh`: keys at slot = position, a whole number of blocks.
+    """
+    b, t, n, h = q_btnh.shape
+    k, slots = k_bksh.shape[1:3]
+    own_bt = jnp.broadcast_to(jnp.where(q_pos_bt < 0, -1, q_pos_bt // pattern.block), (b, t))
+    own_1btn = jnp.broadcast_to(own_bt[None, ..., None], (1, b, t, n)).astype(jnp.int32)
+    earlier = pattern.choices(slots) - 1
+    if not earlier:
+        return own_1btn
+    mean_bkch = k_bksh.astype(jnp.float32).reshape(b, k, -1, pattern.block, h).mean(3)
+
+    def of_query(operand: tuple[jax.Array, jax.Array]) -> jax.Array:
+        q_bkgh, own_b = operand
+        gate_bkgc = jnp.einsum("bkgh,bkch->bkgc", q_bkgh.astype(jnp.float32), mean_bkch, precision="highest")
+        is_earlier = jnp.arange(mean_bkch.shape[2]) < own_b[:, None, None, None]
+        gate, block = lax.top_k(jnp.where(is_earlier, gate_bkgc, -jnp.inf), earlier)
+        return jnp.where(gate == -jnp.inf, -1, block)
+
+    with jax.named_scope("selection"):
+        q_tbkgh = q_btnh.reshape(b, t, k, n // k, h).swapaxes(0, 1)
+        block_tbkge = lax.map(of_query, (q_tbkgh, own_bt.T), batch_size=GATED_QUERIES)
+    block_ebtn = jnp.moveaxis(block_tbkge, (4, 1, 0), (0, 1, 2)).reshape(earlier, b, t, n)
+    return jnp.concatenate([own_1btn, block_ebtn.astype(jnp.int32)])
+
+
+def attend_chosen_dense(
+    q_btnh: jax.Array,
+    k_bskh: jax.Array,
+    v_bskh: jax.Array,
+    q_pos_bt: jax.Array,
+    kv_pos_bks: jax.Array,
+    pattern: BlockChoice,
+) -> tuple[jax.Array, jax.Array]:
+    """The same over the whole mask: an oracle, quadratic in memory.  Results as `attend_dense`."""
+    n, k = q_btnh.shape[2], k_bskh.shape[2]
+    k_bksh, _ = _by_position(k_bskh, v_bskh, kv_pos_bks, pattern.block)
+    chosen_jbtn = chosen_blocks(q_btnh, k_bksh, q_pos_bt, pattern)
+    kv_pos_bns = kv_pos_bks.repeat(n // kv_pos_bks.shape[1], axis=1)[:, :, None]
+    block_bns = kv_pos_bns // pattern.block
+    is_chosen = (chosen_jbtn.swapaxes(2, 3)[..., None] == block_bns).any(0)
+    mask_bnts = is_chosen & (kv_pos_bns >= 0) & (kv_pos_bns <= q_pos_bt[:, None, :, None])
+    return attend_masked(q_btnh, k_bskh, v_bskh, mask_bnts)
+
+
+def attend_chosen(
+    q_btnh: jax.Array,
+    k_bskh: jax.Array,
+    v_bskh: jax.Array,
+    q_pos_bt: jax.Array,
+    kv_pos_bks: jax.Array,
+    pattern: BlockChoice,
+) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """As `attend_chosen_dense`, computing chosen blocks only; and the tiles that ran."""
+    (b, t, n, h), k, size = q_btnh.shape, k_bskh.shape[2], pattern.block
+    k_bksh, v_bksh = _by_position(k_bskh, v_bskh, kv_pos_bks, size)
+    n_blocks = k_bksh.shape[2] // size
+    q_rh = q_btnh.reshape(-1, h)
+    q_pos_r = jnp.broadcast_to(q_pos_bt[..., None], (b, t, n)).reshape(-1)
+    stream_r = (jnp.arange(b)[:, None, None] * k + jnp.arange(n) // (n // k)).repeat(t, axis=1).reshape(-1)
+    blocks = [x.reshape(b * k * n_blocks, size, h) for x in (k_bksh, v_bksh)]
+    none = b * k * n_blocks  # the group of rows without a choice, whose tiles do not run
+    row_tile = choose_row_tile(q_rh.shape[0], none, MOST_ROWS)
+
+    def run_tile(group: jax.Array, row_t: jax.Array) -> tuple[jax.Array, jax.Array]:
+        keys, values = (lax.dynamic_index_in_dim(x, group, keepdims=False) for x in blocks)
+        scores = h**-0.5 * jnp.einsum("th,sh->ts", q_rh[row_t], keys, preferred_element_type=jnp.float32)
+        key_pos = group % n_blocks * size + jnp.arange(size)
+        scores = jnp.where((key_pos <= q_pos_r[row_t][:, None]) & (row_t >= 0)[:, None], scores, -jnp.inf)
+        top = scores.max(-1)
+        top = jnp.where(top == -jnp.inf, 0, top)
+        weights = jnp.exp(scores - top[:, None])
+        total = weights.sum(-1)
+        out = jnp.einsum("ts,sh->th", weights.astype(values.dtype), values, preferred_element_type=jnp.float32)
+        return out / jnp.where(total == 0, 1, total)[:, None], top + jnp.log(total)
+
+    def skip_tile(group: jax.Array, row_t: jax.Array) -> tuple[jax.Array, jax.Array]:
+        return jnp.zeros((row_t.size, h), jnp.float32), jnp.full(row_t.size, -jnp.inf)
+
+    def one_choice(merged: tuple, chosen_r: jax.Array) -> tuple[tuple, None]:
+        tiles = tile_rows(jnp.where(chosen_r < 0, none, stream_r * n_blocks + chosen_r), none + 1, row_tile)
+
+        def one_tile(_: None, tile: tuple[jax.Array, jax.Array]) -> tuple[None, tuple[jax.Array, jax.Array]]:
+            return None, lax.cond(tile[0] < none, run_tile, skip_tile, *tile)
+
+        _, (out, lse) = lax.scan(one_tile, None, (tiles.group_i, tiles.row_it))
+        out_rh, lse_r = out.reshape(-1, h)[tiles.place_r], lse.reshape(-1)[tiles.place_r]
+        return (*_merge(*merged[:2], out_rh, lse_r), merged[2] + (tiles.group_i < none).sum()), None
+
+    nothing = jnp.zeros((q_rh.shape[0], h), jnp.float32), jnp.full(q_rh.shape[0], -jnp.inf), jnp.int32(0)
+    chosen_jr = chosen_blocks(q_btnh, k_bksh, q_pos_bt, pattern).reshape(-1, q_rh.shape[0])
+    (out_rh, lse_r, ran), _ = lax.scan(one_choice, nothing, chosen_jr)
+    return out_rh.reshape(q_btnh.shape).astype(q_btnh.dtype), lse_r.reshape(b, t, n).swapaxes(1, 2), ran
+
+
+def most_pairs(pattern: BlockChoice, n_heads: int, n_kv_heads: int, tokens: int, slots: int) -> int:
+    """(query, key) pairs, all query heads, of the tiles that `attend_chosen` provides for any choice, batch 1."""
+    rows, groups = tokens * n_heads, n_kv_heads * pattern.n_blocks(slots)
+    row_tile = choose_row_tile(rows, groups, MOST_ROWS)
+    return pattern.choices(slots) * most_tiles(rows, groups + 1, row_tile) * row_tile * pattern.block
+
+
+def _merge(out_rh: jax.Array, lse_r: jax.Array, more_rh: jax.Array, more_lse_r: jax.Array) -> tuple:
+    """Two parts of each row's softmax as one."""
+    both = jnp.logaddexp(lse_r, more_lse_r)
+    shares = (jnp.exp(jnp.where(both == -jnp.inf, -jnp.inf, lse - both))[:, None] for lse in (lse_r, more_lse_r))
+    return sum(share * part for share, part in zip(shares, (out_rh, more_rh), strict=True)), both
+
+
+def _by_position(k_bskh: jax.Array, v_bskh: jax.Array, kv_pos_bks: jax.Array, size: int) -> tuple:
+    """Keys and values [B, K, S', H] at slot = position, S' a whole number of blocks."""
+    s = k_bskh.shape[1]
+    pos_bks = jnp.broadcast_to(kv_pos_bks, (k_bskh.shape[0], k_bskh.shape[2], s))
+    kv = tuple(x.swapaxes(1, 2) for x in (k_bskh, v_bskh))
+
+    def sort(kv: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, ...]:
+        order = jnp.argsort(jnp.where(pos_bks < 0, UNBOUNDED, pos_bks), axis=-1)[..., None]
+        return tuple(jnp.take_along_axis(x, order, axis=2) for x in kv)
+
+    in_order = ((kv_pos_bks == jnp.arange(s)) | (kv_pos_bks < 0)).all()
+    kv = lax.cond(in_order, lambda kv: kv, sort, kv)  # all but ragged caches are
+    return tuple(jnp.pad(x, ((0, 0), (0, 0), (0, -s % size), (0, 0))) for x in kv)

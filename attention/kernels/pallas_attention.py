@@ -1,0 +1,300 @@
+"""Attention as one Pallas-Triton kernel, for CUDA and ROCm: spans and sinks are data, invisible tiles are not visited.
+
+A program takes a tile of rows, where a row is one query in one head, and walks over tiles of keys with an online
+softmax (Milakov & Gimelshein, 1805.02867; Dao, 2307.08691).  Where the heads of a group see alike, the rows of a tile
+are all heads of the group for a few queries: they read the same keys, so a tile reaches over G times fewer positions
+and wastes that much less at the ends of a window.  `attention.kernels.pallas_ranges` says which tiles are visited.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+from jax.experimental import pallas as pl
+from jax.experimental.pallas import triton as plgpu
+
+from attention.kernels.pallas_backward import attention_gradients
+from attention.kernels.pallas_ranges import Ranges, find_ranges
+from attention.kernels.tiles import AttentionTiles, attention_tiles, current_target
+from attention.pattern import UNBOUNDED, pad_positions
+
+EMPTY = UNBOUNDED
+"""Position of an empty slot inside the kernel: beyond every query."""
+
+LOG2_E = float(np.log2(np.e))
+
+
+def attend_pallas(
+    q_btnh: jax.Array,
+    k_bskh: jax.Array,
+    v_bskh: jax.Array,
+    q_pos_bnt: jax.Array,
+    kv_pos_bks: jax.Array,
+    span_bnt: jax.Array,
+    sink_n: jax.Array,
+    *,
+    tiles: AttentionTiles | None = None,
+    interpret: bool = False,
+    return_lse: bool = False,
+) -> tuple[jax.Array, jax.Array | None, jax.Array]:
+    """softmax(q·k / sqrt(H), over visible keys)·v; 0 for a query that sees nothing.
+
+    A query at p sees the key at s iff 0 <= s <= p and (s < sink or p - s < span).  All of it is data: a program
+    compiled once serves every window.  Differentiable in q, k and v.
+
+    Args:
+        q_btnh: bfloat16, float16 or float32; H a power of two in 16..256.
+        k_bskh, v_bskh: query head n reads key-value head n // (N / K).
+        q_pos_bnt: int32 [B or 1, N or K or 1, T], -1 for padding, whose output is 0.
+        kv_pos_bks: int32 [B or 1, K or 1, S], -1 for an empty slot.
+        span_bnt: int32 [B or 1, N or K or 1, T or 1], keys.  Heads of a group share tiles unless this says N.
+        sink_n: int32 [N or K or 1], keys.
+        tiles: sizes of a program, else those of `attention.kernels.tiles` for this device.
+        interpret: run the kernel as plain JAX, on any device.
+
+    Returns:
+        out [B, T, N, H] in q's dtype; log-sum-exp of the scaled scores [B, N, T] in float32 (-inf where nothing is
+        seen) if `return_lse`, else None; tiles visited, summed over programs, an int32 scalar.
+
+    Raises:
+        ValueError: shapes that do not belong together, or a head size that the kernel is not made for.
+    """
+    _check(q_btnh, k_bskh, v_bskh, q_pos_bnt, kv_pos_bks, span_bnt, sink_n)
+    tiles = tiles or attention_tiles(current_target(), q_btnh.dtype, q_btnh.shape[-1])
+    integers = (x.astype(jnp.int32) for x in (q_pos_bnt, kv_pos_bks, span_bnt, sink_n))
+    return _attend(q_btnh, k_bskh, v_bskh, *integers, tiles, interpret, return_lse)
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(7, 8, 9))
+def _attend(q_btnh, k_bskh, v_bskh, q_pos_bnt, kv_pos_bks, span_bnt, sink_n, tiles, interpret, return_lse):
+    return _forward(
+        q_btnh, k_bskh, v_bskh, q_pos_bnt, kv_pos_bks, span_bnt, sink_n, tiles=tiles, interpret=interpret,
+        with_lse=return_lse,
+    )  # fmt: skip
+
+
+def _attend_forward(*operands):
+    *arrays, tiles, interpret, return_lse = operands
+    out_btnh, lse_bnt, visited = _forward(*arrays, tiles=tiles, interpret=interpret, with_lse=True)
+    return (out_btnh, lse_bnt if return_lse else None, visited), (*arrays, out_btnh, lse_bnt)
+
+
+def _attend_backward(tiles, interpret, return_lse, saved, cotangents):
+    del tiles, interpret
+    d_out_btnh, d_lse_bnt, _ = cotangents
+    return *attention_gradients(*saved, d_out_btnh, d_lse_bnt if return_lse else None), None, None, None, None
+
+
+_attend.defvjp(_attend_forward, _attend_backward)
+
+
+class _Shape(NamedTuple):
+    """What a kernel is compiled for."""
+
+    tokens: int
+    slots: int
+    group: int  # query heads of a key-value head
+    packed: int  # query heads whose rows share a tile: all of a group, or one
+    tiles: AttentionTiles
+
+
+def _forward(q_btnh, k_bskh, v_bskh, q_pos_bnt, kv_pos_bks, span_bnt, sink_n, *, tiles, interpret, with_lse):
+    (b, t, n, h), (s, k) = q_btnh.shape, k_bskh.shape[1:3]
+    group = n // k
+    alike = q_pos_bnt.shape[1] in (1, k) and span_bnt.shape[1] in (1, k)
+    packed = group if alike else 1
+    shape = _Shape(t, s, group, packed, tiles)
+    streams = n // packed
+    row_tiles = pl.cdiv(t * packed, tiles.rows)
+
+    def by_row(x_bnt: jax.Array, fill: int) -> jax.Array:  # [B or 1, streams or 1, rows], rows in the order of a tile
+        x_bnt = jnp.broadcast_to(x_bnt, (*x_bnt.shape[:2], t))
+        if x_bnt.shape[1] == 1:
+            rows = jnp.repeat(x_bnt, packed, axis=2)
+        else:
+            every_head = jnp.repeat(x_bnt, n // x_bnt.shape[1], axis=1).reshape(-1, streams, packed, t)
+            rows = every_head.swapaxes(2, 3).reshape(-1, streams, t * packed)
+        return jnp.pad(rows, [(0, 0), (0, 0), (0, row_tiles * tiles.rows - t * packed)], constant_values=fill)
+
+    q_pos = by_row(q_pos_bnt, -1)
+    left = q_pos - by_row(span_bnt, 0)  # a row sees the keys right of it
+    sink = by_row(sink_n[None, :, None], 0)
+    kv_pos = pad_positions(kv_pos_bks, tiles.keys, jnp)
+    own_keys = kv_pos_bks.shape[1] > 1
+    kv_of_stream = jnp.repeat(kv_pos, streams // k, axis=1) if own_keys else kv_pos
+    ranges = jnp.stack(find_ranges(q_pos, left, sink, kv_of_stream, tiles.rows, tiles.keys), -1)
+    ranges = jnp.pad(ranges, [(0, 0), (0, 0), (0, 0), (0, 1)])
+
+    def of_program(x: jax.Array, *block: int) -> pl.BlockSpec:
+        """The block of a row tile from [B or 1, streams or 1, ...], longest walks (the last rows) first."""
+        batches, heads = x.shape[0] > 1, x.shape[1] > 1
+        rest = (0,) * (len(block) - 1)
+        return pl.BlockSpec((None, None, *block), lambda i, j, b: (b * batches, j * heads, row_tiles - 1 - i, *rest))
+
+    def keys_of_program(x: jax.Array) -> pl.BlockSpec:
+        return pl.BlockSpec((None, s, None, h), lambda i, j, b: (b, 0, j * packed // group, 0))
+
+    kv_positions = pl.BlockSpec(
+        (None, None, kv_pos.shape[-1]),
+        lambda i, j, b: (b * (kv_pos.shape[0] > 1), (j * packed // group) * own_keys, 0),
+    )
+    whole = pl.BlockSpec((None, t, n, h), lambda i, j, b: (b, 0, 0, 0))
+    visited_of_program = jax.ShapeDtypeStruct((b, streams, row_tiles), jnp.int32)
+    out_shape = [jax.ShapeDtypeStruct(q_btnh.shape, q_btnh.dtype), visited_of_program]
+    out_specs = [whole, of_program(visited_of_program, 1)]
+    if with_lse:
+        out_shape.append(jax.ShapeDtypeStruct((b, n, t), jnp.float32))
+        out_specs.append(pl.BlockSpec((None, n, t), lambda i, j, b: (b, 0, 0)))
+    out_btnh, visited, *lse_bnt = pl.pallas_call(
+        partial(_kernel, shape=shape, row_tiles=row_tiles, exp2=_exp2_ptx if tiles.ptx and not interpret else jnp.exp2),
+        grid=(row_tiles, streams, b),
+        in_specs=[
+            whole,
+            keys_of_program(k_bskh),
+            keys_of_program(v_bskh),
+            of_program(q_pos, tiles.rows),
+            of_program(left, tiles.rows),
+            of_program(sink, tiles.rows),
+            kv_positions,
+            of_program(ranges, 1, ranges.shape[-1]),
+        ],
+        out_specs=out_specs,
+        out_shape=out_shape,
+        compiler_params=plgpu.CompilerParams(num_warps=tiles.warps, num_stages=tiles.stages),
+        interpret=interpret,
+        name="span_attention",
+    )(q_btnh, k_bskh, v_bskh, q_pos, left, sink, jnp.where(kv_pos < 0, EMPTY, kv_pos), ranges)
+    return out_btnh, lse_bnt[0] if with_lse else None, visited.sum()
+
+
+def _kernel(
+    q_ref, k_ref, v_ref, pos_ref, left_ref, sink_ref, kv_pos_ref, ranges_ref, out_ref, visited_ref, *lse_ref,
+    shape: _Shape, row_tiles: int, exp2: Callable[[jax.Array], jax.Array],
+):  # fmt: skip
+    rows, keys = shape.tiles.rows, shape.tiles.keys
+    head_dim = q_ref.shape[-1]
+    row = (row_tiles - 1 - pl.program_id(0)) * rows + jnp.arange(rows)
+    token = row // shape.packed
+    head = pl.program_id(1) * shape.packed + row % shape.packed
+    exists = token < shape.tokens
+    # Every index an array of the whole tile: interpret mode takes no mixture of arrays and slices.
+    at_row_h = (token[:, None], head[:, None], jnp.arange(head_dim)[None, :])
+    at_row_h = tuple(jnp.broadcast_to(x, (rows, head_dim)) for x in at_row_h)
+    exists_h = jnp.broadcast_to(exists[:, None], (rows, head_dim))
+
+    q = plgpu.load(q_ref.at[at_row_h], mask=exists_h, other=0.0)
+    bounds = Ranges(*(ranges_ref[0, i] for i in range(len(Ranges._fields))))
+    scale = LOG2_E / head_dim**0.5  # exp2 is what the hardware has
+    dot = partial(
+        lax.dot_general,
+        precision=lax.Precision.HIGHEST if q.dtype == jnp.float32 else None,
+        preferred_element_type=jnp.float32,
+    )
+
+    def load(ref, tile, masked):
+        if masked and shape.slots % keys:
+            inside = (tile * keys + jnp.arange(keys) < shape.slots)[:, None]
+            inside = jnp.broadcast_to(inside, (keys, head_dim))
+            return plgpu.load(ref.at[pl.ds(tile * keys, keys), :], mask=inside, other=0.0)
+        return ref[pl.ds(tile * keys, keys), :]
+
+    def visit(tile, state, rows_see=None):
+        """One step of the online softmax; `rows_see` is None where every row sees every key of the tile."""
+        top, total, acc = state
+        masked = rows_see is not None
+        scores = dot(q, load(k_ref, tile, masked), (((1,), (1,)), ((), ())))
+        if masked:
+            pos, left, sink = rows_see
+            kv_pos = kv_pos_ref[pl.ds(tile * keys, keys)][None, :]
+            seen = (kv_pos <= pos[:, None]) & ((kv_pos > left[:, None]) | (kv_pos < sink[:, None]))
+            scores = jnp.where(seen, scores * scale, -jnp.inf)
+            new_top = jnp.maximum(top, scores.max(1))
+            pivot = jnp.where(new_top == -jnp.inf, 0.0, new_top)  # a row that has seen nothing yet
+            weights = exp2(scores - pivot[:, None])
+        else:
+            new_top = jnp.maximum(top, scores.max(1) * scale)
+            pivot = new_top
+            weights = exp2(scores * scale - pivot[:, None])
+        rescale = exp2(top - pivot)
+        total = total * rescale + weights.sum(1)
+        v = load(v_ref, tile, masked)
+        acc = acc * rescale[:, None] + dot(weights.astype(v.dtype), v, (((1,), (0,)), ((), ())))
+        return new_top, total, acc
+
+    state = (
+        jnp.full(rows, -jnp.inf, jnp.float32),
+        jnp.zeros(rows, jnp.float32),
+        jnp.zeros((rows, head_dim), jnp.float32),
+    )
+    state = lax.fori_loop(bounds.dense_start, bounds.dense_end, visit, state)
+    # Read only here: registers are short in the loop above.
+    rows_see = pos, left, sink = pos_ref[...], left_ref[...], sink_ref[...]
+
+    def masked_tile(i):
+        """The i-th tile of the three masked ranges in a row."""
+        n_sinks, n_left = bounds.sink_end - bounds.sink_start, bounds.dense_start - bounds.near_start
+        near = jnp.where(i < n_sinks + n_left, bounds.near_start + i - n_sinks, bounds.dense_end + i - n_sinks - n_left)
+        return jnp.where(i < n_sinks, bounds.sink_start + i, near)
+
+    def visit_if_visible(i, state):
+        tile = masked_tile(i)
+        kv_pos = kv_pos_ref[pl.ds(tile * keys, keys)]
+        low, high = kv_pos.min(0), jnp.where(kv_pos == EMPTY, -1, kv_pos).max(0)
+        is_row = pos >= 0
+        beyond_left = high > jnp.where(is_row, left, UNBOUNDED).min(0)
+        visible = (low <= pos.max(0)) & (beyond_left | (low < jnp.where(is_row, sink, 0).max(0)))
+        state, visited = state
+        return lax.cond(visible, lambda: (visit(tile, state, rows_see), visited + 1), lambda: (state, visited))
+
+    n_dense = bounds.dense_end - bounds.dense_start
+    n_masked = bounds.sink_end - bounds.sink_start + bounds.near_end - bounds.near_start - n_dense
+    n_untested = jnp.where(bounds.tested == 1, 0, n_masked)
+    state = lax.fori_loop(0, n_untested, lambda i, x: visit(masked_tile(i), x, rows_see), state)
+    n_tested = n_masked - n_untested
+    state, visited = lax.fori_loop(0, n_tested, visit_if_visible, (state, n_dense + n_untested))
+
+    top, total, acc = state
+    sees = (total > 0) & (pos >= 0)  # a padding query may have been computed without a mask
+    out = acc * jnp.where(sees, 1 / jnp.where(sees, total, 1), 0)[:, None]
+    plgpu.store(out_ref.at[at_row_h], out.astype(out_ref.dtype), mask=exists_h)
+    visited_ref[0] = visited
+    if lse_ref:
+        lse = jnp.where(sees, (top + jnp.log2(jnp.where(sees, total, 1))) / LOG2_E, -jnp.inf)
+        plgpu.store(lse_ref[0].at[head, token], lse, mask=exists)
+
+
+def _exp2_ptx(x: jax.Array) -> jax.Array:
+    [result] = plgpu.elementwise_inline_asm(
+        "ex2.approx.ftz.f32 $0, $1;",
+        args=[x],
+        constraints="=r,r",
+        pack=1,
+        result_shape_dtypes=[jax.ShapeDtypeStruct(x.shape, jnp.float32)],
+    )
+    return result
+
+
+def _check(q_btnh, k_bskh, v_bskh, q_pos_bnt, kv_pos_bks, span_bnt, sink_n):
+    (b, t, n, h), (s, k) = q_btnh.shape, k_bskh.shape[1:3]
+    for name, array in (("k", k_bskh), ("v", v_bskh)):
+        if array.shape != (b, s, k, h):
+            raise ValueError(f"{name} must be [B, S, K, H] = {(b, s, k, h)} to fit q {q_btnh.shape}, got {array.shape}")
+    if n % k:
+        raise ValueError(f"{n} query heads are not a multiple of {k} key-value heads")
+    if h not in (16, 32, 64, 128, 256):
+        raise ValueError(f"the kernel takes head sizes 16, 32, 64, 128 and 256, got {h}")
+    sides = {
+        "q_pos_bnt": (q_pos_bnt, ((b, 1), (n, k, 1), (t,))),
+        "kv_pos_bks": (kv_pos_bks, ((b, 1), (k, 1), (s,))),
+        "span_bnt": (span_bnt, ((b, 1), (n, k, 1), (t, 1))),
+        "sink_n": (sink_n, ((n, k, 1),)),
+    }
+    for name, (array, accepted) in sides.items():
+        if len(array.shape) != len(accepted) or any(x not in y for x, y in zip(array.shape, accepted, strict=True)):
+            raise ValueError(f"{name} must have sizes out of {accepted}, got {array.shape}")

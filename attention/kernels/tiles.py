@@ -1,0 +1,103 @@
+"""The tiles of every kernel on every target: the one place where they are chosen."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import jax
+import jax.numpy as jnp
+
+
+@dataclass(frozen=True)
+class AttentionTiles:
+    """Sizes of one program of the attention kernel, powers of two.
+
+    Attributes:
+        rows: rows of queries in a program; a row is one query in one head.
+        keys: keys in a tile.
+        warps, stages: warps of a program, and tiles in flight from memory.
+        ptx: the target takes PTX, whose 2**x that flushes results below 2**-126 to zero is one instruction, not four.
+    """
+
+    rows: int
+    keys: int
+    warps: int
+    stages: int
+    ptx: bool = False
+
+
+@dataclass(frozen=True)
+class MatmulTiles:
+    """Sizes of one program of the grouped matmul, powers of two.
+
+    Attributes:
+        rows: most rows of one expert in a program.
+        least_rows: a program with fewer rows computes the smallest power of two from here on that holds them.
+        columns: of the output, summed over the weights that a program multiplies by.
+        depth: of the contraction in one step.
+        warps, stages: warps of a program, and steps in flight from memory.
+    """
+
+    rows: int
+    least_rows: int
+    columns: int
+    depth: int
+    warps: int
+    stages: int
+
+
+ATTENTION: dict[tuple[str, int, int], AttentionTiles] = {
+    # (target, bytes of an input element, head size)
+    # Measured on an H100: at head size 128, 128x128 runs at 90 % of this rate, for it reads every key twice as often.
+    ("sm_90", 2, 64): AttentionTiles(128, 64, 8, 3, ptx=True),
+    ("sm_90", 2, 128): AttentionTiles(256, 64, 8, 3, ptx=True),
+    ("sm_90", 2, 256): AttentionTiles(128, 64, 8, 2, ptx=True),
+    # 65,536 bytes of LDS and 256 registers a lane: 128x128 spills at head size 128.
+    ("gfx1201", 2, 64): AttentionTiles(128, 64, 8, 2),
+    ("gfx1201", 2, 128): AttentionTiles(64, 64, 4, 1),
+    ("gfx1201", 2, 256): AttentionTiles(32, 32, 4, 1),
+}
+
+SMALL_ATTENTION = AttentionTiles(32, 32, 4, 1)
+"""For targets without an entry, and for float32: fits wherever Triton runs."""
+
+
+def attention_tiles(target: str, dtype: jnp.dtype, head_dim: int) -> AttentionTiles:
+    """Tiles of the attention kernel for inputs of `dtype` with heads of `head_dim` on `target`."""
+    return ATTENTION.get((target, jnp.dtype(dtype).itemsize, head_dim), SMALL_ATTENTION)
+
+
+MATMUL: dict[tuple[str, int, bool, bool], MatmulTiles] = {
+    # (target, bytes of an input element, whether an expert has 128 rows or more on average, whether 1,024 deep or more)
+    # Measured on an H100: 128 columns or rows less run at 90 % of this rate, bound by what the L2 cache delivers.
+    ("sm_90", 2, True, True): MatmulTiles(128, 64, 256, 64, 8, 4),
+    ("sm_90", 2, True, False): MatmulTiles(128, 64, 256, 64, 8, 3),
+    # Bound by reading the weights once: small programs, several in a multiprocessor at a time.
+    ("sm_90", 2, False, True): MatmulTiles(128, 32, 128, 64, 4, 3),
+    ("sm_90", 2, False, False): MatmulTiles(128, 32, 128, 64, 4, 3),
+    ("gfx1201", 2, True, True): MatmulTiles(128, 64, 128, 32, 8, 1),
+    ("gfx1201", 2, True, False): MatmulTiles(128, 64, 128, 32, 8, 1),
+    ("gfx1201", 2, False, True): MatmulTiles(64, 32, 64, 64, 4, 1),
+    ("gfx1201", 2, False, False): MatmulTiles(64, 32, 64, 64, 4, 1),
+}
+
+SMALL_MATMUL = MatmulTiles(32, 32, 32, 32, 4, 1)
+"""For targets without an entry, and for float32."""
+
+
+def matmul_tiles(target: str, dtype: jnp.dtype, rows: int, experts: int, depth: int) -> MatmulTiles:
+    """Tiles of the grouped matmul for `rows` rows of `dtype` over `experts` experts, contracted over `depth`.
+
+    `MatmulTiles.rows` does not depend on the depth, so that both products of an expert share one table of rows.
+    """
+    case = target, jnp.dtype(dtype).itemsize, rows >= 128 * experts, depth >= 1024
+    return MATMUL.get(case, SMALL_MATMUL)
+
+
+def current_target() -> str:
+    """The first device as compilers name it: `sm_90`, `gfx1201`, or `cpu`."""
+    device = jax.devices()[0]
+    if device.platform != "gpu":
+        return device.platform
+    capability = str(device.compute_capability)
+    return capability if capability.startswith("gfx") else "sm_" + capability.replace(".", "")

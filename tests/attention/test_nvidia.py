@@ -1,0 +1,69 @@
+"""Window conversion and refusals of the NVIDIA paths; their results on a GPU."""
+
+from __future__ import annotations
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from attention.kernels.dense import attend_dense
+from attention.kernels.nvidia import attend_nvidia, cannot, has_tokamax, local_window
+from attention.pattern import UNBOUNDED, SpanPattern
+
+PATTERNS = SpanPattern(), SpanPattern((1,)), SpanPattern((29,)), SpanPattern((1000,))
+
+
+def problem(tokens: int, heads: int, kv_heads: int, head_dim: int, dtype=jnp.float32):
+    rng = np.random.default_rng(0)
+    shapes = (1, tokens, heads, head_dim), (1, tokens, kv_heads, head_dim), (1, tokens, kv_heads, head_dim)
+    return *(jnp.asarray(rng.normal(size=shape), dtype) for shape in shapes), jnp.arange(tokens)
+
+
+@pytest.mark.parametrize("pattern", PATTERNS)
+def test_our_window_is_theirs(pattern):
+    """jax.nn's plain implementation reads the same argument as its cuDNN one: it shows which keys are meant."""
+    q, k, v, pos = problem(67, 4, 2, 8)
+    window = local_window(pattern, 67)
+    theirs = jax.nn.dot_product_attention(q, k, v, is_causal=True, local_window_size=window, implementation="xla")
+    chex.assert_trees_all_close(theirs, attend_dense(q, k, v, pos[None], pos[None, None], pattern)[0], atol=1e-5)
+
+
+def test_a_window_that_nothing_outgrows_is_full_attention():
+    assert local_window(SpanPattern((67,)), 67) is None
+    assert local_window(SpanPattern((66,)), 67) == (65, 0)
+    assert local_window(SpanPattern((67,), (4,)), 67) is None
+
+
+@pytest.mark.parametrize(
+    ("pattern", "message"),
+    [(SpanPattern((5,), (2,)), "know no sinks"), (SpanPattern((5, UNBOUNDED)), "one span for all heads")],
+)
+def test_what_they_cannot_express_is_refused(pattern, message):
+    with pytest.raises(NotImplementedError, match=message):
+        local_window(pattern, 67)
+
+
+def test_refusals_name_the_reason():
+    q, k, v, _ = problem(7, 2, 1, 64, jnp.bfloat16)
+    with pytest.raises(ValueError, match="no such library 'flash'; accepted: cudnn, tokamax"):
+        cannot("flash", q, k, SpanPattern())
+    if jax.devices()[0].platform == "cpu":
+        with pytest.raises(NotImplementedError, match="cudnn runs on NVIDIA GPUs"):
+            attend_nvidia(q, k, v, SpanPattern(), library="cudnn")
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("library", ["cudnn", "tokamax"])
+@pytest.mark.parametrize("pattern", [SpanPattern(), SpanPattern((1,)), SpanPattern((300,))])
+def test_libraries_are_the_oracle(library, pattern):
+    if library == "tokamax" and not has_tokamax():
+        pytest.skip("tokamax is not installed")
+    q, k, v, pos = problem(1536, 8, 2, 128, jnp.bfloat16)
+    try:
+        out = jax.jit(lambda *x: attend_nvidia(*x, pattern, library=library))(q, k, v).astype(jnp.float32)
+    except TypeError as error:  # tokamax 0.0.12 calls Pallas in a way that jax 0.11.2 has left
+        pytest.skip(f"this tokamax does not fit this jax: {error}")
+    exact, _ = attend_dense(*(x.astype(jnp.float32) for x in (q, k, v)), pos[None], pos[None, None], pattern)
+    assert jnp.linalg.norm(out - exact) < 1e-2 * jnp.linalg.norm(exact)

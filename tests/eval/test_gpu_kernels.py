@@ -1,0 +1,51 @@
+"""The kernels' benchmark where there is no GPU: its counts, its oracle, and what it says of absent peers."""
+
+from __future__ import annotations
+
+import jax
+import numpy as np
+import pytest
+
+from attention.pattern import UNBOUNDED, SpanPattern, visible_pairs
+from eval.bench import gpu_kernels
+from eval.bench.gpu_peers import AttentionCase, MatmulCase, Skip
+
+
+@pytest.mark.parametrize("span", [1, 29, 67, UNBOUNDED])
+def test_flops_are_those_of_the_visible_pairs(span):
+    case = AttentionCase("window", 67, np.full(67, span), n_heads=6, n_kv_heads=2, head_dim=8)
+    assert case.flops == 4 * 8 * visible_pairs(SpanPattern((span,)), 6, 67)
+
+
+def plain_attention(case):
+    def call(q, k, v):
+        window = None if case.window is None else (case.window - 1, 0)
+        return jax.nn.dot_product_attention(q, k, v, is_causal=True, local_window_size=window)
+
+    return jax.jit(call), lambda *inputs: inputs
+
+
+def test_a_case_records_speed_error_and_reasons(monkeypatch, capsys):
+    def absent(case):
+        raise Skip("not installed")
+
+    def broken(case):
+        raise TypeError("out_shape")
+
+    monkeypatch.setattr(gpu_kernels, "ATTENTION", {"ours": plain_attention, "peer": absent, "other": broken})
+    case = AttentionCase("window 29", 67, np.full(67, 29), n_heads=4, n_kv_heads=2, head_dim=16)
+    ours, peer, other = gpu_kernels.run_case(case, samples=2)
+    assert ours["status"] == "ok" and len(ours["samples_ms"]) == 2 and ours["relative_error"] < 1e-2
+    assert (peer["status"], peer["reason"]) == ("skipped", "not installed")
+    assert (other["status"], other["reason"]) == ("failed", "TypeError('out_shape')")
+    gpu_kernels.show([record | {"device_kind": "cpu"} for record in (ours, peer, other)])
+    assert "1.00x" in capsys.readouterr().out
+
+
+def test_rows_of_the_oracle_are_those_of_the_experts():
+    case = MatmulCase("experts", np.sort(np.arange(61) % 5), 5, 16, 32)
+    x, w = gpu_kernels._inputs(case, 0)
+    rows = np.array([0, 17, 60])
+    exact = gpu_kernels._exact_rows(case, (x, w), rows)
+    expected = [np.float32(x[row]) @ np.float32(w[case.expert_r[row]]) for row in rows]
+    np.testing.assert_allclose(exact, expected, atol=1e-4)
