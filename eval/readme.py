@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import shutil
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from eval import plots, records
@@ -25,11 +26,13 @@ BEGIN, END = "<!-- figures: python -m eval.readme -->\n", "<!-- end of figures -
 def figures(root: Path = ROOT) -> str:
     """The Markdown between the README's marks, from the kept records under `root`."""
     (summary,) = _summaries(root)
+    longest = max(row.tokens for row in summary.rows if row.attention_ms)
+    at_longest = replace(summary, rows=tuple(row for row in summary.rows if row.tokens == longest))
     environment = summary.records[0]["environment"]
     tables = (
-        time_table(summary),
-        gain_table(summary, "whole"),
-        gain_table(summary, "attention"),
+        time_table(at_longest),
+        gain_table(at_longest, "whole"),
+        gain_table(at_longest, "attention"),
         crossover_table(summary, *crossovers(summary)),
         quality_table(summary),
     )

@@ -12,9 +12,10 @@ import jax.numpy as jnp
 from attention.attend import attend
 from attention.token_routed import Routed, RouteStatistics, route_statistics
 from attention.variant import AttendFn, LayerInput
+from refmodel.attend_layer import LayerIndex, StepInput
 from refmodel.cache import init_cache
 from refmodel.config import ModelConfig
-from refmodel.layers import Attention, LayerIndex, RMSNorm, StepInput
+from refmodel.layers import Attention, RMSNorm
 from refmodel.model import Params, hidden_states
 from refmodel.rope import rope_angles
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import jax
 import jax.numpy as jnp
 from tokenizers import Tokenizer
 
+from attention.variant import Variant
 from refmodel.config import ModelConfig
 from refmodel.default_model import default_gguf
 from refmodel.model import Params, abstract_params
@@ -21,7 +23,7 @@ from refmodel.read_gguf_config import from_gguf
 from refmodel.read_hf_config import from_hf
 from refmodel.tokenizer import load_tokenizer
 from refmodel.weights import load
-from refmodel.weights.random import random_params
+from refmodel.weights.random import random_params, variant_params
 
 DEFAULT_MODEL = "smollm2-135m"
 
@@ -34,6 +36,11 @@ class Model:
     params: Params
     tokenizer: Tokenizer | None
     weights: str
+
+    def with_layout(self, layout: str | Sequence[str | Variant], seed: int = 0) -> Model:
+        """The same model with other attention; parameters that only its variants have (routers) are drawn from `seed`."""
+        config = self.config.with_layout(layout)
+        return dataclasses.replace(self, config=config, params=variant_params(config, self.params, seed))
 
 
 def open_config(spec: str) -> ModelConfig:

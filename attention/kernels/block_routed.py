@@ -46,9 +46,7 @@ class BlockChoice:
         return min(self.topk, self.n_blocks(slots))
 
 
-def chosen_blocks(
-    q_btnh: jax.Array, k_bksh: jax.Array, q_pos_bt: jax.Array, pattern: BlockChoice
-) -> jax.Array:
+def chosen_blocks(q_btnh: jax.Array, k_bksh: jax.Array, q_pos_bt: jax.Array, pattern: BlockChoice) -> jax.Array:
     """int32 [choices, B, T, N]: first a query's own block, then the earlier ones, -1 where there are not so many.
 
     `k_bksh`: keys at slot = position, a whole number of blocks.

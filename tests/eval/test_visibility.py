@@ -27,7 +27,7 @@ def test_what_was_seen_is_what_is_counted_and_never_the_future(text: str) -> Non
 
 
 def test_the_plainest_pictures() -> None:
-    assert terminal_picture(seen_keys(parse_variant("swa(2)"), 4)) == "█▄\n ▀█▄"
+    assert terminal_picture(seen_keys(parse_variant("swa(2)"), 4)[0]) == "█▄\n ▀█▄"
     assert terminal_picture(np.tri(3, dtype=bool)) == "█▄\n▀▀▀"
 
 

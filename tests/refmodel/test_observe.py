@@ -30,7 +30,9 @@ def checkpoint(name: str) -> Model:
 
 
 def test_routes_of_every_routed_layer():
-    model = checkpoint("tiny-moe").with_layout("routed(3|3|full,router=periodic,sinks=0)+full+2*routed(5|full,per=head)")
+    model = checkpoint("tiny-moe").with_layout(
+        "routed(3|3|full,router=periodic,sinks=0)+full+2*routed(5|full,per=head)"
+    )
     seen = routes_taken(model.config, model.params, TOKENS)
     assert list(seen) == [0, 2, 3]
     np.testing.assert_allclose(seen[0].share_me, [[8 / 23, 8 / 23, 7 / 23]], rtol=1e-6)

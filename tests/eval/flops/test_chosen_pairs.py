@@ -40,7 +40,9 @@ def test_traced_model_equals_closed_form(layout: str, steps) -> None:
     assert counted == steps_flops(config, steps, count="executed")
 
 
-@pytest.mark.parametrize("layout", ["routed(64|full)", "routed(64|7|full, router=random, per=group)", "moba(64)"])
+@pytest.mark.parametrize(
+    "layout", ["routed(64|full)", "routed(64|7|full, router=random, per=group)", "moba(64)", "spans(64|full)"]
+)
 def test_three_ways_agree(layout: str) -> None:
     check = cross_check(preset("tiny-dense").with_layout(layout), prefill_steps(600))
     assert check.faults == []
