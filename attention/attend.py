@@ -6,23 +6,69 @@ from typing import Literal, get_args
 
 import jax
 
+from attention.kernels.block_routed import BlockChoice, attend_chosen, attend_chosen_dense
 from attention.kernels.blockwise import attend_blockwise
 from attention.kernels.dense import attend_dense
+from attention.kernels.nvidia import attend_nvidia, cannot
+from attention.kernels.pallas_spans import attend_pallas_spans, is_gpu, pallas_cannot
+from attention.kernels.tiles import current_target
 from attention.pattern import SpanPattern, Spans
 
-Impl = Literal["auto", "dense", "blockwise"]
+Impl = Literal["auto", "dense", "blockwise", "pallas", "cudnn", "tokamax"]
+Pattern = SpanPattern | Spans | BlockChoice
 
 DENSE_SCORES_LIMIT = 2**16
 """`auto` materialises the scores of a head only up to this many; decode steps and toy prompts stay below."""
 
 
 def resolve_impl(impl: str, q_tokens: int, kv_tokens: int) -> str:
-    """The implementation that will run: `auto` decided by shape alone, a named one as it is."""
+    """What `auto` is by shape alone, which holds wherever there is no GPU; a named one as it is."""
     if impl not in get_args(Impl):
         raise ValueError(f"no attention implementation {impl!r}; accepted: {', '.join(get_args(Impl))}")
     if impl != "auto":
         return impl
     return "dense" if q_tokens * kv_tokens <= DENSE_SCORES_LIMIT else "blockwise"
+
+
+def choose_impl(
+    q_btnh: jax.Array, k_bskh: jax.Array, pattern: Pattern, *, impl: str = "auto", in_order: bool = False,
+    return_lse: bool = False,
+) -> str:  # fmt: skip
+    """What `attend` will run for such operands on the device that is compiled for.
+
+    `auto` on a GPU: a few scores are dense; cuDNN where it can express the step; then the Pallas kernel; blockwise for
+    what that is not made for.  Elsewhere `resolve_impl`.
+
+    Raises:
+        ValueError: an unknown implementation, or a named one that cannot run this: it never falls back.
+    """
+    by_shape = resolve_impl(impl, q_btnh.shape[1], k_bskh.shape[1])
+    target = current_target()
+    if impl in ("dense", "blockwise") or (impl == "auto" and (by_shape == "dense" or not is_gpu(target))):
+        return by_shape
+    candidates = ("cudnn", "pallas") if impl == "auto" else (impl,)
+    for candidate in candidates:
+        reason = _cannot(candidate, q_btnh, k_bskh, pattern, in_order, return_lse, target)
+        if reason is None:
+            return candidate
+    if impl != "auto":
+        raise ValueError(f"attention by {impl}: {reason}")
+    return "blockwise"
+
+
+def _cannot(candidate, q_btnh, k_bskh, pattern, in_order, return_lse, target) -> str | None:
+    """Why a GPU implementation cannot run this, None if it can."""
+    if isinstance(pattern, BlockChoice):
+        return f"{candidate} takes spans, not blocks that queries choose"
+    if candidate == "pallas":
+        return pallas_cannot(q_btnh, target)
+    if isinstance(pattern, Spans):
+        return f"{candidate} takes no span per query"
+    if return_lse:
+        return f"{candidate} gives no log-sum-exp here"
+    if not in_order:
+        return f"{candidate} takes the first step of a prompt, whose tokens stand at 0, 1, 2, ..."
+    return cannot(candidate, q_btnh, k_bskh, pattern)
 
 
 def attend(
@@ -31,10 +77,11 @@ def attend(
     v_bskh: jax.Array,
     q_pos_bt: jax.Array,
     kv_pos_bks: jax.Array,
-    pattern: SpanPattern | Spans,
+    pattern: Pattern,
     *,
     impl: str = "auto",
     return_lse: bool = False,
+    in_order: bool = False,
 ) -> jax.Array | tuple[jax.Array, jax.Array]:
     """Attention of T queries to S slots under `pattern`: [B, T, N, H].
 
@@ -43,14 +90,17 @@ def attend(
         k_bskh, v_bskh: keys and values; query head n reads key-value head n // (N / K).
         q_pos_bt: position of each query, -1 for padding, whose output is 0.  A leading 1 means shared by the batch.
         kv_pos_bks: position of each slot, -1 for an empty one.  Leading 1s mean shared by the batch or by the heads.
-        impl: `dense`, `blockwise`, or `auto` (see `resolve_impl`).  Only `dense` has a reverse-mode derivative: the
-            loops of `blockwise` are as long as the positions say.
-        pattern: static spans, or `Spans` that are data; the blockwise path packs the latter's queries by span.
+        impl: `dense`, `blockwise`, on GPUs also `pallas`, `cudnn` and `tokamax`, or `auto` (see `choose_impl`).
+            `blockwise` has no reverse-mode derivative: its loops are as long as the positions say.
+        pattern: static spans, or `Spans` that are data; where those have few values, the blockwise path packs queries;
+            or a choice of blocks of keys.
         return_lse: also return the log of each softmax's denominator, float32 [B, N, T], -inf where nothing is seen:
             what merges parts of a row, and turns a score into a probability.
+        in_order: query i and key i are known to stand at position i, as in the first step of a prompt: what cuDNN and
+            tokamax need, and positions that are data cannot say.
 
     Raises:
-        ValueError: shapes that do not belong together, or an unknown `impl`.
+        ValueError: shapes that do not belong together, an unknown `impl`, or a named one that cannot run this.
     """
     (b, t, n, h), (s, k) = q_btnh.shape, k_bskh.shape[1:3]
     expected = {"k": (b, s, k, h), "v": (b, s, k, h)}
@@ -73,6 +123,15 @@ def attend(
             f"spans must be [B or 1, 1 or K or N, T or 1] = {(b, (k, n), t)} with sinks [1 or K or N], got "
             f"{pattern.span_bmt.shape} and {pattern.sink_m.shape}"
         )
-    run = attend_dense if resolve_impl(impl, t, s) == "dense" else attend_blockwise
+    dense, blockwise = (
+        (attend_chosen_dense, attend_chosen) if isinstance(pattern, BlockChoice) else (attend_dense, attend_blockwise)
+    )
+    chosen = choose_impl(q_btnh, k_bskh, pattern, impl=impl, in_order=in_order, return_lse=return_lse)
+    if chosen in ("cudnn", "tokamax"):
+        return attend_nvidia(q_btnh, k_bskh, v_bskh, pattern, library=chosen)
+    if chosen == "pallas":
+        found = attend_pallas_spans(q_btnh, k_bskh, v_bskh, q_pos_bt, kv_pos_bks, pattern, return_lse=return_lse)
+        return (found.out_btnh, found.lse_bnt) if return_lse else found.out_btnh
+    run = dense if chosen == "dense" else blockwise
     out_btnh, lse_bnt, *_ = run(q_btnh, k_bskh, v_bskh, q_pos_bt, kv_pos_bks, pattern)
     return (out_btnh, lse_bnt) if return_lse else out_btnh

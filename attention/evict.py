@@ -193,6 +193,7 @@ class Evict(Eviction):
     """
 
     name = "evict"
+    example = "evict(knorm, budget=8, chunk=4, sinks=2)"
 
     policy: str
     budget: int = 4096
@@ -289,6 +290,7 @@ class EvictAfter(Eviction):
     """
 
     name = "evict_after"
+    example = "evict_after(h2o, budget=16)"
 
     policy: str
     budget: int = 4096

@@ -20,6 +20,7 @@ class Full(Variant):
     """`full`: N(N+1)/2 pairs per head (Vaswani et al., 1706.03762, decoder)."""
 
     name = "full"
+    example = "full"
 
     def pattern(self) -> SpanPattern:
         return SpanPattern()

@@ -6,6 +6,7 @@
     swa(4096, sinks=4)+full     arguments by position or by name
     routed(256|2048|full)       several spans in one argument
     ["full", "swa(128)", ...]   a list: one entry per layer
+    path/to/layout.json         a file: see `attention.layout_file`
 
 A layout is a tuple of variants, one per layer: hashable, comparable, and usable as a static argument.
 """
@@ -19,6 +20,7 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
+from attention.layout_file import read_layout
 from attention.parameters import read_parameter, spelling
 from attention.registry import VARIANTS
 from attention.variant import Variant
@@ -33,11 +35,14 @@ _CALL = re.compile(r"(?P<name>[a-z_]\w*)\s*(?:\((?P<arguments>[^()]*)\))?", re.I
 def parse_layout(spec: str | Sequence[str | Variant], n_layers: int) -> Layout:
     """The variant of each of `n_layers` layers.
 
-    A string is a cycle that is repeated to the layer count, which it must divide; a sequence names every layer.
+    A string is a cycle that is repeated to the layer count, which it must divide; a sequence names every layer, and
+    so does a file, a string that ends in `.json`.
     Raises `ValueError` with the accepted spelling.
     """
     if n_layers < 1:
         raise ValueError(f"a layout needs at least 1 layer, got {n_layers}")
+    if isinstance(spec, str) and spec.strip().endswith(".json"):
+        spec = read_layout(spec.strip())
     if isinstance(spec, str):
         cycle = _parse_cycle(spec, n_layers)
         if n_layers % len(cycle):

@@ -30,7 +30,8 @@ UNBOUNDED = int(np.iinfo(np.int32).max)
 class SpanPattern:
     """Static spans and sinks, in keys.
 
-    Each tuple has one entry for all query heads, or one entry per query head.
+    Each tuple has one entry for all query heads, or one per query head, or one for every so many heads in a row (a
+    key-value head's group).
     `SpanPattern()` is full causal attention; `SpanPattern(span=(1024,), sink=(4,))` is StreamingLLM's.
     """
 
@@ -60,10 +61,13 @@ class Spans(NamedTuple):
         span_bmt: int32 [B or 1, M, T or 1], a span for each query; M is 1 (all heads alike), K (one per key-value
             head) or N (one per query head).
         sink_m: int32 [1 or M].
+        span_e: int32 [E], ascending: the values that `span_bmt` may have, where they are few.  Kernels may then pack
+            the queries, so that a tile has one span.
     """
 
     span_bmt: Array
     sink_m: Array
+    span_e: Array | None = None
 
 
 def head_spans(pattern: SpanPattern | Spans, n_heads: int) -> tuple[Array, Array]:
@@ -71,16 +75,14 @@ def head_spans(pattern: SpanPattern | Spans, n_heads: int) -> tuple[Array, Array
     if isinstance(pattern, SpanPattern):
         span_n, sink_n = np.asarray(pattern.per_head(n_heads), np.int32).T
         return span_n[None, :, None], sink_n
-    span_bmt, sink_m = pattern
+    span_bmt, sink_m, _ = pattern
     return span_bmt.repeat(n_heads // span_bmt.shape[1], axis=1), sink_m.repeat(n_heads // sink_m.size)
 
 
 def _spread(values: tuple[int, ...], n_heads: int) -> tuple[int, ...]:
-    if len(values) == 1:
-        return values * n_heads
-    if len(values) != n_heads:
+    if n_heads % len(values):
         raise ValueError(f"the pattern has {len(values)} heads, the model has {n_heads}")
-    return values
+    return tuple(value for value in values for _ in range(n_heads // len(values)))
 
 
 def visible(q_pos: Array, kv_pos: Array, span: Array, sink: Array) -> Array:

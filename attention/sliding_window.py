@@ -29,6 +29,7 @@ class SlidingWindow(Variant):
     """
 
     name = "swa"
+    example = "swa(7, sinks=2)"
 
     window: int
     sinks: int = 0

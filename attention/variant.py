@@ -51,6 +51,8 @@ class Variant:
     """
 
     name: ClassVar[str]
+    example: ClassVar[str]
+    """A spelling with small numbers, for pictures and for the tests that every variant has to pass."""
 
     def pattern(self) -> SpanPattern:
         """Who sees whom at most: exactly, where nothing but the pattern decides.  It rules what a cache must keep."""

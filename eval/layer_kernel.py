@@ -39,7 +39,7 @@ def layer_kernel(
 
     def kernel(inputs: Projected, params: dict[str, jax.Array]) -> jax.Array:
         (stack,) = init_cache(one, 1, tokens, dtype).runs
-        step = StepInput(position_bt, (), zero, partial(attend, impl=impl), first=True)
+        step = StepInput(position_bt, (), zero, partial(attend, impl=impl), first=True, in_order=True)
         return attend_layer(one, variant, inputs, params, step, stack, LayerIndex(zero, zero, zero))[0]
 
     return kernel, (inputs, params)

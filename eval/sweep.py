@@ -133,19 +133,19 @@ def run_sweep(
 def measure_prefill(sweep: Sweep, names: tuple[str, ...], tokens: int) -> dict[str, Record]:
     """The whole model, one shot, last-token logits."""
     (name,) = names
-    config = sweep.model.config.with_layout(name)
-    return {name: _time_prefill(sweep, config, tokens, _flops(config, tokens), attend)}
+    model = sweep.model.with_layout(name)
+    return {name: _time_prefill(sweep, model, tokens, _flops(model.config, tokens), attend)}
 
 
 def measure_linear(sweep: Sweep, names: tuple[str, ...], tokens: int) -> dict[str, Record]:
     """The whole model with the attention kernel left out: all that grows as N."""
     (name,) = names
-    config = sweep.model.config.with_layout(name)
+    model = sweep.model.with_layout(name)
     flops = {
         count: {component: n for component, n in counted.items() if component != "attention"}
-        for count, counted in _flops(config, tokens).items()
+        for count, counted in _flops(model.config, tokens).items()
     }
-    return {name: _time_prefill(sweep, config, tokens, flops, lambda q_btnh, *_: q_btnh)}
+    return {name: _time_prefill(sweep, model, tokens, flops, lambda q_btnh, *_, **__: q_btnh)}
 
 
 def measure_attention(sweep: Sweep, names: tuple[str, ...], tokens: int) -> dict[str, Record]:
@@ -178,17 +178,17 @@ def measure_quality(sweep: Sweep, names: tuple[str, ...], tokens: int) -> dict[s
     reference_td = final_hidden(model.config.with_layout(FULL), model.params, tokens_t)
     found = {}
     for name in names:
-        config = model.config.with_layout(name)
-        variant_td = reference_td if name == FULL else final_hidden(config, model.params, tokens_t)
-        quality = summarise(per_token(config, model.params, tokens_t, reference_td, variant_td))
+        other = model.with_layout(name)
+        variant_td = reference_td if name == FULL else final_hidden(other.config, other.params, tokens_t)
+        quality = summarise(per_token(other.config, other.params, tokens_t, reference_td, variant_td))
         found[name] = {"quality": quality.to_json(), "text": {"name": sweep.text.name, "sha256": sweep.text.sha256}}
     return found
 
 
-def _time_prefill(sweep: Sweep, config: ModelConfig, tokens: int, flops: Record, attend_fn: Any) -> Record:
+def _time_prefill(sweep: Sweep, model: Model, tokens: int, flops: Record, attend_fn: Any) -> Record:
     tokens_bt = jnp.asarray(sweep.text.tokens[:tokens], jnp.int32)[None]
     program = compile_program(
-        lambda params, tokens_bt: prefill(config, params, tokens_bt, attend=attend_fn), sweep.model.params, tokens_bt
+        lambda params, tokens_bt: prefill(model.config, params, tokens_bt, attend=attend_fn), model.params, tokens_bt
     )
     _refuse_what_cannot_run(program)
     peak = PeakMemory()

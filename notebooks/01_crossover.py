@@ -69,7 +69,7 @@ budget = Budget(seconds=0.5, min_samples=3)
 linear_ms, attention_ms = {}, {name: {} for name in layouts}
 for tokens in lengths:
     program = compile_program(
-        lambda params, tokens_bt: prefill(model.config, params, tokens_bt, attend=lambda q_btnh, *_: q_btnh),
+        lambda params, tokens_bt: prefill(model.config, params, tokens_bt, attend=lambda q_btnh, *_, **__: q_btnh),
         model.params,
         ids[None, :tokens],
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import NamedTuple
 
 import jax
@@ -24,6 +25,7 @@ class StepInput(NamedTuple):
         length: tokens per row that the cache held before this step.
         attend: `attention.attend.attend` or a function with its signature.
         first: whether the cache is known to be empty, so that only the step's own keys are there to see.
+        in_order: whether, besides, the step's tokens are known to stand at positions 0, 1, 2, ...
     """
 
     q_pos_bt: jax.Array
@@ -31,6 +33,7 @@ class StepInput(NamedTuple):
     length: jax.Array
     attend: AttendFn
     first: bool = False
+    in_order: bool = False
 
 
 class LayerIndex(NamedTuple):
@@ -74,4 +77,4 @@ def attend_layer(
     own = LayerCache(k_btkh, v_btkh, step.q_pos_bt[:, None])
     seen, stack = extend(stack, index.of_run, own, step.length, variant.pattern(), step.first)
     layer = LayerInput(x_btd, q_btnh, seen.keys, seen.values, step.q_pos_bt, seen.positions, params, index.depth)
-    return variant.attend(step.attend, layer), stack
+    return variant.attend(partial(step.attend, in_order=True) if step.in_order else step.attend, layer), stack

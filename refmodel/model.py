@@ -95,11 +95,11 @@ def hidden_states(
 ) -> Hidden:
     """The body of `step`, before the head.  `every_layer` also returns what each layer put out."""
     plan = layer_plan(config)
+    in_order = first and positions_bt is None
     positions_bt = _positions(cache, tokens_bt, positions_bt)
     x_btd = params["embed"]["embedding"][tokens_bt]
-    inputs = StepInput(
-        positions_bt, rope_angles(positions_bt, config.head_dim, config.rope_theta), cache.length, attend, first
-    )
+    angles = rope_angles(positions_bt, config.head_dim, config.rope_theta)
+    inputs = StepInput(positions_bt, angles, cache.length, attend, first, in_order)
 
     def run_layers(run, x_btd, stack, cycle):
         stacked = params["blocks"][run.kind]

@@ -38,7 +38,7 @@ class Model:
     weights: str
 
     def with_layout(self, layout: str | Sequence[str | Variant], seed: int = 0) -> Model:
-        """The same model with other attention; parameters that only its variants have (routers) are drawn from `seed`."""
+        """The same model with other attention; parameters of its variants alone (routers) are drawn from `seed`."""
         config = self.config.with_layout(layout)
         return dataclasses.replace(self, config=config, params=variant_params(config, self.params, seed))
 

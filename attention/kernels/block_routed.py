@@ -83,7 +83,7 @@ def attend_chosen_dense(
     pattern: BlockChoice,
 ) -> tuple[jax.Array, jax.Array]:
     """The same over the whole mask: an oracle, quadratic in memory.  Results as `attend_dense`."""
-    n, k = q_btnh.shape[2], k_bskh.shape[2]
+    n = q_btnh.shape[2]
     k_bksh, _ = _by_position(k_bskh, v_bskh, kv_pos_bks, pattern.block)
     chosen_jbtn = chosen_blocks(q_btnh, k_bksh, q_pos_bt, pattern)
     kv_pos_bns = kv_pos_bks.repeat(n // kv_pos_bks.shape[1], axis=1)[:, :, None]

@@ -169,6 +169,7 @@ def _forward(q_btnh, k_bskh, v_bskh, q_pos_bnt, kv_pos_bks, span_bnt, sink_n, *,
         compiler_params=plgpu.CompilerParams(num_warps=tiles.warps, num_stages=tiles.stages),
         interpret=interpret,
         name="span_attention",
+        metadata={"rows": str(tiles.rows), "keys": str(tiles.keys)},  # for whoever counts what `ranges` visits
     )(q_btnh, k_bskh, v_bskh, q_pos, left, sink, jnp.where(kv_pos < 0, EMPTY, kv_pos), ranges)
     return out_btnh, lse_bnt[0] if with_lse else None, visited.sum()
 

@@ -25,8 +25,8 @@ class RowTiles(NamedTuple):
 
 
 FEW_GROUPS = 256
-"""Up to so many, rows are compared with all groups at once: on a GPU few counters contend, and a binary search is a loop
-of launches.  More groups grow with the prompt (blocks of keys do), and such a table would be quadratic."""
+"""Up to so many, rows are compared with all groups at once: on a GPU few counters contend, and a binary search is a
+loop of launches.  More groups grow with the prompt (blocks of keys do), and such a table would be quadratic."""
 
 
 def tile_rows(group_r: jax.Array, n_groups: int, row_tile: int) -> RowTiles:

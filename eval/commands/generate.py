@@ -36,9 +36,9 @@ def run(options: argparse.Namespace) -> int:
     ids = model.tokenizer.encode(options.prompt, add_special_tokens=False).ids
     if not ids:
         raise ValueError("the prompt is empty")
-    config = model.config.with_layout(options.layout)
+    model = model.with_layout(options.layout, options.seed)
     new = generate(
-        config, model.params, jnp.asarray([ids], jnp.int32), options.new,
+        model.config, model.params, jnp.asarray([ids], jnp.int32), options.new,
         temperature=options.temperature, seed=options.seed,
     )  # fmt: skip
     print(options.prompt + model.tokenizer.decode(new[0].tolist()))

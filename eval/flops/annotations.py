@@ -7,11 +7,12 @@ call is not its business.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 
 from attention.kernels.cover import blocks_of_walk, visit_name, walk_visits
+from attention.kernels.pallas_ranges import Ranges
 from eval.flops.known import Known
 
 Annotation = Callable[[str, Sequence[Known | None]], Mapping[str, int] | None]
@@ -35,5 +36,28 @@ def span_walk(name: str, operands: Sequence[Known | None]) -> dict[str, int] | N
     visits = walk_visits(span_gt, sink_g, q_pos_t, kv_pos_s, blocks)
     return {visit_name(granules): times for granules, times in visits.items()}
 
+
+def span_attention(eqn: Any, operands: Sequence[Known | None]) -> int | None:
+    """FLOPs of one call of the kernel in `attention.kernels.pallas_attention`: the tiles that its bounds name.
+
+    Raises `NeedsValue` where the bounds are not constants, `ValueError` for keys out of order, whose tiles the kernel
+    tests itself.
+    """
+    if eqn.params["name"] != "span_attention":
+        return None
+    sizes, *_, ranges = eqn.params["metadata"], *operands
+    if ranges is None:
+        raise NeedsValue("span_attention visits the tiles that positions select: close over them, as constants")
+    r = Ranges(*np.moveaxis(ranges.value, -1, 0)[: len(Ranges._fields)])
+    if r.tested.any():
+        raise ValueError("span_attention over keys out of order tests tiles as it goes: count those that it visited")
+    visited = (r.sink_end - r.sink_start + r.near_end - r.near_start).astype(np.int64)
+    programs = eqn.outvars[1].aval.shape  # bounds may be shared by the batch or by the heads
+    tiles = int(np.broadcast_to(visited, programs).sum())
+    return tiles * 4 * int(sizes["rows"]) * int(sizes["keys"]) * eqn.outvars[0].aval.shape[-1]
+
+
+KERNELS: Final = (span_attention,)
+"""What Pallas kernels cost that do not say so themselves, from the operands of a call."""
 
 ANNOTATIONS: Final[tuple[Annotation, ...]] = (span_walk,)

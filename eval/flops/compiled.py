@@ -12,6 +12,7 @@ import re
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from eval.flops.hlo import Instruction, Module, parse_hlo
 from eval.flops.scoped import ScopedFlops
@@ -27,15 +28,21 @@ class CompiledFlops(ScopedFlops):
     unseen_calls: tuple[str, ...] = ()
 
 
-def count_hlo(text: str, visits: Mapping[Visit, int] | None = None) -> CompiledFlops:
-    """The count of a compiled program's text; `visits` as `TracedFlops.visits` gives them.
+def count_hlo(
+    text: str, visits: Mapping[Visit, int] | None = None, kernels: Mapping[str, tuple[int, int]] | None = None
+) -> CompiledFlops:
+    """The count of a compiled program's text; `visits` and `kernels` as `TracedFlops` has them.
 
-    A conditional counts its dearest branch.  Raises `ValueError` for products in a loop of unknown length that no
-    visit explains.
+    A conditional counts its dearest branch.  A Triton kernel is machine code here: as often as the program calls it, it
+    costs what the traced calls of its name cost on average.  Raises `ValueError` for products in a loop of unknown
+    length that no visit explains.
     """
     module = parse_hlo(text)
-    reader = _Reader(module, visits or {})
+    reader = _Reader(module, visits or {}, kernels or {})
     flops = reader.computation(module.entry, "")
+    for call in [key for key in flops if isinstance(key, TritonCall)]:
+        calls, of_calls = reader.kernels[call.kernel]
+        flops[call.scope] += flops.pop(call) * of_calls // calls
     for visit, loops in reader.per_visit.items():
         each = {loop: sum(products.values()) for loop, products in loops.items()}
         if len(set(each.values())) > 1:
@@ -44,9 +51,16 @@ def count_hlo(text: str, visits: Mapping[Visit, int] | None = None) -> CompiledF
     return CompiledFlops(dict(flops), tuple(sorted(reader.unseen)))
 
 
+class TritonCall(NamedTuple):
+    """How often a kernel is called, under a scope."""
+
+    kernel: str
+    scope: str
+
+
 class _Reader:
-    def __init__(self, module: Module, visits: Mapping[Visit, int]) -> None:
-        self.module, self.visits = module, visits
+    def __init__(self, module: Module, visits: Mapping[Visit, int], kernels: Mapping[str, tuple[int, int]]) -> None:
+        self.module, self.visits, self.kernels = module, visits, kernels
         self.per_visit: dict[Visit, dict[str, dict[str, int]]] = {}
         self.scope_of_visit: dict[Visit, str] = {}
         self.unseen: set[str] = set()
@@ -59,6 +73,9 @@ class _Reader:
         return total
 
     def _instruction(self, one: Instruction, where: str, loop: str) -> Counter[str]:
+        kernel = re.search(r'triton".*\bname = "([^"]*)"', one.rest) if one.opcode == "custom-call" else None
+        if kernel and kernel[1] in self.kernels:
+            return Counter({TritonCall(kernel[1], one.op_name): 1})
         flops = self._product(one, where)
         if flops:
             scope = one.op_name

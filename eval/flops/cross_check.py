@@ -74,7 +74,7 @@ def cross_check(
     with ThreadPoolExecutor(1) as pool:
         text = pool.submit(_compiled_text, staged) if compile_too else None
         counted = count_jaxpr(staged.jaxpr)
-        compiled = count_hlo(text.result(), counted.visits) if text else None
+        compiled = count_hlo(text.result(), counted.visits, counted.kernels) if text else None
     traced = counted.grouped(component_of)
     return CrossCheck(
         steps_flops(config, steps),

@@ -18,7 +18,7 @@ from typing import Any, Literal, NamedTuple, get_args
 import jax
 
 from attention.assumption import STAND_IN
-from eval.flops.annotations import ANNOTATIONS, Annotation, NeedsValue
+from eval.flops.annotations import ANNOTATIONS, KERNELS, Annotation, NeedsValue
 from eval.flops.jaxprs import calls_named, open_jaxpr, scope_within, subjaxprs
 from eval.flops.known import Known, apply
 from eval.flops.products import PRODUCTS
@@ -34,8 +34,15 @@ class Visit(NamedTuple):
     call: str
 
 
-Tally = Counter[str | Visit]
-"""FLOPs by scope, and how often annotated calls run."""
+class KernelCalls(NamedTuple):
+    """Calls of a Pallas kernel, or the FLOPs of all of them."""
+
+    kernel: str
+    flops: bool = False
+
+
+Tally = Counter[str | Visit | KernelCalls]
+"""FLOPs by scope, how often annotated calls run, and what Pallas kernels do."""
 
 Operands = Sequence[Known | None]
 
@@ -46,10 +53,12 @@ _OPAQUE = ("custom_call", "ffi_call", "tpu_custom_call", "pure_callback", "io_ca
 
 @dataclass(frozen=True)
 class TracedFlops(ScopedFlops):
-    """FLOPs by scope ("ffn/experts"), the policy for a cond, and how often annotated calls run in all."""
+    """FLOPs by scope ("ffn/experts"), the policy for a cond, how often annotated calls run in all, and for each Pallas
+    kernel its calls and their FLOPs."""
 
     cond_policy: CondPolicy
     visits: Mapping[Visit, int]
+    kernels: Mapping[str, tuple[int, int]]
 
     def __str__(self) -> str:
         width = max((len(scope) for scope in self.by_scope), default=0)
@@ -80,7 +89,10 @@ def count_jaxpr(
     except NeedsValue:  # perhaps of a value that an earlier loop carried out
         _, tally = _Interpreter(cond, tuple(annotations), follows_loops=True).run(jaxpr, unknown, "")
     by_scope = {key: flops for key, flops in tally.items() if isinstance(key, str) and flops}
-    return TracedFlops(by_scope, cond, {key: times for key, times in tally.items() if isinstance(key, Visit)})
+    visits = {key: times for key, times in tally.items() if isinstance(key, Visit)}
+    names = {key.kernel for key in tally if isinstance(key, KernelCalls)}
+    kernels = {name: (tally[KernelCalls(name)], tally[KernelCalls(name, flops=True)]) for name in names}
+    return TracedFlops(by_scope, cond, visits, kernels)
 
 
 @dataclass(frozen=True)
@@ -119,7 +131,8 @@ class _Interpreter:
         if name == "cond":
             return self._cond(eqn, operands, scope)
         if name == "pallas_call":
-            return unknown, Counter({scope: _pallas(eqn, scope)})
+            flops, name = _pallas(eqn, operands, scope), str(eqn.params["name"])
+            return unknown, Counter({scope: flops, KernelCalls(name): 1, KernelCalls(name, flops=True): flops})
         if name in _OPAQUE:
             raise ValueError(f"{name} in scope {scope!r}: what it computes cannot be seen, so it cannot be counted")
         inner = list(subjaxprs(eqn))
@@ -200,7 +213,11 @@ class _Interpreter:
         return [None] * len(eqn.outvars), runs[chosen][1]
 
 
-def _pallas(eqn: Any, scope: str) -> int:
+def _pallas(eqn: Any, operands: Operands, scope: str) -> int:
+    for kernel in KERNELS:
+        flops = kernel(eqn, operands)
+        if flops is not None:
+            return flops
     estimate = eqn.params.get("cost_estimate")
     if estimate is None:
         raise ValueError(f"pallas_call in scope {scope!r} carries no cost_estimate: give it the tiles it will run")

@@ -147,5 +147,5 @@ def shipped_experts(target: str, tokens: int, dtype: str = "bf16") -> ExpertKern
     """The experts' kernels with the tiles that the project ships for a target and so many tokens."""
     kernel = ExpertKernel(0, 0, 0, 0, 0, 0)
     rows = tokens * kernel.experts_per_token
-    t = matmul_tiles(target, dtype_of(dtype), rows, kernel.n_experts)
+    t = matmul_tiles(target, dtype_of(dtype), rows, kernel.n_experts, kernel.d_model)
     return ExpertKernel(t.rows, t.least_rows, t.columns, t.depth, t.warps, t.stages, tokens=tokens, dtype=dtype)

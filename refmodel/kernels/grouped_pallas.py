@@ -100,6 +100,12 @@ def grouped_matmul(
     )
     scales = () if scale_r is None else (scale_r,)
     rows = (table.row_it if writes == "slot" else table.place_r).size
+    padded_rows = table.group_i.size * tiles.rows  # as many as any routing may need
+    values = rows * width + sum(weight[0].size for weight in weights) + x.size
+    cost = pl.CostEstimate(
+        flops=2 * padded_rows * depth * width * len(weights), transcendentals=0,
+        bytes_accessed=values * x.dtype.itemsize,
+    )  # fmt: skip
     integers = (jnp.asarray(a, jnp.int32) for a in (layer.reshape(1), table.n_used.reshape(1), *table[:2]))
     return pl.pallas_call(
         partial(_kernel, shape=shape, n_weights=len(weights)),
@@ -108,6 +114,7 @@ def grouped_matmul(
         compiler_params=plgpu.CompilerParams(num_warps=tiles.warps, num_stages=tiles.stages),
         interpret=interpret,
         name="grouped_matmul",
+        cost_estimate=cost,
     )(x, *weights, *integers, *scales)
 
 

@@ -64,7 +64,7 @@ def test_the_48_layer_model_compiles_and_is_the_program_that_was_counted(compili
     assert not compiled.error
     function, arguments = program.build()
     traced = count_flops(function, *arguments)
-    counted = count_hlo(compiled.hlo, traced.visits)
+    counted = count_hlo(compiled.hlo, traced.visits, traced.kernels)
     assert counted.total == pytest.approx(traced.total, rel=COMPILED_TOLERANCE)
     assert not counted.unseen_calls
 

@@ -1,0 +1,90 @@
+"""Block-routed attention: a query reads the blocks whose mean key it likes best, and its own.
+
+block=2, topk=2, a query that liked block 0 at position 5:
+
+    key   0 1 2 3 4 5
+    q 0   x
+    q 1   x x
+    q 2   x x x
+    q 3   x x x x
+    q 4   . . . . x      one of the earlier blocks
+    q 5   x x     x x
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from fractions import Fraction
+
+import jax
+
+from attention.attend import resolve_impl
+from attention.cost import Cost, Heads, step_positions
+from attention.kernels.block_routed import BlockChoice, most_pairs
+from attention.pattern import SpanPattern
+from attention.variant import AttendFn, LayerInput, Variant
+
+
+@dataclass(frozen=True)
+class BlockRouted(Variant):
+    """`moba(block=512, topk=3)`: mixture of block attention (Lu et al., 2502.13189).
+
+    Each query head chooses for itself, by q · mean(K of the block) after rotary positions in float32; the current block
+    is always among the `topk`, and causal inside.  Every key stays in the cache.  Blocks go by position, so that any
+    steps give what one step gives.  With `topk` >= N / `block` it is full attention.
+
+    What runs depends on how evenly blocks are chosen; `executed` is what the program provides for any choice.
+    """
+
+    name = "moba"
+    example = "moba(block=5, topk=2)"
+
+    block: int = 512
+    topk: int = 3
+
+    def __post_init__(self) -> None:
+        for field in ("block", "topk"):
+            if getattr(self, field) < 1:
+                raise ValueError(f"moba: {field} must be at least 1, got {getattr(self, field)}")
+
+    def pattern(self) -> SpanPattern:
+        return SpanPattern()
+
+    def attend(self, attend: AttendFn, layer: LayerInput) -> jax.Array:
+        choice = BlockChoice(self.block, self.topk)
+        return attend(layer.q_btnh, layer.k_bskh, layer.v_bskh, layer.q_pos_bt, layer.kv_pos_bks, choice)
+
+    @property
+    def assumption(self) -> str:
+        return "executed: row tiles that any choice may need"
+
+    def useful(self, heads: Heads, tokens: int, start: int = 0) -> Cost:
+        """n·B(B + 1)/2 + B²·sum_b min(b, k - 1) pairs for n = N/B blocks; a gate for every earlier block."""
+
+        def up_to(n: int) -> tuple[int, int]:
+            whole, rest = divmod(n, self.block)
+            own = whole * self.block * (self.block + 1) // 2 + rest * (rest + 1) // 2
+            few = min(whole, self.topk - 1)  # blocks with fewer before them than may be chosen
+            earlier = few * (few - 1) // 2 + (whole - few) * (self.topk - 1)
+            earlier = self.block * (self.block * earlier + rest * few)
+            gates = self.block * whole * (whole - 1) // 2 + rest * whole
+            return own + earlier, gates
+
+        (pairs, gates), (pairs_before, gates_before) = up_to(start + tokens), up_to(start)
+        gates = (gates - gates_before) * (self.topk > 1)
+        return Cost(heads.n_heads * (pairs - pairs_before), 2 * heads.head_dim * heads.n_heads * gates)
+
+    def executed(self, heads: Heads, tokens: int, start: int = 0, capacity: int = 0, impl: str = "auto") -> Cost:
+        """A gate for every block that the cache has room for."""
+        q_pos_t, kv_pos_s = step_positions(self.pattern(), tokens, start, capacity or start + tokens)
+        choice, slots = BlockChoice(self.block, self.topk), kv_pos_s.size
+        gates = choice.n_blocks(slots) if choice.choices(slots) > 1 else 0
+        if resolve_impl(impl, q_pos_t.size, slots) == "dense":
+            pairs = heads.n_heads * tokens * slots
+        else:
+            pairs = most_pairs(choice, heads.n_heads, heads.n_kv_heads, tokens, slots)
+        return Cost(pairs, 2 * heads.head_dim * heads.n_heads * tokens * gates)
+
+    def limiting_flops(self, heads: Heads) -> Fraction | None:
+        """Gates grow with the number of blocks."""
+        return None

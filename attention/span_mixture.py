@@ -1,0 +1,66 @@
+"""A span for each head, fixed: some look far, some near.
+
+rules=2|full, two query heads, sinks=1 (`s` a sink seen from beyond the span):
+
+    key   0 1 2 3 4      key   0 1 2 3 4
+    q 0   x              q 0   x
+    q 1   x x            q 1   x x
+    q 2   s x x          q 2   x x x
+    q 3   s   x x        q 3   x x x x
+    q 4   s     x x      q 4   x x x x x
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+
+from attention.cost import Heads
+from attention.parameters import SpanRule, spelling
+from attention.pattern import UNBOUNDED, SpanPattern
+from attention.variant import Variant
+
+
+@dataclass(frozen=True)
+class SpanMixture(Variant):
+    """`spans(rules, sinks=64)`: span_h = alpha_h + beta_h · N keys, N the length of the whole sequence.
+
+    One rule for all heads, one per key-value head, or one per query head: `spans(256|64+0.25N|full)`.  Mixture of
+    attention spans (Fu et al., 2406.14909); with `full` and one short span, DuoAttention (Xiao et al., 2410.10819).
+    The cache of a layer keeps what its longest span looks back.
+    """
+
+    name = "spans"
+    example = "spans(0.25N, sinks=2)"
+
+    rules: tuple[SpanRule, ...]
+    sinks: int = 64
+
+    def __post_init__(self) -> None:
+        for rule in self.rules:
+            if not (rule.share or 1 <= rule.keys <= UNBOUNDED):
+                raise ValueError(f"spans: a span must be at least 1 key (the query's own), got {rule}")
+        if not self.rules:
+            raise ValueError("spans: at least one span is needed, for all heads")
+        if self.sinks < 0:
+            raise ValueError(f"spans: sinks must be at least 0 keys, got {self.sinks}")
+
+    def pattern(self) -> SpanPattern:
+        if any(rule.share for rule in self.rules):
+            raise ValueError(
+                f"spans({spelling(self.rules)}) depends on the length of the sequence: take it `at_length` first"
+            )
+        return SpanPattern(tuple(rule.keys for rule in self.rules), (self.sinks,))
+
+    def at_length(self, total_tokens: int) -> SpanMixture:
+        if not any(rule.share for rule in self.rules):
+            return self
+        rules = tuple(SpanRule(rule.at_length(total_tokens)) for rule in self.rules)
+        return dataclasses.replace(self, rules=rules)
+
+    def check(self, heads: Heads) -> None:
+        if len(self.rules) not in (1, heads.n_kv_heads, heads.n_heads):
+            raise ValueError(
+                f"{self}: {len(self.rules)} spans for {heads.n_heads} query heads; accepted: 1, {heads.n_kv_heads} "
+                f"(one per key-value head) or {heads.n_heads}"
+            )

@@ -1,0 +1,181 @@
+"""Token-routed spans: a router gives each token's query a span of its own.
+
+spans=2|full, sinks=1, tokens 3 and 5 routed to `full` (`s` a sink seen from beyond the span):
+
+    key   0 1 2 3 4 5
+    q 0   x
+    q 1   x x
+    q 2   s x x
+    q 3   x x x x
+    q 4   s     x x
+    q 5   x x x x x x
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Literal, NamedTuple, get_args
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from attention.attend import resolve_impl
+from attention.cost import Cost, Heads, step_positions
+from attention.kernels.cover import executed_pairs_of_spans
+from attention.parameters import spelling
+from attention.pattern import UNBOUNDED, Array, SpanPattern, Spans
+from attention.routers import ROUTERS, Router, route
+from attention.variant import AttendFn, LayerInput, Variant
+
+Per = Literal["layer", "group", "head"]
+
+
+@dataclass(frozen=True)
+class Routed(Variant):
+    """`routed(spans, sinks=4, per=layer, router=linear, seed=0, threshold=0.0)`.
+
+        r_t = argmax_e router(x_t);    t sees j  iff  j <= t and (j > t - spans[r_t] or j < sinks)
+
+    One route per token and layer, key-value head (`per=group`) or query head (`per=head`).  Keys and values of every
+    token stay as far as the longest span looks: it saves FLOPs, not cache.  A span that is named twice is a route that
+    is taken twice as often by the routers that read positions: `routed(256|256|full, router=periodic)`.
+
+    Relatives: All-or-Here (2512.22562), L2A (2603.17484), SwiAttn (2603.26380).  Choosing the top k tokens of a
+    sequence, as in Mixture-of-Depths, is not causal and not here.
+
+    Counts are exact for `periodic` and `random`; for the routers that read tokens they assume that routes take turns.
+    """
+
+    name = "routed"
+    example = "routed(5|full, sinks=2, router=periodic)"
+    depth = 0  # no parameter: the layer that is counted, where layers differ
+
+    spans: tuple[int, ...]
+    sinks: int = 4
+    per: str = "layer"
+    router: str = "linear"
+    seed: int = 0
+    threshold: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not self.spans or any(not 1 <= span <= UNBOUNDED for span in self.spans):
+            raise ValueError(
+                f"routed: each span must be at least 1 key (the query's own), got {spelling(self.spans) or 'none'}"
+            )
+        if self.sinks < 0:
+            raise ValueError(f"routed: sinks must be at least 0 keys, got {self.sinks}")
+        for value, what, accepted in ((self.per, "per", get_args(Per)), (self.router, "router", tuple(ROUTERS))):
+            if value not in accepted:
+                raise ValueError(f"routed: no {what} {value!r}; accepted: {', '.join(accepted)}")
+        for setting in ("seed", "threshold"):
+            if getattr(self, setting) and setting not in ROUTERS[self.router].settings:
+                raise ValueError(f"routed: the router {self.router} has no {setting}, got {getattr(self, setting)}")
+        if "threshold" in ROUTERS[self.router].settings and not self.threshold > 0:
+            raise ValueError(f"routed: the router {self.router} needs a threshold above 0, got {self.threshold}")
+
+    def pattern(self) -> SpanPattern:
+        return SpanPattern((max(self.spans),), (self.sinks,))
+
+    def router_of(self, heads: Heads) -> Router:
+        """The router, with as many units as `per` says."""
+        units = {"layer": 1, "group": heads.n_kv_heads, "head": heads.n_heads}[self.per]
+        return ROUTERS[self.router](len(self.spans), units, self.seed, self.threshold)
+
+    def params(self, heads: Heads) -> Mapping[str, tuple[int, ...]]:
+        return self.router_of(heads).params(heads)
+
+    def routes(self, layer: LayerInput) -> jax.Array:
+        """The route of each of a step's tokens, an index into `spans`: int32 [B or 1, M, T], M units."""
+        return route(self.router_of(heads_of(layer)), layer)
+
+    def attend(self, attend: AttendFn, layer: LayerInput) -> jax.Array:
+        span_bmt = jnp.asarray(self.spans, jnp.int32)[self.routes(layer)]
+        spans = Spans(span_bmt, jnp.asarray([self.sinks], jnp.int32), np.unique(self.spans).astype(np.int32))
+        return attend(layer.q_btnh, layer.k_bskh, layer.v_bskh, layer.q_pos_bt, layer.kv_pos_bks, spans)
+
+    def at_layer(self, layer: int, n_layers: int) -> Routed:
+        if self.router != "random":
+            return self
+        return RoutedInLayer(self.spans, self.sinks, self.per, self.router, self.seed, self.threshold, layer)
+
+    # ---------------------------------------------------------------------------------------------------- the cost
+
+    @property
+    def assumption(self) -> str:
+        return "routes take turns" if ROUTERS[self.router].reads_tokens else ""
+
+    def useful(self, heads: Heads, tokens: int, start: int = 0) -> Cost:
+        """A query at position p sees min(p + 1, span + sinks) keys."""
+        router = self.router_of(heads)
+        if self.router == "random":
+            position = np.arange(start, start + tokens)
+            route_mt = router.at_positions(position, np.asarray(self.depth))
+            keys = int(np.minimum(position + 1, self.most_keys[route_mt]).sum())
+        else:
+            keys = self._keys_in_turn(router.units, start + tokens) - self._keys_in_turn(router.units, start)
+        return Cost(keys * heads.n_heads // router.units, router.flops(heads, tokens))
+
+    def executed(self, heads: Heads, tokens: int, start: int = 0, capacity: int = 0, impl: str = "auto") -> Cost:
+        router = self.router_of(heads)
+        q_pos_t, kv_pos_s = step_positions(self.pattern(), tokens, start, capacity or start + tokens)
+        if resolve_impl(impl, q_pos_t.size, kv_pos_s.size) == "dense":
+            pairs = heads.n_heads * q_pos_t.size * kv_pos_s.size
+        else:
+            span_mt = np.array(self.spans)[router.at_positions(q_pos_t, np.asarray(self.depth))]
+            pairs = executed_pairs_of_spans(span_mt, self.sinks, heads.n_heads, heads.n_kv_heads, q_pos_t, kv_pos_s)
+        return Cost(pairs, router.flops(heads, tokens))
+
+    def limiting_flops(self, heads: Heads) -> Fraction | None:
+        """The mean over the routes."""
+        if UNBOUNDED in self.spans:
+            return None
+        keys = Fraction(int(self.most_keys.sum()), len(self.spans))
+        return 4 * heads.head_dim * heads.n_heads * keys + self.router_of(heads).flops(heads, 1)
+
+    @property
+    def most_keys(self) -> np.ndarray:
+        """Keys that a query sees far into the prompt, for each route: int64 [E]."""
+        return np.array(self.spans, np.int64) + self.sinks
+
+    def _keys_in_turn(self, units: int, n: int) -> int:
+        """Keys that the first n queries see in all units: sums of min(x, span + sinks) over x = first, first + E, …"""
+        e, total = len(self.spans), 0
+        for unit in range(units):
+            for number, most in enumerate(self.most_keys.tolist()):
+                first = (number - unit) % e + 1
+                queries = max(0, -(-(n + 1 - first) // e))
+                growing = min(max(0, (most - first) // e + 1), queries)
+                total += growing * first + e * growing * (growing - 1) // 2 + most * (queries - growing)
+        return total
+
+
+@dataclass(frozen=True)
+class RoutedInLayer(Routed):
+    """`Routed` as one layer counts it, where routes differ from layer to layer."""
+
+    depth: int = 0
+
+
+def heads_of(layer: LayerInput) -> Heads:
+    """The sizes that a layer's operands have."""
+    return Heads(layer.q_btnh.shape[2], *layer.k_bskh.shape[2:], layer.x_btd.shape[2])
+
+
+class RouteStatistics(NamedTuple):
+    """How tokens were routed: share of tokens per unit and route [M, E], and mean keys that a query saw."""
+
+    share_me: Array
+    mean_keys: Array
+
+
+def route_statistics(variant: Routed, route_bmt: Array, q_pos_bt: Array) -> RouteStatistics:
+    """Of `Routed.routes` of one layer; padding (position -1) does not count."""
+    is_token = jnp.broadcast_to(q_pos_bt[:, None] >= 0, route_bmt.shape)
+    taken_bmte = (route_bmt[..., None] == jnp.arange(len(variant.spans))) & is_token[..., None]
+    share_me = taken_bmte.sum((0, 2)) / is_token.sum((0, 2))[:, None]
+    most_e = jnp.asarray(np.minimum(variant.most_keys, UNBOUNDED), jnp.int32)
+    keys_bmt = jnp.minimum(q_pos_bt[:, None] + 1, most_e[route_bmt])
+    return RouteStatistics(share_me, keys_bmt.sum(where=is_token) / is_token.sum())

@@ -1,0 +1,192 @@
+"""Block-routed attention: tiles of chosen blocks and counts against the definition read out query by query."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from attention.attend import attend
+from attention.block_routed import BlockRouted
+from attention.cost import Heads
+from attention.kernels.block_routed import MOST_ROWS, attend_chosen
+from attention.kernels.dense import attend_dense, attend_masked
+from attention.kernels.row_tiles import choose_row_tile
+from attention.layout import parse_variant
+from attention.pattern import SpanPattern
+from attention.variant import LayerInput
+from tests.attention.layer_inputs import first_tokens, heads, layer_input, with_other_token
+
+pytestmark = pytest.mark.usefixtures("fast_compile")
+COMPILING = settings(max_examples=4)
+variants = st.builds(BlockRouted, st.sampled_from((1, 7, 16, 41)), st.integers(1, 5))
+
+
+def blocks_by_hand(variant: BlockRouted, layer: LayerInput) -> list[tuple[tuple[int, int, int], list[int]]]:
+    """The blocks that each (row, head, query) chose, its own first, then the best; in float64."""
+    q, k = (np.asarray(x, np.float64) for x in (layer.q_btnh, layer.k_bskh))
+    position = np.asarray(layer.q_pos_bt[0])
+    group = q.shape[2] // k.shape[2]
+    found = []
+    for b, n, t in np.ndindex(q.shape[0], q.shape[2], q.shape[1]):
+        own = int(position[t]) // variant.block
+        means = k[b, : own * variant.block, n // group].reshape(own, variant.block, k.shape[3]).mean(1)
+        best = np.argsort(-(means @ q[b, t, n]), kind="stable")[: variant.topk - 1]
+        found.append(((b, n, t), [own, *best.tolist()]))
+    return found
+
+
+def mask_by_hand(variant: BlockRouted, layer: LayerInput) -> np.ndarray:
+    """[B, N, T, S]."""
+    (b, t, n, _), s = layer.q_btnh.shape, layer.k_bskh.shape[1]
+    mask = np.zeros((b, n, t, s), bool)
+    key, position = np.arange(s), np.asarray(layer.q_pos_bt[0])
+    for (row, head, query), blocks in blocks_by_hand(variant, layer):
+        mask[row, head, query] = np.isin(key // variant.block, blocks) & (key <= position[query])
+    return mask
+
+
+@COMPILING
+@given(variants, heads, st.integers(1, 113), st.sampled_from((0, 19, 41)), st.integers(0, 99))
+def test_tiles_of_blocks_are_dense_attention_under_the_mask(variant, heads, tokens, start, seed):
+    layer = layer_input(variant, heads, tokens, start, seed=seed)
+    expected = attend_masked(layer.q_btnh, layer.k_bskh, layer.v_bskh, jnp.asarray(mask_by_hand(variant, layer)))
+    for impl, jit in (("blockwise", jax.jit), ("dense", lambda function: function)):
+        run = partial(attend, impl=impl, return_lse=True)
+        result = jit(lambda layer, run=run: variant.attend(run, layer))(layer)
+        chex.assert_trees_all_close(result, expected, atol=2e-5, rtol=0)
+
+
+@settings(max_examples=15)
+@given(variants, heads, st.integers(1, 53), st.integers(0, 43))
+def test_useful_pairs_are_the_masks_sum_and_gates_those_of_earlier_blocks(variant, heads, tokens, start):
+    layer = layer_input(variant, heads, tokens, start, batch=1)
+    useful = variant.useful(heads, tokens, start)
+    assert useful.pairs == mask_by_hand(variant, layer).sum()
+    earlier = sum(position // variant.block for position in range(start, start + tokens)) * (variant.topk > 1)
+    assert useful.selection_flops == 2 * heads.head_dim * heads.n_heads * earlier
+
+
+@COMPILING
+@given(variants, heads, st.integers(1, 113), st.sampled_from((0, 41)))
+def test_tiles_that_ran_are_those_of_the_choice_and_within_what_is_counted(variant, heads, tokens, start):
+    layer = layer_input(variant, heads, tokens, start, batch=1)
+    slots, group = start + tokens, heads.n_heads // heads.n_kv_heads
+    n_blocks = -(-slots // variant.block)
+    tile = choose_row_tile(tokens * heads.n_heads, heads.n_kv_heads * n_blocks, MOST_ROWS)
+    ran = jax.jit(lambda layer: variant.attend(lambda *operands: attend_chosen(*operands)[2], layer))(layer)
+    # A tile holds rows of one choice: the own block, the best earlier one, the second best, ...
+    rows = np.zeros((n_blocks + 1, heads.n_kv_heads, n_blocks), int)
+    for (_, n, _), blocks in blocks_by_hand(variant, layer):
+        for choice, block in enumerate(blocks):
+            rows[choice, n // group, block] += 1
+    assert int(ran) == (-(-rows // tile)).sum()
+    executed = variant.executed(heads, tokens, start, impl="blockwise")
+    assert executed.pairs >= int(ran) * tile * variant.block >= variant.useful(heads, tokens, start).pairs
+
+
+def test_a_token_does_not_reach_the_past_not_even_in_the_last_bit():
+    variant, heads, tokens = BlockRouted(16, 3), Heads(6, 2, 8, 11), 227
+    layer = layer_input(variant, heads, tokens, batch=1)
+    for impl in ("blockwise", "dense"):
+        run = jax.jit(lambda layer, impl=impl: variant.attend(partial(attend, impl=impl), layer))
+        before = run(layer)
+        for token in (0, 1, 15, 16, 100, 226):
+            after = run(with_other_token(layer, token))
+            chex.assert_trees_all_equal(after[:, :token], before[:, :token])
+            assert not np.array_equal(after[:, token:], before[:, token:])
+
+
+def test_the_first_tokens_alone_attend_alike():
+    variant = BlockRouted(16, 3)
+    layer = layer_input(variant, Heads(6, 2, 8, 11), 97)
+    run = jax.jit(lambda layer: variant.attend(partial(attend, impl="blockwise"), layer))
+    whole = run(layer)
+    chex.assert_trees_all_close(run(first_tokens(layer, 53)), whole[:, :53], atol=1e-5)
+    last = layer._replace(q_btnh=layer.q_btnh[:, -1:], q_pos_bt=layer.q_pos_bt[:, -1:])
+    chex.assert_trees_all_close(run(last), whole[:, -1:], atol=1e-5)
+
+
+@pytest.mark.parametrize("impl", ["blockwise", "dense"])
+def test_slots_in_any_order_with_gaps_and_padded_queries(impl):
+    variant = BlockRouted(7, 3)
+    layer = layer_input(variant, Heads(6, 2, 8, 11), 61)
+    run = jax.jit(lambda layer: variant.attend(partial(attend, impl=impl), layer))
+    whole = run(layer)
+    rng = np.random.default_rng(0)
+    order = np.stack([rng.permutation(83) for _ in range(2)])  # slots 61.. are empty
+
+    def shuffled(x, fill):
+        padded = jnp.pad(x, [(0, 0), (0, 22)] + [(0, 0)] * (x.ndim - 2), constant_values=fill)
+        return jnp.stack([row[at] for row, at in zip(padded, order, strict=True)])
+
+    position = jnp.broadcast_to(layer.kv_pos_bks[:, 0], (2, 61))
+    mixed = layer._replace(
+        k_bskh=shuffled(layer.k_bskh, 9.0),
+        v_bskh=shuffled(layer.v_bskh, 9.0),
+        kv_pos_bks=shuffled(position, -1)[:, None],
+        q_pos_bt=layer.q_pos_bt.at[:, 50:].set(-1),
+    )
+    out = run(mixed)
+    chex.assert_trees_all_close(out[:, :50], whole[:, :50], atol=1e-5)
+    assert not np.asarray(out[:, 50:]).any()
+
+
+@pytest.mark.parametrize("text", ["moba(16, topk=7)", "moba(97, topk=1)", "moba(1000)"])
+def test_as_many_choices_as_blocks_are_full_attention(text):
+    layer = layer_input(parse_variant(text), Heads(6, 2, 8, 11), 97)
+    out = parse_variant(text).attend(partial(attend, impl="blockwise"), layer)
+    full, _ = attend_dense(*layer[1:6], SpanPattern())
+    chex.assert_trees_all_close(out, full, atol=1e-5)
+
+
+def test_of_equal_gates_the_earlier_block_wins():
+    variant, tokens = BlockRouted(4, 3), 21
+    q, keys = jnp.ones((1, tokens, 1, tokens)), jnp.zeros((1, tokens, 1, tokens))
+    position = jnp.arange(tokens)[None]
+    for impl in ("blockwise", "dense"):
+        layer = LayerInput(q, q, keys, jnp.eye(tokens)[None, :, None], position, position[:, None], {}, jnp.int32(0))
+        seen = np.asarray(variant.attend(partial(attend, impl=impl), layer)[0, 18, 0]) > 0
+        assert np.flatnonzero(seen).tolist() == [0, 1, 2, 3, 4, 5, 6, 7, 16, 17, 18]
+
+
+def test_gradients_are_those_of_the_dense_form():
+    variant = BlockRouted(7, 3)
+    layer = layer_input(variant, Heads(6, 2, 8, 11), 31)
+
+    def loss(qkv, impl):
+        q, k, v = qkv
+        return (variant.attend(partial(attend, impl=impl), layer._replace(q_btnh=q, k_bskh=k, v_bskh=v)) ** 2).sum()
+
+    grads = [jax.grad(loss)((layer.q_btnh, layer.k_bskh, layer.v_bskh), impl) for impl in ("blockwise", "dense")]
+    chex.assert_trees_all_close(*grads, atol=1e-4)
+
+
+def test_memory_is_linear_in_the_prompt():
+    def temp_bytes(tokens: int) -> int:
+        shapes = jax.eval_shape(lambda: layer_input(variant, heads, tokens, batch=1))
+        run = jax.jit(lambda layer: variant.attend(partial(attend, impl="blockwise"), layer))
+        return run.lower(shapes).compile().memory_analysis().temp_size_in_bytes
+
+    variant, heads = BlockRouted(128, 3), Heads(6, 2, 16, 11)
+    short, long = temp_bytes(16_384), temp_bytes(65_536)
+    assert long < 4.2 * short
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("moba(0)", "moba: block must be at least 1, got 0"),
+        ("moba(topk=0)", "moba: topk must be at least 1, got 0"),
+        ("moba(512, k=3)", r"'k' which it does not have"),
+    ],
+)
+def test_bad_parameters_are_refused_in_one_line(text, message):
+    with pytest.raises(ValueError, match=message):
+        parse_variant(text)

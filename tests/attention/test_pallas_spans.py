@@ -1,0 +1,127 @@
+"""The kernel under a pattern, packing included: interpreted on a CPU, compiled on a GPU; and who is chosen to run."""
+
+from __future__ import annotations
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from attention.attend import attend, choose_impl
+from attention.kernels import tiles as kernel_tiles
+from attention.kernels.block_routed import BlockChoice
+from attention.kernels.dense import attend_dense
+from attention.kernels.pallas_spans import attend_pallas_spans
+from attention.kernels.tiles import AttentionTiles
+from attention.pattern import UNBOUNDED, SpanPattern, Spans, visible_pairs
+from tests.gpu import TRITON_IS_LEAVING, close
+
+pytestmark = TRITON_IS_LEAVING
+
+SMALL = AttentionTiles(16, 16, 4, 1)
+SPANS = np.array([3, 17, UNBOUNDED], np.int32)
+TOKENS, HEADS, KV_HEADS, HEAD_DIM = 53, 6, 2, 16
+
+
+def problem(tokens=TOKENS, heads=HEADS, kv_heads=KV_HEADS, head_dim=HEAD_DIM, dtype=jnp.float32, batch=1):
+    rng = np.random.default_rng(0)
+    shapes = [(batch, tokens, n, head_dim) for n in (heads, kv_heads, kv_heads)]
+    pos_t = jnp.arange(tokens, dtype=jnp.int32)
+    return *(jnp.asarray(rng.normal(size=shape), dtype) for shape in shapes), pos_t[None], pos_t[None, None]
+
+
+def routed(units: int, rows: int, tokens: int = TOKENS) -> Spans:
+    route_bmt = np.random.default_rng(1).integers(len(SPANS), size=(rows, units, tokens))
+    return Spans(jnp.asarray(SPANS[route_bmt]), jnp.asarray([2], jnp.int32), SPANS)
+
+
+@pytest.mark.parametrize(("units", "rows"), [(1, 1), (KV_HEADS, 1), (HEADS, 1), (1, 2), (KV_HEADS, 2)])
+def test_packed_queries_get_what_they_would_in_place(units, rows, fast_compile):
+    operands = *problem(batch=2), routed(units, rows)
+    found = attend_pallas_spans(*operands, return_lse=True, tiles=SMALL, interpret=True)
+    out_btnh, lse_bnt = attend_dense(*operands)
+    chex.assert_trees_all_close(found[:2], (out_btnh, lse_bnt), atol=2e-5)
+
+
+@pytest.mark.parametrize(
+    "pattern", [SpanPattern(), SpanPattern((7,), (2,)), SpanPattern((3, 29)), SpanPattern((3, 5, 7, 11, 13, 60))]
+)
+def test_static_patterns(pattern, fast_compile):
+    found = attend_pallas_spans(*problem(), pattern, return_lse=True, tiles=SMALL, interpret=True)
+    chex.assert_trees_all_close(found[:2], attend_dense(*problem(), pattern), atol=2e-5)
+
+
+def test_packing_visits_less_than_neighbours_would(fast_compile):
+    """Without `span_e` the queries stay in place, and every tile looks as far as its farthest query."""
+    spans = Spans(*routed(1, 1, 331)[:2], SPANS)
+    packed, in_place = (
+        attend_pallas_spans(*problem(331), pattern, tiles=SMALL, interpret=True).visited_pairs
+        for pattern in (spans, spans._replace(span_e=None))
+    )
+    assert packed < in_place
+
+
+def test_visited_pairs_hold_the_visible_ones(fast_compile):
+    pattern = SpanPattern((7,))
+    visited = attend_pallas_spans(*problem(331), pattern, tiles=SMALL, interpret=True).visited_pairs
+    assert visible_pairs(pattern, HEADS, 331, 0) <= visited < HEADS * 331**2 / 4
+
+
+def test_a_named_implementation_never_falls_back():
+    if jax.devices()[0].platform != "cpu":
+        pytest.skip("the refusals are those of a CPU")
+    for impl in ("pallas", "cudnn", "tokamax"):
+        with pytest.raises(ValueError, match=f"attention by {impl}: {impl} runs on"):
+            attend(*problem(), SpanPattern(), impl=impl, in_order=True)
+    with pytest.raises(ValueError, match="accepted: auto, dense, blockwise, pallas, cudnn, tokamax"):
+        attend(*problem(), SpanPattern(), impl="flash")
+
+
+@pytest.fixture
+def on_gfx1201(monkeypatch):
+    monkeypatch.setattr("attention.attend.current_target", lambda: "gfx1201")
+
+
+def test_auto_on_a_gpu(on_gfx1201):
+    """Decided by shapes alone, so no GPU is needed to see it."""
+    q, k, *_ = problem(331)
+    assert choose_impl(q, k, SpanPattern(), in_order=True) == "pallas"
+    assert choose_impl(q, k, routed(1, 1, 331)) == "pallas"
+    assert choose_impl(q[:, :1], k, SpanPattern()) == "dense"
+    assert choose_impl(q, k, BlockChoice(16, 2)) == "blockwise"
+    assert choose_impl(q[..., :12], k[..., :12], SpanPattern()) == "blockwise"
+
+
+@pytest.mark.parametrize(
+    ("pattern", "options", "message"),
+    [
+        (Spans(*routed(1, 1)), {"in_order": True}, "cudnn takes no span per query"),
+        (SpanPattern(), {}, "cudnn takes the first step of a prompt"),
+        (SpanPattern(), {"in_order": True, "return_lse": True}, "cudnn gives no log-sum-exp"),
+        (BlockChoice(16, 2), {"in_order": True}, "cudnn takes spans, not blocks"),
+    ],
+)
+def test_refusals_name_the_reason(pattern, options, message, on_gfx1201):
+    q, k, *_ = problem()
+    with pytest.raises(ValueError, match=f"attention by cudnn: {message}"):
+        choose_impl(q, k, pattern, impl="cudnn", **options)
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("impl", ["auto", "pallas"])
+@pytest.mark.parametrize("pattern", [SpanPattern(), SpanPattern((300,)), SpanPattern((300,), (4,)), routed(1, 1, 1531)])
+def test_attend_on_a_gpu_is_the_oracle(impl, pattern):
+    q, k, v, *positions = problem(1531, 32, 4, 128, jnp.bfloat16)
+    exact = attend_dense(*(x.astype(jnp.float32) for x in (q, k, v)), *positions, pattern)[0]
+    assert close(attend(q, k, v, *positions, pattern, impl=impl, in_order=True), exact, 1e-2)
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("units", [1, 4, 32])
+def test_routes_of_heads_on_a_gpu(units):
+    q, k, v, *positions = problem(1531, 32, 4, 128, jnp.bfloat16)
+    pattern = routed(units, 1, 1531)
+    exact = attend_dense(*(x.astype(jnp.float32) for x in (q, k, v)), *positions, pattern)[0]
+    assert close(attend(q, k, v, *positions, pattern, impl="pallas"), exact, 1e-2)
+    assert kernel_tiles.current_target().startswith(("sm_", "gfx"))

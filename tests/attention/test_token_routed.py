@@ -1,0 +1,214 @@
+"""Token-routed spans: the packed path, the counts and the statistics against the definition read out pair by pair."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from attention.attend import attend
+from attention.cost import Heads, step_positions
+from attention.kernels.blockwise import attend_blockwise
+from attention.kernels.cover import GRANULE, choose_blocks
+from attention.kernels.dense import attend_masked
+from attention.layout import parse_variant
+from attention.pattern import UNBOUNDED
+from attention.routers import ROUTERS
+from attention.token_routed import Routed, route_statistics
+from attention.variant import LayerInput
+from tests.attention.layer_inputs import first_tokens, heads, layer_input, with_other_token
+
+pytestmark = pytest.mark.usefixtures("fast_compile")
+COMPILING = settings(max_examples=4)
+FIXED = tuple(name for name, router in ROUTERS.items() if not router.reads_tokens)
+
+
+@st.composite
+def variants(draw, routers=tuple(ROUTERS)) -> Routed:
+    spans = tuple(draw(st.lists(st.sampled_from((1, 5, 37, 130, UNBOUNDED)), min_size=1, max_size=3)))
+    router = draw(st.sampled_from(routers))
+    return Routed(
+        spans,
+        draw(st.sampled_from((0, 3, 70))),
+        draw(st.sampled_from(("layer", "group", "head"))),
+        router,
+        seed=draw(st.integers(0, 99)) if router == "random" else 0,
+        threshold=2.3 if router == "keynorm" else 0.0,
+    )
+
+
+def routes_by_hand(variant: Routed, layer: LayerInput) -> np.ndarray:
+    """[B, M, T]; the hash of `random` is taken as it is."""
+    n_routes, heads = len(variant.spans), layer.q_btnh.shape[2]
+    batch, tokens = layer.x_btd.shape[:2]
+    units = {"layer": 1, "group": layer.k_bskh.shape[2], "head": heads}[variant.per]
+    if variant.router == "random":
+        return np.broadcast_to(variant.routes(layer), (batch, units, tokens))
+    route = np.zeros((batch, units, tokens), int)
+    layer = jax.tree.map(np.asarray, layer)
+    for b, unit, t in np.ndindex(route.shape):
+        position = layer.q_pos_bt[0, t]
+        if variant.router == "periodic":
+            route[b, unit, t] = (position + unit) % n_routes
+        elif variant.router == "linear":
+            (weight,) = layer.params.values()
+            scores = np.asarray(layer.x_btd[b, t], np.float64) @ np.asarray(weight, np.float64)
+            route[b, unit, t] = scores.reshape(units, n_routes)[unit].argmax()
+        else:
+            norms = np.linalg.norm(np.asarray(layer.k_bskh[b, position], np.float64), axis=-1)
+            group = unit * len(norms) // units
+            norm = norms.mean() if variant.per == "layer" else norms[group]
+            route[b, unit, t] = min(int(norm / variant.threshold), n_routes - 1)
+    return route
+
+
+def mask_by_hand(variant: Routed, layer: LayerInput) -> np.ndarray:
+    """The definition, [B, N, T, S]."""
+    heads = layer.q_btnh.shape[2]
+    route = routes_by_hand(variant, layer)
+    span = np.array(variant.spans)[route.repeat(heads // route.shape[1], axis=1)][..., None]
+    t, j = np.asarray(layer.q_pos_bt[0])[:, None], np.asarray(layer.kv_pos_bks[0, 0])
+    return (j <= t) & ((j > t - span) | (j < variant.sinks))
+
+
+@COMPILING
+@given(variants(), heads, st.integers(1, 307), st.sampled_from((0, 19, 101)), st.integers(0, 99))
+def test_packed_attention_is_dense_attention_under_its_mask(variant, heads, tokens, start, seed):
+    layer = layer_input(variant, heads, tokens, start, seed=seed)
+    expected, _ = attend_masked(layer.q_btnh, layer.k_bskh, layer.v_bskh, mask_by_hand(variant, layer))
+    packed = jax.jit(lambda layer: variant.attend(partial(attend, impl="blockwise"), layer))(layer)
+    chex.assert_trees_all_close(packed, expected, atol=2e-5, rtol=0)
+    chex.assert_trees_all_close(variant.attend(partial(attend, impl="dense"), layer), expected, atol=2e-5, rtol=0)
+
+
+@settings(max_examples=20)
+@given(variants(FIXED), heads, st.integers(1, 83), st.integers(0, 41))
+def test_useful_pairs_are_the_masks_sum(variant, heads, tokens, start):
+    variant = variant.at_layer(3, 5)
+    layer = layer_input(variant, heads, tokens, start, batch=1)
+    assert variant.useful(heads, tokens, start).pairs == mask_by_hand(variant, layer).sum()
+
+
+@COMPILING
+@given(variants(FIXED), heads, st.integers(1, 307), st.sampled_from((0, 64, 111)))
+def test_executed_pairs_are_those_that_ran(variant, heads, tokens, start):
+    variant = variant.at_layer(3, 5)
+    q_pos, kv_pos = step_positions(variant.pattern(), tokens, start, start + tokens)
+    layer = layer_input(variant, heads, tokens, kv_pos.size - tokens, batch=1)
+    layer = layer._replace(q_pos_bt=jnp.asarray(q_pos)[None], kv_pos_bks=jnp.asarray(kv_pos)[None, None])
+    areas = []
+
+    def ran(layer: LayerInput) -> jax.Array:
+        def spy(q_btnh, k_bskh, v_bskh, q_pos_bt, kv_pos_bks, spans):
+            blocks = choose_blocks(spans, tokens, kv_pos.size, heads.n_heads // heads.n_kv_heads)
+            areas.append(blocks.q_tile * GRANULE * heads.n_heads // spans.span_bmt.shape[1])
+            return attend_blockwise(q_btnh, k_bskh, v_bskh, q_pos_bt, kv_pos_bks, spans).visited
+
+        return variant.attend(spy, layer)
+
+    pairs = int(jax.jit(ran)(layer)) * areas[0]
+    executed = variant.executed(heads, tokens, start, impl="blockwise").pairs
+    assert executed == pairs >= variant.useful(heads, tokens, start).pairs
+
+
+@pytest.mark.parametrize("impl", ["dense", "blockwise"])
+@pytest.mark.parametrize(
+    "text", ["routed(17|full)", "routed(5|90|full, per=group)", "routed(9|70, router=keynorm, threshold=2.3, per=head)"]
+)
+def test_a_token_does_not_reach_the_past_not_even_in_the_last_bit(text, impl):
+    variant, heads, tokens = parse_variant(text), Heads(6, 2, 8, 11), 449
+    layer = layer_input(variant, heads, tokens, batch=1)
+    run = jax.jit(lambda layer: (variant.attend(partial(attend, impl=impl), layer), variant.routes(layer)))
+    before, routes = run(layer)
+    for token in (0, 1, 63, 128, 200, 331, 448):
+        after, rerouted = run(with_other_token(layer, token))
+        chex.assert_trees_all_equal(after[:, :token], before[:, :token])
+        chex.assert_trees_all_equal(rerouted[..., :token], routes[..., :token])
+        assert not np.array_equal(after[:, token:], before[:, token:])
+
+
+@pytest.mark.parametrize("router", ["linear", "random, per=head, seed=5", "keynorm, per=group, threshold=2.3"])
+def test_the_first_tokens_alone_are_routed_and_attended_alike(router):
+    variant, heads = parse_variant(f"routed(7|full|40, router={router})"), Heads(6, 2, 8, 11)
+    layer = layer_input(variant, heads, 97)
+    run = jax.jit(lambda layer: (variant.attend(partial(attend, impl="blockwise"), layer), variant.routes(layer)))
+    whole, routes = run(layer)
+    alone, routes_alone = run(first_tokens(layer, 53))
+    chex.assert_trees_all_close(alone, whole[:, :53], atol=1e-5)
+    chex.assert_trees_all_equal(routes_alone, routes[..., :53])
+    for number in (0, 96):  # decode
+        one = first_tokens(layer, number + 1)
+        one = one._replace(x_btd=one.x_btd[:, -1:], q_btnh=one.q_btnh[:, -1:], q_pos_bt=one.q_pos_bt[:, -1:])
+        chex.assert_trees_all_close(run(one)[0], whole[:, [number]], atol=1e-5)
+
+
+@pytest.mark.parametrize(("spans", "same"), [("full|13", "full"), ("13|full", "swa(13, sinks=3)")])
+def test_all_far_is_full_attention_and_all_near_a_window(spans, same):
+    variant = parse_variant(f"routed({spans}, sinks=3, per=group)")
+    layer = layer_input(variant, Heads(6, 2, 8, 11), 149)
+    layer = layer._replace(params=jax.tree.map(jnp.zeros_like, layer.params))  # the first of equal routes
+    packed = jax.jit(lambda layer: variant.attend(partial(attend, impl="blockwise"), layer))(layer)
+    chex.assert_trees_all_close(packed, parse_variant(same).attend(partial(attend, impl="dense"), layer), atol=1e-5)
+
+
+def test_routes_that_are_drawn_are_spread_and_differ_by_seed_layer_and_unit():
+    heads, tokens = Heads(6, 2, 8, 11), 4096
+    position = np.arange(tokens)
+    routers = [
+        parse_variant(f"routed(1|2|3, per=head, router=random, seed={seed})").router_of(heads) for seed in (0, 1)
+    ]
+    draws = np.concatenate([router.at_positions(position, np.asarray(depth)) for router in routers for depth in (0, 1)])
+    shares = (draws[..., None] == np.arange(3)).mean(1)
+    np.testing.assert_allclose(shares, 1 / 3, atol=0.03)
+    agree = (draws[:, None] == draws[None]).mean(-1)
+    np.testing.assert_allclose(agree[~np.eye(len(draws), dtype=bool)], 1 / 3, atol=0.04)
+
+
+def test_statistics_count_routes_and_keys():
+    variant, heads = parse_variant("routed(4|4|full, sinks=1, router=periodic, per=group)"), Heads(6, 2, 8, 11)
+    layer = layer_input(variant, heads, 30, batch=1)
+    share_me, mean_keys = route_statistics(variant, variant.routes(layer), layer.q_pos_bt)
+    np.testing.assert_allclose(share_me, np.full((2, 3), 1 / 3))
+    np.testing.assert_allclose(mean_keys, variant.useful(heads, 30).pairs / (30 * heads.n_heads), rtol=1e-6)
+
+
+def test_a_named_share_of_the_tokens_looks_far():
+    heads = Heads(6, 2, 8)
+    near, mixed = (parse_variant(f"routed({spans}, router=periodic)") for spans in ("9", "9|9|9|full"))
+    full = parse_variant("full").useful(heads, 4000).pairs
+    far_share = (mixed.useful(heads, 4000).pairs - 0.75 * near.useful(heads, 4000).pairs) / full
+    assert far_share == pytest.approx(0.25, abs=1e-3)
+
+
+def test_the_limit_is_the_mean_route_and_its_router():
+    heads = Heads(6, 2, 8, 11)
+    assert parse_variant("routed(9|full)").limiting_flops(heads) is None
+    variant = parse_variant("routed(9|20, sinks=2)")
+    one_token = variant.useful(heads, 2, 1000).flops(heads) / 2
+    assert variant.limiting_flops(heads) == one_token == 4 * 8 * 6 * (11 + 22) / 2 + 2 * 11 * 2
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("routed(0|5)", r"routed: each span must be at least 1 key \(the query's own\), got 0\|5"),
+        ("routed(far)", "spans must be spans like 256|2048|full, got 'far'"),
+        ("routed(5, sinks=-1)", "sinks must be at least 0 keys, got -1"),
+        ("routed(5, per=token)", "no per 'token'; accepted: layer, group, head"),
+        ("routed(5, router=topk)", "no router 'topk'; accepted: linear, periodic, random, keynorm"),
+        ("routed(5, router=periodic, seed=3)", "the router periodic has no seed, got 3"),
+        ("routed(5, threshold=3)", "the router linear has no threshold, got 3.0"),
+        ("routed(5, router=keynorm)", "the router keynorm needs a threshold above 0, got 0.0"),
+        ("routed(5, span=3)", r"'span' which it does not have \(did you mean 'spans'\?\)"),
+    ],
+)
+def test_bad_parameters_are_refused_in_one_line(text, message):
+    with pytest.raises(ValueError, match=message.replace("256|2048", r"256\|2048")) as caught:
+        parse_variant(text)
+    assert "\n" not in str(caught.value)

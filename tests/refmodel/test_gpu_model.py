@@ -1,0 +1,56 @@
+"""The model in bfloat16 on a GPU against the float32 model on a CPU: `pytest -m gpu tests/refmodel/test_gpu_model.py`."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from refmodel.config import ModelConfig
+from refmodel.model import prefill
+from refmodel.weights.random import random_params
+from tests.gpu import TRITON_IS_LEAVING
+
+pytestmark = TRITON_IS_LEAVING
+
+TOKENS = 1024
+CONFIG = ModelConfig(
+    name="small-moe", n_layers=4, d_model=512, n_heads=8, n_kv_heads=2, head_dim=64, vocab_size=4093, n_experts=16,
+    experts_per_token=4, d_expert=256, norm_topk_prob=True, qk_norm=True, tied_head=True,
+)  # fmt: skip
+SURE = 8.0
+"""Times the embedding, which is the head too: random logits are all about as likely, a trained model's are not."""
+
+LAYOUTS = [
+    "full", "swa(128)", "swa(124,sinks=4)", "routed(64|256|full,router=periodic)", "spans(64|full)", "moba(128,topk=3)",
+    *(f"evict({policy},budget=256,chunk=256)" for policy in ("keydiff", "h2o")),
+]  # fmt: skip
+
+
+def logits_on(platform: str, layout: str, params, dtype) -> np.ndarray:
+    tokens_bt = jax.random.randint(jax.random.key(1), (1, TOKENS), 0, CONFIG.vocab_size)
+    with jax.default_device(jax.devices(platform)[0]):
+        params = jax.tree.map(lambda x: jax.device_put(x, jax.devices(platform)[0]).astype(dtype), params)
+        run = jax.jit(lambda params, tokens: prefill(CONFIG.with_layout(layout), params, tokens, logits="all")[0])
+        return np.asarray(run(params, jax.device_put(tokens_bt, jax.devices(platform)[0]))[0], np.float64)
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_bfloat16_on_a_gpu_is_float32_on_a_cpu(layout):
+    with jax.default_device(jax.devices("cpu")[0]):
+        params = random_params(CONFIG.with_layout(layout), 0, jnp.bfloat16)
+        params["embed"]["embedding"] *= SURE
+    exact, found = logits_on("cpu", layout, params, jnp.float32), logits_on("gpu", layout, params, jnp.bfloat16)
+    kl, top1 = divergence(exact, found)
+    print(f"{layout}: KL {kl:.2e} nats, top-1 {top1:.4f}")
+    assert kl < 1e-3
+    assert top1 >= 0.99
+
+
+def divergence(exact: np.ndarray, found: np.ndarray) -> tuple[float, float]:
+    """Mean KL(exact || found) in nats and the share of equal top tokens."""
+    log_p, log_q = (x - np.logaddexp.reduce(x, axis=-1, keepdims=True) for x in (exact, found))
+    kl = (np.exp(log_p) * (log_p - log_q)).sum(-1).mean()
+    return float(kl), float((exact.argmax(-1) == found.argmax(-1)).mean())
