@@ -9,7 +9,7 @@ compare: $(VENV)/.installed
 	$(BIN)/prefillwall compare
 
 test: $(VENV)/.installed-test
-	$(BIN)/python -m pytest -m "not slow and not gpu and not lower" --durations=10
+	$(BIN)/python -m pytest -n auto -m "not slow and not gpu and not lower" --durations=15
 
 test-slow: $(VENV)/.installed-test
 	$(BIN)/python -m pytest -m "slow and not gpu and not lower" --durations=10

@@ -87,7 +87,9 @@ class Kernel:
 def measured_crossover(summary: Summary, layout: str, draws: int = 2000, seed: int = 0) -> Crossover:
     """The crossover of one layout of a summary, from its linear part and its variants' kernels."""
     kernels = [
-        Kernel(n_layers, summary.samples_ms("attention", name), *bounded_keys(parse_variant(name), summary.config.heads))
+        Kernel(
+            n_layers, summary.samples_ms("attention", name), *bounded_keys(parse_variant(name), summary.config.heads)
+        )
         for name, n_layers in summary.variants(layout).items()
     ]
     return fit_crossover(summary.samples_ms("linear", FULL), kernels, draws, seed)

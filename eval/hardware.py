@@ -191,6 +191,14 @@ def card(name: str | Path) -> Card:
     return CARDS[str(name)]
 
 
+def card_of_device(device_kind: str) -> Card | None:
+    """The card that JAX calls `device_kind` ("NVIDIA H100 80GB HBM3"), None for one that is not in `CARDS`."""
+    words = {"H100 80GB HBM3": "h100-sxm", "H200": "h200", "R9700": "r9700", "9070 XT": "rx-9070-xt",
+             "7900 XTX": "rx-7900-xtx", "W7900": "w7900", "MI300X": "mi300x", "RTX 4090": "rtx-4090",
+             "RTX 5090": "rtx-5090", "TPU v5 lite": "tpu-v5e"}  # fmt: skip
+    return next((CARDS[name] for word, name in words.items() if word in device_kind), None)
+
+
 def _from_toml(path: Path) -> Card:
     try:
         values = tomllib.loads(path.read_text(encoding="utf-8"))

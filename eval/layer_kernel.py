@@ -4,25 +4,31 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
-from functools import partial
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
 from attention.attend import attend
-from attention.variant import Variant
+from attention.variant import AttendFn, Variant
 from refmodel.attend_layer import LayerIndex, Projected, StepInput, attend_layer
 from refmodel.cache import init_cache
 from refmodel.config import ModelConfig
 
 
 def layer_kernel(
-    config: ModelConfig, variant: Variant, tokens: int, dtype: Any, *, impl: str = "auto", seed: int = 0
+    config: ModelConfig,
+    variant: Variant,
+    tokens: int,
+    dtype: Any,
+    *,
+    attend: AttendFn = attend,
+    seed: int = 0,
 ) -> tuple[Callable[..., jax.Array], tuple[Any, ...]]:
     """A function and its arguments: attention [1, N, heads, H] of one layer of `config` with `variant`.
 
     Random inputs of unit variance, a prompt of `tokens` from an empty cache, as `refmodel.layers.Attention` runs it.
+    `attend` is `attention.attend.attend` or a function with its signature.
     """
     one = dataclasses.replace(config, n_layers=1, mlp_only_layers=(), layout=(variant,)).at_length(tokens)
     (variant,) = one.layout
@@ -39,7 +45,7 @@ def layer_kernel(
 
     def kernel(inputs: Projected, params: dict[str, jax.Array]) -> jax.Array:
         (stack,) = init_cache(one, 1, tokens, dtype).runs
-        step = StepInput(position_bt, (), zero, partial(attend, impl=impl), first=True, in_order=True)
+        step = StepInput(position_bt, (), zero, attend, first=True, in_order=True)
         return attend_layer(one, variant, inputs, params, step, stack, LayerIndex(zero, zero, zero))[0]
 
     return kernel, (inputs, params)

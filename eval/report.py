@@ -14,6 +14,8 @@ from eval.fit import Crossover, measured_crossover
 from eval.records import Record
 from eval.summary import NO_IMPL, Summary, summarise
 from eval.tables import (
+    apart_table,
+    break_even_table,
     crossover_table,
     failure_table,
     floor_table,
@@ -23,6 +25,7 @@ from eval.tables import (
     position_table,
     quality_table,
     time_table,
+    utilisation_table,
 )
 from refmodel.config import ModelConfig
 
@@ -40,7 +43,8 @@ def render_terminal(records: Iterable[Record], console: Console, *, config: Mode
         measured, analytic = crossovers(summary)
         tables = (
             time_table(summary), flops_table(summary), gain_table(summary, "whole"), gain_table(summary, "attention"),
-            crossover_table(summary, measured, analytic), quality_table(summary), failure_table(summary),
+            crossover_table(summary, measured, analytic), break_even_table(summary), utilisation_table(summary),
+            apart_table(summary), quality_table(summary), failure_table(summary),
         )  # fmt: skip
         console.print(f"\n{_heading(summary)}", style="bold", highlight=False)
         for table in filter(None, tables):
@@ -85,6 +89,9 @@ def _sections(summary: Summary, folder: Path, prefix: str) -> list[str]:
         gain_table(summary, "whole"),
         gain_table(summary, "attention"),
         crossover_table(summary, measured, analytic),
+        break_even_table(summary),
+        utilisation_table(summary),
+        apart_table(summary),
         quality_table(summary),
         picture("quality", plots.quality_figure(summary), "Quality against prefill time"),
         position_table(summary),

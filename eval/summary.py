@@ -90,11 +90,13 @@ class Quality:
 
 @dataclass(frozen=True)
 class Row:
-    """One layout at one length.  `status` is that of the whole prefill, None where none was tried."""
+    """One layout at one length.  `status` is that of the whole prefill, None where none was tried; `impl` names what
+    ran, `asked` what was asked for: `auto` may run different kernels for different variants."""
 
     layout: str
     tokens: int
     impl: str = ""
+    asked: str = ""
     status: str | None = None
     error: str = ""
     whole_ms: Spread | None = None
@@ -210,6 +212,7 @@ def _row(summary: Summary, layout: str, tokens: int) -> Row:
         layout=layout,
         tokens=tokens,
         impl="+".join(dict.fromkeys(r["impl"] for r in (whole, *(kernel for kernel, _ in kernels)) if r)),
+        asked="+".join(dict.fromkeys(r.get("asked", r["impl"]) for r in (whole, *(k for k, _ in kernels)) if r)),
         status=whole and whole["status"],
         error=(whole or {}).get("error", ""),
         whole_ms=_sum_spread([(whole, 1)]),
@@ -224,7 +227,7 @@ def _row(summary: Summary, layout: str, tokens: int) -> Row:
 
 def _beside(row: Row, full: Row | None) -> Row:
     """The row with its factors over full attention; without any where the two are not comparable."""
-    if full is None or row.impl != full.impl:
+    if full is None or row.asked != full.asked:
         return row
     return replace(row, whole_gain=_gain(full, row, "whole"), attention_gain=_gain(full, row, "attention"))
 

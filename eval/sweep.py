@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +15,8 @@ import jax.numpy as jnp
 from attention.attend import attend, resolve_impl
 from attention.layout import parse_variant
 from attention.variant import Variant
-from eval import records
+from eval import layers_apart, records
+from eval.device_work import layer_work
 from eval.flops.closed_form import attention_flops, prefill_flops
 from eval.layer_kernel import layer_kernel
 from eval.quality.divergence import final_hidden, per_token, summarise
@@ -40,7 +43,8 @@ class Sweep:
     """What to measure: layouts at lengths, and quality over the text's first `quality_tokens` (0: none).
 
     Every layout is timed in parts, its layers' attention and the linear layers that all share; those of `whole` also
-    in one piece.
+    in one piece.  With `layers_apart` each distinct layer of those is timed once instead and multiplied; the model's
+    parameters are then those of `eval.layers_apart.random_layers`.
     """
 
     model: Model
@@ -50,6 +54,8 @@ class Sweep:
     lengths: tuple[int, ...]
     quality_tokens: int
     budget: Budget = Budget()
+    impl: str = "auto"
+    layers_apart: bool = False
 
     def __post_init__(self) -> None:
         longest = max((*self.lengths, self.quality_tokens))
@@ -62,6 +68,11 @@ class Sweep:
             )
         for layout in self.layouts:
             self.model.config.with_layout(layout)
+
+    @property
+    def dtype(self) -> Any:
+        """Of parameters and activations."""
+        return self.model.params["embed"]["embedding"].dtype
 
     @property
     def variants(self) -> tuple[Variant, ...]:
@@ -92,12 +103,15 @@ def plan(sweep: Sweep) -> list[Cell]:
         layout_flops = {
             x: sum(prefill_flops(config.with_layout(x), tokens, count="executed").values()) for x in sweep.whole
         }
+        if sweep.layers_apart:
+            cells += [Cell("apart", (layout,), tokens, measure_apart, layout_flops[layout]) for layout in sweep.whole]
+            continue
         full_flops = prefill_flops(config, tokens)
         linear_flops = sum(full_flops.values()) - full_flops["attention"]
         cells.append(Cell("linear", (FULL,), tokens, measure_linear, linear_flops))
         cells.append(Cell("attention", tuple(layer_flops), tokens, measure_attention, sum(layer_flops.values())))
         cells += [Cell("prefill", (layout,), tokens, measure_prefill, layout_flops[layout]) for layout in sweep.whole]
-    if sweep.quality_tokens:
+    if sweep.quality_tokens and not sweep.layers_apart:
         work = len(sweep.layouts) * sum(prefill_flops(config, sweep.quality_tokens).values())
         cells.append(Cell("quality", sweep.layouts, sweep.quality_tokens, measure_quality, work))
     return cells
@@ -134,27 +148,38 @@ def measure_prefill(sweep: Sweep, names: tuple[str, ...], tokens: int) -> dict[s
     """The whole model, one shot, last-token logits."""
     (name,) = names
     model = sweep.model.with_layout(name)
-    return {name: _time_prefill(sweep, model, tokens, _flops(model.config, tokens), attend)}
+    attend_fn = partial(attend, impl=sweep.impl)
+    found = _time_prefill(sweep, model, tokens, _flops(sweep, model.config, tokens), attend_fn)
+    return {name: found | _told(sweep, model.config.layout, tokens)}
+
+
+def measure_apart(sweep: Sweep, names: tuple[str, ...], tokens: int) -> dict[str, Record]:
+    """Each distinct layer once, times how often the layout has it, and what is outside the layers."""
+    (name,) = names
+    config = sweep.model.config.with_layout(name)
+    tokens_bt = jnp.asarray(sweep.text.tokens[:tokens], jnp.int32)[None]
+    attend_fn = partial(attend, impl=sweep.impl)
+    found = layers_apart.measure(config, sweep.model.params, tokens_bt, attend_fn, sweep.budget)
+    return {name: {**found, "flops": _flops(sweep, config, tokens), **_told(sweep, config.layout, tokens)}}
 
 
 def measure_linear(sweep: Sweep, names: tuple[str, ...], tokens: int) -> dict[str, Record]:
     """The whole model with the attention kernel left out: all that grows as N."""
     (name,) = names
     model = sweep.model.with_layout(name)
-    flops = {
-        count: {component: n for component, n in counted.items() if component != "attention"}
-        for count, counted in _flops(model.config, tokens).items()
-    }
+    flops = {count: prefill_flops(model.config, tokens, count=count) for count in ("useful", "executed")}
+    for counted in flops.values():
+        counted.pop("attention")
     return {name: _time_prefill(sweep, model, tokens, flops, lambda q_btnh, *_, **__: q_btnh)}
 
 
 def measure_attention(sweep: Sweep, names: tuple[str, ...], tokens: int) -> dict[str, Record]:
     """One layer's attention kernel of each variant, on the shapes that the layer really sees, sampled in turns."""
     config = sweep.model.config
-    dtype = sweep.model.params["embed"]["embedding"].dtype
     programs = {}
     for name in names:
-        kernel, arguments = layer_kernel(config, parse_variant(name), tokens, dtype)
+        attend_fn = partial(attend, impl=sweep.impl)
+        kernel, arguments = layer_kernel(config, parse_variant(name), tokens, sweep.dtype, attend=attend_fn)
         programs[name] = compile_program(kernel, *arguments)
     timings = time_programs(programs, replace(sweep.budget, min_samples=max(5, sweep.budget.min_samples)))
     return {
@@ -163,9 +188,10 @@ def measure_attention(sweep: Sweep, names: tuple[str, ...], tokens: int) -> dict
             "timing": timings[name],
             "memory": dict(programs[name].memory),
             "flops": {
-                count: {"attention": attention_flops(parse_variant(name), config, tokens, count=count)}
-                for count in ("useful", "executed")
+                "useful": {"attention": attention_flops(parse_variant(name), config, tokens)},
+                "executed": {"attention": _executed_flops(sweep, parse_variant(name), tokens)},
             },
+            **_told(sweep, (parse_variant(name),), tokens),
         }
         for name in names
     }
@@ -196,8 +222,43 @@ def _time_prefill(sweep: Sweep, model: Model, tokens: int, flops: Record, attend
     return {"timing": timing, "flops": flops, "memory": {**program.memory, "rss_peak_bytes": peak.peak_bytes()}}
 
 
-def _flops(config: ModelConfig, tokens: int) -> Record:
-    return {count: prefill_flops(config, tokens, count=count) for count in ("useful", "executed")}
+def _flops(sweep: Sweep, config: ModelConfig, tokens: int) -> Record:
+    useful, executed = (prefill_flops(config, tokens, count=count) for count in ("useful", "executed"))
+    if _on_gpu():
+        choosing = executed.get("selection", 0)
+        attention = sum(n * _executed_flops(sweep, variant, tokens) for variant, n in Counter(config.layout).items())
+        executed = executed | {"attention": attention - choosing}
+    return {"useful": useful, "executed": executed}
+
+
+def _on_gpu() -> bool:
+    return jax.default_backend() == "gpu"
+
+
+def _work(sweep: Sweep, variant: Variant, tokens: int) -> Any:
+    return layer_work(sweep.model.config, variant, tokens, sweep.dtype, sweep.impl)
+
+
+def _executed_flops(sweep: Sweep, variant: Variant, tokens: int) -> int:
+    """Scores, values and selection of one layer, as it ran here: by the closed form of the XLA implementations, by the
+    tiles that the Pallas kernel says it visited, and as the useful ones where a library does not tell."""
+    config = sweep.model.config
+    if not _on_gpu() or set(_work(sweep, variant, tokens).impls) <= {"dense", "blockwise"}:
+        return attention_flops(variant, config, tokens, count="executed")
+    pairs = _work(sweep, variant, tokens).visited_pairs
+    if pairs is None:
+        return attention_flops(variant, config, tokens)
+    choosing = variant.at_length(tokens).executed(config.heads, tokens).selection_flops
+    return 4 * config.head_dim * pairs + choosing
+
+
+def _told(sweep: Sweep, variants: Sequence[Variant], tokens: int) -> Record:
+    """On a GPU: where the executed FLOPs of these variants come from."""
+    if not _on_gpu():
+        return {}
+    impls = dict.fromkeys(impl for variant in dict.fromkeys(variants) for impl in _work(sweep, variant, tokens).impls)
+    sources = {"pallas": "visited tiles", "cudnn": "useful, it does not tell", "tokamax": "useful, it does not tell"}
+    return {"executed_from": {impl: sources.get(impl, "closed form") for impl in impls}}
 
 
 def _refuse_what_cannot_run(program: Program) -> None:
@@ -222,20 +283,33 @@ def _guarded(cell: Cell, sweep: Sweep, names: tuple[str, ...]) -> dict[str, Reco
 
 def common_fields(sweep: Sweep) -> Record:
     """What every record of a sweep says of the model and the machine."""
-    embedding = sweep.model.params["embed"]["embedding"]
     return {
         "model": sweep.model.config.name,
         "weights": sweep.model.weights,
         "device": jax.default_backend(),
-        "dtype": embedding.dtype.name,
+        "dtype": sweep.dtype.name,
         "environment": records.environment(),
     }
 
 
 def _identity(sweep: Sweep, common: Record, cell: Cell, name: str) -> Record:
     text = {"text_sha256": sweep.text.sha256} if cell.kind == "quality" else {}
-    impl = "none" if cell.kind == "linear" else resolve_impl("auto", cell.tokens, cell.tokens)
-    return {"kind": cell.kind, "layout": name, "tokens": cell.tokens, "impl": impl, **text, **common}
+    asked = {} if cell.kind == "linear" else {"asked": sweep.impl}
+    return {"kind": cell.kind, "layout": name, "tokens": cell.tokens, "impl": _impl(sweep, cell, name), **asked,
+            **text, **common}  # fmt: skip
+
+
+def _impl(sweep: Sweep, cell: Cell, name: str) -> str:
+    """The attention implementations that run in a cell, `none` for none."""
+    if cell.kind == "linear":
+        return "none"
+    if not _on_gpu():
+        return resolve_impl(sweep.impl, cell.tokens, cell.tokens)
+    variants = dict.fromkeys(sweep.model.config.with_layout(name).layout)
+    try:
+        return "+".join(dict.fromkeys(impl for v in variants for impl in _work(sweep, v, cell.tokens).impls))
+    except Exception:  # the cell itself will say what is wrong
+        return sweep.impl
 
 
 def text_tokens(model: Model, text: str, name: str, sha256: str) -> Text:

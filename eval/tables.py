@@ -11,11 +11,12 @@ import rich.box
 import rich.table
 from rich.text import Text
 
+from eval.break_even import break_even_tokens
 from eval.crossover import limiting_share
 from eval.fit import Crossover
 from eval.flops.closed_form import NOT_LINEAR
 from eval.flops.traffic import Storage, weight_bytes
-from eval.hardware import CARDS, Card
+from eval.hardware import CARDS, Card, card_of_device
 from eval.humane import NOTHING, count, duration, factor, fitted, flops, percent, signed_percent, size, spread
 from eval.roofline import Assumptions, floor_ms
 from eval.summary import FULL, Gain, Summary
@@ -102,6 +103,55 @@ def gain_table(summary: Summary, part: Literal["whole", "attention"]) -> Table:
     title = f"Gain over full attention, {'whole prefill' if part == 'whole' else 'attention part'}"
     note = "Time and FLOPs of full attention over the layout's; realisation = speed-up / useful FLOP reduction."
     return Table(title, header, tuple(rows), note)
+
+
+def utilisation_table(summary: Summary) -> Table:
+    """How much of the card's peak a whole prefill uses; nothing for devices whose peak is not known."""
+    card = card_of_device(next((r["environment"]["device_kind"] for r in summary.records), ""))
+    dtype = {"bfloat16": "bf16", "float16": "f16", "float32": "f32"}.get(summary.dtype, summary.dtype)
+    if card is None or dtype not in card.peak:
+        return Table("Utilisation", (), ())
+    peak = card.peak_flops_per_s(dtype)
+    rows = []
+    for row in summary.rows:
+        if row.whole_ms and row.useful:
+            rate = row.useful.whole / row.whole_ms.median * 1e3
+            rows.append((row.layout, count(row.tokens), row.impl, f"{rate / 1e12:.0f}", percent(rate / peak)))
+    note = f"Useful FLOPs of the whole prefill per second, and over the {peak / 1e12:.0f} TFLOP/s of the {card.title} \
+in {dtype} ({card.peak[dtype].source})."
+    return Table("Utilisation", ("layout", "tokens", "attention by", "TFLOP/s", "of peak"), tuple(rows), note, (0, 2))
+
+
+def break_even_table(summary: Summary) -> Table:
+    """From which length on a layout is worth it."""
+    rows = []
+    for layout in summary.layouts:
+        if layout == FULL:
+            continue
+        by_flops = break_even_tokens(summary.config, summary.config.with_layout(layout))
+        gains = [(row.tokens, row.whole_gain.speed_up) for row in summary.of(layout) if row.whole_gain.speed_up]
+        slower = max((tokens for tokens, speed_up in gains if speed_up <= 1), default=0)
+        faster = [count(tokens) for tokens, _ in gains if tokens > slower]
+        measured = (faster[0] if faster else "never") if gains else NOTHING
+        rows.append((layout, "never" if by_flops is None else count(by_flops), measured))
+    note = "Tokens from which on a layout asks for fewer attention FLOPs than full attention, and the first measured \
+length from which on its whole prefill is faster."
+    return Table("Break-even", ("layout", "by FLOPs", "measured"), tuple(rows), note)
+
+
+def apart_table(summary: Summary) -> Table:
+    """The sum of layers timed apart beside the whole prefill, where both were measured."""
+    whole = {(row.layout, row.tokens): row.whole_ms for row in summary.rows if row.whole_ms}
+    rows = []
+    for r in summary.records:
+        if r["kind"] == "apart" and r["status"] == "ok":
+            estimate, spread_ms = r["timing"]["samples_ms"][0], whole.get((r["layout"], r["tokens"]))
+            measured = spread_ms and spread_ms.median
+            error = signed_percent(estimate / measured - 1) if measured else NOTHING
+            rows.append((r["layout"], count(r["tokens"]), duration(estimate), duration(measured), error))
+    note = "Each distinct layer timed once and multiplied, plus embedding and head; the error is against the whole \
+prefill."
+    return Table("Layers timed apart", ("layout", "tokens", "sum of layers", "whole", "error"), tuple(rows), note)
 
 
 def crossover_table(summary: Summary, measured: Mapping[str, Crossover], analytic: Mapping[str, int | None]) -> Table:

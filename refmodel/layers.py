@@ -106,9 +106,10 @@ class MixtureOfExperts(Stacked):
 def route(x_rd: jax.Array, router_de: jax.Array, config: ModelConfig) -> tuple[jax.Array, jax.Array]:
     """Chosen experts and their float32 weights, each [rows, experts per token].
 
-    float32 at full precision: in tf32 or bfloat16 the eighth and ninth expert change places between platforms.
+    Sums in float32 at full precision: in tf32 or bfloat16 the eighth and ninth expert change places between platforms.
+    Products of bfloat16 operands are exact in float32, so those stay what they are: matrix units take them.
     """
-    logits_re = jnp.dot(x_rd.astype(jnp.float32), router_de.astype(jnp.float32), precision="highest")
+    logits_re = jnp.dot(x_rd, router_de, precision="highest", preferred_element_type=jnp.float32)
     weight_rk, expert_rk = lax.top_k(jax.nn.softmax(logits_re, axis=-1), config.experts_per_token)
     if config.norm_topk_prob:
         weight_rk /= weight_rk.sum(-1, keepdims=True)

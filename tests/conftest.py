@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import jax
 import pytest
@@ -25,3 +26,16 @@ def fast_compile() -> Iterator[None]:
     jax.config.update("jax_disable_most_optimizations", True)
     yield
     jax.config.update("jax_disable_most_optimizations", False)
+
+
+MOST_MAPS = 20_000
+"""Of the 65,530 memory maps that Linux grants a process; each compiled program takes some."""
+
+
+@pytest.fixture(autouse=True)
+def drop_compiled_programs() -> Iterator[None]:
+    """Forgets the programs of earlier tests before they use up what the system grants: LLVM aborts then."""
+    yield
+    maps = Path("/proc/self/maps")  # where there is none, there is no such limit
+    if maps.exists() and maps.read_bytes().count(b"\n") > MOST_MAPS:
+        jax.clear_caches()

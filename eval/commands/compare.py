@@ -8,19 +8,23 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any, get_args
 
 import jax
 import jax.numpy as jnp
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
+from attention.attend import Impl
 from eval import records, report, sweep
 from eval.commands import arguments
+from eval.layers_apart import random_layers
+from eval.memory import use_most_of_the_device
 from eval.records import Record
 from eval.timing import Budget, compile_program, median_ms
 from refmodel.config import ModelConfig
 from refmodel.default_model import default_text, text_sha256
-from refmodel.source import Model, open_model
+from refmodel.source import Model, open_config, open_model
 
 WHOLE = ("full", "swa(1024)", "5*swa(1024)+full")
 LAYOUTS = (
@@ -29,14 +33,22 @@ LAYOUTS = (
 )  # fmt: skip
 """Compared where none are named, as far as they fit the model; of those in `WHOLE` the whole prefill is timed too."""
 
+ON_GPU = (
+    *WHOLE, "swa(1020,sinks=4)", "routed(512|512|4096|full,router=periodic)", "evict(keydiff,budget=4096,chunk=4096)",
+)  # fmt: skip
+"""The same on a GPU, where whole prefills are quick: all of them are timed."""
+
 LENGTHS = (512, 1024, 2048, 4096, 8192)
+GPU_LENGTHS = tuple(1024 << k for k in range(7))
 QUALITY_TOKENS = 4096
 
 EPILOG = """examples:
   prefillwall compare
   prefillwall compare --layouts full 'swa(512)' 'swa(508,sinks=4)' --tokens 1024 2048 4096
   prefillwall compare --model tiny-moe --layouts 'swa(16)' --tokens 64 128 --out out/tiny
-  prefillwall compare --out out/compare --resume"""
+  prefillwall compare --out out/compare --resume
+  prefillwall compare --model qwen3-30b-a3b --device gpu --out out/gpu
+  prefillwall compare --model qwen3-30b-a3b --device gpu --layers-apart --out out/apart"""
 
 
 def add_parser(subparsers: argparse._SubParsersAction) -> None:
@@ -47,14 +59,27 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     )  # fmt: skip
     arguments.add_model(parser)
     arguments.add_layouts(parser, LAYOUTS)
-    arguments.add_tokens(parser, LENGTHS)
+    parser.add_argument(
+        "--tokens", nargs="+", type=arguments.positive, metavar="N",
+        help=f"prompt lengths (default: {' '.join(map(str, LENGTHS))}; on a GPU {' '.join(map(str, GPU_LENGTHS))})",
+    )  # fmt: skip
+    parser.add_argument("--device", choices=("cpu", "gpu"), help="where to run (default: what JAX finds)")
+    parser.add_argument(
+        "--impl", choices=get_args(Impl), default="auto", help="attention, on every layer (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--layers-apart", action="store_true",
+        help="time each distinct layer once, with random weights, and multiply: for cards that do not hold the model",
+    )  # fmt: skip
     parser.add_argument("--text", metavar="FILE", help="UTF-8 text to read (default: Python's own manual)")
     parser.add_argument(
         "--quality-tokens", type=arguments.text_length, metavar="N",
         help="length of text for perplexity and divergence, in one pass; 0 leaves quality out "
         f"(default: {QUALITY_TOKENS}, or the whole of a shorter text; 0 with random weights)",
     )  # fmt: skip
-    arguments.add_dtype(parser)
+    parser.add_argument(
+        "--dtype", choices=tuple(arguments.DTYPES), help="default: float32, on a GPU bfloat16"
+    )
     arguments.add_seed(parser)
     parser.add_argument("--out", type=Path, default=Path("out/compare"), help="folder (default: %(default)s)")
     parser.add_argument("--resume", action="store_true", help="keep the records in --out and measure what is missing")
@@ -63,8 +88,14 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
 
 def run(options: argparse.Namespace) -> int:
     console = Console()
-    model = open_model(options.model, arguments.DTYPES[options.dtype], options.seed)
-    plan = _plan(model, options)
+    on_gpu = _open_device(options.device)
+    dtype = arguments.DTYPES[options.dtype or ("bfloat16" if on_gpu else "float32")]
+    if options.layers_apart:
+        config = open_config(options.model)
+        model = Model(config, random_layers(config, options.seed, dtype), None, f"random (seed {options.seed})")
+    else:
+        model = open_model(options.model, dtype, options.seed)
+    plan = _plan(model, options, on_gpu)
     options.out.mkdir(parents=True, exist_ok=True)
     path = options.out / "records.jsonl"
     with records.only_writer(options.out):
@@ -84,7 +115,20 @@ def run(options: argparse.Namespace) -> int:
     return 1 if len(failed) == len(kept) else 0
 
 
-def _plan(model: Model, options: argparse.Namespace) -> sweep.Sweep:
+def _open_device(device: str | None) -> bool:
+    """Whether JAX runs on a GPU.  Raises `ValueError` if it does not run on `device`."""
+    if device == "cpu":
+        jax.config.update("jax_platforms", "cpu")
+    else:
+        use_most_of_the_device()
+    found = jax.default_backend()
+    if device and found != device:
+        raise ValueError(f"--device {device}: JAX runs on {found} here")
+    return found == "gpu"
+
+
+def _plan(model: Model, options: argparse.Namespace, on_gpu: bool) -> sweep.Sweep:
+    layouts, whole = (ON_GPU, ON_GPU) if on_gpu else (LAYOUTS, WHOLE)
     words = arguments.read_text(options.text) if options.text else default_text()
     text = sweep.text_tokens(model, words, options.text or "pydoc_data.topics", text_sha256(words))
     quality_tokens = options.quality_tokens
@@ -94,11 +138,13 @@ def _plan(model: Model, options: argparse.Namespace) -> sweep.Sweep:
     return sweep.Sweep(
         model=model,
         text=text,
-        layouts=arguments.canonical_layouts(model.config, options.layouts or _fitting(model.config, LAYOUTS)),
-        whole=arguments.canonical_layouts(model.config, options.layouts or _fitting(model.config, WHOLE)),
-        lengths=tuple(sorted(set(options.tokens))),
+        layouts=arguments.canonical_layouts(model.config, options.layouts or _fitting(model.config, layouts)),
+        whole=arguments.canonical_layouts(model.config, options.layouts or _fitting(model.config, whole)),
+        lengths=tuple(sorted(set(options.tokens or (GPU_LENGTHS if on_gpu else LENGTHS)))),
         quality_tokens=quality_tokens,
         budget=Budget(),
+        impl=options.impl,
+        layers_apart=options.layers_apart,
     )
 
 
@@ -124,8 +170,8 @@ def _set_aside(path: Path) -> None:
 
 def _announce(console: Console, plan: sweep.Sweep, path: Path) -> None:
     config, cells = plan.model.config, sweep.plan(plan)
-    rate_flops = _matmul_flops_per_s()
-    runs = {"linear": 2.5, "prefill": 2.5, "attention": 6.0, "quality": 1.2}  # warm-ups and samples, about
+    rate_flops = _matmul_flops_per_s(plan.dtype)
+    runs = {"linear": 2.5, "prefill": 2.5, "attention": 6.0, "quality": 1.2, "apart": 1.0}  # warm-ups and samples, about
     reached = 0.75  # of a lone product's rate by a whole prefill; all this is a guess, and is printed as one
     minutes = sum(runs[cell.kind] * cell.work_flops for cell in cells) / (reached * rate_flops) / 60
     console.print(
@@ -138,8 +184,9 @@ def _announce(console: Console, plan: sweep.Sweep, path: Path) -> None:
     )
 
 
-def _matmul_flops_per_s(n: int = 1536) -> float:
-    a = jax.random.normal(jax.random.key(0), (n, n), jnp.float32)
+def _matmul_flops_per_s(dtype: Any) -> float:
+    n = 1536 if jax.default_backend() == "cpu" else 8192
+    a = jax.random.normal(jax.random.key(0), (n, n), dtype)
     program = compile_program(jnp.dot, a, a)
     program.run_ms()
     return 2 * n**3 / (1e-3 * min(program.run_ms() for _ in range(3)))

@@ -65,9 +65,7 @@ class CrossCheck:
         return {name: flops for name, flops in differences.items() if flops}
 
 
-def cross_check(
-    config: ModelConfig, steps: Schedule, *, impl: str = "auto", compile_too: bool = True
-) -> CrossCheck:
+def cross_check(config: ModelConfig, steps: Schedule, *, impl: str = "auto", compile_too: bool = True) -> CrossCheck:
     """Counts a prompt's prefill, or one step, three ways; no weight is allocated and nothing runs."""
     program, args = schedule_program(config, steps, impl=impl)
     staged = jax.jit(program).trace(*args)
