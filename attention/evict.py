@@ -109,9 +109,6 @@ class Eviction(Variant):
     def check_step(self, length: int, tokens: int) -> None:
         """Raises what `fits` says no to."""
 
-    def check_prompt(self, tokens: int) -> None:
-        """Raises where a prompt of so many tokens cannot be what the eviction is for."""
-
     def piece(self, length: Array, tokens: int, budget: Array, xp: ModuleType = np) -> Piece:
         """The piece of so many tokens after `length` others, in a layer of that budget."""
         raise NotImplementedError

@@ -85,6 +85,9 @@ class Variant:
         """Raises `ValueError` where the variant does not fit a model with these heads."""
         self.pattern().per_head(heads.n_heads)
 
+    def check_prompt(self, tokens: int) -> None:
+        """Raises `ValueError` where a prompt of so many tokens cannot show what the variant does."""
+
     # ---------------------------------------------------------------------------------------------------- the cost
 
     @property

@@ -61,11 +61,6 @@ class Floor:
     memory_ms: float = 0.0
     ms: float = 0.0
 
-    @property
-    def flops_per_byte(self) -> float | None:
-        """Arithmetic intensity, None for a component that moves nothing."""
-        return self.flops / self.moved_bytes if self.moved_bytes else None
-
     def plus(self, other: Floor) -> Floor:
         return Floor(*(mine + its for mine, its in zip(astuple(self), astuple(other), strict=True)))
 
@@ -89,11 +84,6 @@ def floor_ms(
 ) -> dict[str, float]:
     """Milliseconds per component of one prefill of `tokens`."""
     return {name: floor.ms for name, floor in floors(model, prefill_steps(tokens, chunk_tokens), card, under).items()}
-
-
-def decode_floor_ms(model: Model, context_tokens: int, card: Card, under: Assumptions = FLOOR) -> dict[str, float]:
-    """Milliseconds per component of one decode step after `context_tokens`."""
-    return {name: floor.ms for name, floor in floors(model, decode_steps(context_tokens), card, under).items()}
 
 
 def gemm_crossover_columns(card: Card, weights: str = "bf16", dtype: str = "bf16") -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console
@@ -17,6 +18,7 @@ from eval.preset_shapes import COST_SHAPES, cost_model
 from eval.shapes import ModelShape
 from refmodel.config import ModelConfig
 from refmodel.presets import PRESETS
+from refmodel.source import open_config
 
 Model = ModelConfig | ModelShape
 
@@ -24,7 +26,7 @@ Model = ModelConfig | ModelShape
 def add_model(parser: argparse.ArgumentParser, default: str = "qwen3-30b-a3b") -> None:
     parser.add_argument(
         "--model", default=default, metavar="MODEL",
-        help=f"{', '.join((*PRESETS, *COST_SHAPES))} (default: %(default)s)",
+        help=f"{', '.join((*PRESETS, *COST_SHAPES))}, a folder or a .gguf file (default: %(default)s)",
     )  # fmt: skip
 
 
@@ -62,8 +64,9 @@ def add_json(parser: argparse.ArgumentParser) -> None:
 
 
 def model_of(options: argparse.Namespace) -> Model:
-    """The named model with the layout that was asked for."""
-    model = cost_model(options.model)
+    """The named model, or the shape of a checkpoint's, with the layout that was asked for."""
+    is_path = Path(options.model).expanduser().exists()
+    model = open_config(options.model) if is_path else cost_model(options.model)
     return model.with_layout(options.layout) if getattr(options, "layout", None) else model
 
 

@@ -51,6 +51,9 @@ def run(options: argparse.Namespace) -> int:
     if options.chunk and options.start:
         raise ValueError("--chunk feeds a prompt from an empty cache; leave --start out")
     steps = prefill_steps(options.tokens, options.chunk) if options.chunk else (Step(options.tokens, options.start),)
+    if not options.start:
+        for variant in shape_of(model).layout:
+            variant.check_prompt(options.tokens)
     record, times = _record(options, model, steps), _floors(options, model, steps)
     counts = {
         "useful": steps_flops(model, steps),

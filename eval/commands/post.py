@@ -55,7 +55,9 @@ def run(options: argparse.Namespace) -> int:
         "rounding": rounding_faults(),
         "inputs": input_differences(one),
         "flash": [
-            dataclasses.asdict(flash_point(model, n, impl)) for impl in ("dense", "blockwise", "pallas") for n in FLASH_LENGTHS
+            dataclasses.asdict(flash_point(model, n, impl))
+            for impl in ("dense", "blockwise", "pallas")
+            for n in FLASH_LENGTHS
         ],
         "matrix_units": _matrix_units(one),
         "figure": str(options.figure),

@@ -19,7 +19,7 @@ from attention.kernels.row_tiles import choose_row_tile, most_tiles
 from attention.variant import Variant
 from eval.shapes import LayerShape, ModelShape, Product, shape_of
 from refmodel.config import ModelConfig
-from refmodel.schedule import Step, decode_steps, prefill_steps
+from refmodel.schedule import Step, prefill_steps
 
 Count = Literal["useful", "executed"]
 
@@ -42,18 +42,6 @@ def prefill_flops(
 ) -> dict[str, int]:
     """FLOPs of each component for one prompt of `tokens`, from an empty cache; absent components are left out."""
     return steps_flops(model, prefill_steps(tokens, chunk_tokens), count=count, impl=impl)
-
-
-def decode_flops(
-    model: ModelConfig | ModelShape,
-    context_tokens: int,
-    new_tokens: int = 1,
-    *,
-    count: Count = "useful",
-    impl: str = "auto",
-) -> dict[str, int]:
-    """FLOPs of each component for `new_tokens` single-token steps after `context_tokens`."""
-    return steps_flops(model, decode_steps(context_tokens, new_tokens), count=count, impl=impl)
 
 
 def steps_flops(

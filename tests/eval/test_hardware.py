@@ -8,13 +8,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from eval.flops.closed_form import decode_flops, prefill_flops
+from eval.flops.closed_form import prefill_flops, steps_flops
 from eval.flops.traffic import Storage, as_bytes, kv_bytes_per_token, kv_cache_bytes, steps_bytes, weight_bytes
 from eval.hardware import CARDS, card
 from eval.roofline import (
     Assumptions,
     decode_crossover_tokens,
-    decode_floor_ms,
     floor_ms,
     floors,
     gemm_crossover_columns,
@@ -133,7 +132,8 @@ def test_decode_is_bound_by_memory_and_long_prefill_by_compute() -> None:
     # 4,096 tokens are 256 columns an expert, fewer than this card needs: the experts are still read, not computed.
     experts = floors(QWEN, prefill_steps(4096), R9700)["experts"]
     assert experts.memory_ms > experts.compute_ms
-    assert set(decode_floor_ms(QWEN, 4096, R9700)) == set(decode_flops(QWEN, 4096))
+    steps = decode_steps(4096)
+    assert set(floors(QWEN, steps, R9700)) == set(steps_flops(QWEN, steps))
 
 
 def test_the_gemm_leaves_the_memory_bound_at_its_columns() -> None:

@@ -50,16 +50,17 @@ def test_areas_are_to_each_other_as_flops() -> None:
     assert linear == same
 
 
+IMPLS = ("dense", "blockwise", "pallas")
+
+
 def test_tiles_save_memory_and_no_useful_flops() -> None:
     config = preset("tiny-dense")
-    points = {(impl, n): flash_point(config, n, impl) for impl in ("dense", "blockwise", "pallas") for n in (1024, 4096)}
+    points = {(impl, n): flash_point(config, n, impl) for impl in IMPLS for n in (1024, 4096)}
     for n in (1024, 4096):
         assert points["dense", n].executed_flops == 4 * config.head_dim * config.n_heads * n * n
         for tiled in (points["blockwise", n], points["pallas", n]):
             assert tiled.useful_flops < tiled.executed_flops < points["dense", n].executed_flops
             assert tiled.useful_flops == points["dense", n].useful_flops
-    growth = {
-        impl: points[impl, 4096].temporary_bytes / points[impl, 1024].temporary_bytes for impl in ("dense", "blockwise", "pallas")
-    }
+    growth = {impl: points[impl, 4096].temporary_bytes / points[impl, 1024].temporary_bytes for impl in IMPLS}
     assert growth["dense"] > 12 and growth["blockwise"] < 5 and growth["pallas"] == 4
     assert points["blockwise", 4096].moved_bytes < points["dense", 4096].moved_bytes / 10

@@ -11,7 +11,7 @@ import pytest
 from attention.cost import step_positions
 from attention.layout import parse_variant
 from attention.pattern import dense_mask
-from eval.flops.closed_form import decode_flops, linear_flops, prefill_flops, steps_flops
+from eval.flops.closed_form import linear_flops, prefill_flops, steps_flops
 from eval.preset_shapes import COST_SHAPES, cost_model, every_shape
 from eval.shapes import ModelShape, shape_of
 from refmodel.cache import LayerCache, extend, init_cache
@@ -100,7 +100,7 @@ def test_schedules_share_the_useful_count_and_differ_in_what_runs() -> None:
     assert whole == chunks
     grown = prefill_flops(config, 96)
     assert {k: v - grown[k] for k, v in whole.items() if k != "head"} == {
-        k: v for k, v in decode_flops(config, 96).items() if k != "head"
+        k: v for k, v in steps_flops(config, decode_steps(96)).items() if k != "head"
     }
     executed = prefill_flops(config, 97, count="executed", chunk_tokens=16)
     assert executed["head"] == whole["head"]
