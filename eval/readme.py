@@ -13,6 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from eval import plots, records
+from eval.readme_gpu import gpu_figures
 from eval.report import crossovers
 from eval.summary import Summary, summarise
 from eval.tables import crossover_table, gain_table, quality_table, time_table
@@ -21,6 +22,7 @@ from refmodel.presets import preset
 ROOT = Path(__file__).parents[1]
 KEPT = Path("eval/results/smollm2-cpu")
 BEGIN, END = "<!-- figures: python -m eval.readme -->\n", "<!-- end of figures -->"
+GPU_BEGIN, GPU_END = "<!-- GPU figures: python -m eval.readme -->\n", "<!-- end of GPU figures -->"
 
 
 def figures(root: Path = ROOT) -> str:
@@ -44,13 +46,18 @@ def figures(root: Path = ROOT) -> str:
     return "\n".join([intro, picture, *(table.to_markdown().replace("## ", "### ", 1) for table in tables)])
 
 
-def spliced(readme: str, figures: str) -> str:
-    """`readme` with `figures` between its marks."""
-    before, found, rest = readme.partition(BEGIN)
-    _, ends, after = rest.partition(END)
+def whole_readme(readme: str, root: Path = ROOT) -> str:
+    """`readme` with all figures as the kept records give them."""
+    return spliced(spliced(readme, figures(root), BEGIN, END), gpu_figures(root), GPU_BEGIN, GPU_END)
+
+
+def spliced(readme: str, figures: str, begin: str, end: str) -> str:
+    """`readme` with `figures` between two marks."""
+    before, found, rest = readme.partition(begin)
+    _, ends, after = rest.partition(end)
     if not (found and ends):
-        raise ValueError(f"README.md lacks the line {BEGIN.strip()!r} or {END!r}")
-    return f"{before}{BEGIN}\n{figures}\n{END}{after}"
+        raise ValueError(f"README.md lacks the line {begin.strip()!r} or {end!r}")
+    return f"{before}{begin}\n{figures}\n{end}{after}"
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -64,7 +71,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         (summary,) = _summaries(ROOT)
         plots.save(plots.cost_figure(summary, *crossovers(summary)), ROOT / KEPT / "cost.png")
     readme = ROOT / "README.md"
-    readme.write_text(spliced(readme.read_text(encoding="utf-8"), figures()), encoding="utf-8")
+    readme.write_text(whole_readme(readme.read_text(encoding="utf-8")), encoding="utf-8")
 
 
 def _summaries(root: Path) -> tuple[Summary, ...]:

@@ -1,0 +1,81 @@
+"""The README's GPU figures, as Markdown, from the records that the GPU benchmarks in `eval.bench` left."""
+
+from __future__ import annotations
+
+import json
+import statistics
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+from eval.humane import count, duration, factor
+from eval.tables import Table
+
+KERNELS: Final = Path("eval/results/h100-kernels/records.jsonl")
+MODEL: Final = Path("eval/results/h100-qwen3-30b-a3b/transformers.jsonl")
+PEERS: Final = ("cudnn", "flash-attention-3", "flex-attention", "sdpa flash", "torch grouped_mm")
+MISSING: Final = "-"
+
+
+def gpu_figures(root: Path) -> str:
+    """Both tables, with the device that the records name."""
+    kernels, prefills = (_read(root / path) for path in (KERNELS, MODEL))
+    tables = kernel_table(kernels, KERNELS), model_table(prefills, MODEL)
+    return "\n".join(table.to_markdown().replace("## ", "### ", 1) for table in tables)
+
+
+def kernel_table(kept: Sequence[dict[str, Any]], source: Path) -> Table:
+    """TFLOP/s on useful FLOPs of each kernel and its peers, timed in turns in one run."""
+    device, version = _only(r["device_kind"] for r in kept), _only(r["jax"] for r in kept)
+    cases = dict.fromkeys((r["case"], r["rows"]) for r in kept)
+    rows = []
+    for case, size in cases:
+        rates = {
+            r["contender"]: f"{r['tflops']:.0f}"
+            for r in kept
+            if (r["case"], r["rows"], r["status"]) == (case, size, "ok")
+        }
+        rows.append((case, count(size), *(rates.get(name, MISSING) for name in ("ours", *PEERS))))
+    note = (
+        f"{device}, jax {version}, bf16: TFLOP/s of useful FLOPs (visible pairs; rows that an expert has). Attention: 32 \
+query and 4 key-value heads of 128. Routed: half of the tokens see 512 keys, a quarter 4,096, a quarter all, packing \
+included; no peer skips there. Records: `{source}`."
+    )
+    return Table("Kernels", ("case", "rows", "this project", *PEERS), tuple(rows), note)
+
+
+def model_table(kept: Sequence[dict[str, Any]], source: Path) -> Table:
+    """Whole prefills of Qwen3-30B-A3B beside transformers', one after the other on one machine."""
+    medians = {
+        (r["contender"], r["layout"], r["tokens"]): statistics.median(r["timing"]["samples_ms"])
+        for r in kept
+        if r["status"] == "ok"
+    }
+    theirs = next(name for name, _, _ in medians if name == "transformers")
+    ours = _only(name for name, _, _ in medians if name != theirs)
+    layouts = dict.fromkeys(layout for name, layout, _ in medians if name == ours)
+    rows = []
+    for tokens in sorted({tokens for *_, tokens in medians}):
+        base = medians.get((theirs, "full", tokens))
+        cells = [count(tokens), duration(base)]
+        for layout in layouts:
+            ms = medians.get((ours, layout, tokens))
+            cells += [duration(ms), factor(base / ms if base and ms else None)]
+        rows.append(tuple(cells))
+    device = _only(r["device_kind"] for r in kept)
+    library = _only(r["transformers_version"] for r in kept if r["contender"] == theirs)
+    header = ("tokens", "transformers, full", *(cell for layout in layouts for cell in (f"ours, {layout}", "faster")))
+    note = (
+        f"{device}: one prefill in bf16, last-token logits, random weights, median. transformers {library}: SDPA and \
+grouped_mm experts. Faster: than transformers' full attention. Records: `{source}`."
+    )
+    return Table("Qwen3-30B-A3B on one GPU", header, tuple(rows), note, words=())
+
+
+def _read(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+
+
+def _only(values: Iterable[Any]) -> Any:
+    (value,) = set(values)
+    return value
