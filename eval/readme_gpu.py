@@ -36,11 +36,9 @@ def kernel_table(kept: Sequence[dict[str, Any]], source: Path) -> Table:
             if (r["case"], r["rows"], r["status"]) == (case, size, "ok")
         }
         rows.append((case, count(size), *(rates.get(name, MISSING) for name in ("ours", *PEERS))))
-    note = (
-        f"{device}, jax {version}, bf16: TFLOP/s of useful FLOPs (visible pairs; rows that an expert has). Attention: 32 \
-query and 4 key-value heads of 128. Routed: half of the tokens see 512 keys, a quarter 4,096, a quarter all, packing \
-included; no peer skips there. Records: `{source}`."
-    )
+    note = f"{device}, jax {version}, bf16: TFLOP/s of useful FLOPs (visible pairs; rows that an expert has). \
+Attention: 32 query and 4 key-value heads of 128. Routed: half of the tokens see 512 keys, a quarter 4,096, a quarter \
+all, packing included; no peer skips there. Records: `{source}`."
     return Table("Kernels", ("case", "rows", "this project", *PEERS), tuple(rows), note)
 
 
