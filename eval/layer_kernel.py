@@ -8,6 +8,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax import lax
 
 from attention.attend import attend
 from attention.variant import AttendFn, Variant
@@ -49,3 +50,19 @@ def layer_kernel(
         return attend_layer(one, variant, inputs, params, step, stack, LayerIndex(zero, zero, zero))[0]
 
     return kernel, (inputs, params)
+
+
+def chained(kernel: Callable[..., jax.Array], calls: int) -> Callable[..., jax.Array]:
+    """`calls` runs of a `layer_kernel` in one program, each one's output the next one's queries.
+
+    A single call on a GPU takes longer to be sent off than a short prompt's attention runs.  The barrier keeps what
+    does not read the queries (routers, packing) inside the loop.
+    """
+
+    def chain(inputs: Projected, params: dict[str, jax.Array]) -> jax.Array:
+        def again(q_btnh: jax.Array, _: None) -> tuple[jax.Array, None]:
+            return kernel(*lax.optimization_barrier((inputs._replace(q_btnh=q_btnh), params))), None
+
+        return lax.scan(again, inputs.q_btnh, length=calls)[0]
+
+    return chain

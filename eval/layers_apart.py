@@ -27,7 +27,9 @@ from refmodel.weights.random import random_params, variant_params
 def one_layer(config: ModelConfig, kind: BlockKind, variant: Variant) -> ModelConfig:
     """The model with a single layer, of `kind` and with `variant`."""
     dense_layers = (0,) if kind == "dense" else ()
-    return dataclasses.replace(config, n_layers=1, layout=(variant,), mlp_only_layers=dense_layers, decoder_sparse_step=1)
+    return dataclasses.replace(
+        config, n_layers=1, layout=(variant,), mlp_only_layers=dense_layers, decoder_sparse_step=1
+    )
 
 
 def random_layers(config: ModelConfig, seed: int, dtype: Any) -> Params:

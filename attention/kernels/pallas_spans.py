@@ -105,7 +105,7 @@ def _packed(span_bmt: jax.Array, span_e: jax.Array, q_tile: int) -> tuple[jax.Ar
 
 def _reorder(x_btnh: jax.Array, order_bmp: jax.Array) -> jax.Array:
     """Axis T in another order for each row of the batch and each of M groups of heads."""
-    b, _, n, h = x_btnh.shape
+    b, _, n, _ = x_btnh.shape
     if order_bmp.shape[:2] == (1, 1):
         return x_btnh[:, order_bmp[0, 0]]
     order_bpm = jnp.broadcast_to(order_bmp, (b, *order_bmp.shape[1:])).swapaxes(1, 2)

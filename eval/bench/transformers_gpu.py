@@ -43,13 +43,17 @@ def main() -> None:
     parser.add_argument("--layouts", nargs="+", default=["full"], metavar="LAYOUT", help="ours (default: full)")
     parser.add_argument("--tokens", type=int, nargs="+", default=list(LENGTHS), metavar="N", help="prompt lengths")
     parser.add_argument("--samples", type=int, default=3, metavar="N", help="runs of each after the first")
-    parser.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="appends to FOLDER/transformers.jsonl")
+    parser.add_argument(
+        "--out", type=Path, required=True, metavar="FOLDER", help="appends to FOLDER/transformers.jsonl"
+    )
     parser.add_argument("--contender", choices=CONTENDERS, help="measure this one alone, in this process")
     arguments = parser.parse_args()
     if arguments.contender:
         return measure(arguments)
     for contender in CONTENDERS:
-        done = subprocess.run([sys.executable, "-m", __spec__.name, *sys.argv[1:], "--contender", contender], check=False)
+        done = subprocess.run(
+            [sys.executable, "-m", __spec__.name, *sys.argv[1:], "--contender", contender], check=False
+        )
         if done.returncode:
             Console().print(f"{contender} ended with exit status {done.returncode}; the other's figures stand")
     Console(width=160).print(ratios(read(arguments.out / "transformers.jsonl")))

@@ -77,9 +77,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
         help="length of text for perplexity and divergence, in one pass; 0 leaves quality out "
         f"(default: {QUALITY_TOKENS}, or the whole of a shorter text; 0 with random weights)",
     )  # fmt: skip
-    parser.add_argument(
-        "--dtype", choices=tuple(arguments.DTYPES), help="default: float32, on a GPU bfloat16"
-    )
+    parser.add_argument("--dtype", choices=tuple(arguments.DTYPES), help="default: float32, on a GPU bfloat16")
     arguments.add_seed(parser)
     parser.add_argument("--out", type=Path, default=Path("out/compare"), help="folder (default: %(default)s)")
     parser.add_argument("--resume", action="store_true", help="keep the records in --out and measure what is missing")
@@ -171,7 +169,8 @@ def _set_aside(path: Path) -> None:
 def _announce(console: Console, plan: sweep.Sweep, path: Path) -> None:
     config, cells = plan.model.config, sweep.plan(plan)
     rate_flops = _matmul_flops_per_s(plan.dtype)
-    runs = {"linear": 2.5, "prefill": 2.5, "attention": 6.0, "quality": 1.2, "apart": 1.0}  # warm-ups and samples, about
+    # Warm-ups and samples, about.
+    runs = {"linear": 2.5, "prefill": 2.5, "attention": 6.0, "quality": 1.2, "apart": 1.0}
     reached = 0.75  # of a lone product's rate by a whole prefill; all this is a guess, and is printed as one
     minutes = sum(runs[cell.kind] * cell.work_flops for cell in cells) / (reached * rate_flops) / 60
     console.print(

@@ -46,6 +46,8 @@ def test_resuming_another_model_or_a_foreign_file_is_refused_before_anything_run
         (["compare", "--quality-tokens", "1"], "at least 2 tokens are wanted, got '1'"),
         (["compare", "--seed", "99999999999999"], "from 0 to 2**32 - 1"),
         (["compare", "--tokens", "0"], "a whole number of at least 1 is wanted, got '0'"),
+        (["compare", "--model", "tiny-dense", "--device", "gpu"], "--device gpu: JAX runs on cpu here"),
+        (["compare", "--impl", "flash"], "invalid choice: 'flash'"),
         (["compare", "--dtype", "float16"], "invalid choice: 'float16'"),
         (["generate", "x", "--model", "tiny-dense"], "no tokenizer; give a checkpoint"),
         (["compere"], "no command 'compere' (did you mean 'compare'?)"),

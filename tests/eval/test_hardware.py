@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from eval.flops.closed_form import prefill_flops, steps_flops
 from eval.flops.traffic import Storage, as_bytes, kv_bytes_per_token, kv_cache_bytes, steps_bytes, weight_bytes
-from eval.hardware import CARDS, card
+from eval.hardware import CARDS, card, card_of_device
 from eval.roofline import (
     Assumptions,
     decode_crossover_tokens,
@@ -168,3 +168,17 @@ def test_the_longest_context_that_fits() -> None:
 def test_efficiencies_are_fractions(field: str, value: float) -> None:
     with pytest.raises(ValueError, match=f"{field} must be above 0 and at most 1"):
         Assumptions(**{field: value})
+
+
+@pytest.mark.parametrize(
+    ("device_kind", "name"),
+    [
+        ("NVIDIA H100 80GB HBM3", "h100-sxm"),
+        ("NVIDIA H200", "h200"),
+        ("AMD Radeon AI PRO R9700", "r9700"),
+        ("cpu", None),
+    ],
+)
+def test_a_card_is_known_by_its_device(device_kind, name) -> None:
+    found = card_of_device(device_kind)
+    assert (found and found.name) == name

@@ -12,7 +12,7 @@ from attention.layout import parse_variant
 from attention.pattern import SpanPattern
 from eval.flops.closed_form import attention_flops
 from eval.flops.traced import count_flops
-from eval.layer_kernel import layer_kernel
+from eval.layer_kernel import chained, layer_kernel
 from refmodel.presets import preset
 from tests.examples import EXAMPLES
 
@@ -32,3 +32,10 @@ def test_the_kernel_is_attention() -> None:
     position = jnp.arange(TOKENS)
     expected, _ = attend_dense(*inputs[1:], position[None], position[None, None], SpanPattern((29,), (3,)))
     chex.assert_trees_all_close(jax.jit(kernel)(inputs, params), expected, atol=2e-5)
+
+
+def test_a_chain_feeds_each_output_to_the_next_call() -> None:
+    kernel, (inputs, params) = layer_kernel(preset("tiny-dense"), parse_variant("swa(29)"), TOKENS, jnp.float32)
+    once = jax.jit(kernel)(inputs, params)
+    twice = jax.jit(kernel)(inputs._replace(q_btnh=once), params)
+    chex.assert_trees_all_close(jax.jit(chained(kernel, 2))(inputs, params), twice, atol=2e-5)

@@ -128,3 +128,37 @@ def test_summary_is_what_the_tables_are_made_of():
     (summary,) = summarise(synthetic_records(), CONFIG)
     assert tables.time_table(summary).rows[0][0] == "full"
     assert not tables.failure_table(summary)
+
+
+def test_utilisation_is_useful_flops_over_the_peak_of_the_card():
+    on_card = [r | {"dtype": "bfloat16", "environment": r["environment"] | {"device_kind": "NVIDIA H100 80GB HBM3"}}
+               for r in synthetic_records()]  # fmt: skip
+    [summary] = summarise(on_card, CONFIG)
+    table = tables.utilisation_table(summary)
+    row = next(row for row in summary.rows if row.whole_ms)
+    rate = row.useful.whole / (1e-3 * row.whole_ms.median)
+    assert table.rows[0][-1] == humane.percent(rate / 989e12)
+    [unknown] = summarise(synthetic_records(), CONFIG)
+    assert not tables.utilisation_table(unknown)
+
+
+def test_break_even_is_the_first_length_from_which_all_are_faster():
+    [summary] = summarise(synthetic_records(), CONFIG)
+    found = {row[0]: row[1:] for row in tables.break_even_table(summary).rows}
+    assert found["swa(1024)"] == ("1,025", "2,048")
+
+
+def test_layers_apart_are_beside_the_whole_where_both_are_there():
+    apart = [record("apart", "full", tokens, timing={"samples_ms": [1.1 * whole_ms("full", tokens)]})
+             for tokens in (512, 16384)]  # fmt: skip
+    [summary] = summarise([*synthetic_records(), *apart], CONFIG)
+    rows = tables.apart_table(summary).rows
+    assert [(row[1], row[-1]) for row in rows] == [("512", "+10.00 %"), ("16,384", humane.NOTHING)]
+
+
+def test_auto_compares_what_it_chose():
+    """Kernels of different names are comparable where `auto` chose both."""
+    chosen = [r | {"asked": "auto", "impl": "pallas" if "swa" in r["layout"] else "cudnn"} if r["kind"] == "prefill"
+              else r | ({"asked": "auto"} if r["impl"] != "none" else {}) for r in synthetic_records()]  # fmt: skip
+    [summary] = summarise(chosen, CONFIG)
+    assert all(row.whole_gain.speed_up for row in summary.of("swa(1024)"))

@@ -19,7 +19,7 @@ CONFIG = ModelConfig(
     name="small-moe", n_layers=4, d_model=512, n_heads=8, n_kv_heads=2, head_dim=64, vocab_size=4093, n_experts=16,
     experts_per_token=4, d_expert=256, norm_topk_prob=True, qk_norm=True, tied_head=True,
 )  # fmt: skip
-SURE = 7.0
+SURE = 7.5
 """Times the embedding, which is the head too: random logits are all about as likely, a trained model's are not."""
 
 LAYOUTS = [
