@@ -86,5 +86,5 @@ class BlockRouted(Variant):
         return Cost(pairs, 2 * heads.head_dim * heads.n_heads * tokens * gates)
 
     def limiting_flops(self, heads: Heads) -> Fraction | None:
-        """Gates grow with the number of blocks."""
-        return None
+        """Gates grow with the number of blocks; without any, a token sees half a block."""
+        return None if self.topk > 1 else 4 * heads.head_dim * heads.n_heads * Fraction(self.block + 1, 2)

@@ -16,6 +16,7 @@ from __future__ import annotations
 import dataclasses
 import difflib
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass
 from fractions import Fraction
 from types import ModuleType
@@ -109,6 +110,10 @@ class Eviction(Variant):
     def check_step(self, length: int, tokens: int) -> None:
         """Raises what `fits` says no to."""
 
+    def check_steps(self, steps: Iterable[tuple[int, int]]) -> None:
+        for length, tokens in steps:
+            self.check_step(length, tokens)
+
     def piece(self, length: Array, tokens: int, budget: Array, xp: ModuleType = np) -> Piece:
         """The piece of so many tokens after `length` others, in a layer of that budget."""
         raise NotImplementedError
@@ -144,9 +149,18 @@ class Eviction(Variant):
 
     def useful(self, heads: Heads, tokens: int, start: int = 0) -> Cost:
         """Pairs in closed form; selection over the keys that are held."""
+        return Cost(heads.n_heads * self.useful_pairs(tokens, start), self._useful_selection(heads, tokens, start))
+
+    def _useful_selection(self, heads: Heads, tokens: int, start: int) -> int:
+        """Of the keys that are held; once the budget is reached, every chunk costs the same."""
+        size = self.piece_tokens(tokens)
+        settled = (self.layer_budget // size + 2) * size
+        if start == 0 and tokens > settled + size:
+            chunks, rest = divmod(tokens - settled, size)
+            total = self._useful_selection(heads, settled, 0) + chunks * self._useful_selection(heads, size, settled)
+            return total + (self._useful_selection(heads, rest, settled) if rest else 0)
         pieces = self.schedule(start, tokens)
-        selection = sum(self._selection(heads, part, piece, piece.place - piece.first + part) for part, piece in pieces)
-        return Cost(heads.n_heads * self.useful_pairs(tokens, start), selection)
+        return sum(self._selection(heads, part, piece, piece.place - piece.first + part) for part, piece in pieces)
 
     def executed(self, heads: Heads, tokens: int, start: int = 0, capacity: int = 0, impl: str = "auto") -> Cost:
         """Exact; with per-head budgets, whose walks depend on the scores, as if every head had all that it may keep."""
@@ -294,6 +308,11 @@ class EvictAfter(Eviction):
     sinks: int = 4
     recent: int | None = None
     seed: int = 0
+
+    def check_steps(self, steps: Iterable[tuple[int, int]]) -> None:
+        first, *later = steps
+        if first[0] == 0 and later and later[0][1] > 1:
+            raise ValueError(f"evict_after: the prompt comes in one step, got {1 + len(later)}; evict takes chunks")
 
     def slots(self, capacity_tokens: int) -> int:
         return capacity_tokens

@@ -33,8 +33,8 @@ def read_layout(path: str | Path) -> list[str | Variant]:
     """
     try:
         layout = json.loads(Path(path).expanduser().read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ValueError(f"cannot read layout file {path}: {error.strerror}") from error
+    except (OSError, RuntimeError) as error:  # RuntimeError: a home folder of nobody
+        raise ValueError(f"cannot read layout file {path}: {error}") from error
     except ValueError as error:
         raise ValueError(f"layout file {path} is not JSON: {error}") from error
     if isinstance(layout, list):
@@ -63,8 +63,10 @@ def _table(layout: dict[str, Any], kind: str, read: Callable[[Any], SpanRule]) -
 
 
 def _read_span(entry: Any) -> SpanRule:
-    (rule,) = read_parameter("tuple[SpanRule, ...]", str(entry))
-    return rule
+    rules = read_parameter("tuple[SpanRule, ...]", str(entry))
+    if len(rules) != 1:
+        raise ValueError(f"each head has one span, got {entry!r}")
+    return rules[0]
 
 
 def _gate_reader(layout: dict[str, Any]) -> Callable[[Any], SpanRule]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from decimal import Decimal
 from fractions import Fraction
 from types import MappingProxyType
 from typing import Any, Final, NamedTuple
@@ -24,15 +25,15 @@ class SpanRule(NamedTuple):
     def __str__(self) -> str:
         if self.keys == UNBOUNDED:
             return "full"
-        share = f"{float(self.share):g}N" if self.share else ""
+        share = f"{Decimal(self.share.numerator) / self.share.denominator:f}N" if self.share else ""
         return share if share and not self.keys else f"{self.keys}+{share}" if share else str(self.keys)
 
 
 def spelling(value: Any) -> str:
     """A parameter as layouts write it; `read_parameter` reads it back."""
     if isinstance(value, tuple) and not isinstance(value, SpanRule):
-        return "|".join(map(spelling, value))
-    return "full" if value == UNBOUNDED else str(value)
+        return "|".join("full" if one == UNBOUNDED else str(one) for one in value)
+    return str(value)
 
 
 def read_parameter(kind: str, text: str) -> Any:
@@ -69,7 +70,7 @@ def _spans(text: str) -> tuple[int, ...]:
 def _rule(text: str) -> SpanRule:
     if text.lower() == "full":
         return SpanRule(UNBOUNDED)
-    found = re.fullmatch(r"(?:(\d+)(?:\s*\+\s*|$))?(?:(\d*\.?\d+)\s*[nN])?", text)
+    found = re.fullmatch(r"(?:(\d+)(?:\s*\+\s*(?=[\d.])|$))?(?:(\d*\.?\d+)\s*[nN])?", text)
     if not found or not text:
         raise ValueError(text)
     return SpanRule(int(found[1] or 0), Fraction(found[2] or 0))

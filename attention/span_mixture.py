@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
+from fractions import Fraction
 
 from attention.cost import Heads
 from attention.parameters import SpanRule, spelling
@@ -51,6 +52,14 @@ class SpanMixture(Variant):
                 f"spans({spelling(self.rules)}) depends on the length of the sequence: take it `at_length` first"
             )
         return SpanPattern(tuple(rule.keys for rule in self.rules), (self.sinks,))
+
+    @property
+    def has_only_a_pattern(self) -> bool:
+        """Only where no span grows with the sequence."""
+        return not any(rule.share for rule in self.rules)
+
+    def limiting_flops(self, heads: Heads) -> Fraction | None:
+        return super().limiting_flops(heads) if self.has_only_a_pattern else None
 
     def at_length(self, total_tokens: int) -> SpanMixture:
         if not any(rule.share for rule in self.rules):

@@ -7,7 +7,7 @@ cannot put into words (spans chosen by a router, keys chosen by their values) sa
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import ClassVar, NamedTuple
@@ -87,6 +87,9 @@ class Variant:
 
     def check_prompt(self, tokens: int) -> None:
         """Raises `ValueError` where a prompt of so many tokens cannot show what the variant does."""
+
+    def check_steps(self, steps: Iterable[tuple[int, int]]) -> None:
+        """Raises `ValueError` where a prompt may not be fed in these steps, (tokens so far, tokens) each."""
 
     # ---------------------------------------------------------------------------------------------------- the cost
 

@@ -66,6 +66,8 @@ def _smooth_pairs(layer: LayerShape, tokens: int | Fraction, pairs: Pairs) -> in
         head = min(max(n, Fraction(0)), cap)
         return head**2 / 2 + cap * (max(n, Fraction(0)) - head)
 
+    if not layer.variant.has_only_a_pattern:
+        raise ValueError(f"pairs half-square is a formula of windows and spans; {layer.variant} needs --pairs causal")
     n = Fraction(tokens)
     heads = layer.variant.pattern().per_head(layer.n_heads)
     return sum(ramp(n, span) + ramp(n - span, sink) for span, sink in heads)
@@ -87,9 +89,12 @@ def limiting_share(model: Model, convention: Linear = "layers", pairs: Pairs = "
 
 def _limiting_flops_per_token(model: Model, pairs: Pairs) -> Fraction | None:
     total = Fraction(0)
-    for layer in shape_of(model).at_length(FAR_TOKENS).layers:
+    shape = shape_of(model)
+    for unsettled, layer in zip(shape.layers, shape.at_length(FAR_TOKENS).layers, strict=True):
         if not layer.variant:
             continue
+        if unsettled.variant.limiting_flops(layer.heads) is None:  # also where a span grows with the sequence
+            return None
         limit = None if pairs == "square" else layer.variant.limiting_flops(layer.heads)
         if limit is None:
             return None

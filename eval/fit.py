@@ -131,8 +131,10 @@ def bounded_keys(variant: Variant, heads: Heads) -> tuple[int, float]:
     What is bounded but no window (an eviction, routes that all are) follows limit·N - missing from about 2·offset on.
     """
     limit = variant.limiting_flops(heads)
-    if limit is None or variant.has_only_a_pattern:
+    if variant.has_only_a_pattern:
         return _bounded_heads(variant.pattern())
+    if limit is None:
+        return 1, 0.0
     offset = FAR_TOKENS - variant.useful(heads, FAR_TOKENS).flops(heads) / limit
     return max(1, math.ceil(2 * offset)), float(offset)
 

@@ -131,10 +131,13 @@ class ModelShape:
     def with_layout(self, spec: str | Sequence[str | Variant]) -> ModelShape:
         """The same model with other attention in the layers that attend."""
         variants = iter(parse_layout(spec, len(self.layout)))
-        layers = (
+        layers = tuple(
             dataclasses.replace(layer, variant=next(variants)) if layer.variant else layer for layer in self.layers
         )
-        return dataclasses.replace(self, layers=tuple(layers))
+        for layer in dict.fromkeys(layers):
+            if layer.variant:
+                layer.variant.check(layer.heads)
+        return dataclasses.replace(self, layers=layers)
 
     def at_length(self, total_tokens: int) -> ModelShape:
         """The same model for sequences of up to `total_tokens`, each layer's variant as it is there."""

@@ -70,7 +70,8 @@ class Sweep:
                 "longer --text, shorter --tokens, or fewer --quality-tokens"
             )
         for layout in self.layouts:
-            self.model.config.with_layout(layout)
+            for variant in dict.fromkeys(self.model.config.with_layout(layout).layout):
+                variant.check_prompt(min(self.lengths))
 
     @property
     def dtype(self) -> Any:

@@ -162,6 +162,8 @@ def prefill(
     batch, tokens = tokens_bt.shape
     steps = prefill_steps(tokens, chunk_tokens, capacity_tokens)
     config = config.at_length(steps[0].capacity)
+    for variant in dict.fromkeys(config.layout):
+        variant.check_steps((one.start, one.tokens) for one in steps)
     cache = init_cache(config, batch, steps[0].capacity, params["embed"]["embedding"].dtype)
     first, *middle, last = (*steps, None) if len(steps) == 1 else steps
 
@@ -198,6 +200,8 @@ def _abstract_blocks(config: ModelConfig, kind: BlockKind, dtype: DType) -> Para
 
 def _positions(cache: Cache, tokens_bt: jax.Array, positions_bt: jax.Array | None) -> jax.Array:
     rows = {run.positions.shape[1] for run in cache.runs if isinstance(run, LayerCache)}
+    if tokens_bt.shape[1] < 1:
+        raise ValueError("a step feeds at least 1 token, got none")
     if positions_bt is None:
         if max(rows, default=1) > 1:
             raise ValueError("a ragged cache does not know how long each row is: give positions_bt")

@@ -84,7 +84,9 @@ def attend_in_chunks(
             kept, out_btnh = run(kept, jax.tree.map(lambda x: x[0], operands))
             out_nbtnh = out_btnh[None]
         outs.append(jnp.moveaxis(out_nbtnh, 0, 1).reshape(q_btnh.shape[0], n * part, *q_btnh.shape[2:]))
-    return jnp.where(fits, jnp.concatenate(outs, axis=1), jnp.nan), kept
+    # What is kept is spoilt too: a later step that fits must not look sound.
+    values = jnp.where(fits, kept.values, jnp.nan)
+    return jnp.where(fits, jnp.concatenate(outs, axis=1), jnp.nan), kept._replace(values=values)
 
 
 def _piece(eviction, attend, budget, layer, rope_theta, kept: Kept, operands: tuple) -> tuple[Kept, jax.Array]:

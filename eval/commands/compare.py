@@ -126,7 +126,9 @@ def _open_device(device: str | None) -> bool:
 
 
 def _plan(model: Model, options: argparse.Namespace, on_gpu: bool) -> sweep.Sweep:
-    layouts, whole = (ON_GPU, ON_GPU) if on_gpu else (LAYOUTS, WHOLE)
+    lengths = tuple(sorted(set(options.tokens or (GPU_LENGTHS if on_gpu else LENGTHS))))
+    usual = (ON_GPU, ON_GPU) if on_gpu else (LAYOUTS, WHOLE)
+    layouts, whole = (options.layouts or _fitting(model.config, names, lengths[0]) for names in usual)
     words = arguments.read_text(options.text) if options.text else default_text()
     text = sweep.text_tokens(model, words, options.text or "pydoc_data.topics", text_sha256(words))
     quality_tokens = options.quality_tokens
@@ -136,9 +138,9 @@ def _plan(model: Model, options: argparse.Namespace, on_gpu: bool) -> sweep.Swee
     return sweep.Sweep(
         model=model,
         text=text,
-        layouts=arguments.canonical_layouts(model.config, options.layouts or _fitting(model.config, layouts)),
-        whole=arguments.canonical_layouts(model.config, options.layouts or _fitting(model.config, whole)),
-        lengths=tuple(sorted(set(options.tokens or (GPU_LENGTHS if on_gpu else LENGTHS)))),
+        layouts=arguments.canonical_layouts(model.config, layouts),
+        whole=arguments.canonical_layouts(model.config, whole),
+        lengths=lengths,
         quality_tokens=quality_tokens,
         budget=Budget(),
         impl=options.impl,
@@ -146,12 +148,13 @@ def _plan(model: Model, options: argparse.Namespace, on_gpu: bool) -> sweep.Swee
     )
 
 
-def _fitting(config: ModelConfig, layouts: Sequence[str]) -> list[str]:
-    """Those whose cycle divides the model's layers and whose spans suit its heads."""
+def _fitting(config: ModelConfig, layouts: Sequence[str], shortest_tokens: int) -> list[str]:
+    """Those whose cycle divides the model's layers, whose spans suit its heads and whose chunks the prompts."""
 
     def fits(layout: str) -> bool:
         try:
-            config.with_layout(layout)
+            for variant in config.with_layout(layout).layout:
+                variant.check_prompt(shortest_tokens)
         except ValueError:
             return False
         return True

@@ -56,6 +56,8 @@ def steps_flops(
         raise ValueError(f"no count {count!r}; accepted: {', '.join(get_args(Count))}")
     steps = tuple(steps)
     shape = shape_of(model).at_length(max((step.capacity for step in steps), default=1))
+    for variant in dict.fromkeys(shape.layout):
+        variant.check_steps((step.start, step.tokens) for step in steps)
     total: dict[str, int] = {}
     for layer, layers in shape.distinct_layers.items():
         for component, flops in _layer_flops(layer, shape.d_model, steps, count, impl).items():

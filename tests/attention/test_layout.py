@@ -75,3 +75,15 @@ def test_a_variant_prints_as_it_is_written():
         "swa(8)",
         "swa(8, sinks=2)",
     ]
+
+
+@pytest.mark.parametrize(
+    "text", ["spans(0.3333333N)", "spans(0.00001N|64+0.25N|full)", "swa(2147483647)", "evict(knorm, budget=2147483647)"]
+)
+def test_awkward_numbers_are_spelt_as_they_are_read(text):
+    assert parse_variant(str(parse_variant(text))) == parse_variant(text)
+
+
+def test_half_a_span_is_no_span():
+    with pytest.raises(ValueError, match="must be spans like"):
+        parse_variant("spans(64+)")

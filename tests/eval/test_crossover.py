@@ -107,3 +107,25 @@ def test_a_faster_card_moves_nothing_and_unequal_efficiencies_do() -> None:
 def test_bad_input(call, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         call()
+
+
+@pytest.mark.parametrize(
+    ("layout", "never", "limit"),
+    [
+        ("moba(512,topk=1)", True, None),
+        ("spans(0.0001N)", False, 1.0),
+        ("evict(h2o,budget=1024,chunk=64)", True, None),
+        ("routed(256|full,router=periodic)", False, 1.0),
+    ],
+)
+def test_variants_that_are_more_than_a_window_have_an_answer(layout, never, limit):
+    model = preset("qwen3-30b-a3b").with_layout(layout)
+    assert (crossover_tokens(model) is None) == never
+    share = limiting_share(model)
+    assert share == limit if limit else 0 < share < 0.5
+    assert break_even_tokens(preset("qwen3-30b-a3b"), model) >= 1
+
+
+def test_smooth_pairs_are_for_windows():
+    with pytest.raises(ValueError, match="needs --pairs causal"):
+        crossover_tokens(preset("qwen3-30b-a3b").with_layout("moba(512)"), pairs="half-square")

@@ -105,6 +105,20 @@ def test_a_step_across_an_event_is_not_lost_in_silence():
     assert jnp.isnan(logits[:, -1]).all()
 
 
+def test_a_prompt_in_chunks_across_events_is_refused():
+    config, params = model("full+evict(streaming,budget=8,chunk=8,sinks=0)")
+    with pytest.raises(ValueError, match="5 tokens after 5, with chunk=8"):
+        prefill(config, params, prompt(), chunk_tokens=5)
+    with pytest.raises(ValueError, match="the prompt comes in one step, got 6"):
+        prefill(config.with_layout("evict_after(knorm,budget=8)"), params, prompt(), chunk_tokens=10)
+
+
+def test_what_was_fed_across_an_event_spoils_every_later_step():
+    config, params = model("full+evict(streaming,budget=8,chunk=8,sinks=0)")
+    logits, _ = in_steps(config, params, prompt(), (5, 10, 15))
+    assert jnp.isnan(logits[:, -1]).all()
+
+
 def test_rows_of_different_lengths_are_refused():
     config, _ = model(LAYOUTS[0])
     with pytest.raises(ValueError, match="rows of different lengths"):
