@@ -26,21 +26,23 @@ from refmodel.config import ModelConfig
 from refmodel.default_model import default_text, text_sha256
 from refmodel.source import Model, open_config, open_model
 
-WHOLE = ("full", "swa(1024)", "5*swa(1024)+full")
+WHOLE = ("full", "5*swa(1024)+full")
 LAYOUTS = (
-    *WHOLE, "swa(1020,sinks=4)", "spans(256|1024|full,sinks=4)", "routed(256|full,router=periodic)", "moba(256,topk=4)",
+    *WHOLE, "swa(1024)", "swa(1020,sinks=4)", "spans(256|1024|full,sinks=4)", "routed(256|full,router=periodic)",
+    "moba(256,topk=4)",
     *(f"evict({policy},budget=1024,chunk=512)" for policy in ("streaming", "snapkv", "tova", "keydiff", "h2o")),
 )  # fmt: skip
 """Compared where none are named, as far as they fit the model; of those in `WHOLE` the whole prefill is timed too."""
 
 ON_GPU = (
-    *WHOLE, "swa(1020,sinks=4)", "routed(512|512|4096|full,router=periodic)", "evict(keydiff,budget=4096,chunk=4096)",
+    *WHOLE, "swa(1024)", "swa(1020,sinks=4)", "routed(512|512|4096|full,router=periodic)",
+    "evict(keydiff,budget=4096,chunk=4096)",
 )  # fmt: skip
 """The same on a GPU, where whole prefills are quick: all of them are timed."""
 
-LENGTHS = (512, 1024, 2048, 4096, 8192)
+LENGTHS = (1024, 2048, 4096, 8192)
 GPU_LENGTHS = tuple(1024 << k for k in range(7))
-QUALITY_TOKENS = 4096
+QUALITY_TOKENS = 3072
 
 EPILOG = """examples:
   prefillwall compare
