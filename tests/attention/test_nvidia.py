@@ -64,6 +64,8 @@ def test_libraries_are_the_oracle(library, pattern):
     try:
         out = jax.jit(lambda *x: attend_nvidia(*x, pattern, library=library))(q, k, v).astype(jnp.float32)
     except TypeError as error:  # tokamax 0.0.12 calls Pallas in a way that jax 0.11.2 has left
+        if library != "tokamax" or "out_shape" not in str(error):
+            raise
         pytest.skip(f"this tokamax does not fit this jax: {error}")
     exact, _ = attend_dense(*(x.astype(jnp.float32) for x in (q, k, v)), pos[None], pos[None, None], pattern)
     assert jnp.linalg.norm(out - exact) < 1e-2 * jnp.linalg.norm(exact)

@@ -36,10 +36,7 @@ COMPILED_TOLERANCE = 1e-3
 
 @pytest.fixture(scope="module")
 def toolchain() -> Toolchain:
-    try:
-        plugin_path()
-    except ValueError as error:
-        pytest.skip(str(error))
+    plugin_path()  # without the plugin these tests fail, they do not pass by: only `make lower` asks for them
     return find_toolchain()
 
 
