@@ -10,8 +10,8 @@ from attention.kernels.block_routed import BlockChoice, attend_chosen, attend_ch
 from attention.kernels.blockwise import attend_blockwise
 from attention.kernels.dense import attend_dense
 from attention.kernels.nvidia import attend_nvidia, cannot
-from attention.kernels.pallas_spans import attend_pallas_spans, is_gpu, pallas_cannot
-from attention.kernels.tiles import current_target
+from attention.kernels.pallas_spans import attend_pallas_spans, pallas_cannot
+from attention.kernels.target import current_target, is_gpu
 from attention.pattern import SpanPattern, Spans
 
 Impl = Literal["auto", "dense", "blockwise", "pallas", "cudnn", "tokamax"]

@@ -13,6 +13,7 @@ from typing import Literal, get_args
 import jax
 import jax.numpy as jnp
 
+from attention.kernels.target import current_target, is_nvidia
 from attention.pattern import SpanPattern
 
 Library = Literal["cudnn", "tokamax"]
@@ -53,9 +54,9 @@ def cannot(library: str, q_btnh: jax.Array, k_bskh: jax.Array, pattern: SpanPatt
     """Why `library` cannot serve these operands on this device, None if it can; from shapes and the pattern alone."""
     if library not in get_args(Library):
         raise ValueError(f"no such library {library!r}; accepted: {', '.join(get_args(Library))}")
-    device = jax.devices()[0]
-    if device.platform != "gpu" or str(device.compute_capability).startswith("gfx"):
-        return f"{library} runs on NVIDIA GPUs, this is {device.device_kind}"
+    target = current_target()
+    if not is_nvidia(target):
+        return f"{library} runs on NVIDIA GPUs, this is {target}"
     if library == "tokamax" and not has_tokamax():
         return "tokamax is not installed"
     if q_btnh.dtype not in (jnp.bfloat16, jnp.float16):

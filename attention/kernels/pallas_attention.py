@@ -21,7 +21,8 @@ from jax.experimental.pallas import triton as plgpu
 
 from attention.kernels.pallas_backward import attention_gradients
 from attention.kernels.pallas_ranges import Ranges, find_ranges
-from attention.kernels.tiles import AttentionTiles, attention_tiles, current_target
+from attention.kernels.target import current_target
+from attention.kernels.tiles import AttentionTiles, attention_tiles
 from attention.pattern import UNBOUNDED, pad_positions
 
 EMPTY = UNBOUNDED

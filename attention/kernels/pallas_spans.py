@@ -15,7 +15,8 @@ import numpy as np
 
 from attention.kernels.pallas_attention import attend_pallas
 from attention.kernels.row_tiles import tile_rows
-from attention.kernels.tiles import AttentionTiles, attention_tiles, current_target
+from attention.kernels.target import current_target, is_gpu
+from attention.kernels.tiles import AttentionTiles, attention_tiles
 from attention.pattern import SpanPattern, Spans, head_spans
 
 HEAD_SIZES = 16, 32, 64, 128, 256
@@ -37,11 +38,6 @@ def pallas_cannot(q_btnh: jax.Array, target: str) -> str | None:
     if q_btnh.shape[-1] not in HEAD_SIZES:
         return f"pallas takes head sizes {', '.join(map(str, HEAD_SIZES))}, got {q_btnh.shape[-1]}"
     return None
-
-
-def is_gpu(target: str) -> bool:
-    """Whether a target of `current_target` is a GPU."""
-    return target.startswith(("sm_", "gfx"))
 
 
 def attend_pallas_spans(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import jax
 import jax.numpy as jnp
 
 
@@ -93,18 +92,3 @@ def matmul_tiles(target: str, dtype: jnp.dtype, rows: int, experts: int, depth: 
     """
     case = target, jnp.dtype(dtype).itemsize, rows >= 128 * experts, depth >= 1024
     return MATMUL.get(case, SMALL_MATMUL)
-
-
-def current_target() -> str:
-    """The device that is compiled for as compilers name it: `sm_90`, `gfx1201`, or `cpu`.
-
-    That of the abstract mesh, where a program is compiled for a device that is not there; else the first one.
-    """
-    absent = jax.sharding.get_abstract_mesh().abstract_device
-    if absent is not None:
-        return str(absent.device_kind)
-    device = jax.devices()[0]
-    if device.platform != "gpu":
-        return device.platform
-    capability = str(device.compute_capability)
-    return capability if capability.startswith("gfx") else "sm_" + capability.replace(".", "")

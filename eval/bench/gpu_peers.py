@@ -18,7 +18,8 @@ import numpy as np
 from attention.kernels.nvidia import attend_nvidia, cannot, import_tokamax
 from attention.kernels.pallas_attention import attend_pallas
 from attention.kernels.row_tiles import tile_rows
-from attention.kernels.tiles import AttentionTiles, MatmulTiles, attention_tiles, current_target, matmul_tiles
+from attention.kernels.target import current_target
+from attention.kernels.tiles import AttentionTiles, MatmulTiles, attention_tiles, matmul_tiles
 from attention.pattern import UNBOUNDED, SpanPattern
 from refmodel.kernels.grouped_pallas import grouped_matmul
 

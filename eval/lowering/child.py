@@ -6,7 +6,6 @@ a folder with `job.json`; `result.json` and `program.hlo.txt` join it.  A compil
 
 from __future__ import annotations
 
-import contextlib
 import json
 import logging
 import sys
@@ -29,6 +28,7 @@ def compile_job(job: dict[str, Any], folder: Path) -> dict[str, Any]:
     import jax
     from jax.experimental import topologies
 
+    from attention.kernels.target import compiling_for
     from eval.lowering.programs import from_json
 
     device = absent_device(topologies, job["plugin"], job["config"])
@@ -40,7 +40,7 @@ def compile_job(job: dict[str, Any], folder: Path) -> dict[str, Any]:
     sharding = jax.sharding.SingleDeviceSharding(device)
     arguments = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding), arguments)
     start = time.perf_counter()
-    with _abstract_target(job["target"]):
+    with compiling_for(job["target"]):
         lowered = jax.jit(lowered_program).trace(*arguments).lower(lowering_platforms=("rocm",))
     lowered_at, cpu = time.perf_counter(), time.process_time()
     result: dict[str, Any] = {"lower_s": lowered_at - start}
@@ -64,16 +64,6 @@ def absent_device(topologies: Any, plugin: str, config: str) -> Any:
 
     xla_bridge.register_plugin("rocm", priority=500, library_path=plugin, options={"platform_name": "ROCM"})
     return topologies.get_topology_desc(platform="rocm", target_config=config, topology="1x1x1").devices[0]
-
-
-def _abstract_target(name: str) -> contextlib.AbstractContextManager:
-    """From jax 0.11 on Pallas asks the abstract mesh which GPU it lowers for; before, it assumes one."""
-    import jax
-
-    if not hasattr(jax.sharding, "AbstractDevice"):
-        return contextlib.nullcontext()
-    device = jax.sharding.AbstractDevice(device_kind=name, num_cores=None, platform="gpu")
-    return jax.sharding.use_abstract_mesh(jax.sharding.AbstractMesh((), (), abstract_device=device))
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from attention.kernels.row_tiles import choose_row_tile, tile_rows
+from attention.kernels.target import current_target, is_gpu
 from refmodel.kernels.grouped_pallas import expert_ffn_pallas
 
 Impl = Literal["auto", "blockwise", "pallas"]
@@ -25,7 +26,7 @@ def resolve_impl(impl: str, d_model: int, d_ff: int) -> str:
         raise ValueError(f"no implementation {impl!r} of the experts; accepted: {', '.join(get_args(Impl))}")
     if impl != "auto":
         return impl
-    return "pallas" if jax.default_backend() == "gpu" and d_model % 16 == d_ff % 16 == 0 else "blockwise"
+    return "pallas" if is_gpu(current_target()) and d_model % 16 == d_ff % 16 == 0 else "blockwise"
 
 
 @jax.named_scope("experts")

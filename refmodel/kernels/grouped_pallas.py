@@ -19,7 +19,8 @@ from jax.experimental import pallas as pl
 from jax.experimental.pallas import triton as plgpu
 
 from attention.kernels.row_tiles import RowTiles, tile_rows
-from attention.kernels.tiles import MatmulTiles, current_target, matmul_tiles
+from attention.kernels.target import current_target
+from attention.kernels.tiles import MatmulTiles, matmul_tiles
 
 LOG2_E = float(np.log2(np.e))
 

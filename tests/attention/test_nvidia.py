@@ -10,6 +10,7 @@ import pytest
 
 from attention.kernels.dense import attend_dense
 from attention.kernels.nvidia import attend_nvidia, cannot, has_tokamax, local_window
+from attention.kernels.target import compiling_for
 from attention.pattern import UNBOUNDED, SpanPattern
 
 PATTERNS = SpanPattern(), SpanPattern((1,)), SpanPattern((29,)), SpanPattern((1000,))
@@ -49,9 +50,11 @@ def test_refusals_name_the_reason():
     q, k, v, _ = problem(7, 2, 1, 64, jnp.bfloat16)
     with pytest.raises(ValueError, match="no such library 'flash'; accepted: cudnn, tokamax"):
         cannot("flash", q, k, SpanPattern())
-    if jax.devices()[0].platform == "cpu":
-        with pytest.raises(NotImplementedError, match="cudnn runs on NVIDIA GPUs"):
-            attend_nvidia(q, k, v, SpanPattern(), library="cudnn")
+    with (
+        compiling_for("gfx1201"),
+        pytest.raises(NotImplementedError, match="cudnn runs on NVIDIA GPUs, this is gfx1201"),
+    ):
+        attend_nvidia(q, k, v, SpanPattern(), library="cudnn")
 
 
 @pytest.mark.gpu

@@ -17,7 +17,8 @@ from hypothesis import strategies as st
 
 from attention.kernels.dense import attend_dense, attend_masked
 from attention.kernels.pallas_attention import attend_pallas
-from attention.kernels.tiles import ATTENTION, AttentionTiles, attention_tiles, current_target
+from attention.kernels.target import current_target
+from attention.kernels.tiles import ATTENTION, AttentionTiles, attention_tiles
 from attention.pattern import UNBOUNDED, SpanPattern, Tile, tile_map, visible
 from tests.gpu import TRITON_IS_LEAVING, absent_gpu, close
 

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 from attention.attend import attend, choose_impl
-from attention.kernels import tiles as kernel_tiles
 from attention.kernels.block_routed import BlockChoice
 from attention.kernels.dense import attend_dense
 from attention.kernels.pallas_spans import attend_pallas_spans
+from attention.kernels.target import compiling_for, current_target, is_gpu
 from attention.kernels.tiles import AttentionTiles
 from attention.pattern import UNBOUNDED, SpanPattern, Spans, visible_pairs
 from tests.gpu import TRITON_IS_LEAVING, close
@@ -79,8 +79,9 @@ def test_a_named_implementation_never_falls_back():
 
 
 @pytest.fixture
-def on_gfx1201(monkeypatch):
-    monkeypatch.setattr("attention.attend.current_target", lambda: "gfx1201")
+def on_gfx1201():
+    with compiling_for("gfx1201"):
+        yield
 
 
 def test_auto_on_a_gpu(on_gfx1201):
@@ -124,4 +125,4 @@ def test_routes_of_heads_on_a_gpu(units):
     pattern = routed(units, 1, 1531)
     exact = attend_dense(*(x.astype(jnp.float32) for x in (q, k, v)), *positions, pattern)[0]
     assert close(attend(q, k, v, *positions, pattern, impl="pallas"), exact, 1e-2)
-    assert kernel_tiles.current_target().startswith(("sm_", "gfx"))
+    assert is_gpu(current_target())
