@@ -15,7 +15,7 @@ STAND_IN: Final = "chosen_or_for_counting_assumed"
 
 
 def assumed_in_counts(chosen: jax.Array, assumed: jax.Array) -> jax.Array:
-    """`chosen`, unchanged; a counter that cannot know it goes on with `assumed`, of the same shape."""
+    """`chosen`, unchanged; a counter goes on with `assumed`, of the same shape."""
 
     def call(chosen: jax.Array, assumed: jax.Array) -> jax.Array:
         return chosen

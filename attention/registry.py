@@ -6,7 +6,8 @@ from types import MappingProxyType
 from typing import Final
 
 from attention.block_routed import BlockRouted
-from attention.evict import Evict, EvictAfter
+from attention.evict import Evict
+from attention.evict_after import EvictAfter
 from attention.full import Full
 from attention.sliding_window import SlidingWindow
 from attention.span_mixture import SpanMixture

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import jax
 
-from attention.evict import Eviction
+from attention.eviction.base import Eviction
 from attention.eviction.chunks import attend_in_chunks
 from attention.eviction.kept import Kept
 from attention.variant import AttendFn, LayerInput, Variant

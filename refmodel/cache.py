@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from attention.evict import Eviction
+from attention.eviction.base import Eviction
 from attention.eviction.kept import Kept, init_kept
 from attention.pattern import UNBOUNDED, SpanPattern, holds_everything, still_needed
 from refmodel.config import ModelConfig

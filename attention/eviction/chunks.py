@@ -10,7 +10,8 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from attention.evict import Eviction
+from attention.assumption import assumed_in_counts
+from attention.eviction.base import Eviction
 from attention.eviction.kept import Kept, append, compact
 from attention.eviction.policy import Depth, Held, Queries
 from attention.pattern import SpanPattern
@@ -99,7 +100,11 @@ def _piece(eviction, attend, budget, layer, rope_theta, kept: Kept, operands: tu
     end = piece.place + tokens
     valid_bks = eviction.valid(piece, tokens, slot_s, kept.positions)
 
-    see = partial(attend, q_btnh, kept.keys, kept.values, q_slot_t[None], jnp.where(valid_bks, slot_s, -1))
+    slot_bks = jnp.where(valid_bks, slot_s, -1)
+    if not eviction.knows_its_slots:
+        _, assumed_s = eviction.slot_positions(piece, tokens, slots, budget, jnp)
+        slot_bks = assumed_in_counts(slot_bks, jnp.broadcast_to(assumed_s, slot_bks.shape))
+    see = partial(attend, q_btnh, kept.keys, kept.values, q_slot_t[None], slot_bks)
     out_btnh, lse_bnt = see(SpanPattern(), return_lse=True) if policy.needs_lse else (see(SpanPattern()), None)
 
     with jax.named_scope("selection"):

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from attention.evict import Eviction
+from attention.eviction.base import Eviction
 from attention.eviction.policy import Shape, State
 
 

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from rich.table import Table
 
-from attention.evict import Eviction
+from attention.eviction.base import Eviction
 from eval.commands import cost_arguments as common
 from eval.commands.arguments import positive
 from eval.flops.closed_form import COMPONENTS, steps_flops
@@ -25,7 +25,8 @@ EPILOG = """examples:
   prefillwall flops --tokens 1048576 --chunk 8192                   chunked prefill"""
 
 MOST_TRACED_STEPS: Final = 4
-"""Chunks whose walks are counted turn by turn within the seconds that an answer may take."""
+MOST_TRACED_PIECES: Final = 1200
+"""Chunks, and pieces between evictions, that are counted one by one within the seconds that an answer may take."""
 
 
 def add_parser(subparsers: argparse._SubParsersAction) -> None:
@@ -38,7 +39,7 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     common.add_layout(parser)
     parser.add_argument("--tokens", type=positive, default=65_536, metavar="N", help="tokens fed (default: 65536)")
     parser.add_argument("--start", type=int, default=0, metavar="P", help="tokens already in the cache (default: 0)")
-    parser.add_argument("--chunk", type=positive, metavar="C", help="feed the prompt in chunks of C: closed form only")
+    parser.add_argument("--chunk", type=positive, metavar="C", help="feed the prompt in chunks of C")
     parser.add_argument("--impl", default="auto", help="attention: auto, dense or blockwise (default: auto)")
     parser.add_argument("--no-compile", action="store_true", help="leave the compiler out")
     common.add_card(parser)
@@ -61,7 +62,8 @@ def run(options: argparse.Namespace) -> int:
         "executed": steps_flops(model, steps, count="executed", impl=options.impl),
     }
     faults: list[str] = []
-    if isinstance(model, ModelConfig) and len(steps) <= MOST_TRACED_STEPS and not _evicts_later(model, options.start):
+    record["only_closed_form"] = _why_only_closed_form(model, steps)
+    if not record["only_closed_form"]:
         from eval.flops.cross_check import cross_check  # the only part that needs a compiler
 
         check = cross_check(model, steps, impl=options.impl, compile_too=not options.no_compile)
@@ -69,7 +71,8 @@ def run(options: argparse.Namespace) -> int:
         counts["traced"] = check.traced
         if check.compiled is not None:
             counts["compiled"] = check.compiled
-        record |= {"rewritten": check.rewritten, "unseen_calls": check.unseen_calls, "faults": faults}
+        record |= {"rewritten": check.rewritten, "merged": check.merged, "unseen_calls": check.unseen_calls}
+        record["faults"] = faults
         record["conventions"]["cond"] = check.cond_policy
     record |= {"flops": counts, "bytes": steps_bytes(model, steps, common.storage_of(options))}
     if times:
@@ -81,9 +84,19 @@ def run(options: argparse.Namespace) -> int:
     return 1 if faults else 0
 
 
-def _evicts_later(model: ModelConfig, start: int) -> bool:
-    """Whether a later step meets what scores kept, which no trace knows."""
-    return start > 0 and any(isinstance(variant, Eviction) for variant in model.layout)
+def _why_only_closed_form(model: common.Model, steps: tuple[Step, ...]) -> str:
+    """Why no program is counted, empty where one is."""
+    if not isinstance(model, ModelConfig):
+        return "traced and compiled count models that this project runs"
+    if len(steps) > MOST_TRACED_STEPS:
+        return f"a trace would follow {len(steps):,} chunks one by one, at most {MOST_TRACED_STEPS} are"
+    evicting = [v for v in {layer.variant for layer in shape_of(model).layers} if isinstance(v, Eviction)]
+    pieces = sum(-(-step.tokens // v.piece_tokens(step.tokens)) for v in evicting for step in steps)
+    if pieces > MOST_TRACED_PIECES:
+        return (
+            f"a trace would follow {pieces:,} pieces between evictions one by one, at most {MOST_TRACED_PIECES:,} are"
+        )
+    return ""
 
 
 def _record(options: argparse.Namespace, model: common.Model, steps: tuple[Step, ...]) -> dict[str, Any]:
@@ -122,10 +135,12 @@ def _print(record: dict[str, Any], times: dict[str, Floor]) -> None:
     out.print(_bytes_table(record, times))
     for name, words in record["conventions"].items():
         out.print(f"[dim]{name}: {words}[/dim]", highlight=False)
-    if "traced" not in counts:
-        out.print("closed form only: traced and compiled count models that this project runs")
+    if record["only_closed_form"]:
+        out.print(f"closed form only: {record['only_closed_form']}")
     for name, flops in record.get("rewritten", {}).items():
         out.print(f"traced less compiled, {name or '(no scope)'}: {flops:,} FLOPs (rewritten, or moved between scopes)")
+    if record.get("merged"):
+        out.print(f"merged: {record['merged']:,} FLOPs of equal products, which the compiler computes once")
     for call in record.get("unseen_calls", ()):
         out.print(f"not counted: the compiled program calls {call}, which cannot be read")
     for fault in record.get("faults", ()):

@@ -13,21 +13,21 @@ import numpy as np
 
 from attention.kernels.cover import blocks_of_walk, visit_name, walk_visits
 from attention.kernels.pallas_ranges import Ranges
-from eval.flops.known import Known
+from eval.flops.known import Known, Operand
 
-Annotation = Callable[[str, Sequence[Known | None]], Mapping[str, int] | None]
+Annotation = Callable[[str, Sequence[Operand]], Mapping[str, int] | None]
 
 
 class NeedsValue(ValueError):
     """The cost depends on values that are not constants of the traced function."""
 
 
-def span_walk(name: str, operands: Sequence[Known | None]) -> dict[str, int] | None:
+def span_walk(name: str, operands: Sequence[Operand]) -> dict[str, int] | None:
     """The visits of one walk of `attention.kernels.blockwise`, from its positions, spans and sinks."""
     blocks = blocks_of_walk(name)
     if blocks is None:
         return None
-    if any(operand is None for operand in operands[3:]):
+    if not all(isinstance(operand, Known) for operand in operands[3:]):
         raise NeedsValue(
             f"{name} visits the tiles that positions select, and these positions are arguments of the counted "
             "function: close over them, so that they are constants"
@@ -37,7 +37,7 @@ def span_walk(name: str, operands: Sequence[Known | None]) -> dict[str, int] | N
     return {visit_name(granules): times for granules, times in visits.items()}
 
 
-def span_attention(eqn: Any, operands: Sequence[Known | None]) -> int | None:
+def span_attention(eqn: Any, operands: Sequence[Operand]) -> int | None:
     """FLOPs of one call of the kernel in `attention.kernels.pallas_attention`: the tiles that its bounds name.
 
     Raises `NeedsValue` where the bounds are not constants, `ValueError` for keys out of order, whose tiles the kernel
@@ -46,7 +46,7 @@ def span_attention(eqn: Any, operands: Sequence[Known | None]) -> int | None:
     if eqn.params["name"] != "span_attention":
         return None
     sizes, *_, ranges = eqn.params["metadata"], *operands
-    if ranges is None:
+    if not isinstance(ranges, Known):
         raise NeedsValue("span_attention visits the tiles that positions select: close over them, as constants")
     r = Ranges(*np.moveaxis(ranges.value, -1, 0)[: len(Ranges._fields)])
     if r.tested.any():

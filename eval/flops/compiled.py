@@ -29,17 +29,26 @@ class CompiledFlops(ScopedFlops):
 
 
 def count_hlo(
-    text: str, visits: Mapping[Visit, int] | None = None, kernels: Mapping[str, tuple[int, int]] | None = None
+    text: str,
+    visits: Mapping[Visit, int] | None = None,
+    kernels: Mapping[str, tuple[int, int]] | None = None,
+    taken: Mapping[tuple[int, ...], tuple[int, ...]] | None = None,
 ) -> CompiledFlops:
-    """The count of a compiled program's text; `visits` and `kernels` as `TracedFlops` has them.
+    """The count of a compiled program's text; `visits`, `kernels` and `taken` as `TracedFlops` has them.
 
-    A conditional counts its dearest branch.  A Triton kernel is machine code here: as often as the program calls it, it
+    A conditional counts its dearest branch; one whose branches cost what those of a traced cond with a known predicate
+    do takes each as often as that did.  A Triton kernel is machine code here: as often as the program calls it, it
     costs what the traced calls of its name cost on average.  Raises `ValueError` for products in a loop of unknown
     length that no visit explains.
     """
     module = parse_hlo(text)
-    reader = _Reader(module, visits or {}, kernels or {})
+    reader = _Reader(module, visits or {}, kernels or {}, _by_sorted_costs(taken or {}))
     flops = reader.computation(module.entry, "")
+    while choice := next((key for key in flops if isinstance(key, Choice)), None):  # a branch may hold another
+        runs, branches = flops.pop(choice), reader.choices[choice]
+        all_times = sum(times for _, times in branches)
+        for branch, times in branches:
+            flops.update({key: value * runs * times // all_times for key, value in branch.items()})
     for call in [key for key in flops if isinstance(key, TritonCall)]:
         calls, of_calls = reader.kernels[call.kernel]
         flops[call.scope] += flops.pop(call) * of_calls // calls
@@ -51,6 +60,15 @@ def count_hlo(
     return CompiledFlops(dict(flops), tuple(sorted(reader.unseen)))
 
 
+def _by_sorted_costs(taken: Mapping[tuple[int, ...], tuple[int, ...]]) -> dict[tuple[int, ...], Counter[int]]:
+    """How often branches of each cost run, by the sorted costs of their cond: compilers may turn the order around."""
+    by_costs: dict[tuple[int, ...], Counter[int]] = {}
+    for costs, times in taken.items():
+        for cost, runs in zip(costs, times, strict=True):
+            by_costs.setdefault(tuple(sorted(costs)), Counter())[cost] += runs
+    return by_costs
+
+
 class TritonCall(NamedTuple):
     """How often a kernel is called, under a scope."""
 
@@ -58,9 +76,22 @@ class TritonCall(NamedTuple):
     scope: str
 
 
+class Choice(NamedTuple):
+    """How often a conditional runs whose branches a trace told apart."""
+
+    conditional: str
+
+
 class _Reader:
-    def __init__(self, module: Module, visits: Mapping[Visit, int], kernels: Mapping[str, tuple[int, int]]) -> None:
-        self.module, self.visits, self.kernels = module, visits, kernels
+    def __init__(
+        self,
+        module: Module,
+        visits: Mapping[Visit, int],
+        kernels: Mapping[str, tuple[int, int]],
+        by_costs: Mapping[tuple[int, ...], Mapping[int, int]],
+    ) -> None:
+        self.module, self.visits, self.kernels, self.by_costs = module, visits, kernels, by_costs
+        self.choices: dict[Choice, list[tuple[Counter, int]]] = {}
         self.per_visit: dict[Visit, dict[str, dict[str, int]]] = {}
         self.scope_of_visit: dict[Visit, str] = {}
         self.unseen: set[str] = set()
@@ -91,11 +122,19 @@ class _Reader:
             return Counter({scope: value * (one.trip_count or 0) for scope, value in body.items()})
         if one.opcode == "conditional":
             names = one.named("branch_computations") or one.named("true_computation") + one.named("false_computation")
-            return max((self.computation(name, loop) for name in names), key=Counter.total)
+            return self._conditional(one.name, [self.computation(name, loop) for name in names])
         total: Counter[str] = Counter()
         for called in one.named("calls") + (one.named("to_apply") if one.opcode == "call" else []):
             total.update(self.computation(called, loop))
         return total
+
+    def _conditional(self, name: str, branches: list[Counter]) -> Counter:
+        costs = [branch.total() for branch in branches]
+        times = self.by_costs.get(tuple(sorted(costs)))
+        if times is None:
+            return max(branches, key=Counter.total)
+        self.choices[Choice(name)] = [(branch, times[cost]) for branch, cost in zip(branches, costs, strict=True)]
+        return Counter({Choice(name): 1})
 
     def _product(self, one: Instruction, where: str) -> int:
         if one.opcode in ("dot", "convolution"):

@@ -30,6 +30,17 @@ class Known:
         return Known(made_by=_Application("row", lambda x: x[row], (self,)))
 
 
+class Varying:
+    """A value that is known in each turn of a loop, and another in each."""
+
+    def at(self, row: int) -> Varying:
+        return self
+
+
+Operand = Known | Varying | None
+"""What is known of a value: all, that each turn of the loop around will know it, or nothing."""
+
+
 class _Application:
     """A primitive and its operands; the results are worked out once."""
 
@@ -57,8 +68,10 @@ class _Bound:
         return self.primitive.bind(*values, **self.params)
 
 
-def apply(eqn: Any, operands: Sequence[Known]) -> list[Known]:
+def apply(eqn: Any, operands: Sequence[Known | Varying]) -> list[Known | Varying]:
     """The results of an equation of a jaxpr whose operands are all known."""
+    if any(isinstance(operand, Varying) for operand in operands):
+        return [Varying()] * len(eqn.outvars)
     application = _Application(eqn.primitive.name, _Bound(eqn), tuple(operands))
     return [Known(made_by=application, index=i) for i in range(len(eqn.outvars))]
 
@@ -66,13 +79,22 @@ def apply(eqn: Any, operands: Sequence[Known]) -> list[Known]:
 _ON_HOST: Final = MappingProxyType(
     {
         "add": lambda params, x, y: x + y,
+        "and": lambda params, x, y: x & y,
         "broadcast_in_dim": lambda params, x: _broadcast(params, x),
+        "convert_element_type": lambda params, x: x.astype(params["new_dtype"]),
         "concatenate": lambda params, *xs: np.concatenate(xs, axis=params["dimension"]),
+        "eq": lambda params, x, y: x == y,
+        "ge": lambda params, x, y: x >= y,
+        "gt": lambda params, x, y: x > y,
+        "iota": lambda params: _iota(**params),
+        "ne": lambda params, x, y: x != y,
         "reshape": lambda params, x: x.reshape(params["new_sizes"]),
         "lt": lambda params, x, y: x < y,
         "mul": lambda params, x, y: x * y,
         "select_n": lambda params, which, *cases: np.choose(which, cases),
+        "slice": lambda params, x: _strided(**params, x=x),
         "squeeze": lambda params, x: x.squeeze(params["dimensions"]),
+        "sub": lambda params, x, y: x - y,
         "transpose": lambda params, x: x.transpose(params["permutation"]),
     }
 )
@@ -85,6 +107,16 @@ def _broadcast(params: dict[str, Any], x: np.ndarray) -> np.ndarray:
     for axis, size in zip(params["broadcast_dimensions"], x.shape, strict=True):
         shape[axis] = size
     return np.broadcast_to(x.reshape(shape), params["shape"])
+
+
+def _iota(dtype: Any, shape: tuple[int, ...], dimension: int, **_: Any) -> np.ndarray:
+    along = np.arange(shape[dimension], dtype=dtype)
+    return np.broadcast_to(along.reshape([-1 if i == dimension else 1 for i in range(len(shape))]), shape)
+
+
+def _strided(x: np.ndarray, start_indices: Any, limit_indices: Any, strides: Any) -> np.ndarray:
+    steps = strides or (1,) * x.ndim
+    return x[tuple(slice(*one) for one in zip(start_indices, limit_indices, steps, strict=True))]
 
 
 def _sliced(sizes: tuple[int, ...], source: Known, *starts: Known) -> np.ndarray:

@@ -12,6 +12,7 @@ import numpy as np
 
 from attention.attend import attend
 from attention.cost import step_positions
+from attention.eviction.kept import Kept
 from refmodel.cache import Cache, LayerCache, init_cache
 from refmodel.config import ModelConfig
 from refmodel.model import abstract_params, hidden_states, prefill
@@ -50,23 +51,22 @@ def schedule_program(
     if len(steps) > 1:
         raise ValueError("a program is a prompt's prefill from its first token, or one step")
     cache = jax.eval_shape(lambda: init_cache(config, 1, first.capacity, dtype))
-    positions = [
-        _filled(run.variant, stack, first) for run, stack in zip(layer_plan(config).runs, cache.runs, strict=True)
-    ]
+    known = [_known(run.variant, stack, first) for run, stack in zip(layer_plan(config).runs, cache.runs, strict=True)]
 
-    def program(params, keys, values, tokens):
-        runs = (LayerCache(*stack) for stack in zip(keys, values, positions, strict=True))
+    def program(params, stacks, tokens):
+        runs = (stack._replace(**constants) for stack, constants in zip(stacks, known, strict=True))
         cache = Cache(tuple(runs), np.int32(first.start))
         run_step = model_step if first.wants_logits else hidden_states
         return run_step(config, params, cache, tokens, **options)
 
-    keys = tuple(stack.keys for stack in cache.runs)
-    return program, (params, keys, keys, jax.ShapeDtypeStruct((1, first.tokens), jnp.int32))
+    return program, (params, cache.runs, jax.ShapeDtypeStruct((1, first.tokens), jnp.int32))
 
 
-def _filled(variant: Any, stack: LayerCache, step: Step) -> np.ndarray:
-    """Positions in the slots of a stack of layers before the step."""
+def _known(variant: Any, stack: LayerCache | Kept, step: Step) -> dict[str, np.ndarray]:
+    """Positions in the slots of a stack of layers before the step; which keys an eviction kept is not known."""
+    if isinstance(stack, Kept):
+        return {}
     _, seen = step_positions(variant.pattern(), step.tokens, step.start, step.capacity)
     slots = stack.positions.shape[-1]
     before = np.where(seen[:slots] < step.start, seen[:slots], -1)
-    return np.broadcast_to(before, stack.positions.shape).astype(np.int32)
+    return {"positions": np.broadcast_to(before, stack.positions.shape).astype(np.int32)}

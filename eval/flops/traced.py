@@ -2,9 +2,10 @@
 
 Products count 2 per multiply-accumulate; all else counts nothing.  A scan costs its length times its body; a nested
 jit, a remat and a custom derivative cost what is inside.  A `cond` takes the branch that its predicate names where that
-is known, and otherwise follows a stated policy.  A while loop with products in it has no cost until an annotation
-says how often it turns; neither has a call into something that is no jaxpr.  Both are errors that name the culprit.
-A choice that depends on data goes on as what `attention.assumption` says of it.
+is known (a loop goes turn by turn where its turns decide), and otherwise follows a stated policy.  A while loop with
+products in it has no cost until an annotation says how often it turns; neither has a call into something that is no
+jaxpr.  Both are errors that name the culprit.  A choice that depends on data goes on as what `attention.assumption`
+says of it.
 A product whose result nobody reads (the value that `grad` drops) is in the program, so it counts; compilers drop it.
 """
 
@@ -12,7 +13,8 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any, Literal, NamedTuple, get_args
 
 import jax
@@ -20,7 +22,7 @@ import jax
 from attention.assumption import STAND_IN
 from eval.flops.annotations import ANNOTATIONS, KERNELS, Annotation, NeedsValue
 from eval.flops.jaxprs import calls_named, open_jaxpr, scope_within, subjaxprs
-from eval.flops.known import Known, apply
+from eval.flops.known import Known, Operand, Varying, apply
 from eval.flops.products import PRODUCTS
 from eval.flops.scoped import ScopedFlops
 
@@ -41,10 +43,17 @@ class KernelCalls(NamedTuple):
     flops: bool = False
 
 
-Tally = Counter[str | Visit | KernelCalls]
-"""FLOPs by scope, how often annotated calls run, and what Pallas kernels do."""
+class Taken(NamedTuple):
+    """A branch that a cond took, of those that cost so much."""
 
-Operands = Sequence[Known | None]
+    costs: tuple[int, ...]
+    branch: int
+
+
+Tally = Counter[str | Visit | KernelCalls | Taken]
+"""FLOPs by scope, how often annotated calls run, what Pallas kernels do, and which branches were taken how often."""
+
+Operands = Sequence[Operand]
 
 _CALLS = ("jit", "pjit", "closed_call", "core_call", "remat2", "checkpoint", "custom_jvp_call", "custom_vjp_call",
           "custom_vjp_call_jaxpr")  # fmt: skip
@@ -53,12 +62,14 @@ _OPAQUE = ("custom_call", "ffi_call", "tpu_custom_call", "pure_callback", "io_ca
 
 @dataclass(frozen=True)
 class TracedFlops(ScopedFlops):
-    """FLOPs by scope ("ffn/experts"), the policy for a cond, how often annotated calls run in all, and for each Pallas
-    kernel its calls and their FLOPs."""
+    """FLOPs by scope ("ffn/experts"), the policy for a cond, how often annotated calls run in all, for each Pallas
+    kernel its calls and their FLOPs, and for conds whose predicate was known, by the costs of their branches, how often
+    each branch runs."""
 
     cond_policy: CondPolicy
     visits: Mapping[Visit, int]
     kernels: Mapping[str, tuple[int, int]]
+    taken: Mapping[tuple[int, ...], tuple[int, ...]]
 
     def __str__(self) -> str:
         width = max((len(scope) for scope in self.by_scope), default=0)
@@ -92,7 +103,9 @@ def count_jaxpr(
     visits = {key: times for key, times in tally.items() if isinstance(key, Visit)}
     names = {key.kernel for key in tally if isinstance(key, KernelCalls)}
     kernels = {name: (tally[KernelCalls(name)], tally[KernelCalls(name, flops=True)]) for name in names}
-    return TracedFlops(by_scope, cond, visits, kernels)
+    conds = {key.costs for key in tally if isinstance(key, Taken)}
+    taken = {costs: tuple(tally[Taken(costs, branch)] for branch in range(len(costs))) for costs in conds}
+    return TracedFlops(by_scope, cond, visits, kernels, taken)
 
 
 @dataclass(frozen=True)
@@ -103,21 +116,36 @@ class _Interpreter:
     """Calls that are counted elsewhere: those inside an annotated one."""
     follows_loops: bool = False
     """Whether to go through a scan turn by turn for the values that it carries out, not only for its cost."""
+    found: dict[Any, Any] = field(default_factory=dict)
+    """What is the same in every turn of a loop, such as the cost of a jaxpr of whose operands nothing is known."""
 
-    def run(self, closed: Any, operands: Operands, scope: str) -> tuple[list[Known | None], Tally]:
+    def once(self, key: Any, find: Callable[[], Any]) -> Any:
+        """What `find` gives, found once; ids in keys are those of parts of the jaxpr that is counted."""
+        if key not in self.found:
+            self.found[key] = find()
+        return self.found[key]
+
+    def run(self, closed: Any, operands: Operands, scope: str) -> tuple[list[Operand], Tally]:
         """Results and cost of a jaxpr, given what is known of its operands."""
+        if any(operands):
+            return self._run(closed, operands, scope)
+        return self.once((id(closed), scope, self.free_calls), lambda: self._run(closed, operands, scope))
+
+    def _run(self, closed: Any, operands: Operands, scope: str) -> tuple[list[Operand], Tally]:
         jaxpr, consts = open_jaxpr(closed)
-        known: dict[Any, Known | None] = dict(zip(jaxpr.constvars, map(Known, consts), strict=True))
+        known: dict[Any, Operand] = dict(zip(jaxpr.constvars, map(Known, consts), strict=True))
         known.update(zip(jaxpr.invars, operands, strict=True))
 
-        def read(atom: Any) -> Known | None:
+        def read(atom: Any) -> Operand:
             return Known(atom.val) if hasattr(atom, "val") else known[atom]
 
         tally: Tally = Counter()
         for eqn in jaxpr.eqns:
-            out, cost = self._equation(eqn, [read(atom) for atom in eqn.invars], scope_within(scope, eqn))
+            within = self.once((scope, id(eqn)), partial(scope_within, scope, eqn))
+            out, cost = self._equation(eqn, [read(atom) for atom in eqn.invars], within)
             known.update(zip(eqn.outvars, out, strict=True))
-            tally.update(cost)
+            if cost:
+                tally.update(cost)
         return [read(atom) for atom in jaxpr.outvars], tally
 
     def _equation(self, eqn: Any, operands: Operands, scope: str) -> tuple[Operands, Tally]:
@@ -135,7 +163,7 @@ class _Interpreter:
             return unknown, Counter({scope: flops, KernelCalls(name): 1, KernelCalls(name, flops=True): flops})
         if name in _OPAQUE:
             raise ValueError(f"{name} in scope {scope!r}: what it computes cannot be seen, so it cannot be counted")
-        inner = list(subjaxprs(eqn))
+        inner = self.once(("inner", id(eqn)), lambda: list(subjaxprs(eqn)))
         for jaxpr in inner:
             _, cost = self.run(jaxpr, [None] * len(open_jaxpr(jaxpr)[0].invars), scope)
             if flops := _flops(cost):
@@ -152,8 +180,7 @@ class _Interpreter:
         if name in self.free_calls:
             return [None] * len(eqn.outvars), Counter()
         if name == STAND_IN:
-            chosen, assumed = operands
-            return [chosen or assumed], Counter()
+            return [operands[1]], Counter()
         for annotation in self.annotations:
             trips = annotation(name, operands)
             if trips is not None:
@@ -162,10 +189,11 @@ class _Interpreter:
 
     def _annotated(self, walk: str, jaxpr: Any, trips: Mapping[str, int], scope: str) -> Tally:
         """The named calls inside, as often as they are said to run, and what runs around them."""
-        around = _Interpreter(self.cond, self.annotations, self.free_calls | trips.keys(), self.follows_loops)
-        _, tally = around.run(jaxpr, [None] * len(open_jaxpr(jaxpr)[0].invars), scope)
+        around = replace(self, free_calls=self.free_calls.union(trips))
+        _, cost = around.run(jaxpr, [None] * len(open_jaxpr(jaxpr)[0].invars), scope)
+        tally = Counter(cost)
         for name, times in trips.items():
-            call = next(calls_named(name, jaxpr), None)
+            call = self.once((name, id(jaxpr)), partial(next, calls_named(name, jaxpr), None))
             if call is None:
                 raise ValueError(f"the annotation in scope {scope!r} speaks of {name!r}, which is not called there")
             _, cost = self.run(call.params["jaxpr"], [None] * len(call.invars), scope)
@@ -174,7 +202,7 @@ class _Interpreter:
         return tally
 
     def _scan(self, eqn: Any, operands: Operands, scope: str) -> tuple[Operands, Tally]:
-        """Length times the body where each turn costs the same; turn by turn where an annotation asks for values."""
+        """Length times the body where each turn costs the same; turn by turn where that needs the turns' values."""
         body, length = eqn.params["jaxpr"], eqn.params["length"]
         inner = open_jaxpr(body)[0]
         n_carry = sum(o.aval.shape == i.aval.shape for o, i in zip(eqn.outvars, inner.outvars, strict=True))
@@ -188,7 +216,7 @@ class _Interpreter:
         unknown = [None] * len(eqn.outvars)
         if not (self.follows_loops and any(carry)):
             try:
-                _, once = self.run(body, [*consts, *[None] * (n_carry + n_xs)], scope)
+                _, once = self.run(body, [*consts, *(x and Varying() for x in (*carry, *xs))], scope)
                 return unknown, _times(once, length)
             except NeedsValue:
                 pass
@@ -205,8 +233,12 @@ class _Interpreter:
         costs = [_flops(cost) for _, cost in runs]
         if len(set(costs)) == 1:
             return [None] * len(eqn.outvars), runs[0][1]
+        if isinstance(index, Varying):
+            raise NeedsValue(f"cond in scope {scope!r}: which branch runs depends on the turn of a loop")
         if index is not None:
-            return runs[min(max(int(index.value), 0), len(runs) - 1)]
+            branch = min(max(int(index.value), 0), len(runs) - 1)
+            out, cost = runs[branch]
+            return out, cost + Counter({Taken(tuple(costs), branch): 1})
         if self.cond == "error":
             raise ValueError(f"cond in scope {scope!r}: its branches cost {costs} FLOPs; choose a cond policy")
         chosen = (max if self.cond == "dearest" else min)(range(len(runs)), key=costs.__getitem__)

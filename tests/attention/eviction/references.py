@@ -7,7 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from attention.evict import Evict, EvictAfter, Eviction
+from attention.evict import Evict
+from attention.evict_after import EvictAfter
+from attention.eviction.base import Eviction
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,8 @@ import numpy as np
 from hypothesis import strategies as st
 
 from attention.attend import attend
-from attention.evict import Evict, Eviction
+from attention.evict import Evict
+from attention.eviction.base import Eviction
 from attention.eviction.chunks import attend_in_chunks
 from attention.eviction.kept import Kept, init_kept
 from attention.eviction.registry import POLICIES

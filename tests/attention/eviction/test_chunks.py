@@ -13,7 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from attention.attend import attend
-from attention.evict import Evict, EvictAfter
+from attention.evict import Evict
+from attention.evict_after import EvictAfter
 from attention.eviction.chunks import attend_in_chunks
 from attention.eviction.kept import init_kept
 from attention.eviction.registry import POLICIES

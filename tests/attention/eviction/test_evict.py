@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from attention.attend import attend
 from attention.cost import Heads
-from attention.evict import Evict, EvictAfter
+from attention.evict import Evict
+from attention.evict_after import EvictAfter
 from attention.eviction.chunks import attend_in_chunks
 from attention.eviction.kept import init_kept
 from attention.eviction.policy import Held, Queries, Shape
@@ -118,7 +119,9 @@ def test_what_runs_is_what_the_schedule_says(form, policy):
         assert len(calls) == len(schedule)
         pairs = 0
         for (q_pos, kv_pos), (tokens, piece) in zip(calls, schedule, strict=True):
-            q_slot_t, kv_slot_s = in_layer.slot_positions(piece, tokens, kept.positions.shape[-1])
+            q_slot_t, kv_slot_s = in_layer.slot_positions(
+                piece, tokens, kept.positions.shape[-1], in_layer.layer_budget
+            )
             np.testing.assert_array_equal(q_pos, q_slot_t[None])
             if policy == "adakv":  # all that a head may hold
                 assert (np.where(kv_pos >= 0, kv_pos, kv_slot_s) == kv_slot_s).all()

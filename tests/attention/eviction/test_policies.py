@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from attention.evict import Evict, EvictAfter
+from attention.evict import Evict
+from attention.evict_after import EvictAfter
 from attention.eviction.registry import POLICIES
 from tests.attention.eviction.references import SCORES, simulate
 from tests.attention.eviction.strategies import THETA, evictions, held, parameters, random_tokens, run, tokens
