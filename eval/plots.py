@@ -39,7 +39,7 @@ def cost_figure(
     if not any(row.whole_ms or row.attention_ms for row in summary.rows):
         return None
     figure, (whole, parts) = _figure(2, "Prefill time against prompt length", sharey=True)
-    lengths = [row.tokens for row in summary.rows]
+    lengths = [row.tokens for row in summary.rows if row.whole_ms or row.attention_ms]
     reach = min(lengths) / REACH, max(lengths) * REACH
     whole_ends, part_ends = [], []
     for layout in summary.layouts:

@@ -25,7 +25,9 @@ def _attention_layer(
     n, k, h = heads
     macs = attention_macs(d_model, n, k, h) - (d_model * k * h if key_is_value else 0)
     kv_values = (1 if key_is_value else 2) * k * h
-    return LayerShape(variant, n, k, h, (Product("attention_projections", macs), *products), kv_values, vectors)
+    return LayerShape(
+        variant, n, k, h, (Product("attention_projections", macs), *products), kv_values, vectors, d_model
+    )
 
 
 def _swiglu(d_model: int, d_ff: int) -> Product:
@@ -122,7 +124,7 @@ def _gated_attention(d: int, d_expert: int, n_experts: int, per_token: int) -> L
         *_experts(d, d_expert, n_experts, per_token),
         Product("feed_forward", 3 * d * d_expert + d),
     )
-    return LayerShape(Full(), n, k, h, products, 2 * k * h, 2 * d + 2 * h)
+    return LayerShape(Full(), n, k, h, products, 2 * k * h, 2 * d + 2 * h, d)
 
 
 def _hybrid(name: str, n_layers: int, n_experts: int, per_token: int, vocab: int) -> ModelShape:
@@ -136,7 +138,9 @@ def _hybrid(name: str, n_layers: int, n_experts: int, per_token: int, vocab: int
 def _post() -> ModelShape:
     """64 layers with N·H = 4096 and 3.3e9 active parameters, spread evenly: 524,288·N² of attention."""
     n_layers, active = 64, 3_300_000_000
-    layer = LayerShape(Full(), 32, 32, 128, (Product("active_parameters", active // n_layers),), 2 * 32 * 128)
+    layer = LayerShape(
+        Full(), 32, 32, 128, (Product("active_parameters", active // n_layers),), 2 * 32 * 128, d_model=4096
+    )
     note = "the post's own arithmetic, whose cache is not known; not the shipped 35B-A3B, which is qwen3.5-35b-a3b"
     return ModelShape("post-35b-a3b", (layer,) * n_layers, 4096, 151_936, headline_params=active, note=note)
 

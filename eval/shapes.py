@@ -48,7 +48,7 @@ class LayerShape:
         variant: who sees whom; None for a layer without softmax attention.
         kv_values: values that a token leaves in the cache, 2·K·H unless keys serve as values.
         vector_params: stored parameters that multiply nothing: norm scales, biases.
-        d_model: D, which the routers of some variants read; 0 where no such variant is meant.
+        d_model: D, which the routers of some variants read.
     """
 
     variant: Variant | None
@@ -64,6 +64,17 @@ class LayerShape:
     def heads(self) -> Heads:
         """What its variant needs to know."""
         return Heads(self.n_heads, self.n_kv_heads, self.head_dim, self.d_model)
+
+    @property
+    def variant_params(self) -> int:
+        """Parameters that the variant has of its own: routers of spans."""
+        return sum(math.prod(shape) for shape in self.variant.params(self.heads).values()) if self.variant else 0
+
+    @property
+    def params(self) -> int:
+        """All that are stored."""
+        of_products = sum(product.macs * product.copies for product in self.products)
+        return of_products + self.variant_params + self.vector_params
 
 
 @dataclass(frozen=True)
@@ -101,10 +112,7 @@ class ModelShape:
     @property
     def layer_params(self) -> int:
         """Stored parameters of all layers."""
-        return sum(
-            layer.vector_params + sum(product.macs * product.copies for product in layer.products)
-            for layer in self.layers
-        )
+        return sum(layer.params for layer in self.layers)
 
     @property
     def params(self) -> int:
@@ -177,9 +185,8 @@ def _layer(c: ModelConfig, kind: str, variant: Variant) -> LayerShape:
     else:
         products.append(Product("feed_forward", 3 * d * f))
     norms = 2 * d + (2 * c.head_dim if c.qk_norm else 0)
-    routers = sum(math.prod(shape) for shape in variant.params(c.heads).values())
     return LayerShape(
-        variant, c.n_heads, c.n_kv_heads, c.head_dim, tuple(products), 2 * c.n_kv_heads * c.head_dim, norms + routers, d
+        variant, c.n_heads, c.n_kv_heads, c.head_dim, tuple(products), 2 * c.n_kv_heads * c.head_dim, norms, d
     )
 
 

@@ -67,7 +67,8 @@ def kv_bytes_per_token(model: ModelConfig | ModelShape, kv: str = "bf16") -> int
 
 
 def steps_bytes(model: ModelConfig | ModelShape, steps: Iterable[Step], storage: Storage = Storage()) -> dict[str, int]:
-    """Bytes per component over `steps`: weights of the products, cache read and written under "attention", the head.
+    """Bytes per component over `steps`: weights of the products and of routers of spans ("selection"), cache read and
+    written under "attention", the head.
 
     Experts: at most min(E, rows) of them are in use in a step; each is read once.
     """
@@ -79,8 +80,10 @@ def steps_bytes(model: ModelConfig | ModelShape, steps: Iterable[Step], storage:
                 in_use = min(product.copies, step.tokens * product.rows_per_token)
                 total[product.component] += layers * product.macs * in_use
             total["attention"] += layers * _kv_values(layer, step)
+            total["selection"] += layers * layer.variant_params
         total["head"] += shape.head_macs
-    return {name: as_bytes(v, storage.kv if name == "attention" else storage.weights) for name, v in total.items()}
+    formats = {"attention": storage.kv}
+    return {name: as_bytes(v, formats.get(name, storage.weights)) for name, v in total.items() if v}
 
 
 def _kv_values(layer: LayerShape, step: Step) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import jax
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 from eval.flops.closed_form import prefill_flops, steps_flops
 from eval.flops.traffic import Storage, as_bytes, kv_bytes_per_token, kv_cache_bytes, steps_bytes, weight_bytes
 from eval.hardware import CARDS, card, card_of_device
+from eval.preset_shapes import cost_model
 from eval.roofline import (
     Assumptions,
     decode_crossover_tokens,
@@ -20,6 +22,7 @@ from eval.roofline import (
     longest_fit_tokens,
 )
 from refmodel.cache import cache_bytes, init_cache
+from refmodel.model import abstract_params
 from refmodel.presets import preset
 from refmodel.schedule import Step, decode_steps, prefill_steps
 
@@ -106,6 +109,22 @@ def test_a_decode_step_reads_active_weights_once_and_the_cache_once() -> None:
     assert steps_bytes(QWEN, (Step(64),))["experts"] == 2 * 48 * 128 * 3 * 2048 * 768
     windowed = QWEN.with_layout("swa(101)")
     assert steps_bytes(windowed, decode_steps(1000))["attention"] == 98_304 * 102
+
+
+@pytest.mark.parametrize(("per", "units"), [("layer", 1), ("group", 4)])
+def test_routers_of_spans_are_read_and_stored(per: str, units: int) -> None:
+    routed = QWEN.with_layout(f"routed(64|full, per={per})")
+    router = 48 * 2048 * units * 2
+    assert steps_bytes(routed, (Step(64),))["selection"] == 2 * router
+    assert weight_bytes(routed) - weight_bytes(QWEN) == 2 * router
+    stored = sum(leaf.size for leaf in jax.tree.leaves(abstract_params(routed)))
+    assert 2 * stored == weight_bytes(routed)
+
+
+def test_a_shape_that_does_not_run_has_routers_too() -> None:
+    gemma = cost_model("gemma3-1b").with_layout("routed(64|full)")
+    assert steps_flops(gemma, (Step(7),))["selection"] == 26 * 2 * 7 * 1152 * 2
+    assert steps_bytes(gemma, (Step(7),))["selection"] == 26 * 2 * 1152 * 2
 
 
 @given(st.integers(1, 5000), st.sampled_from([None, 64, 1000]), st.floats(0.1, 1), st.floats(0.1, 1))
