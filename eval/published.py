@@ -36,6 +36,11 @@ SHAPE_OF_PUBLISHED: Final = MappingProxyType(
 )
 """The cost shape of a published model name; others are not compared."""
 
+COLUMNS: Final = (
+    "source", "engine", "backend", "device", "model", "quant", "prompt_or_depth", "test", "tokens_per_s", "notes",
+)  # fmt: skip
+"""Of a table of measured rates."""
+
 _DISPATCH_BOUND: Final = 256
 """Prompts below this many tokens measure latency, not work."""
 
@@ -86,20 +91,8 @@ def published(path: Path | None = None) -> list[Measured]:
     except OSError as error:
         raise ValueError(f"cannot read the published rates {path}: {error}") from error
     rows = list(csv.DictReader(text.splitlines()))
-    wanted = {
-        "source",
-        "engine",
-        "backend",
-        "device",
-        "model",
-        "quant",
-        "prompt_or_depth",
-        "test",
-        "tokens_per_s",
-        "notes",
-    }
-    if rows and (missing := sorted(wanted - rows[0].keys())):
-        raise ValueError(f"{path}: column {missing[0]} is missing; wanted: {', '.join(sorted(wanted))}")
+    if rows and (missing := sorted(set(COLUMNS) - rows[0].keys())):
+        raise ValueError(f"{path}: column {missing[0]} is missing; wanted: {', '.join(COLUMNS)}")
     return list(_measured(rows))
 
 

@@ -5,23 +5,37 @@ from __future__ import annotations
 import json
 import statistics
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
 from eval.humane import count, duration, factor
-from eval.tables import Table
+from eval.records import Record
+from eval.summary import summarise
+from eval.tables import Table, apart_table, gain_table, time_table
+from refmodel.presets import preset
 
 KERNELS: Final = Path("eval/results/h100-kernels/records.jsonl")
-MODEL: Final = Path("eval/results/h100-qwen3-30b-a3b/transformers.jsonl")
+PEER: Final = Path("eval/results/h100-qwen3-30b-a3b/transformers.jsonl")
+VARIANTS: Final = Path("eval/results/h100-qwen3-30b-a3b/records.jsonl")
 PEERS: Final = ("cudnn", "flash-attention-3", "flex-attention", "sdpa flash", "torch grouped_mm")
 MISSING: Final = "-"
 
 
 def gpu_figures(root: Path) -> str:
-    """Both tables, with the device that the records name."""
-    kernels, prefills = (_read(root / path) for path in (KERNELS, MODEL))
-    tables = kernel_table(kernels, KERNELS), model_table(prefills, MODEL)
+    """All tables, with the device that the records name."""
+    kernels, prefills = (_read(root / path) for path in (KERNELS, PEER))
+    tables = kernel_table(kernels, KERNELS), model_table(prefills, PEER), *variant_tables(_read(root / VARIANTS))
     return "\n".join(table.to_markdown().replace("## ", "### ", 1) for table in tables)
+
+
+def variant_tables(kept: Sequence[Record]) -> tuple[Table, ...]:
+    """What each layout of the whole model saved at the longest prompt, and what adding up its layers would have said."""
+    (summary,) = summarise(kept, preset("qwen3-30b-a3b"))
+    longest = max(row.tokens for row in summary.rows)
+    at_longest = replace(summary, rows=tuple(row for row in summary.rows if row.tokens == longest))
+    gains = (gain_table(at_longest, part) for part in ("whole", "attention"))
+    return time_table(at_longest), *gains, apart_table(summary)
 
 
 def kernel_table(kept: Sequence[dict[str, Any]], source: Path) -> Table:

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from eval.hardware import card
-from eval.published import Measured, published
+from eval.published import COLUMNS, Measured, published
 from eval.validate import Efficiencies, fit, fit_with_fixed, predict, summarise, validate
 
 R9700 = card("r9700")
@@ -75,23 +75,11 @@ def test_window_models_on_rocm_are_predicted_from_their_layout() -> None:
 
 def test_a_table_of_the_users_own(tmp_path: Path) -> None:
     path = tmp_path / "mine.csv"
-    columns = [
-        "source",
-        "engine",
-        "backend",
-        "device",
-        "model",
-        "quant",
-        "prompt_or_depth",
-        "test",
-        "tokens_per_s",
-        "notes",
-    ]
     with path.open("w", newline="") as file:
         writer = csv.writer(file)
         writer.writerows(
             [
-                columns,
+                COLUMNS,
                 ["a:b/x.log", "e", "ROCm", "d", "Llama 8B", "Q4", "pp2048@d4096", "pp", "9.5", ""],
                 ["a:b/x.log", "e", "ROCm", "d", "unheard of", "Q4", "pp2048", "pp", "9.5", ""],
                 ["a:b/x.log", "e", "ROCm", "d", "Llama 8B", "Q4", "n=128;depth=0", "tg128", "9.5", ""],
