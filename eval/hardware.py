@@ -6,6 +6,7 @@ Rates are dense (no structured sparsity); bf16 and f16 rates accumulate in float
 from __future__ import annotations
 
 import difflib
+import math
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -218,6 +219,6 @@ def _checked(path: Path, table: str, values: dict[str, Any], accepted: tuple[str
     for key, value in values.items():
         if key not in accepted:
             raise ValueError(f"{path}: {table} has no {key!r}; accepted: {', '.join(accepted)}")
-        if isinstance(value, bool) or not isinstance(value, int | float) or not value > 0:
-            raise ValueError(f"{path}: {key} must be a number above 0, got {value!r}")
+        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < math.inf:
+            raise ValueError(f"{path}: {key} must be a finite number above 0, got {value!r}")
     return values

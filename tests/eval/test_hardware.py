@@ -74,8 +74,10 @@ def test_a_card_from_a_file(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [("bandwidth = 3\n[peak_tflops]\nbf16 = 1", "no 'bandwidth'; accepted: bandwidth_bytes_per_s"),
-     ("memory_bytes = 3", r"needs a table \[peak_tflops\]"), ("[peak_tflops]\nbf16 = -1", "must be a number above 0"),
-     ("[peak_tflops]\nbf16 = true", "must be a number above 0"), ("=", "not a readable TOML card")],
+     ("memory_bytes = 3", r"needs a table \[peak_tflops\]"),
+     ("[peak_tflops]\nbf16 = -1", "must be a finite number above 0"),
+     ("[peak_tflops]\nbf16 = inf", "must be a finite number above 0"),
+     ("[peak_tflops]\nbf16 = true", "must be a finite number above 0"), ("=", "not a readable TOML card")],
 )  # fmt: skip
 def test_a_bad_file(tmp_path: Path, text: str, message: str) -> None:
     (path := tmp_path / "bad.toml").write_text(text)

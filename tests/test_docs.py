@@ -1,0 +1,61 @@
+"""What the pages in docs/ show is carried out."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from types import MappingProxyType
+
+import pytest
+
+import attention.eviction.base
+import attention.eviction.registry
+from attention.layout import parse_variant
+from eval.cli import main
+from eval.visibility import seen_keys
+
+ROOT = Path(__file__).parents[1]
+PAGES = sorted((ROOT / "docs").glob("*.md"))
+
+
+def blocks(page: str, language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```$", (ROOT / "docs" / page).read_text(), re.DOTALL | re.MULTILINE)
+
+
+def test_a_policy_is_what_the_page_says(monkeypatch) -> None:
+    names: dict = {}
+    exec(blocks("extending.md", "python")[0], names)
+    known = MappingProxyType({**attention.eviction.registry.POLICIES, "vnorm": names["ValueNorm"]})
+    for place in (attention.eviction.registry, attention.eviction.base):
+        monkeypatch.setattr(place, "POLICIES", known)
+    variant = parse_variant("evict(vnorm, budget=5, chunk=3, sinks=2)")
+    seen = seen_keys(variant, 13, n_heads=2, n_kv_heads=1)[0]
+    assert seen[12, :2].all() and not seen[12].all()  # its sinks, and not all
+    assert seen.sum() < 13 * 14 / 2
+
+
+def test_a_card_from_a_file(tmp_path: Path, capsys) -> None:
+    (toml,) = blocks("extending.md", "toml")
+    card = tmp_path / "my-card.toml"
+    card.write_text(toml)
+    assert main(["flops", "--model", "tiny-dense", "--tokens", "9", "--no-compile", "--card", str(card)]) == 0
+    assert "bound by" in capsys.readouterr().out
+    card.write_text(toml.replace("191.4", "inf"))
+    assert main(["flops", "--model", "tiny-dense", "--tokens", "9", "--no-compile", "--card", str(card)]) == 2
+    assert "bf16 must be a finite number above 0" in capsys.readouterr().err
+
+
+def test_a_model_of_ones_own() -> None:
+    names: dict = {}
+    exec(blocks("extending.md", "python")[1], names)
+    assert [str(variant) for variant in names["config"].layout] == ["swa(8)", "full"]
+    assert names["params"]["embed"]["embedding"].shape == (101, 64)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_files_that_a_page_names_exist(page: Path) -> None:
+    text = page.read_text()
+    named = re.findall(r"`((?:attention|refmodel|eval|tests|notebooks)/[\w./-]+)`", text)
+    missing = [name for name in named if not (ROOT / name).exists() and name != "attention/eviction/vnorm.py"]
+    assert not missing
+    assert [link for link in re.findall(r"\]\(([^)#]+)", text) if not (page.parent / link).exists()] == []
