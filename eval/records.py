@@ -97,7 +97,7 @@ def environment() -> Record:
         "cores": os.cpu_count(),
         "python": platform.python_version(),
         **versions,
-        **_git_state(Path(__file__).parent),
+        **_git_state(Path(__file__)),
         "xla_flags": os.environ.get("XLA_FLAGS", ""),
     }
 
@@ -139,13 +139,16 @@ def _cpu_name() -> str:
     return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.machine())
 
 
-def _git_state(folder: Path) -> Record:
+def _git_state(file: Path) -> Record:
+    """The commit of the repository that `file` belongs to; an installation inside somebody else's belongs to none."""
+
     def git(*words: str) -> str | None:
-        done = subprocess.run(["git", "-C", folder, *words], capture_output=True, text=True, check=False)
+        done = subprocess.run(["git", "-C", file.parent, *words], capture_output=True, text=True, check=False)
         return done.stdout.strip() if done.returncode == 0 else None
 
     try:
-        commit = git("rev-parse", "HEAD")
+        ours = git("ls-files", "--error-unmatch", file.name) is not None
+        commit = git("rev-parse", "HEAD") if ours else None
         return {"git_commit": commit, "git_dirty": bool(git("status", "--porcelain", "-uno")) if commit else None}
     except FileNotFoundError:  # no git
         return {"git_commit": None, "git_dirty": None}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 
 import pytest
 
@@ -64,3 +65,15 @@ def test_the_environment_says_what_ran():
     here = records.environment()
     assert {"jax", "jaxlib", "flax", "python", "cpu", "cores", "git_commit", "xla_flags"} <= here.keys()
     json.dumps(here)
+
+
+def test_the_commit_is_that_of_our_own_repository(tmp_path):
+    """An installation below another project's checkout must not sign with that project's commit."""
+    for words in (["init", "-q"], ["config", "user.email", "a@b"], ["config", "user.name", "a"]):
+        subprocess.run(["git", "-C", tmp_path, *words], check=True)
+    (tmp_path / "theirs.py").write_text("")
+    subprocess.run(["git", "-C", tmp_path, "add", "theirs.py"], check=True)
+    subprocess.run(["git", "-C", tmp_path, "commit", "-qm", "theirs"], check=True)
+    (tmp_path / "ours.py").write_text("")
+    assert records._git_state(tmp_path / "ours.py") == {"git_commit": None, "git_dirty": None}
+    assert len(records._git_state(tmp_path / "theirs.py")["git_commit"]) == 40
