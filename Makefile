@@ -3,21 +3,28 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: compare test test-slow lower parity parity-eviction clean
+.PHONY: compare test test-slow lower browser parity parity-eviction clean
 
 compare: $(VENV)/.installed
 	$(BIN)/prefillwall compare
 
 test: $(VENV)/.installed-test
-	$(BIN)/python -m pytest -n auto -m "not slow and not gpu and not lower" --durations=15
+	$(BIN)/python -m pytest -n auto -m "not slow and not gpu and not lower and not browser" --durations=15
 
 test-slow: $(VENV)/.installed-test
-	$(BIN)/python -m pytest -m "slow and not gpu and not lower" --durations=10
+	$(BIN)/python -m pytest -m "slow and not gpu and not lower and not browser" --durations=10
 
 # Compiles the whole model and every kernel for gfx1201, in an environment of its own: with the compiler plugin installed,
 # jax complains at every start that it finds no AMD GPU.
 lower: $(VENV)-lower/.installed
 	$(VENV)-lower/bin/python -m pytest tests/eval/lowering --durations=10
+
+# The HTML report in a real browser, the system's chromium; leaves screenshots in out/browser.
+browser: $(VENV)-browser/.installed
+	@command -v chromium >/dev/null || { [ "$$(id -u)" = 0 ] && apt-get update -qq && \
+	  DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium fonts-dejavu-core; } || \
+	  { echo "make browser needs chromium: as root, apt-get install chromium" >&2; exit 1; }
+	$(VENV)-browser/bin/python -m pytest tests/browser -m browser --durations=5
 
 # Live against transformers and torch, in an environment of its own: the project depends on neither.
 parity: $(VENV)-parity/.installed
@@ -49,6 +56,11 @@ $(VENV)-lower/.installed: pyproject.toml
 	$(VENV)-lower/bin/pip install --quiet --disable-pip-version-check --editable ".[rocm-compile,test]"
 	touch $@
 
+$(VENV)-browser/.installed: pyproject.toml
+	$(PYTHON) -m venv $(VENV)-browser
+	$(VENV)-browser/bin/pip install --quiet --disable-pip-version-check --editable ".[browser,test]"
+	touch $@
+
 $(VENV)-parity-eviction/.installed: pyproject.toml
 	$(PYTHON) -m venv $(VENV)-parity-eviction
 	$(VENV)-parity-eviction/bin/pip install --quiet --disable-pip-version-check torch==2.13.0 kvpress==0.5.5
@@ -56,4 +68,4 @@ $(VENV)-parity-eviction/.installed: pyproject.toml
 	touch $@
 
 clean:
-	rm -rf $(VENV) $(VENV)-parity $(VENV)-parity-eviction $(VENV)-lower
+	rm -rf $(VENV) $(VENV)-parity $(VENV)-parity-eviction $(VENV)-lower $(VENV)-browser

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Final
 
@@ -13,6 +14,7 @@ LONGEST_TOKENS: Final = 2**22
 """No break-even beyond it is looked for where a variant is more than a pattern."""
 
 
+@functools.cache  # a table, a page and a file ask for the same ones
 def break_even_tokens(dear: Model, cheap: Model) -> int | None:
     """The first N from which on `cheap` asks for fewer attention FLOPs than `dear` (exact pairs), None if never.
 
@@ -20,6 +22,8 @@ def break_even_tokens(dear: Model, cheap: Model) -> int | None:
     by segment, from the far end.  A variant that is more than a pattern has no such segments: there it is looked for
     on lengths that grow by a hundredth each, up to `LONGEST_TOKENS`, and a shorter change of sign may be missed.
     """
+
+    dear, cheap = shape_of(dear), shape_of(cheap)  # once, not at every length
 
     def saving(n: int) -> int:
         return int(attention_total(dear, n) - attention_total(cheap, n))

@@ -1,0 +1,61 @@
+"""What each layout saves and loses, in one sentence."""
+
+from __future__ import annotations
+
+from eval.humane import NOTHING, count, duration, factor, number, percent
+from eval.summary import FULL, Row, Summary
+
+
+def sentence(summary: Summary, layout: str) -> str:
+    """From the longest length at which the layout's attention was timed, and the longest text that it read."""
+    rows = summary.of(layout)
+    timed = [row for row in rows if row.attention_ms or row.whole_ms]
+    read = [row for row in rows if row.quality]
+    parts = [
+        _reference(timed, read) if layout == FULL else _saved(timed),
+        "" if layout == FULL else _lost(summary, read),
+    ]
+    said = "; ".join(part for part in parts if part)
+    return f"{said[:1].upper()}{said[1:]}." if said else "Nothing was measured."
+
+
+def _reference(timed: list[Row], read: list[Row]) -> str:
+    parts = []
+    if timed:
+        row = timed[-1]
+        whole = f"a prefill takes {duration(row.whole_ms.median)}" if row.whole_ms else "a prefill was not timed whole"
+        share = percent(row.share_measured)
+        parts.append(
+            f"at {count(row.tokens)} tokens {whole}" + ("" if share == NOTHING else f", attention is {share} of it")
+        )
+    if read:
+        parts.append(f"perplexity {read[-1].quality.perplexity:.3f} over {count(read[-1].tokens)} tokens")
+    return "the reference: " + "; ".join(parts) if parts else ""
+
+
+def _saved(timed: list[Row]) -> str:
+    if not timed or (timed[-1].attention_gain.speed_up is None and timed[-1].whole_gain.speed_up is None):
+        return ""
+    row = timed[-1]
+    attention, whole, parts = row.attention_gain, row.whole_gain, []
+    if attention.speed_up:
+        parts.append(
+            f"attention runs {factor(attention.speed_up)} as fast as full attention for "
+            f"{factor(attention.useful_reduction)} fewer useful FLOPs ({percent(attention.realisation)} realised)"
+        )
+    if whole.speed_up:
+        parts.append(f"the whole prefill {factor(whole.speed_up)} as fast")
+    return f"at {count(row.tokens)} tokens " + ", ".join(parts)
+
+
+def _lost(summary: Summary, read: list[Row]) -> str:
+    if not read:
+        return ""
+    row = read[-1]
+    kl = f"KL {number(row.quality.kl_nats)} nats"
+    reference = {other.tokens: other.quality for other in summary.of(FULL) if other.quality}.get(row.tokens)
+    if reference is None:
+        return f"perplexity {row.quality.perplexity:.3f} over {count(row.tokens)} tokens ({kl})"
+    change = row.quality.perplexity / reference.perplexity - 1
+    way = "rises" if change >= 0 else "falls"
+    return f"perplexity {way} by {percent(abs(change))} over {count(row.tokens)} tokens ({kl})"

@@ -1,0 +1,63 @@
+"""What was run, on what, and by which convention: the head of every report."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+
+from eval.crossover import crossover_tokens
+from eval.fit import Crossover, measured_crossover
+from eval.records import Record
+from eval.summary import NO_IMPL, Summary
+from refmodel.config import ModelConfig
+
+CONVENTION = """\
+Convention `layers`: the linear part is attention projections, router, and experts or feed-forward of all layers, \
+2 FLOPs per active parameter and token; the head, on the last token only, is counted apart. Attention is scores \
+and values over exact causal pairs. *Useful* FLOPs are those of visible pairs, *executed* those of the tiles that ran. \
+The timed linear part is the whole prefill without the attention kernels: norms, rotary positions and the head are in \
+it."""
+
+
+def crossovers(summary: Summary) -> tuple[dict[str, Crossover], dict[str, int | None]]:
+    """Per layout: the measured crossover and the analytic one."""
+    measured = {layout: measured_crossover(summary, layout) for layout in summary.layouts}
+    return measured, {layout: crossover_tokens(summary.config.with_layout(layout)) for layout in summary.layouts}
+
+
+def heading(summary: Summary) -> str:
+    """Which of several settings a summary is of."""
+    return f"{summary.config.name} on {summary.device}, {summary.dtype}, attention {summary.impl or 'not run'}"
+
+
+def layouts_of(summaries: Iterable[Summary]) -> list[str]:
+    """Of all summaries, each once."""
+    return list(dict.fromkeys(layout for summary in summaries for layout in summary.layouts))
+
+
+def run_facts(records: Iterable[Record], config: ModelConfig) -> list[dict[str, str]]:
+    """Name and value of each fact about the run: once for each environment among the records."""
+    environments: dict[str, list[Record]] = {}
+    for record in records:
+        environments.setdefault(json.dumps(record["environment"], sort_keys=True), []).append(record)
+    return [_environment(found, config) for found in environments.values()]
+
+
+def _environment(records: Sequence[Record], config: ModelConfig) -> dict[str, str]:
+    where = {name: "unknown" if value is None else value for name, value in records[0]["environment"].items()}
+
+    def distinct(field: str, but: str = "") -> str:
+        values = dict.fromkeys(str(record.get(field, "unknown")) for record in records)
+        return ", ".join(value for value in values if value != but)
+
+    times = sorted(record["time"] for record in records)
+    changed = " with local changes" if where.get("git_dirty") is True else ""
+    return {
+        "model": f"{distinct('model')}, {config.n_layers} layers, {distinct('weights')} weights, {distinct('dtype')}",
+        "device": f"{where['device_kind']} ({where['cpu']}, {where['cores']} cores)",
+        "attention": distinct("impl", but=NO_IMPL),
+        "versions": ", ".join(f"{name} {where[name]}" for name in ("python", "jax", "jaxlib", "flax")),
+        "commit": f"{where['git_commit']}{changed}",
+        "XLA flags": where["xla_flags"] or "none",
+        "measured": f"{times[0]} to {times[-1]}, {len(records)} records",
+    }

@@ -1,0 +1,70 @@
+"""Scales, frontier and sentences: what the figures say is what the summary holds."""
+
+from __future__ import annotations
+
+import itertools
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from eval.html_report.floor import best_rate
+from eval.html_report.pareto import frontier, longest_common, parts_ms
+from eval.html_report.scales import Scale, around, thinned, ticks
+from eval.html_report.sentences import sentence
+from eval.summary import summarise
+from tests.eval.synthetic_records import CONFIG, synthetic_records
+
+[SUMMARY] = summarise(synthetic_records(), CONFIG)
+POSITIVE = st.floats(1e-3, 1e6)
+
+
+@given(st.lists(POSITIVE, min_size=1, max_size=9), st.sampled_from(["linear", "log", "sqrt"]))
+def test_scales_hold_their_values_in_order_and_ticks_on_them(values, kind):
+    scale = around(values, 300.0, 20.0, kind)
+    heights = [scale(value) for value in sorted(values)]
+    assert heights == sorted(heights, reverse=True)
+    assert all(19.9 <= height <= 300.1 for height in heights)
+    found = ticks(scale, 18)
+    assert all(scale.low <= tick <= scale.high for tick in found)
+    assert all(abs(scale(a) - scale(b)) >= 18 for a, b in itertools.pairwise(found))
+
+
+def test_thinned_keeps_the_largest():
+    assert thinned([1, 2, 3, 10], Scale(0, 10, 0, 100), 25) == [3, 10]
+
+
+@given(st.dictionaries(st.text(max_size=3), st.tuples(POSITIVE, POSITIVE), min_size=1, max_size=9))
+def test_nobody_beats_the_frontier(points):
+    best = frontier(points)
+    beaten = {a for a in points for b in points if b != a and points[b] != points[a]
+              and points[b][0] <= points[a][0] and points[b][1] <= points[a][1]}  # fmt: skip
+    assert not beaten & set(best)
+    assert {points[name] for name in points.keys() - beaten} == {points[name] for name in best}
+
+
+def test_pareto_compares_at_the_longest_length_that_all_have():
+    rows = longest_common(SUMMARY, list(SUMMARY.layouts), lambda row: row.quality)
+    assert {row.tokens for row in rows.values()} == {4096}
+    row = SUMMARY.rows[0]
+    assert parts_ms(row).median == pytest.approx(row.attention_ms.median + row.linear_ms.median)
+
+
+def test_floor_divides_by_the_peak_or_says_that_it_is_none():
+    assert "no peak of this device is known" in best_rate(SUMMARY).words
+    rates = [1e3 * row.useful.linear / row.linear_ms.median for row in SUMMARY.rows]
+    assert best_rate(SUMMARY).flops_per_s >= max(rates)
+    card = {"environment": synthetic_records()[0]["environment"] | {"device_kind": "NVIDIA H100 80GB HBM3"}}
+    [on_card] = summarise([r | card | {"dtype": "bfloat16"} for r in synthetic_records()], CONFIG)
+    assert best_rate(on_card).flops_per_s == 989e12
+
+
+def test_sentences_say_what_is_saved_and_lost():
+    row = SUMMARY.of("swa(1024)")[-1]
+    said = sentence(SUMMARY, "swa(1024)")
+    assert f"attention runs {row.attention_gain.speed_up:.2f}x as fast" in said
+    assert f"the whole prefill {row.whole_gain.speed_up:.2f}x as fast" in said
+    assert "perplexity rises by 25.0 % over 4,096 tokens (KL 0.250 nats)" in said
+    assert sentence(SUMMARY, "full").startswith("The reference: at 8,192 tokens")
+    [only_read] = summarise([r for r in synthetic_records() if r["kind"] == "quality"], CONFIG)
+    assert sentence(only_read, "swa(1024)").startswith("Perplexity rises")
