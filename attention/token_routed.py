@@ -13,10 +13,13 @@ spans=2|full, sinks=1, tokens 3 and 5 routed to `full` (`s` a sink seen from bey
 
 from __future__ import annotations
 
+import difflib
+import functools
 from collections.abc import Mapping
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Literal, NamedTuple, get_args
+from functools import partial
+from typing import Final, Literal, NamedTuple, get_args
 
 import jax
 import jax.numpy as jnp
@@ -35,7 +38,7 @@ Per = Literal["layer", "group", "head"]
 
 @dataclass(frozen=True)
 class Routed(Variant):
-    """`routed(spans, sinks=4, per=layer, router=linear, seed=0, threshold=0.0)`.
+    """`routed(spans, sinks=4, per=layer, router=linear, ...)`: a query has the span that a router gave its token.
 
         r_t = argmax_e router(x_t);    t sees j  iff  j <= t and (j > t - spans[r_t] or j < sinks)
 
@@ -69,7 +72,9 @@ class Routed(Variant):
             raise ValueError(f"routed: sinks must be at least 0 keys, got {self.sinks}")
         for value, what, accepted in ((self.per, "per", get_args(Per)), (self.router, "router", tuple(ROUTERS))):
             if value not in accepted:
-                raise ValueError(f"routed: no {what} {value!r}; accepted: {', '.join(accepted)}")
+                close = difflib.get_close_matches(value, accepted, n=1)
+                hint = f" (did you mean {close[0]!r}?)" if close else ""
+                raise ValueError(f"routed: no {what} {value!r}{hint}; accepted: {', '.join(accepted)}")
         for setting in ("seed", "threshold"):
             if getattr(self, setting) and setting not in ROUTERS[self.router].settings:
                 raise ValueError(f"routed: the router {self.router} has no {setting}, got {getattr(self, setting)}")
@@ -110,12 +115,8 @@ class Routed(Variant):
     def useful(self, heads: Heads, tokens: int, start: int = 0) -> Cost:
         """A query at position p sees min(p + 1, span + sinks) keys."""
         router = self.router_of(heads)
-        if self.router == "random":
-            position = np.arange(start, start + tokens)
-            route_mt = router.at_positions(position, np.asarray(self.depth))
-            keys = int(np.minimum(position + 1, self.most_keys[route_mt]).sum())
-        else:
-            keys = self._keys_in_turn(router.units, start + tokens) - self._keys_in_turn(router.units, start)
+        up_to = partial(_keys_by_lot, self, router) if self.router == "random" else partial(self._keys_in_turn, router)
+        keys = up_to(start + tokens) - up_to(start)
         return Cost(keys * heads.n_heads // router.units, router.flops(heads, tokens))
 
     def executed(self, heads: Heads, tokens: int, start: int = 0, capacity: int = 0, impl: str = "auto") -> Cost:
@@ -140,10 +141,10 @@ class Routed(Variant):
         """Keys that a query sees far into the prompt, for each route: int64 [E]."""
         return np.array(self.spans, np.int64) + self.sinks
 
-    def _keys_in_turn(self, units: int, n: int) -> int:
+    def _keys_in_turn(self, router: Router, n: int) -> int:
         """Keys that the first n queries see in all units: sums of min(x, span + sinks) over x = first, first + E, …"""
         e, total = len(self.spans), 0
-        for unit in range(units):
+        for unit in range(router.units):
             for number, most in enumerate(self.most_keys.tolist()):
                 first = (number - unit) % e + 1
                 queries = max(0, -(-(n + 1 - first) // e))
@@ -157,6 +158,31 @@ class RoutedInLayer(Routed):
     """`Routed` as one layer counts it, where routes differ from layer to layer."""
 
     depth: int = 0
+
+
+STRETCH: Final = 4096
+"""Positions between two sums that are kept: a search asks for many lengths, and each position costs a hash."""
+
+
+def _keys_by_lot(variant: RoutedInLayer, router: Router, n: int) -> int:
+    """Keys that the first n queries see in all units, routes drawn by lot."""
+    stretches, rest = divmod(n, STRETCH)
+    kept = _keys_of_stretches(variant, router, 1 << max(0, stretches - 1).bit_length()) if stretches else (0,)
+    return int(kept[stretches]) + int(_keys_by_position(variant, router, n - rest, n).sum())
+
+
+@functools.cache
+def _keys_of_stretches(variant: RoutedInLayer, router: Router, stretches: int) -> np.ndarray:
+    """The sums up to each multiple of `STRETCH`."""
+    sums = [_keys_by_position(variant, router, i * STRETCH, (i + 1) * STRETCH).sum() for i in range(stretches)]
+    return np.cumsum([0, *sums])
+
+
+def _keys_by_position(variant: RoutedInLayer, router: Router, start: int, end: int) -> np.ndarray:
+    """Keys that each query from `start` up to `end` sees, [M, T]."""
+    position = np.arange(start, end)
+    route_mt = router.at_positions(position, np.asarray(variant.depth))
+    return np.minimum(position + 1, variant.most_keys[route_mt])
 
 
 def heads_of(layer: LayerInput) -> Heads:

@@ -3,62 +3,132 @@
 from __future__ import annotations
 
 import argparse
-import difflib
 import importlib
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
+from types import MappingProxyType
+from typing import Any, Final, NoReturn
 
-COMMANDS = ("compare", "flops", "crossover", "post", "validate", "cards", "models", "variants", "generate", "lower")
-"""Modules of `eval.commands`, each with `add_parser(subparsers)`; imported only when the command line is read."""
+from eval.commands.spelling import unknown
 
-BAD_INPUT = 2
-"""Exit status for an error in what the user gave."""
+COMMANDS: Final = MappingProxyType(
+    {
+        "compare": "measure layouts against full attention: FLOPs, time, crossover, quality",
+        "quality": "perplexity and divergence from full attention of layouts, on a text",
+        "generate": "continue a prompt under any layout",
+        "flops": "FLOPs and bytes of a step: closed form, traced and compiled, side by side",
+        "crossover": "where attention overtakes the linear layers, per layout",
+        "variants": "attention variants: their parameters, who sees whom, and what that costs",
+        "models": "known model shapes: parameters, FLOPs per token, crossover",
+        "cards": "peak rates, bandwidths and memory, with their sources",
+        "post": "the founding post's table and figure, under its convention and counted exactly",
+        "validate": "predicted prefill rates against published ones, with the error of every row",
+        "lower": "compile for a GPU that is not there: memory, registers, spills, LDS, WMMA, predicted time",
+        "completion": "print the script that completes this command line in a shell",
+    }
+)
+"""Modules of `eval.commands`, each with `DESCRIPTION`, `EXAMPLES`, `add_arguments(parser)` and `run(options)`.
+
+Only the one that is asked for is imported: most of them bring JAX.
+"""
+
+BAD_INPUT: Final = 2
+INTERRUPTED: Final = 130
+
+EPILOG: Final = """exit codes:
+  0    fine
+  1    a check failed: counts disagree, a program does not pass, nothing could be measured
+  2    bad input: one line on stderr says what was wrong and what is accepted
+  130  interrupted
+
+Each command has examples: prefillwall COMMAND --help.  All but completion take --json: one object on stdout that names
+its conventions; whatever else is said goes to stderr."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs one command; bad input ends in one line on stderr and status 2."""
-    parser = build_parser()
-    arguments = parser.parse_args(argv)
+    words = list(sys.argv[1:] if argv is None else argv)
     try:
-        return arguments.run(arguments)
-    except ValueError as error:
-        print(f"prefillwall {arguments.command}: {error}", file=sys.stderr)
-        return BAD_INPUT
+        options = parse(words)
+        status = options.run(options)
+        sys.stdout.flush()  # a reader that has gone away is noticed here and not at the interpreter's end
+        return status
     except BrokenPipeError:  # `prefillwall ... | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
-    except OSError as error:  # a file that cannot be read or written
-        print(f"prefillwall {arguments.command}: {error}", file=sys.stderr)
+    except (ValueError, OSError) as error:
+        print(f"prefillwall {words[0]}: {_one_line(error)}", file=sys.stderr)
         return BAD_INPUT
     except KeyboardInterrupt:
-        print("interrupted" + "; --resume goes on" * (arguments.command == "compare"), file=sys.stderr)
-        return 130
+        print("interrupted" + "; --resume goes on" * ("compare" in words[:1]), file=sys.stderr)
+        return INTERRUPTED
 
 
-def build_parser() -> argparse.ArgumentParser:
-    """The whole command line."""
-    parser = _Parser(
+def parse(words: Sequence[str]) -> argparse.Namespace:
+    """The options of one command; `run` is its function.  Bad words end the process with status 2."""
+    parser = build_parser([word for word in words if word in COMMANDS][:1])
+    if not words:
+        parser.error(f"a command is wanted; accepted: {', '.join(COMMANDS)}")
+    options, surplus = parser.parse_known_args(words)
+    if surplus:
+        _refuse(commands_of(parser)[options.command], surplus[0])
+    return options
+
+
+def build_parser(wanted: Collection[str] = tuple(COMMANDS)) -> argparse.ArgumentParser:
+    """The command line: the arguments of the wanted commands, and the names of all."""
+    parser = Parser(
         prog="prefillwall",
         description="What an attention variant costs in prefill, and what it is worth.",
+        epilog=EPILOG,
     )
     subparsers = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for name in COMMANDS:
-        importlib.import_module(f"eval.commands.{name}").add_parser(subparsers)
+    for name, summary in COMMANDS.items():
+        made = subparsers.add_parser(name, help=summary)
+        if name in wanted:
+            module = importlib.import_module(f"eval.commands.{name}")
+            made.description = module.DESCRIPTION
+            made.epilog = "\n  ".join(["examples:", *module.EXAMPLES])
+            module.add_arguments(made)
+            made.set_defaults(run=module.run)
     return parser
 
 
-class _Parser(argparse.ArgumentParser):
-    """Errors of one line, with the nearest command where one was misspelt."""
+class Parser(argparse.ArgumentParser):
+    """Errors of one line, with the nearest word where one was misspelt."""
 
-    def error(self, message: str) -> None:
-        if "invalid choice" in message and "COMMAND" in message:
-            word = message.split("'")[1]
-            close = difflib.get_close_matches(word, COMMANDS, n=1)
-            hint = f" (did you mean {close[0]!r}?)" if close else ""
-            message = f"no command {word!r}{hint}; accepted: {', '.join(COMMANDS)}"
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(formatter_class=argparse.RawDescriptionHelpFormatter, **settings)
+
+    def error(self, message: str) -> NoReturn:
         print(f"{self.prog}: {message}", file=sys.stderr)
         sys.exit(BAD_INPUT)
+
+    def _check_value(self, action: argparse.Action, value: Any) -> None:
+        if action.choices is not None and value not in action.choices:
+            what = action.option_strings[0] if action.option_strings else action.dest
+            raise argparse.ArgumentError(None, unknown(what, str(value), map(str, action.choices)))
+
+
+def commands_of(parser: argparse.ArgumentParser) -> Mapping[str, argparse.ArgumentParser]:
+    """The parser of each command."""
+    (commands,) = (action for action in parser._actions if isinstance(action, argparse._SubParsersAction))
+    return commands.choices
+
+
+def _refuse(parser: argparse.ArgumentParser, word: str) -> NoReturn:
+    """A word that no argument of the command took."""
+    if not word.startswith("-"):
+        parser.error(f"one word too many: {word!r}; see {parser.prog} --help")
+    options = (max(action.option_strings, key=len) for action in parser._actions if action.option_strings)
+    parser.error(unknown("option", word.partition("=")[0], options))
+
+
+def _one_line(error: Exception) -> str:
+    if isinstance(error, OSError) and error.filename is not None:
+        return f"{error.filename}: {error.strerror}"
+    return " ".join(str(error).split())
 
 
 if __name__ == "__main__":

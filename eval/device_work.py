@@ -1,4 +1,4 @@
-"""What a GPU ran for a layer's attention: which implementation, and the pairs of the tiles that it visited."""
+"""What ran for a layer's attention: which implementation, and the pairs of the tiles that it visited."""
 
 from __future__ import annotations
 
@@ -8,8 +8,12 @@ from typing import Any
 
 import jax
 
-from attention.attend import attend, choose_impl
+from attention.attend import Pattern, attend, choose_impl
+from attention.kernels.block_routed import MOST_ROWS, BlockChoice, attend_chosen
+from attention.kernels.blockwise import attend_blockwise, walks_over_heads
+from attention.kernels.cover import GRANULE, choose_blocks
 from attention.kernels.pallas_spans import attend_pallas_spans
+from attention.kernels.row_tiles import choose_row_tile
 from attention.variant import Variant
 from eval.layer_kernel import layer_kernel
 from refmodel.config import ModelConfig
@@ -22,7 +26,7 @@ class Work:
     Attributes:
         impls: the implementations that ran, in the order of their first call.
         visited_pairs: (query, key) pairs of the tiles that ran, all query heads; None where one of them does not tell,
-            as cuDNN and tokamax do not.
+            as cuDNN, tokamax and the dense path do not.
     """
 
     impls: tuple[str, ...]
@@ -39,13 +43,28 @@ def layer_work(config: ModelConfig, variant: Variant, tokens: int, dtype: Any, i
         chosen = choose_impl(q_btnh, k_bskh, pattern, impl=impl, in_order=in_order, return_lse=return_lse)
         impls[chosen] = None
         operands = q_btnh, k_bskh, v_bskh, q_pos_bt, kv_pos_bks, pattern
-        if chosen != "pallas":
+        if chosen == "pallas":
+            found = attend_pallas_spans(*operands, return_lse=return_lse)
+            out_btnh, lse_bnt, tiles, pairs_of_a_tile = found.out_btnh, found.lse_bnt, found.visited_pairs, 1
+        elif chosen == "blockwise":
+            run = attend_chosen if isinstance(pattern, BlockChoice) else attend_blockwise
+            out_btnh, lse_bnt, tiles = run(*operands)
+            pairs_of_a_tile = _tile_pairs(q_btnh, k_bskh, kv_pos_bks, pattern)
+        else:
             return attend(*operands, impl=chosen, return_lse=return_lse, in_order=in_order)
-        found = attend_pallas_spans(*operands, return_lse=return_lse)
-        jax.debug.callback(lambda pairs: visited.append(float(pairs)), found.visited_pairs)
-        return (found.out_btnh, found.lse_bnt) if return_lse else found.out_btnh
+        jax.debug.callback(lambda tiles: visited.append(pairs_of_a_tile * float(tiles)), tiles)
+        return (out_btnh, lse_bnt) if return_lse else out_btnh
 
     kernel, arguments = layer_kernel(config, variant, tokens, dtype, attend=reporting)
     jax.block_until_ready(jax.jit(kernel)(*arguments))
     jax.effects_barrier()
-    return Work(tuple(impls), round(sum(visited)) if set(impls) == {"pallas"} else None)
+    return Work(tuple(impls), round(sum(visited)) if impls and set(impls) <= {"pallas", "blockwise"} else None)
+
+
+def _tile_pairs(q_btnh: jax.Array, k_bskh: jax.Array, kv_pos_bks: jax.Array, pattern: Pattern) -> int:
+    """Pairs of what the blockwise path counts as one visit, in all the heads that it serves; one row of the batch."""
+    (_, t, n, _), (s, k) = q_btnh.shape, k_bskh.shape[1:3]
+    if isinstance(pattern, BlockChoice):
+        return choose_row_tile(t * n, k * pattern.n_blocks(s), MOST_ROWS) * pattern.block
+    walks = walks_over_heads(pattern, n, k, kv_pos_bks.shape[1] > 1)
+    return choose_blocks(pattern, t, s, n // k).q_tile * GRANULE * n // walks

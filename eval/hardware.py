@@ -219,6 +219,6 @@ def _checked(path: Path, table: str, values: dict[str, Any], accepted: tuple[str
     for key, value in values.items():
         if key not in accepted:
             raise ValueError(f"{path}: {table} has no {key!r}; accepted: {', '.join(accepted)}")
-        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < math.inf:
+        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < 1e30:
             raise ValueError(f"{path}: {key} must be a finite number above 0, got {value!r}")
     return values

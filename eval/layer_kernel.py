@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -25,29 +25,39 @@ def layer_kernel(
     *,
     attend: AttendFn = attend,
     seed: int = 0,
+    batch: int = 1,
+    steps: Sequence[int] = (),
 ) -> tuple[Callable[..., jax.Array], tuple[Any, ...]]:
-    """A function and its arguments: attention [1, N, heads, H] of one layer of `config` with `variant`.
+    """A function and its arguments: attention [B, N, heads, H] of one layer of `config` with `variant`.
 
-    Random inputs of unit variance, a prompt of `tokens` from an empty cache, as `refmodel.layers.Attention` runs it.
-    `attend` is `attention.attend.attend` or a function with its signature.
+    Random inputs of unit variance, a prompt of `tokens` from an empty cache, as `refmodel.layers.Attention` runs it: in
+    one step, or in `steps` of so many tokens each.  `attend` is `attention.attend.attend` or a function with its
+    signature.
     """
     one = dataclasses.replace(config, n_layers=1, mlp_only_layers=(), layout=(variant,)).at_length(tokens)
     (variant,) = one.layout
     n, k, h, d = one.n_heads, one.n_kv_heads, one.head_dim, one.d_model
-    shapes = ((1, tokens, d), (1, tokens, n, h), (1, tokens, k, h), (1, tokens, k, h))
+    shapes = ((batch, tokens, d), (batch, tokens, n, h), (batch, tokens, k, h), (batch, tokens, k, h))
     keys = jax.random.split(jax.random.key(seed), len(shapes) + 1)
     inputs = Projected(*(jax.random.normal(key, shape, dtype) for key, shape in zip(keys, shapes, strict=False)))
     params = {
         name: jax.random.normal(jax.random.fold_in(keys[-1], i), shape, dtype) * shape[0] ** -0.5
         for i, (name, shape) in enumerate(variant.params(one.heads).items())
     }
-    position_bt = jnp.arange(tokens, dtype=jnp.int32)[None]
     zero = jnp.int32(0)
 
     def kernel(inputs: Projected, params: dict[str, jax.Array]) -> jax.Array:
-        (stack,) = init_cache(one, 1, tokens, dtype).runs
-        step = StepInput(position_bt, (), zero, attend, first=True, in_order=True)
-        return attend_layer(one, variant, inputs, params, step, stack, LayerIndex(zero, zero, zero))[0]
+        (stack,) = init_cache(one, batch, tokens, dtype).runs
+        outs, start = [], 0
+        for size in steps or (tokens,):
+            first, end = start == 0, start + size
+            position_bt = jnp.arange(start, end, dtype=jnp.int32)[None]
+            step = StepInput(position_bt, (), jnp.int32(start), attend, first=first, in_order=first)
+            part = Projected(*(x[:, start:end] for x in inputs))
+            out, stack = attend_layer(one, variant, part, params, step, stack, LayerIndex(zero, zero, zero))
+            outs.append(out)
+            start = end
+        return outs[0] if len(outs) == 1 else jnp.concatenate(outs, axis=1)
 
     return kernel, (inputs, params)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import math
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -88,12 +89,18 @@ def published(path: Path | None = None) -> list[Measured]:
     """
     try:
         text = (path or resources.files("eval.data") / "r9700_published.csv").read_text(encoding="utf-8")
-    except OSError as error:
+        rows = list(csv.DictReader(text.splitlines(), restval=""))
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise ValueError(f"cannot read the published rates {path}: {error}") from error
-    rows = list(csv.DictReader(text.splitlines()))
-    if rows and (missing := sorted(set(COLUMNS) - rows[0].keys())):
+    if missing := sorted(set(COLUMNS) - (rows[0].keys() if rows else set())):
         raise ValueError(f"{path}: column {missing[0]} is missing; wanted: {', '.join(COLUMNS)}")
-    return list(_measured(rows))
+    try:
+        measured = list(_measured(rows))
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
+    if not measured:
+        raise ValueError(f"{path}: no row is a prompt of a known model; known: {', '.join(SHAPE_OF_PUBLISHED)}")
+    return measured
 
 
 def _measured(rows: Iterable[dict[str, str]]) -> Iterable[Measured]:
@@ -104,7 +111,18 @@ def _measured(rows: Iterable[dict[str, str]]) -> Iterable[Measured]:
         if not row["test"].startswith(("pp", "whole-prompt")) or length[0] < _DISPATCH_BOUND:
             continue
         setup, family = _setup(row)
-        yield Measured(setup, family, row["model"], row["quant"], *length, float(row["tokens_per_s"]), row["source"])
+        yield Measured(setup, family, row["model"], row["quant"], *length, _rate(row["tokens_per_s"]), row["source"])
+
+
+def _rate(text: str) -> float:
+    """Tokens per second."""
+    try:
+        rate = float(text)
+    except ValueError:
+        rate = math.nan
+    if not 0 < rate < math.inf:
+        raise ValueError(f"tokens_per_s must be a number above 0, got {text!r}")
+    return rate
 
 
 def _length(text: str) -> tuple[int, int] | None:

@@ -1,57 +1,124 @@
-"""Arguments that several commands share, so that a model, a layout or a length is written one way everywhere."""
+"""Flags that commands share, so that a model, a layout, a length, a device or an output is written one way everywhere.
+
+This module loads no JAX: what the words name is looked up in `eval.commands.chosen`.
+"""
 
 from __future__ import annotations
 
 import argparse
+import math
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
+from typing import Final
 
-import jax.numpy as jnp
+from eval.hardware import CARDS
 
-from attention.layout import accepted, format_layout, parse_layout
-from refmodel.config import ModelConfig
-from refmodel.presets import PRESETS
-from refmodel.source import DEFAULT_MODEL
+DTYPES: Final = ("float32", "bfloat16")
+_LONG: Final = {"f32": "float32", "f16": "float16", "bf16": "bfloat16"}
+_SHORT: Final = {long: short for short, long in _LONG.items()}
 
-DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
+PICTURES: Final = (".png", ".svg", ".pdf")
 
 
-def add_model(parser: argparse.ArgumentParser, default: str = DEFAULT_MODEL) -> None:
+def add_model(parser: argparse.ArgumentParser, default: str, *, runs: bool) -> None:
+    """`runs` where weights are needed; costs need a shape, and more shapes are known."""
+    where = "a folder, a .gguf file or a Hub id" if runs else "a folder or a .gguf file"
     parser.add_argument(
         "--model", default=default, metavar="MODEL",
-        help=f"a preset ({', '.join(PRESETS)}), a folder, a .gguf file or a Hub id (default: %(default)s)",
+        help=f"a name that `prefillwall models` lists{' as one that runs' * runs}, {where} (default: %(default)s)",
     )  # fmt: skip
 
 
-def add_layouts(parser: argparse.ArgumentParser, default: tuple[str, ...]) -> None:
+def add_layout(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--layouts", nargs="+", metavar="LAYOUT",
-        help=f"attention per layer, such as '5*swa(1024)+full'; variants: {accepted()} (default: {' '.join(default)})",
+        "--layout", metavar="LAYOUT",
+        help="attention per layer, such as '5*swa(1024)+full', or a .json file; `prefillwall variants` lists the "
+        "variants (default: the model's own)",
     )  # fmt: skip
 
 
-def add_tokens(parser: argparse.ArgumentParser, default: tuple[int, ...]) -> None:
+def add_layouts(parser: argparse.ArgumentParser, default: Sequence[str], *, also: str = "") -> None:
     parser.add_argument(
-        "--tokens", nargs="+", type=positive, default=list(default), metavar="N",
-        help=f"prompt lengths (default: {' '.join(map(str, default))})",
+        "--layouts", "--layout", nargs="+", metavar="LAYOUT",
+        help=f"attention per layer, such as '5*swa(1024)+full', or .json files{also}; `prefillwall variants` lists the "
+        f"variants (default: {' '.join(default)})",
     )  # fmt: skip
 
 
-def add_dtype(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--dtype", choices=tuple(DTYPES), default="float32", help="default: %(default)s")
+def add_tokens(parser: argparse.ArgumentParser, default: Sequence[int] | None, words: str = "") -> None:
+    """Several lengths; `words` instead of a default that depends on other things."""
+    parser.add_argument(
+        "--tokens", nargs="+", type=positive, default=default and list(default), metavar="N",
+        help=f"prompt lengths (default: {words or ' '.join(map(str, default or ()))})",
+    )  # fmt: skip
+
+
+def add_one_length(parser: argparse.ArgumentParser, default: int) -> None:
+    parser.add_argument(
+        "--tokens", type=positive, default=default, metavar="N", help="prompt length (default: %(default)s)"
+    )
+
+
+def add_text(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--text", metavar="FILE", help="UTF-8 text to read (default: Python's own manual)")
+
+
+def add_device(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--device", choices=("cpu", "gpu"), help="where to run (default: what JAX finds)")
+
+
+def add_dtype(parser: argparse.ArgumentParser, default: str | None = None) -> None:
+    parser.add_argument(
+        "--dtype", type=long_dtype, choices=DTYPES, default=default,
+        help=f"of weights and activations (default: {default or 'float32, on a GPU bfloat16'})",
+    )  # fmt: skip
+
+
+def add_impl(parser: argparse.ArgumentParser, choices: Sequence[str]) -> None:
+    parser.add_argument(
+        "--impl", choices=tuple(choices), default="auto", help="attention, on every layer (default: %(default)s)"
+    )
 
 
 def add_seed(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seed", type=seed, default=0, help="of random weights and of sampling (default: 0)")
 
 
+def add_card(parser: argparse.ArgumentParser, default: str | None = None) -> None:
+    parser.add_argument(
+        "--card", default=default, metavar="CARD", help=f"{', '.join(CARDS)}, or a TOML file (default: %(default)s)"
+    )
+
+
+def add_figure(parser: argparse.ArgumentParser, default: Path | None, kinds: Sequence[str] = PICTURES) -> None:
+    parser.add_argument(
+        "--figure", type=partial(picture, kinds=kinds), default=default, metavar="FILE",
+        help=f"picture to write, {', '.join(kinds)} (default: %(default)s)",
+    )  # fmt: skip
+
+
+def add_json(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--json", action="store_true", help="print one JSON object on stdout instead of tables")
+
+
 def positive(word: str) -> int:
     """A count of at least 1; underscores and commas may group its digits."""
+    return _whole(word, 1)
+
+
+def from_zero(word: str) -> int:
+    """A count of at least 0, written alike."""
+    return _whole(word, 0)
+
+
+def _whole(word: str, least: int) -> int:
     try:
         value = int(word.replace(",", ""))
     except ValueError:
-        value = 0
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"a whole number of at least 1 is wanted, got {word!r}")
+        value = least - 1
+    if value < least:
+        raise argparse.ArgumentTypeError(f"a whole number of at least {least} is wanted, got {word!r}")
     return value
 
 
@@ -64,9 +131,43 @@ def seed(word: str) -> int:
 
 def text_length(word: str) -> int:
     """0 for none, or at least the 2 tokens that one prediction takes."""
-    if not word.isdecimal() or int(word) == 1:
+    if (value := from_zero(word)) == 1:
         raise argparse.ArgumentTypeError(f"0 (no quality) or at least 2 tokens are wanted, got {word!r}")
-    return int(word)
+    return value
+
+
+def predicting(word: str) -> int:
+    """At least the 2 tokens that one prediction takes."""
+    return _whole(word, 2)
+
+
+def temperature(word: str) -> float:
+    """A finite number of at least 0."""
+    try:
+        value = float(word)
+    except ValueError:
+        value = math.nan
+    if not 0 <= value < math.inf:
+        raise argparse.ArgumentTypeError(f"a number of at least 0 is wanted, got {word!r}")
+    return value
+
+
+def long_dtype(word: str) -> str:
+    """`bf16` and `bfloat16` are one type."""
+    return _LONG.get(word, word)
+
+
+def short_dtype(word: str) -> str:
+    """The same the other way, as cards and compilers name types."""
+    return _SHORT.get(word, word)
+
+
+def picture(word: str, kinds: Sequence[str]) -> Path:
+    """A file whose suffix says what kind of picture it is."""
+    path = Path(word)
+    if path.suffix not in kinds or path.is_dir():
+        raise argparse.ArgumentTypeError(f"a file that ends in {', '.join(kinds)} is wanted, got {word!r}")
+    return path
 
 
 def read_text(path: str) -> str:
@@ -75,9 +176,3 @@ def read_text(path: str) -> str:
         return Path(path).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise ValueError(f"cannot read the text {path!r} as UTF-8: {error}") from error
-
-
-def canonical_layouts(config: ModelConfig, layouts: list[str]) -> tuple[str, ...]:
-    """The layouts in their shortest spelling, `full` first: what the others are compared with."""
-    shortest = [format_layout(parse_layout(layout, config.n_layers)) for layout in layouts]
-    return tuple(dict.fromkeys(["full", *shortest]))

@@ -5,33 +5,40 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from eval.commands import cost_arguments as common
-from eval.flops.traffic import Storage
+from eval.commands import arguments, output
 from eval.hardware import CARDS, Card, card
-from eval.roofline import decode_crossover_tokens, gemm_crossover_columns, longest_fit_tokens
+
+DESCRIPTION = "The known cards; with --card one of them in full, and what it means for a model."
+
+EXAMPLES = (
+    "prefillwall cards",
+    "prefillwall cards --card r9700",
+    "prefillwall cards --card h100-sxm --model qwen3-32b --layout '7*swa(1024)+full' --json",
+)
+
+STORED = (("bf16", "bf16"), ("8bit", "bf16"), ("4.5bit", "bf16"), ("4.5bit", "8bit"), ("4.5bit", "4bit"))
+"""Formats of weights and cache that a card is judged by."""
 
 
-def add_parser(subparsers: argparse._SubParsersAction) -> None:
-    parser = subparsers.add_parser(
-        "cards",
-        help="peak rates, bandwidths and memory, with their sources",
-        description="The known cards; with --card one of them in full, and what it means for a model.",
-    )
-    common.add_card(parser)
-    common.add_model(parser)
-    common.add_layout(parser)
-    common.add_json(parser)
-    parser.set_defaults(run=run)
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    arguments.add_card(parser)
+    arguments.add_model(parser, "qwen3-30b-a3b", runs=False)
+    arguments.add_layout(parser)
+    arguments.add_json(parser)
 
 
 def run(options: argparse.Namespace) -> int:
     if options.card:
         return _one(card(options.card), options)
-    record = {"command": "cards", "cards": [_figures(one) for one in CARDS.values()]}
+    record = {
+        "command": "cards",
+        "conventions": {"peak_flops_per_s": "dense, no structured sparsity; 16-bit types accumulate in float32"},
+        "cards": [_figures(one) for one in CARDS.values()],
+    }
     if options.json:
-        common.print_json(record)
+        output.print_json(record)
         return 0
-    rows = common.table(
+    rows = output.table(
         "cards: dense bf16 peak", "card", "title", "TFLOPS", "GB/s", "GiB", "L2 MiB", "last level MiB", left=2
     )
     for one in CARDS.values():
@@ -45,7 +52,7 @@ def run(options: argparse.Namespace) -> int:
             )
         )
         rows.add_row(one.name, one.title, f"{one.peak_flops_per_s() / 1e12:,.1f}", *cells)
-    common.console().print(rows)
+    output.console().print(rows)
     return 0
 
 
@@ -62,17 +69,10 @@ def _figures(one: Card) -> dict[str, Any]:
 
 
 def _one(one: Card, options: argparse.Namespace) -> int:
-    model = common.model_of(options)
-    bounds = [
-        _bounds(one, model, Storage(weights, kv))
-        for weights, kv in (
-            ("bf16", "bf16"),
-            ("8bit", "bf16"),
-            ("4.5bit", "bf16"),
-            ("4.5bit", "8bit"),
-            ("4.5bit", "4bit"),
-        )
-    ]
+    from eval.commands.chosen import shape_named  # the list alone needs no JAX
+
+    model = shape_named(options.model, options.layout)
+    bounds = [_bounds(one, model, *formats) for formats in STORED]
     record = {
         "command": "cards",
         **_figures(one),
@@ -85,16 +85,16 @@ def _one(one: Card, options: argparse.Namespace) -> int:
         },
     }
     if options.json:
-        common.print_json(record)
+        output.print_json(record)
         return 0
-    out = common.console()
-    rows = common.table(one.title, "figure", "value", "source", left=1)
+    out = output.console()
+    rows = output.table(one.title, "figure", "value", "source", left=1)
     rows.columns[2].justify = "left"
     for prefix, figures in (("peak FLOP/s ", one.peak), ("", one.figures), ("measured ", one.measured)):
         for name, figure in figures.items():
             rows.add_row(prefix + name, f"{figure.value:,.0f}", figure.source)
     out.print(rows)
-    rows = common.table(
+    rows = output.table(
         f"{model.name} on it",
         "weights",
         "cache",
@@ -110,11 +110,15 @@ def _one(one: Card, options: argparse.Namespace) -> int:
     return 0
 
 
-def _bounds(one: Card, model: common.Model, storage: Storage) -> dict[str, Any]:
+def _bounds(one: Card, model: Any, weights: str, kv: str) -> dict[str, Any]:
+    from eval.flops.traffic import Storage
+    from eval.roofline import decode_crossover_tokens, gemm_crossover_columns, longest_fit_tokens
+
+    storage = Storage(weights, kv)
     return {
-        "weights": storage.weights,
-        "kv": storage.kv,
-        "gemm_crossover_columns": gemm_crossover_columns(one, storage.weights),
+        "weights": weights,
+        "kv": kv,
+        "gemm_crossover_columns": gemm_crossover_columns(one, weights),
         "decode_crossover_tokens": decode_crossover_tokens(model, storage),
         "longest_fit_tokens": longest_fit_tokens(model, one, storage) if "memory_bytes" in one.figures else None,
     }

@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import argparse
-from typing import Any
+from typing import Any, get_args
 
 from eval.break_even import break_even_tokens
-from eval.commands import cost_arguments as common
-from eval.commands.arguments import positive
-from eval.crossover import attention_share, crossover_tokens, limiting_share, linear_params
-from eval.preset_shapes import cost_model
+from eval.commands import arguments, output
+from eval.commands.chosen import Shape, shape_named
+from eval.crossover import Linear, Pairs, attention_share, crossover_tokens, limiting_share, linear_params
 from eval.shapes import shape_of
+
+DESCRIPTION = "The exact prompt length at which attention overtakes the linear layers, or the share it tends to."
+
+EXAMPLES = (
+    "prefillwall crossover",
+    "prefillwall crossover --layouts full '5*swa(1024)+full' --convention active-headline --pairs half-square",
+    "prefillwall crossover --model gemma3-27b --layouts own",
+)
 
 LAYOUTS = (
     "full",
@@ -24,38 +31,23 @@ LAYOUTS = (
 )
 SHARES = (1024, 4096, 16_384, 65_536, 262_144)
 
-EPILOG = """examples:
-  prefillwall crossover
-  prefillwall crossover --layouts full '5*swa(1024)+full' --convention active-headline --pairs half-square
-  prefillwall crossover --model gemma3-27b --layouts own"""
 
-
-def add_parser(subparsers: argparse._SubParsersAction) -> None:
-    parser = subparsers.add_parser(
-        "crossover",
-        help="where attention overtakes the linear layers, per layout",
-        description="The exact prompt length at which attention overtakes the linear layers, or the share it tends to.",
-        epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    common.add_model(parser)
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    arguments.add_model(parser, "qwen3-30b-a3b", runs=False)
+    arguments.add_layouts(parser, LAYOUTS, also=", or 'own' for the model's; compared with the first")
+    arguments.add_tokens(parser, SHARES)
     parser.add_argument(
-        "--layouts",
-        nargs="+",
-        metavar="LAYOUT",
-        default=None,
-        help=f"'own' is the model's; compared with the first (default: {' '.join(LAYOUTS)})",
+        "--convention", default="layers", choices=get_args(Linear), help="what counts as linear (default: %(default)s)"
     )
     parser.add_argument(
-        "--tokens", nargs="+", type=positive, default=list(SHARES), metavar="N", help="lengths for shares"
-    )
-    common.add_convention(parser)
-    common.add_json(parser)
-    parser.set_defaults(run=run)
+        "--pairs", default="causal", choices=get_args(Pairs),
+        help="causal (exact), half-square (N²/2) or square (masked pairs too) (default: %(default)s)",
+    )  # fmt: skip
+    arguments.add_json(parser)
 
 
 def run(options: argparse.Namespace) -> int:
-    base = cost_model(options.model)
+    base = shape_named(options.model)
     layouts = options.layouts or (LAYOUTS if len(set(shape_of(base).layout)) == 1 else ("own",))
     models = [base if layout == "own" else base.with_layout(layout) for layout in layouts]
     record = {
@@ -66,13 +58,13 @@ def run(options: argparse.Namespace) -> int:
         "layouts": [_one(model, models[0], options) for model in models],
     }
     if options.json:
-        common.print_json(record)
+        output.print_json(record)
     else:
         _print(record)
     return 0
 
 
-def _one(model: common.Model, first: common.Model, options: argparse.Namespace) -> dict[str, Any]:
+def _one(model: Shape, first: Shape, options: argparse.Namespace) -> dict[str, Any]:
     conventions = (options.convention, options.pairs)
     return {
         "layout": shape_of(model).layout_name,
@@ -85,9 +77,9 @@ def _one(model: common.Model, first: common.Model, options: argparse.Namespace) 
 
 
 def _print(record: dict[str, Any]) -> None:
-    out, layouts = common.console(), record["layouts"]
+    out, layouts = output.console(), record["layouts"]
     lengths = list(layouts[0]["attention_share"])
-    rows = common.table(
+    rows = output.table(
         f"{record['model']}: attention overtakes the linear layers",
         "layout",
         "N*",

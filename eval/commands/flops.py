@@ -8,48 +8,49 @@ from typing import Any, Final
 from rich.table import Table
 
 from attention.eviction.base import Eviction
-from eval.commands import cost_arguments as common
-from eval.commands.arguments import positive
+from eval.commands import arguments, output
+from eval.commands.arguments import from_zero, positive
+from eval.commands.chosen import Shape, shape_named
 from eval.flops.closed_form import COMPONENTS, steps_flops
-from eval.flops.traffic import steps_bytes
+from eval.flops.traffic import BITS, Storage, steps_bytes
 from eval.hardware import card
 from eval.roofline import Assumptions, Floor, floors
 from eval.shapes import shape_of
 from refmodel.config import ModelConfig
 from refmodel.schedule import Step, prefill_steps
 
-EPILOG = """examples:
-  prefillwall flops --model qwen3-30b-a3b --layout '5*swa(1024)+full' --tokens 65536
-  prefillwall flops --model gemma3-12b --tokens 16384 --card r9700 --weights 4.5bit
-  prefillwall flops --tokens 1 --start 65536 --card h100-sxm        one decode step
-  prefillwall flops --tokens 1048576 --chunk 8192                   chunked prefill"""
+DESCRIPTION = "Counts a step of the model three ways; exits with 1 where the counts disagree."
+
+EXAMPLES = (
+    "prefillwall flops --model qwen3-30b-a3b --layout '5*swa(1024)+full' --tokens 65536",
+    "prefillwall flops --model gemma3-12b --tokens 16384 --card r9700 --weights 4.5bit",
+    "prefillwall flops --tokens 1 --start 65536 --card h100-sxm    # one decode step",
+    "prefillwall flops --tokens 1048576 --chunk 8192    # chunked prefill",
+)
 
 MOST_TRACED_STEPS: Final = 4
 MOST_TRACED_PIECES: Final = 1200
 """Chunks, and pieces between evictions, that are counted one by one within the seconds that an answer may take."""
 
 
-def add_parser(subparsers: argparse._SubParsersAction) -> None:
-    parser = subparsers.add_parser(
-        "flops", help="FLOPs and bytes of a step: closed form, traced and compiled, side by side",
-        description="Counts a step of the model three ways; exits with 1 where the counts disagree.",
-        epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter,
-    )  # fmt: skip
-    common.add_model(parser)
-    common.add_layout(parser)
-    parser.add_argument("--tokens", type=positive, default=65_536, metavar="N", help="tokens fed (default: 65536)")
-    parser.add_argument("--start", type=int, default=0, metavar="P", help="tokens already in the cache (default: 0)")
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    arguments.add_model(parser, "qwen3-30b-a3b", runs=False)
+    arguments.add_layout(parser)
+    arguments.add_one_length(parser, 65_536)
+    parser.add_argument(
+        "--start", type=from_zero, default=0, metavar="P", help="tokens already in the cache (default: 0)"
+    )
     parser.add_argument("--chunk", type=positive, metavar="C", help="feed the prompt in chunks of C")
-    parser.add_argument("--impl", default="auto", help="attention: auto, dense or blockwise (default: auto)")
+    arguments.add_impl(parser, ("auto", "dense", "blockwise"))
     parser.add_argument("--no-compile", action="store_true", help="leave the compiler out")
-    common.add_card(parser)
-    common.add_storage(parser)
-    common.add_json(parser)
-    parser.set_defaults(run=run)
+    arguments.add_card(parser)
+    for name, what in (("--weights", "weights"), ("--kv", "the KV cache")):
+        parser.add_argument(name, default="bf16", choices=tuple(BITS), help=f"format of {what} (default: bf16)")
+    arguments.add_json(parser)
 
 
 def run(options: argparse.Namespace) -> int:
-    model = common.model_of(options)
+    model = shape_named(options.model, options.layout)
     if options.chunk and options.start:
         raise ValueError("--chunk feeds a prompt from an empty cache; leave --start out")
     steps = prefill_steps(options.tokens, options.chunk) if options.chunk else (Step(options.tokens, options.start),)
@@ -74,17 +75,17 @@ def run(options: argparse.Namespace) -> int:
         record |= {"rewritten": check.rewritten, "merged": check.merged, "unseen_calls": check.unseen_calls}
         record["faults"] = faults
         record["conventions"]["cond"] = check.cond_policy
-    record |= {"flops": counts, "bytes": steps_bytes(model, steps, common.storage_of(options))}
+    record |= {"flops": counts, "bytes": steps_bytes(model, steps, Storage(options.weights, options.kv))}
     if times:
         record["floor_ms"] = {name: floor.ms for name, floor in times.items()}
     if options.json:
-        common.print_json(record)
+        output.print_json(record)
     else:
         _print(record, times)
     return 1 if faults else 0
 
 
-def _why_only_closed_form(model: common.Model, steps: tuple[Step, ...]) -> str:
+def _why_only_closed_form(model: Shape, steps: tuple[Step, ...]) -> str:
     """Why no program is counted, empty where one is."""
     if not isinstance(model, ModelConfig):
         return "traced and compiled count models that this project runs"
@@ -99,7 +100,7 @@ def _why_only_closed_form(model: common.Model, steps: tuple[Step, ...]) -> str:
     return ""
 
 
-def _record(options: argparse.Namespace, model: common.Model, steps: tuple[Step, ...]) -> dict[str, Any]:
+def _record(options: argparse.Namespace, model: Shape, steps: tuple[Step, ...]) -> dict[str, Any]:
     shape = shape_of(model)
     return {
         "command": "flops", "model": shape.name, "layout": shape.layout_name, "tokens": options.tokens,
@@ -115,17 +116,17 @@ def _record(options: argparse.Namespace, model: common.Model, steps: tuple[Step,
     }  # fmt: skip
 
 
-def _floors(options: argparse.Namespace, model: common.Model, steps: tuple[Step, ...]) -> dict[str, Floor]:
+def _floors(options: argparse.Namespace, model: Shape, steps: tuple[Step, ...]) -> dict[str, Floor]:
     if not options.card:
         return {}
-    return floors(model, steps, card(options.card), Assumptions(common.storage_of(options)))
+    return floors(model, steps, card(options.card), Assumptions(Storage(options.weights, options.kv)))
 
 
 def _print(record: dict[str, Any], times: dict[str, Floor]) -> None:
-    out, counts = common.console(), record["flops"]
+    out, counts = output.console(), record["flops"]
     last = list(counts)[-1]
     title = f"{record['model']}  {record['layout']}  {record['tokens']:,} tokens at {record['start']:,}: FLOPs"
-    rows = common.table(title, "component", *counts, f"{last} - useful")
+    rows = output.table(title, "component", *counts, f"{last} - useful")
     for name in _components(counts):
         figures = [count.get(name, 0) for count in counts.values()]
         rows.add_row(name or "(no scope)", *(f"{x:,}" for x in (*figures, figures[-1] - figures[0])))
@@ -152,7 +153,7 @@ def _bytes_table(record: dict[str, Any], times: dict[str, Floor]) -> Table:
     title = f"bytes moved ({record['weights']} weights, {record['kv']} cache)"
     if times:
         title += f" and least time on {record['card']}"
-    rows = common.table(title, "component", "bytes", "FLOPs per byte", *(["ms", "bound by"] if times else []))
+    rows = output.table(title, "component", "bytes", "FLOPs per byte", *(["ms", "bound by"] if times else []))
     for name in _components({"useful": useful}):
         floor = times.get(name)
         tail = [f"{floor.ms:,.3f}", "memory" if floor.memory_ms > floor.compute_ms else "compute"] if floor else []

@@ -5,41 +5,84 @@ from __future__ import annotations
 import argparse
 
 import jax.numpy as jnp
+from tokenizers import Tokenizer
 
-from eval.commands import arguments
+from attention.layout import format_layout
+from eval.commands import arguments, output
+from eval.commands.chosen import open_device, running_dtype, running_model
+from eval.commands.spelling import unknown
 from refmodel.generate import generate
-from refmodel.source import open_model
+from refmodel.source import DEFAULT_MODEL
 
-EPILOG = """examples:
-  prefillwall generate 'The capital of France is' --new 16
-  prefillwall generate 'The capital of France is' --layout 'swa(64,sinks=4)' --temperature 0.7 --seed 3"""
+END_TOKENS = ("<|im_end|>", "<|eot_id|>", "<|endoftext|>", "<|end_of_text|>", "</s>")
+"""What models end an answer with; the first that the vocabulary has is the one."""
+
+DESCRIPTION = "Continues a prompt, greedily or sampled, until the model ends it or --new tokens are there."
+
+EXAMPLES = (
+    "prefillwall generate 'The capital of France is' --new 16",
+    "prefillwall generate 'The capital of France is' --layout 'swa(64,sinks=4)' --temperature 0.7 --seed 3",
+    "prefillwall generate 'One, two, three,' --new 24 --stop none --json",
+)
 
 
-def add_parser(subparsers: argparse._SubParsersAction) -> None:
-    parser = subparsers.add_parser(
-        "generate", help="continue a prompt", epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("prompt", help="the text to continue, as it is: no chat template is put around it")
+    arguments.add_model(parser, DEFAULT_MODEL, runs=True)
+    arguments.add_layout(parser)
+    parser.add_argument("--new", type=arguments.positive, default=64, metavar="N", help="most tokens (default: 64)")
+    parser.add_argument(
+        "--stop", metavar="TOKEN",
+        help=f"the token that ends the text, or none (default: the first of {' '.join(END_TOKENS)} that there is)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--temperature", type=arguments.temperature, default=0.0, metavar="X", help="0 is greedy (default)"
     )
-    parser.add_argument("prompt")
-    arguments.add_model(parser)
-    parser.add_argument("--layout", default="full", help="attention per layer (default: full)")
-    parser.add_argument("--new", type=arguments.positive, default=64, metavar="N", help="tokens (default: 64)")
-    parser.add_argument("--temperature", type=float, default=0.0, help="0 is greedy (default)")
+    arguments.add_device(parser)
     arguments.add_dtype(parser)
     arguments.add_seed(parser)
-    parser.set_defaults(run=run)
+    arguments.add_json(parser)
 
 
 def run(options: argparse.Namespace) -> int:
-    model = open_model(options.model, arguments.DTYPES[options.dtype], options.seed)
+    model = running_model(options, running_dtype(options, on_gpu=open_device(options.device)))
     if model.tokenizer is None:
         raise ValueError(f"{options.model} has random weights and no tokenizer; give a checkpoint")
     ids = model.tokenizer.encode(options.prompt, add_special_tokens=False).ids
     if not ids:
         raise ValueError("the prompt is empty")
-    model = model.with_layout(options.layout, options.seed)
+    stop = stop_token(model.tokenizer, options.stop)
+    if options.layout:
+        model = model.with_layout(options.layout, options.seed)
     new = generate(
         model.config, model.params, jnp.asarray([ids], jnp.int32), options.new,
-        temperature=options.temperature, seed=options.seed,
-    )  # fmt: skip
-    print(options.prompt + model.tokenizer.decode(new[0].tolist()))
+        temperature=options.temperature, seed=options.seed, stop_token=stop,
+    )[0].tolist()  # fmt: skip
+    stopped = stop in new
+    kept = new[: new.index(stop)] if stopped else new
+    text = model.tokenizer.decode(kept)
+    if not options.json:
+        print(options.prompt + text)
+        return 0
+    output.print_json({
+        "command": "generate", "model": model.config.name, "layout": format_layout(model.config.layout),
+        "conventions": {
+            "choice": f"softmax(logits / {options.temperature:g})" if options.temperature else "greedy",
+            "stop": "none" if stop is None else model.tokenizer.id_to_token(stop),
+        },
+        "seed": options.seed, "prompt": options.prompt, "prompt_tokens": ids, "text": text, "tokens": kept,
+        "stopped": stopped,
+    })  # fmt: skip
     return 0
+
+
+def stop_token(tokenizer: Tokenizer, asked: str | None) -> int | None:
+    """The id of the token that ends a text; None where none is wanted or the vocabulary has none."""
+    if asked == "none":
+        return None
+    known = {token: tokenizer.token_to_id(token) for token in ([asked] if asked else END_TOKENS)}
+    found = next((token for token, number in known.items() if number is not None), None)
+    if asked and found is None:
+        raise ValueError(f"{unknown('token', asked, (*filter(tokenizer.token_to_id, END_TOKENS), 'none'))}, or any "
+                         "other token of the vocabulary")  # fmt: skip
+    return known[found] if found else None

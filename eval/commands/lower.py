@@ -3,62 +3,76 @@
 from __future__ import annotations
 
 import argparse
-import dataclasses
+import itertools
 import re
 from pathlib import Path
 from typing import Any
 
-from eval.commands import cost_arguments as common
+from eval.commands import arguments, output
 from eval.commands.arguments import positive
+from eval.commands.chosen import running_config
 from eval.flops.traffic import Storage
 from eval.hardware import card
 from eval.lowering import report
 from eval.lowering.compile import compile_for, keep
 from eval.lowering.dtypes import DTYPES
-from eval.lowering.kernel_programs import AttentionKernel, shipped_attention, shipped_experts
-from eval.lowering.predict import Predicted, code_bounds, predict_prefill
+from eval.lowering.kernel_programs import KernelProgram, shipped_attention, shipped_experts
+from eval.lowering.predict import Predicted, code_bounds, occupancies, predict_prefill
 from eval.lowering.programs import KINDS, ModelProgram, Program
 from eval.lowering.target import TARGETS, Target, target
-from eval.lowering.tile_search import every_tile, parse_tile, suggestion
+from eval.lowering.tile_search import every_tile, is_tile_of, parse_tile, suggestion
 from eval.lowering.toolchain import Toolchain, find_toolchain
+from eval.lowering.vendors import vendor_of
 from eval.roofline import Assumptions
-from refmodel.config import ModelConfig
 
-EPILOG = """examples:
-  prefillwall lower --model qwen3-30b-a3b --layout '5*swa(1024)+full' --tokens 16384 --target gfx1201
-  prefillwall lower --programs prefill decode quality training --tokens 1024 --keep out/lowered
-  prefillwall lower --programs attention --tiles 64x64,4,1 128x64,8,1 128x128,8,2     try these tiles
-  prefillwall lower --programs attention --head-dim 64 --tiles all                    the whole sweep, best first"""
+DESCRIPTION = (
+    "Compiles the model and its kernels for a GPU that need not be there; nothing runs.  Exits with 1 where\n"
+    "a program does not compile or a kernel of this project spills, asks for too much LDS or misses WMMA\n"
+    "(on NVIDIA, shared memory and tensor cores; a spill is a remark there)."
+)
+
+EXAMPLES = (
+    "prefillwall lower --model qwen3-30b-a3b --layout '5*swa(1024)+full' --tokens 16384 --target gfx1201",
+    "prefillwall lower --programs prefill decode quality training --tokens 1024 --keep out/lowered",
+    "prefillwall lower --programs attention --tiles 64x64,4,1 128x64,8,1 128x128,8,2    # try these tiles",
+    "prefillwall lower --programs experts --tiles 128x128x32,8,1 64x64x64,4,1    # rows x columns x depth",
+    "prefillwall lower --programs attention --head-dim 64 --tiles all    # the whole sweep, best first",
+    "prefillwall lower --target sm_90 --keep out/h100    # an H100, with the PTX of each kernel",
+)
+
+KERNELS = ("attention", "experts")
 
 
-def add_parser(subparsers: argparse._SubParsersAction) -> None:
-    parser = subparsers.add_parser(
-        "lower", help="compile for a GPU that is not there: memory, registers, spills, LDS, WMMA, predicted time",
-        description="Compiles the model and its kernels for a GPU that need not be there; nothing runs.  Exits with "
-        "1 where a program does not compile or a kernel of this project spills, asks for too much LDS or misses WMMA.",
-        epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter,
-    )  # fmt: skip
-    common.add_model(parser)
-    common.add_layout(parser)
-    parser.add_argument("--tokens", type=positive, default=16_384, metavar="N", help="default: %(default)s")
-    parser.add_argument("--target", default="gfx1201", metavar="GPU", help=f"{', '.join(TARGETS)} (default: gfx1201)")
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    arguments.add_model(parser, "qwen3-30b-a3b", runs=False)
+    arguments.add_layout(parser)
+    arguments.add_one_length(parser, 16_384)
+    parser.add_argument("--target", default="gfx1201", choices=tuple(TARGETS), help="GPU (default: %(default)s)")
     parser.add_argument(
-        "--programs", nargs="+", default=["prefill", "attention", "experts"], metavar="PROGRAM",
-        help=f"steps: {', '.join(KINDS)}; kernels: attention, experts (default: prefill attention experts)",
+        "--programs", nargs="+", default=["prefill", *KERNELS], choices=(*KINDS, *KERNELS), metavar="PROGRAM",
+        help=f"steps: {', '.join(KINDS)}; kernels: {', '.join(KERNELS)} (default: prefill {' '.join(KERNELS)})",
     )  # fmt: skip
-    parser.add_argument("--impl", default="auto", help="attention of the model: auto, dense, blockwise (default: auto)")
-    parser.add_argument("--dtype", default="bf16", choices=tuple(DTYPES), help="default: %(default)s")
+    arguments.add_impl(parser, ("auto", "dense", "blockwise", "pallas"))
+    parser.add_argument(
+        "--dtype", type=arguments.short_dtype, default="bf16", choices=tuple(DTYPES),
+        help="of weights and activations (default: %(default)s)",
+    )  # fmt: skip
     parser.add_argument("--head-dim", type=positive, metavar="H", help="of the attention kernel (default: the model's)")
     parser.add_argument("--group", type=positive, metavar="G", help="query heads a key-value head (default: the same)")
-    parser.add_argument("--tiles", nargs="+", metavar="TILE", help="of the attention kernel: 128x64,8,1 ... or all")
-    parser.add_argument("--keep", type=Path, metavar="FOLDER", help="leave HLO, LLVM IR and code objects there")
-    common.add_json(parser)
-    parser.set_defaults(run=run)
+    parser.add_argument(
+        "--tiles", nargs="+", metavar="TILE",
+        help="attention 128x64,8,1 (rows x keys, warps, stages), experts 128x128x32,8,1 (rows x columns x depth, "
+        "warps, stages) ... or all",
+    )  # fmt: skip
+    parser.add_argument(
+        "--keep", type=Path, metavar="FOLDER", help="leave HLO, LLVM IR, code objects and assembly there"
+    )
+    arguments.add_json(parser)
 
 
 def run(options: argparse.Namespace) -> int:
-    chosen, programs = target(options.target), _programs(options)
-    toolchain = find_toolchain()
+    chosen = target(options.target)
+    programs, toolchain = _programs(options, chosen), find_toolchain(vendor_of(chosen))
     results = [_lower(program, chosen, toolchain, options) for program in programs]
     if options.tiles:
         results.sort(key=_rank)
@@ -66,41 +80,53 @@ def run(options: argparse.Namespace) -> int:
     hints = {} if sweeps else _hints(results, chosen, toolchain)
     predicted = _predictions(options, results, chosen)
     if options.json:
-        common.print_json({
+        output.print_json({
             "command": "lower", "target": chosen.name, "card": chosen.card, "toolchain": dict(toolchain.versions),
+            "conventions": {
+                "evidence": "nothing ran: the compiler's own figures, and predictions from published measurements",
+                "passes": "LDS within a workgroup's, WMMA in the inner loop, on AMD no spills",
+            },
             "can_execute": toolchain.can_execute, "stand_ins": toolchain.missing, "evidence": toolchain.sentence,
             "programs": [result.to_json() for result in results], "suggestions": hints,
             "predictions": {layout: [one.to_json() for one in rows] for layout, rows in predicted.items()},
         })  # fmt: skip
     else:
-        _print(toolchain, results, hints, predicted)
+        _print(options, toolchain, results, hints, predicted)
     return 0 if sweeps or all(result.passes for result in results) else 1
 
 
-def _programs(options: argparse.Namespace) -> list[Program]:
-    model = common.model_of(options)
-    if not isinstance(model, ModelConfig):
-        raise ValueError(f"{options.model} can be costed and not run, so it cannot be compiled")
+def _programs(options: argparse.Namespace, chosen: Target) -> list[Program]:
+    model = running_config(options.model)
+    if options.layout:
+        model = model.with_layout(options.layout)
+    impl = vendor_of(chosen).attention if options.impl == "auto" else options.impl
     made: list[Program] = []
     for name in options.programs:
         if name == "attention":
-            made += _attention_kernels(options, model)
+            head_dim, group = options.head_dim or model.head_dim, options.group or model.group_size
+            made.append(shipped_attention(chosen.name, head_dim, group, options.dtype))
         elif name == "experts":
-            made.append(shipped_experts(options.target, options.tokens, options.dtype))
+            made.append(shipped_experts(chosen.name, options.tokens, options.dtype))
         else:
-            made.append(ModelProgram(name, options.model, options.layout or "", options.tokens, options.dtype,
-                                     options.impl))  # fmt: skip
-    if options.tiles and not any(isinstance(program, AttentionKernel) for program in made):
-        raise ValueError("--tiles are those of the attention kernel; add --programs attention")
+            made.append(ModelProgram(name, options.model, options.layout or "", options.tokens, options.dtype, impl))
+    return _in_tiles(made, options.tiles, chosen) if options.tiles else made
+
+
+def _in_tiles(programs: list[Program], words: list[str], chosen: Target) -> list[Program]:
+    """Each kernel in the tiles that are written for it, or in all; other programs as they are."""
+    kernels = [program for program in programs if isinstance(program, KernelProgram)]
+    if not kernels:
+        raise ValueError("--tiles are those of the kernels; add --programs attention, experts or both")
+    made = [program for program in programs if program not in kernels]
+    for program in kernels:
+        if words == ["all"]:
+            made += every_tile(program, chosen.name)
+        else:
+            made += [parse_tile(word, program) for word in words if is_tile_of(word, program)] or [program]
+    for word in words:
+        if words != ["all"] and not any(is_tile_of(word, program) for program in kernels):
+            parse_tile(word, kernels[0])  # says what is accepted
     return made
-
-
-def _attention_kernels(options: argparse.Namespace, model: ModelConfig) -> list[AttentionKernel]:
-    head_dim, group = options.head_dim or model.head_dim, options.group or model.group_size
-    like = shipped_attention(options.target, head_dim, group, options.dtype)
-    if not options.tiles:
-        return [like]
-    return every_tile(like) if options.tiles == ["all"] else [parse_tile(word, like) for word in options.tiles]
 
 
 def _lower(program: Program, chosen: Target, toolchain: Toolchain, options: argparse.Namespace) -> report.Result:
@@ -111,24 +137,32 @@ def _lower(program: Program, chosen: Target, toolchain: Toolchain, options: argp
 
 
 def _rank(result: report.Result) -> tuple[Any, ...]:
-    """Sound tiles first; among them those whose loop is most matrix work, then those that leave most waves."""
-    loops = [kernel for kernel in result.kernels if kernel.loop and kernel.loop.matrix]
-    best = max(loops, key=lambda kernel: kernel.loop.matrix, default=None)
-    if best is None:
-        return (2, 0, 0)
-    return (0 if result.passes else 1, best.scratch_bytes, -best.loop.matrix_share, -best.waves)
+    """A kernel's sound tiles first; among them those whose loop is most matrix work, then those that leave most waves.
+
+    Of several GPU kernels of a program the worst counts.
+    """
+    program = result.compiled.program
+    if isinstance(program, ModelProgram):
+        return ("",)
+    kernels = [kernel for kernel in report.own_kernels(result) if kernel.loop and kernel.loop.matrix]
+    if not kernels:
+        return (program.component, 2)
+    return (
+        program.component, 0 if result.passes else 1, max(kernel.scratch_bytes for kernel in kernels),
+        -min(kernel.loop.matrix_share for kernel in kernels), -min(kernel.waves for kernel in kernels),
+    )  # fmt: skip
 
 
 def _hints(results: list[report.Result], chosen: Target, toolchain: Toolchain) -> dict[str, str]:
     """For each kernel that does not pass, the nearest smaller tile that does."""
 
-    def passes(program: AttentionKernel) -> bool:
+    def passes(program: KernelProgram) -> bool:
         return report.read_result(compile_for(program, chosen, toolchain)).passes
 
     hints = {}
     for result in results:
         program = result.compiled.program
-        if isinstance(program, AttentionKernel) and not result.passes:
+        if isinstance(program, KernelProgram) and not result.passes:
             found = suggestion(program, passes)
             hints[program.title] = f"try {found.tile_name}" if found else "no smaller tile passes"
     return hints
@@ -142,24 +176,31 @@ def _predictions(
     for result in results:
         program = result.compiled.program
         if isinstance(program, ModelProgram) and program.kind == "prefill" and chosen.card == "r9700":
-            bounds = code_bounds(result.kernels, chosen)
+            bounds, waves = code_bounds(result.kernels, chosen), occupancies(result.kernels, chosen)
             for weights in ("bf16", report.QUANTISED):
                 under = Assumptions(Storage(weights))
                 title = f"{program.config.name} {program.layout or 'as it is'} {program.tokens:,} tokens, {weights}"
-                made[title] = predict_prefill(program.config, program.tokens, card(chosen.card), under, bounds)
+                made[title] = predict_prefill(
+                    program.config, program.tokens, card(chosen.card), under, bounds, waves=waves
+                )
     return made
 
 
 def _print(
-    toolchain: Toolchain, results: list[report.Result], hints: dict[str, str], predicted: dict[str, list[Predicted]]
-) -> None:
-    out = common.console()
-    out.print(report.compile_table(results).to_rich())
-    for result in results:
+    options: argparse.Namespace, toolchain: Toolchain, results: list[report.Result], hints: dict[str, str],
+    predicted: dict[str, list[Predicted]],
+) -> None:  # fmt: skip
+    out, chosen = output.console(), target(options.target)
+    swept = [result for result in results if options.tiles and isinstance(result.compiled.program, KernelProgram)]
+    plain = [result for result in results if result not in swept]
+    if plain:
+        out.print(report.compile_table(plain).to_rich())
+    for result in plain:
         shown = [kernel for kernel in result.kernels if report.noteworthy(kernel)]
         if shown:
-            table = dataclasses.replace(report.kernel_table(shown), title=result.compiled.program.title)
-            out.print(table.to_rich())
+            out.print(report.kernel_table(shown, chosen, result.compiled.program.title).to_rich())
+    for shapes, tiles in itertools.groupby(swept, lambda result: result.compiled.program.shapes):
+        out.print(report.tile_table(tiles, chosen, shapes).to_rich())
     for title, rows in predicted.items():
         out.print(report.prediction_table(rows, f"Predicted prefill: {title}").to_rich())
         for line in report.evidence_lines(rows):

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import argparse
 
-from eval.commands import cost_arguments as common
+from eval.commands import arguments, output
 from eval.crossover import crossover_tokens
 from eval.flops.traffic import kv_bytes_per_token
 from eval.preset_shapes import every_shape
 from refmodel.presets import PRESETS
 
+DESCRIPTION = "The shapes that can be costed, and which of them run."
 
-def add_parser(subparsers: argparse._SubParsersAction) -> None:
-    parser = subparsers.add_parser("models", help="known model shapes: parameters, FLOPs per token, crossover")
-    common.add_json(parser)
-    parser.set_defaults(run=run)
+EXAMPLES = ("prefillwall models", "prefillwall models --json")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    arguments.add_json(parser)
 
 
 def run(options: argparse.Namespace) -> int:
@@ -34,9 +36,9 @@ def run(options: argparse.Namespace) -> int:
     ]
     if options.json:
         conventions = {"linear": "layers", "pairs": "causal", "kv": "bf16"}
-        common.print_json({"command": "models", "conventions": conventions, "models": models})
+        output.print_json({"command": "models", "conventions": conventions, "models": models})
         return 0
-    rows = common.table(
+    rows = output.table(
         "models (linear: layers; pairs: causal; cache: bf16)",
         "model",
         "layout",
@@ -58,7 +60,7 @@ def run(options: argparse.Namespace) -> int:
             "none" if n is None else f"{n:,}",
             "yes" if one["runs"] else "cost only",
         )
-    out = common.console()
+    out = output.console()
     out.print(rows)
     for one in models:
         if one["note"]:

@@ -7,10 +7,7 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-
-from eval.commands import cost_arguments as common
-from eval.commands.arguments import positive
+from eval.commands import arguments, output
 from eval.crossover import crossover_tokens
 from eval.flash import FlashPoint, flash_point
 from eval.hardware import CARDS, Card, card
@@ -20,27 +17,31 @@ from eval.roofline import Assumptions, floor_ms
 
 LAYOUTS = ("full", "5*swa(1024)+full", "swa(1024)")
 LENGTHS = (1024, 4096, 8192, 16_384)
-FLASH_LENGTHS = (1024, 2048, 4096)
+FLASH_LENGTHS = (1024, 4096)
+"""Two show the power of N; each point compiles a program, which is most of what this command takes."""
+
+DESCRIPTION = "Prints the post's table beside the exact one, and draws its figure: a row a layout, a panel a length."
+
+EXAMPLES = (
+    "prefillwall post",
+    "prefillwall post --layouts full '3*swa(4096)+full' --tokens 4096 65536 --figure out/squares.svg",
+)
 
 
-def add_parser(subparsers: argparse._SubParsersAction) -> None:
-    parser = subparsers.add_parser(
-        "post",
-        help="the founding post's table and figure, under its convention and counted exactly",
-        description="Prints the post's table beside the exact one, and draws its figure for any list of layouts.",
-    )
-    parser.add_argument("--layouts", nargs="+", default=list(LAYOUTS), metavar="LAYOUT", help="rows of the figure")
-    parser.add_argument("--tokens", nargs="+", type=positive, default=list(LENGTHS), metavar="N", help="its panels")
-    parser.add_argument("--figure", type=Path, default=Path("out/post.png"), help="file (default: %(default)s)")
-    common.add_card(parser, "r9700")
-    common.add_json(parser)
-    parser.set_defaults(run=run)
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    arguments.add_layouts(parser, LAYOUTS)
+    arguments.add_tokens(parser, LENGTHS)
+    arguments.add_figure(parser, Path("out/post.png"))
+    arguments.add_card(parser, "r9700")
+    arguments.add_json(parser)
 
 
 def run(options: argparse.Namespace) -> int:
     from eval.squares import save_squares  # matplotlib takes a while to load
 
     one, model = card(options.card), cost_model(MODEL)
+    rows = [model.with_layout(layout) for layout in options.layouts or LAYOUTS]
+    save_squares(options.figure, rows, options.tokens)  # first: a path that cannot be written costs no waiting
     conventions = (post_convention(), exact_convention(one))
     record: dict[str, Any] = {
         "command": "post",
@@ -62,11 +63,10 @@ def run(options: argparse.Namespace) -> int:
         "matrix_units": _matrix_units(one),
         "figure": str(options.figure),
     }
-    save_squares(options.figure, [model.with_layout(layout) for layout in options.layouts], options.tokens)
     if options.json:
-        common.print_json(record)
+        output.print_json(record)
     else:
-        _print(common.console(), record)
+        _print(output.console(), record)
     return 0
 
 
@@ -95,11 +95,11 @@ def _matrix_units(one: Card) -> list[dict[str, Any]]:
     ]
 
 
-def _print(out: Console, record: dict[str, Any]) -> None:
+def _print(out: output.Console, record: dict[str, Any]) -> None:
     for convention, table in zip(record["conventions"], record["tables"], strict=True):
         rate = f"{convention['flops_per_s'] / 1e12:.1f} TFLOPS"
         words = f"{convention['name']}: linear {convention['linear']}, pairs {convention['pairs']}, {rate}"
-        rows = common.table(
+        rows = output.table(
             f"{record['model']}, {words}",
             "N",
             "linear FLOPs",
@@ -124,7 +124,7 @@ def _print(out: Console, record: dict[str, Any]) -> None:
     out.print("[bold]where the post's rounding is loose[/bold]", *record["rounding"], sep="\n  ", highlight=False)
     out.print("[bold]where its inputs differ from the model[/bold]", *record["inputs"], sep="\n  ", highlight=False)
     _print_flash(out, [FlashPoint(**point) for point in record["flash"]])
-    rows = common.table(
+    rows = output.table(
         "a faster matrix unit scales both terms; different efficiencies move the crossover",
         "card",
         "linear eff.",
@@ -144,8 +144,8 @@ def _print(out: Console, record: dict[str, Any]) -> None:
     out.print(f"figure: {record['figure']}", highlight=False)
 
 
-def _print_flash(out: Console, points: list[FlashPoint]) -> None:
-    rows = common.table(
+def _print_flash(out: output.Console, points: list[FlashPoint]) -> None:
+    rows = output.table(
         "one layer, bf16: the same useful FLOPs; temporaries and bytes fall from N² to N",
         "attention",
         "N",

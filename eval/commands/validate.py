@@ -8,23 +8,21 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from eval.commands import cost_arguments as common
+from eval.commands import arguments, output
 from eval.hardware import card
 from eval.published import published
 from eval.validate import GOOD_FIT, Prediction, summarise, validate
 
+DESCRIPTION = "Fits efficiencies on short rows and full-attention models, and predicts all other published rows."
 
-def add_parser(subparsers: argparse._SubParsersAction) -> None:
-    parser = subparsers.add_parser(
-        "validate",
-        help="predicted prefill rates against published ones, with the error of every row",
-        description="Fits efficiencies on short rows and full-attention models, and predicts all other published rows.",
-    )
+EXAMPLES = ("prefillwall validate", "prefillwall validate --all", "prefillwall validate --card r9700 --json")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--data", type=Path, metavar="CSV", help="rows to compare with (default: the packaged ones)")
     parser.add_argument("--all", action="store_true", help="print every row, not one per setup family and model")
-    common.add_card(parser, "r9700")
-    common.add_json(parser)
-    parser.set_defaults(run=run)
+    arguments.add_card(parser, "r9700")
+    arguments.add_json(parser)
 
 
 def run(options: argparse.Namespace) -> int:
@@ -46,10 +44,10 @@ def run(options: argparse.Namespace) -> int:
         "summary": [dataclasses.asdict(one) | {"fits": one.fits} for one in summary],
     }
     if options.json:
-        common.print_json(record)
+        output.print_json(record)
         return 0
-    out = common.console()
-    rows = common.table(
+    out = output.console()
+    rows = output.table(
         "published and predicted prefill rates, tokens/s",
         "setup",
         "model",
@@ -108,7 +106,7 @@ def _by_family(predictions: list[Prediction]) -> Any:
     groups: dict[tuple[str, str, str], list[Prediction]] = {}
     for one in predictions:
         groups.setdefault((one.row.family, one.row.model, f"{one.row.tokens:,} at {one.row.depth:,}"), []).append(one)
-    rows = common.table(
+    rows = output.table(
         "predicted against published prefill rates",
         "family",
         "model",

@@ -3,66 +3,64 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 from typing import Any
 
 from attention.cost import Heads
 from attention.layout import parse_variant, signature
 from attention.registry import VARIANTS
 from attention.variant import Variant
-from eval.commands import cost_arguments as common
-from eval.commands.arguments import positive
+from eval.commands import arguments, output
+from eval.commands.chosen import shape_named
 from eval.humane import count, percent
 from eval.pattern_pictures import save_pictures, terminal_picture
+from eval.shapes import shape_of
 from eval.visibility import seen_keys
-from refmodel.presets import preset
 
 LENGTHS = (1024, 4096, 16_384, 65_536)
 PICTURE_TOKENS = 32
 
-EPILOG = """examples:
-  prefillwall variants
-  prefillwall variants 'swa(8,sinks=2)' 'evict(h2o,budget=8,chunk=4)' --draw 48
-  prefillwall variants 'routed(256|2048|full,router=periodic)' 'moba(512)' --draw 0 --tokens 8192 65536
-  prefillwall variants --png out/variants.png"""
+DESCRIPTION = (
+    "Draws each variant (queries downwards, keys to the right, heads that differ side by side) and counts its pairs."
+)
+
+EXAMPLES = (
+    "prefillwall variants",
+    "prefillwall variants 'swa(8,sinks=2)' 'evict(h2o,budget=8,chunk=4)' --draw 48",
+    "prefillwall variants 'routed(256|2048|full,router=periodic)' 'moba(512)' --draw 0 --tokens 8192 65536",
+    "prefillwall variants 'swa(1024)' --draw 0 --model gemma3-27b",
+    "prefillwall variants --figure out/variants.png",
+)
 
 
-def add_parser(subparsers: argparse._SubParsersAction) -> None:
-    parser = subparsers.add_parser(
-        "variants", help="attention variants: their parameters, who sees whom, and what that costs",
-        description="Draws each variant (queries downwards, keys to the right) and counts its pairs.",
-        epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter,
-    )  # fmt: skip
+def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("variants", nargs="*", metavar="VARIANT", help="spellings (default: an example of each)")
-    parser.add_argument("--model", default="qwen3-30b-a3b", help="whose heads are counted (default: %(default)s)")
+    arguments.add_model(parser, "qwen3-30b-a3b", runs=False)
+    arguments.add_tokens(parser, LENGTHS)
     parser.add_argument(
-        "--tokens", nargs="+", type=positive, default=list(LENGTHS), metavar="N",
-        help=f"prompt lengths (default: {' '.join(map(str, LENGTHS))})",
+        "--draw", type=arguments.from_zero, default=PICTURE_TOKENS, metavar="T",
+        help="tokens in a picture, 0 for none (default: %(default)s)",
     )  # fmt: skip
-    parser.add_argument(
-        "--draw", type=int, default=PICTURE_TOKENS, metavar="T", help="tokens in a picture, 0 for none (default: 32)"
-    )
-    parser.add_argument("--png", type=Path, metavar="FILE", help="also draw all of them into a PNG")
-    common.add_json(parser)
-    parser.set_defaults(run=run)
+    arguments.add_figure(parser, None, (".png",))
+    arguments.add_json(parser)
 
 
 def run(options: argparse.Namespace) -> int:
     variants = [parse_variant(text) for text in options.variants or [v.example for v in VARIANTS.values()]]
-    heads = preset(options.model).heads
+    shape = shape_of(shape_named(options.model))
+    heads = next(layer.heads for layer in shape.layers if layer.variant)
     for variant in variants:
         variant.check(heads)
     rows = [_row(variant, heads, tuple(options.tokens)) for variant in variants]
     size = options.draw or PICTURE_TOKENS
-    drawn = options.png or (options.draw and not options.json)
-    pictures = {str(v): seen_keys(v, size, **_picture_heads(v))[0] for v in variants} if drawn else {}
-    if options.png:
-        save_pictures(options.png, pictures)
+    drawn = options.figure or (options.draw and not options.json)
+    pictures = {str(v): seen_keys(v, size, **_picture_heads(v)) for v in variants} if drawn else {}
+    if options.figure:
+        save_pictures(options.figure, pictures)
     if options.json:
-        conventions = {"pairs": "causal, exact, all query heads of one layer", "model": options.model}
-        common.print_json({"command": "variants", "conventions": conventions, "variants": rows})
+        conventions = {"pairs": "causal, exact, all query heads of the first layer that attends", "model": shape.name}
+        output.print_json({"command": "variants", "conventions": conventions, "variants": rows})
         return 0
-    out = common.console()
+    out = output.console()
     if not options.variants:
         out.print("accepted:\n" + "\n".join(f"  {signature(v)}" for v in VARIANTS.values()), highlight=False)
     for row in rows:
@@ -93,14 +91,15 @@ def _row(variant: Variant, heads: Heads, lengths: tuple[int, ...]) -> dict[str, 
 
 
 def _picture_heads(variant: Variant) -> dict[str, int]:
-    """As few heads as the variant speaks of."""
-    n = len(variant.at_length(1).pattern().span) if variant.has_only_a_pattern else 1
-    return {"n_heads": n, "n_kv_heads": 1}
+    """As few heads as the variant speaks of; two, where heads choose for themselves."""
+    if not variant.has_only_a_pattern:
+        return {"n_heads": 2, "n_kv_heads": 2}
+    return {"n_heads": len(variant.at_length(1).pattern().span), "n_kv_heads": 1}
 
 
 def _table(rows: list[dict[str, Any]], options: argparse.Namespace) -> Any:
     header = [f"{count(tokens)}\npairs, cache" for tokens in options.tokens]
-    table = common.table(
+    table = output.table(
         f"one layer of {options.model}: pairs against full attention's, cache slots", "variant", *header
     )
     for row in rows:

@@ -40,7 +40,14 @@ def prefill_flops(
     chunk_tokens: int | None = None,
     impl: str = "auto",
 ) -> dict[str, int]:
-    """FLOPs of each component for one prompt of `tokens`, from an empty cache; absent components are left out."""
+    """FLOPs of each component for one prompt of `tokens`, from an empty cache; absent components are left out.
+
+    Examples:
+        >>> from eval import prefill_flops
+        >>> from refmodel.presets import preset
+        >>> prefill_flops(preset("tiny-dense"), 64)
+        {'attention_projections': 6291456, 'feed_forward': 5898240, 'attention': 3194880, 'head': 24672}
+    """
     return steps_flops(model, prefill_steps(tokens, chunk_tokens), count=count, impl=impl)
 
 

@@ -84,6 +84,13 @@ def count_flops(
 
     Raises `ValueError` for a while loop that runs products, an opaque call, or under `cond="error"` a cond whose
     branches cost differently.
+
+    Examples:
+        >>> import jax
+        >>> from eval import count_flops
+        >>> a, b = (jax.ShapeDtypeStruct(shape, "float32") for shape in ((3, 5), (5, 7)))
+        >>> count_flops(lambda a, b: jax.nn.relu(a @ b), a, b).total
+        210
     """
     return count_jaxpr(jax.make_jaxpr(function)(*args), cond=cond, annotations=annotations)
 

@@ -1,33 +1,14 @@
-"""The cost commands: tables for people, JSON with conventions, one-line errors."""
+"""The cost commands: tables for people and JSON of the same figures, one spelling of models and lengths."""
 
 from __future__ import annotations
 
-import argparse
 import json
 from pathlib import Path
 
 import pytest
 
-from eval.commands import cards, crossover, flops, models, post, validate, variants
-
-COMMANDS = {
-    "flops": flops,
-    "crossover": crossover,
-    "cards": cards,
-    "models": models,
-    "post": post,
-    "validate": validate,
-    "variants": variants,
-}
-
-
-def _run(*words: str) -> int:
-    parser = argparse.ArgumentParser()
-    subparsers = parser.add_subparsers(dest="command")
-    COMMANDS[words[0]].add_parser(subparsers)
-    options = parser.parse_args(words)
-    return options.run(options)
-
+from eval.cli import main
+from eval.preset_shapes import COST_SHAPES, cost_model
 
 SMALL = {
     "flops": ("--model", "tiny-moe", "--layout", "swa(5)+full", "--tokens", "300", "--card", "r9700"),
@@ -40,15 +21,17 @@ SMALL = {
 }
 
 
-@pytest.mark.parametrize("command", COMMANDS)
-def test_json_carries_conventions_and_tables_the_same_figures(
-    command: str, capsys, tmp_path: Path, monkeypatch
-) -> None:
+@pytest.fixture(autouse=True)
+def elsewhere(tmp_path: Path, monkeypatch) -> None:
+    """Figures land in out/ of the working folder."""
     monkeypatch.chdir(tmp_path)
-    assert _run(command, *SMALL[command], "--json") == 0
+
+
+@pytest.mark.parametrize("command", SMALL)
+def test_json_and_tables_have_the_same_figures(command: str, capsys) -> None:
+    assert main([command, *SMALL[command], "--json"]) == 0
     record = json.loads(capsys.readouterr().out)
-    assert record["command"] == command and record["conventions"]
-    assert _run(command, *SMALL[command]) == 0
+    assert main([command, *SMALL[command]]) == 0
     table = capsys.readouterr().out
     wanted = {
         "flops": lambda: [f"{x:,}" for count in record["flops"].values() for x in count.values()],
@@ -66,7 +49,7 @@ def test_json_carries_conventions_and_tables_the_same_figures(
 
 
 def test_flops_prints_three_agreeing_counts(capsys) -> None:
-    assert _run("flops", *SMALL["flops"], "--json") == 0
+    assert main(["flops", *SMALL["flops"], "--json"]) == 0
     record = json.loads(capsys.readouterr().out)
     assert list(record["flops"]) == ["useful", "executed", "traced", "compiled"]
     assert record["flops"]["executed"] == record["flops"]["traced"] and record["faults"] == []
@@ -77,42 +60,49 @@ def test_flops_exits_with_one_where_counts_disagree(monkeypatch, capsys) -> None
     from eval.flops import cross_check
 
     monkeypatch.setattr(cross_check, "steps_flops", lambda *_, **__: {"head": 1})
-    assert _run("flops", "--model", "tiny-dense", "--tokens", "9", "--no-compile") == 1
+    assert main(["flops", "--model", "tiny-dense", "--tokens", "9", "--no-compile"]) == 1
     assert "counts disagree" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("words", [("--tokens", "90", "--chunk", "16"), ("--tokens", "9", "--model", "gemma3-1b")])
 def test_closed_form_alone_says_so(words: tuple[str, ...], capsys) -> None:
-    assert _run("flops", "--no-compile", *words) == 0
+    assert main(["flops", "--no-compile", *words]) == 0
     assert "closed form only" in capsys.readouterr().out
 
 
 def test_post_draws_its_figure(tmp_path: Path, capsys) -> None:
-    assert _run("post", "--figure", str(tmp_path / "deep" / "squares.svg"), "--layouts", "full", "swa(64)") == 0
+    assert main(["post", "--figure", str(tmp_path / "deep" / "squares.svg"), "--layouts", "full", "swa(64)"]) == 0
     assert (tmp_path / "deep" / "squares.svg").read_text().startswith("<?xml")
 
 
 @pytest.mark.parametrize(
-    ("words", "message"),
+    ("command", "words"),
     [
-        (("flops", "--model", "qwen"), "no model 'qwen'"),
-        (("flops", "--layout", "7*swa(3)"), "does not divide 48"),
-        (("flops", "--card", "r97"), "did you mean 'r9700'"),
-        (("flops", "--tokens", "5", "--start", "-1", "--no-compile"), "position 0 or later"),
-        (("flops", "--tokens", "5", "--start", "9", "--chunk", "2"), "leave --start out"),
-        (("flops", "--tokens", "5", "--impl", "magic"), "no attention implementation 'magic'"),
-        (("crossover", "--convention", "all"), "no convention 'all'"),
-        (("crossover", "--pairs", "all"), "no pairs convention 'all'"),
+        ("flops", ("--no-compile",)),
+        ("crossover", ("--layouts", "own")),
+        ("cards", ("--card", "r9700")),
+        ("variants", ("swa(3)", "--draw", "0")),
     ],
 )
-def test_one_line_errors(words: tuple[str, ...], message: str) -> None:
-    with pytest.raises(ValueError, match=message) as caught:
-        _run(*words)
-    assert "\n" not in str(caught.value)
+@pytest.mark.parametrize("name", ["gemma3-27b", "qwen3.5-35b-a3b", "smollm2-135m", "folder"])
+def test_every_cost_command_takes_every_way_to_name_a_model(
+    command: str, words: tuple[str, ...], name: str, tmp_path: Path, capsys
+) -> None:
+    folder = {"model_type": "qwen3", "architectures": ["Qwen3ForCausalLM"], "num_hidden_layers": 3, "hidden_size": 48,
+              "num_attention_heads": 6, "num_key_value_heads": 2, "head_dim": 16, "vocab_size": 257,
+              "intermediate_size": 80, "rms_norm_eps": 1e-6, "rope_theta": 1e6, "tie_word_embeddings": True,
+              "max_position_embeddings": 4096, "hidden_act": "silu"}  # fmt: skip
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder" / "config.json").write_text(json.dumps(folder))
+    assert main([command, *words, "--model", name, *(("--tokens", "65_536") * (command != "cards")), "--json"]) == 0
+    record = json.loads(capsys.readouterr().out)
+    assert name in (record.get("model"), record["conventions"].get("model"), "folder")
 
 
-@pytest.mark.parametrize("tokens", ["0", "-5", "many"])
-def test_lengths_are_counts(tokens: str, capsys) -> None:
-    with pytest.raises(SystemExit):
-        _run("flops", "--tokens", tokens)
-    assert "at least 1" in capsys.readouterr().err
+def test_variants_counts_with_the_heads_of_a_shape_that_cannot_run(capsys) -> None:
+    name = "gemma3-27b"
+    assert name in COST_SHAPES
+    assert main(["variants", "swa(7)", "--draw", "0", "--tokens", "4096", "--model", name, "--json"]) == 0
+    pairs = json.loads(capsys.readouterr().out)["variants"][0]["costs"][0]["pairs"]
+    n_heads = cost_model(name).layers[0].n_heads
+    assert pairs == n_heads * sum(min(position + 1, 7) for position in range(4096))

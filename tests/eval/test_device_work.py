@@ -35,6 +35,13 @@ def test_visited_pairs_hold_the_useful_ones(text, monkeypatch):
     assert variant.useful(CONFIG.heads, TOKENS).pairs <= work.visited_pairs < CONFIG.n_heads * (TOKENS + 32) ** 2
 
 
+def test_the_blocks_of_a_choice_lie_between_what_is_asked_for_and_what_is_provided():
+    variant = parse_variant("moba(29)")
+    work = layer_work(CONFIG, variant, TOKENS, jnp.dtype("float32"), "blockwise")
+    useful, executed = (count(CONFIG.heads, TOKENS).pairs for count in (variant.useful, variant.executed))
+    assert useful < work.visited_pairs <= executed
+
+
 def test_what_does_not_tell_is_unknown():
-    layer_work.cache_clear()
-    assert layer_work(CONFIG, parse_variant("full"), TOKENS, jnp.dtype("float32")) == Work(("blockwise",), None)
+    work = layer_work(CONFIG, parse_variant("full"), TOKENS, jnp.dtype("float32"), "dense")
+    assert work == Work(("dense",), None)

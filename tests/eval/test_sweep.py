@@ -8,6 +8,9 @@ import jax.numpy as jnp
 import pytest
 
 from eval import records, sweep
+from eval.measure import MEASURES
+from eval.plan import Sweep, Text
+from eval.plan import plan as cells_of
 from eval.timing import Budget
 from refmodel.presets import preset
 from refmodel.source import Model
@@ -15,15 +18,15 @@ from refmodel.weights.random import random_params
 
 pytestmark = pytest.mark.usefixtures("fast_compile")
 
-TEXT = sweep.Text("counting", "0" * 64, tuple(i % 257 for i in range(101)))
+TEXT = Text("counting", "0" * 64, tuple(i % 257 for i in range(101)))
 
 
 @pytest.fixture(scope="module")
-def plan() -> sweep.Sweep:
+def plan() -> Sweep:
     config = preset("tiny-dense")
     model = Model(config, random_params(config, 0, jnp.float32), None, "random")
     layouts = ("full", "swa(5)+full")
-    return sweep.Sweep(model, TEXT, layouts, layouts, (17, 31), 29, Budget(0, 1, 1))
+    return Sweep(model, TEXT, layouts, layouts, (17, 31), 29, Budget(0, 1, 1))
 
 
 def test_every_cell_is_measured_and_resumed(plan, tmp_path):
@@ -39,7 +42,7 @@ def test_every_cell_is_measured_and_resumed(plan, tmp_path):
     ] + [("quality", "full", 29), ("quality", "swa(5)+full", 29)]  # fmt: skip
     assert {r["status"] for r in found} == {"ok"}, found
     assert records.read(path) == found
-    assert len(started) == len(sweep.plan(plan))
+    assert len(started) == len(cells_of(plan))
 
     lines = path.read_bytes().splitlines(keepends=True)
     path.write_bytes(b"".join(lines[:2] + lines[4:-1]))  # as if it had been killed
@@ -64,7 +67,7 @@ def test_one_failing_cell_is_recorded_and_the_sweep_goes_on(plan, tmp_path, monk
     def boom(*_):
         raise RuntimeError("RESOURCE_EXHAUSTED: out of memory\nsecond line")
 
-    monkeypatch.setattr(sweep, "measure_linear", boom)
+    monkeypatch.setattr(sweep, "MEASURES", {**MEASURES, "linear": boom})
     found = list(sweep.run_sweep(dataclasses.replace(plan, lengths=(17,), quality_tokens=0), tmp_path / "r"))
     assert [r["status"] for r in found] == ["out-of-memory", "ok", "ok", "ok", "ok"]
     assert found[0]["error"] == "RuntimeError: RESOURCE_EXHAUSTED: out of memory"
@@ -75,7 +78,7 @@ def test_one_failing_cell_is_recorded_and_the_sweep_goes_on(plan, tmp_path, monk
 
 
 def test_a_layout_that_is_not_timed_whole_is_timed_in_parts(plan):
-    cells = sweep.plan(dataclasses.replace(plan, whole=("full",)))
+    cells = cells_of(dataclasses.replace(plan, whole=("full",)))
     assert [cell.names for cell in cells if cell.kind == "prefill"] == [("full",)] * 2
     assert [cell.names for cell in cells if cell.kind == "attention"] == [("full", "swa(5)")] * 2
     assert [cell.names for cell in cells if cell.kind == "quality"] == [("full", "swa(5)+full")]
@@ -88,6 +91,7 @@ def test_a_layout_that_is_not_timed_whole_is_timed_in_parts(plan):
         ({"lengths": ()}, "at least one number"),
         ({"lengths": (102,)}, r"the text \(counting\) has 101 tokens, 102 are asked for"),
         ({"quality_tokens": 999}, "999 are asked for"),
+        ({"quality_tokens": 1}, r"0 \(none\) or at least 2 tokens of text, got 1"),
         ({"layouts": ("3*swa(5)",)}, "does not divide 4"),
     ],
 )

@@ -92,3 +92,22 @@ def test_a_table_of_the_users_own(tmp_path: Path) -> None:
         published(path)
     with pytest.raises(ValueError, match="cannot read the published rates"):
         published(tmp_path / "none.csv")
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "column backend is missing"),
+        (b"\xff\x00", "cannot read the published rates"),
+        (",".join(COLUMNS).encode() + b"\na:b/x.log\n", "no row is a prompt of a known model"),
+        *(
+            (f"{','.join(COLUMNS)}\na:b/x.log,e,ROCm,d,Llama 8B,Q4,pp2048,pp,{rate},\n".encode(), "tokens_per_s must")
+            for rate in ("fast", "nan", "inf", "0", "-1")
+        ),
+    ],
+)
+def test_malformed_tables_are_refused(content: bytes, message: str, tmp_path: Path) -> None:
+    path = tmp_path / "mine.csv"
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=message):
+        published(path)

@@ -1,0 +1,147 @@
+"""`prefillwall quality`: what layouts cost in quality on a text, and where their tokens were routed."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from contextlib import nullcontext
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from attention.parameters import spelling
+from attention.token_routed import Routed
+from eval.commands import arguments, output
+from eval.commands.chosen import open_device, running_dtype, running_model
+from eval.humane import count, percent, signed_percent
+from eval.measure import measure_quality
+from eval.plan import FULL, LAYOUTS, QUALITY_TOKENS, Sweep, usual_sweep
+from refmodel.observe import routes_taken
+from refmodel.source import DEFAULT_MODEL, Model
+
+DESCRIPTION = (
+    "Reads a text in one pass under each layout: perplexity, divergence from full attention, agreement of the most\n"
+    "likely next token; for layers that route tokens also the shares of the routes that were taken."
+)
+
+EXAMPLES = (
+    "prefillwall quality",
+    "prefillwall quality --layouts 'swa(512)' 'swa(508,sinks=4)' --tokens 1024",
+    "prefillwall quality --layouts 'routed(64|full,router=keynorm,threshold=14)' --tokens 512 --text README.md --json",
+    "prefillwall quality --model tiny-moe --layouts 'swa(16)' 'routed(8|full)' --tokens 64",
+)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    arguments.add_model(parser, DEFAULT_MODEL, runs=True)
+    arguments.add_layouts(parser, LAYOUTS, also="; full is added")
+    parser.add_argument(
+        "--tokens", type=arguments.predicting, default=QUALITY_TOKENS, metavar="N",
+        help="length of text to read (default: %(default)s)",
+    )  # fmt: skip
+    arguments.add_text(parser)
+    arguments.add_device(parser)
+    arguments.add_dtype(parser)
+    arguments.add_seed(parser)
+    arguments.add_json(parser)
+
+
+def run(options: argparse.Namespace) -> int:
+    text = arguments.read_text(options.text) if options.text else None
+    model = running_model(options, running_dtype(options, on_gpu=open_device(options.device)))
+    if model.tokenizer is None:
+        if options.text:
+            raise ValueError(f"{options.model} has random weights and no tokenizer to read --text with")
+        print(f"{options.model} has random weights and no tokenizer: it reads random ids, and its figures say nothing "
+              "of a trained model", file=sys.stderr)  # fmt: skip
+    planned = usual_sweep(
+        model, options.layouts, [options.tokens], quality_tokens=options.tokens, text=text,
+        text_name=options.text or "",
+    )  # fmt: skip
+    watched = output.Console(stderr=True).status(f"reading {options.tokens:,} tokens") if output.is_watched() else None
+    with watched or nullcontext():
+        record = _record(planned)
+    if options.json:
+        output.print_json(record)
+    else:
+        _print(record)
+    return 0
+
+
+def _record(planned: Sweep) -> dict[str, Any]:
+    model, tokens = planned.model, planned.quality_tokens
+    found = measure_quality(planned, planned.layouts, tokens)
+    return {
+        "command": "quality", "model": model.config.name, "weights": model.weights, "dtype": planned.dtype.name,
+        "tokens": tokens, "text": {"name": planned.text.name, "sha256": planned.text.sha256},
+        "conventions": {
+            "pass": "one pass over the text (stride = length), every next token predicted",
+            "perplexity": "exp(mean negative log likelihood)",
+            "kl_nats": "mean over the tokens of KL(full || layout), nats",
+            "top1_agreement": "share of tokens where both find the same next token most likely",
+            "routes": "share of the tokens that took each route, for each unit (layer, group or head)",
+        },
+        "layouts": [
+            {
+                "layout": name, **found[name]["quality"],
+                "perplexity_change": found[name]["quality"]["perplexity"] / found[FULL]["quality"]["perplexity"] - 1,
+                "assumptions": _assumptions(model, name), "routes": _routes(planned, model.with_layout(name)),
+            }
+            for name in planned.layouts
+        ],
+    }  # fmt: skip
+
+
+def _assumptions(model: Model, layout: str) -> dict[str, str]:
+    """What counts of FLOPs take for granted of the layout's variants."""
+    return {str(v): v.assumption for v in model.config.with_layout(layout).layout if v.assumption}
+
+
+def _routes(planned: Sweep, model: Model) -> list[dict[str, Any]]:
+    """The routes that the text took in each token-routed layer."""
+    if not any(isinstance(variant, Routed) for variant in model.config.layout):
+        return []
+    tokens_bt = jnp.asarray(planned.text.tokens[: planned.quality_tokens], jnp.int32)[None]
+    taken_by_layer = jax.jit(partial(routes_taken, model.config))(model.params, tokens_bt)
+    return [
+        {
+            "layer": layer, "spans": [spelling((span,)) for span in model.config.layout[layer].spans],
+            "shares": np.asarray(taken.share_me, np.float64).tolist(), "mean_keys": float(taken.mean_keys),
+        }
+        for layer, taken in taken_by_layer.items()
+    ]  # fmt: skip
+
+
+def _print(record: dict[str, Any]) -> None:
+    out = output.console()
+    out.print(f"{record['model']} ({record['weights']} weights, {record['dtype']}), {record['tokens']:,} tokens of "
+              f"{record['text']['name']}", highlight=False)  # fmt: skip
+    rows = output.table("", "layout", "perplexity", "against full", "KL (nats)", "same top token")
+    for one in record["layouts"]:
+        figures = (f"{one['perplexity']:.3f}", signed_percent(one["perplexity_change"]), f"{one['kl_nats']:.4f}",
+                   percent(one["top1_agreement"]))  # fmt: skip
+        rows.add_row(one["layout"], *figures)
+    out.print(rows)
+    for one in record["layouts"]:
+        if one["routes"]:
+            _print_routes(out, one)
+    for variant, assumption in {k: v for one in record["layouts"] for k, v in one["assumptions"].items()}.items():
+        out.print(f"counts of {variant} assume: {assumption}", highlight=False)
+    for name in ("pass", "kl_nats"):
+        out.print(f"[dim]{name}: {record['conventions'][name]}[/dim]", highlight=False)
+
+
+def _print_routes(out: output.Console, one: dict[str, Any]) -> None:
+    """Over all layers and units: how often each span was taken, and where it was taken least and most."""
+    layers = one["routes"]
+    keys = sum(layer["mean_keys"] for layer in layers) / len(layers)
+    out.print(f"routes taken under {one['layout']}: {count(len(layers))} layers, {keys:,.1f} keys a query in the mean",
+              highlight=False)  # fmt: skip
+    rows = output.table("", "span", "share of tokens", "least in a layer", "most")
+    for route, span in enumerate(layers[0]["spans"]):
+        shares = [unit[route] for layer in layers for unit in layer["shares"]]
+        rows.add_row(span, *(percent(x) for x in (sum(shares) / len(shares), min(shares), max(shares))))
+    out.print(rows)

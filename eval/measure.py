@@ -1,0 +1,174 @@
+"""The measurements of a comparison: one function for each kind of cell."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
+from types import MappingProxyType
+from typing import Any, Final
+
+import jax
+import jax.numpy as jnp
+
+from attention.attend import attend
+from attention.layout import parse_variant
+from attention.variant import Variant
+from eval import layers_apart
+from eval.device_work import layer_work
+from eval.flops.closed_form import attention_flops, prefill_flops
+from eval.layer_kernel import chained, layer_kernel
+from eval.plan import FULL, Sweep
+from eval.quality.divergence import final_hidden, per_token, summarise
+from eval.records import Record
+from eval.timing import PeakMemory, Program, compile_program, time_programs
+from refmodel.config import ModelConfig
+from refmodel.model import prefill
+from refmodel.source import Model, available_host_bytes
+
+CHAINED_TOKENS = 2**19
+"""Tokens that one sample of a layer's attention goes through on a GPU, in calls one after the other."""
+
+
+def measure_prefill(sweep: Sweep, names: tuple[str, ...], tokens: int) -> dict[str, Record]:
+    """The whole model, one shot, last-token logits."""
+    (name,) = names
+    model = sweep.model.with_layout(name)
+    attend_fn = partial(attend, impl=sweep.impl)
+    found = _time_prefill(sweep, model, tokens, _flops(sweep, model.config, tokens), attend_fn)
+    return {name: found | _told(sweep, model.config.layout, tokens)}
+
+
+def measure_apart(sweep: Sweep, names: tuple[str, ...], tokens: int) -> dict[str, Record]:
+    """Each distinct layer once, times how often the layout has it, and what is outside the layers."""
+    (name,) = names
+    config = sweep.model.config.with_layout(name)
+    tokens_bt = jnp.asarray(sweep.text.tokens[:tokens], jnp.int32)[None]
+    attend_fn = partial(attend, impl=sweep.impl)
+    found = layers_apart.measure(config, sweep.model.params, tokens_bt, attend_fn, sweep.budget)
+    return {name: {**found, "flops": _flops(sweep, config, tokens), **_told(sweep, config.layout, tokens)}}
+
+
+def measure_linear(sweep: Sweep, names: tuple[str, ...], tokens: int) -> dict[str, Record]:
+    """The whole model with the attention kernel left out: all that grows as N."""
+    (name,) = names
+    model = sweep.model.with_layout(name)
+    flops = {count: prefill_flops(model.config, tokens, count=count) for count in ("useful", "executed")}
+    for counted in flops.values():
+        counted.pop("attention")
+    return {name: _time_prefill(sweep, model, tokens, flops, lambda q_btnh, *_, **__: q_btnh)}
+
+
+def measure_attention(sweep: Sweep, names: tuple[str, ...], tokens: int) -> dict[str, Record]:
+    """One layer's attention kernel of each variant, on the shapes that the layer really sees, sampled in turns."""
+    config = sweep.model.config
+    calls = max(1, CHAINED_TOKENS // tokens) if on_gpu() else 1
+    programs = {}
+    for name in names:
+        attend_fn = partial(attend, impl=sweep.impl)
+        kernel, arguments = layer_kernel(config, parse_variant(name), tokens, sweep.dtype, attend=attend_fn)
+        programs[name] = compile_program(chained(kernel, calls) if calls > 1 else kernel, *arguments)
+    timings = time_programs(programs, replace(sweep.budget, min_samples=max(5, sweep.budget.min_samples)))
+    for timing in timings.values():
+        timing["samples_ms"] = [ms / calls for ms in timing["samples_ms"]]
+    return {
+        name: {
+            "variant": name,
+            "calls_per_sample": calls,
+            "timing": timings[name],
+            "memory": dict(programs[name].memory),
+            "flops": {
+                "useful": {"attention": attention_flops(parse_variant(name), config, tokens)},
+                "executed": {"attention": _executed_flops(sweep, parse_variant(name), tokens)},
+            },
+            **_told(sweep, (parse_variant(name),), tokens),
+        }
+        for name in names
+    }
+
+
+def measure_quality(sweep: Sweep, names: tuple[str, ...], tokens: int) -> dict[str, Record]:
+    """Perplexity, and divergence from full attention, over the text's first tokens in one pass."""
+    model = sweep.model
+    tokens_t = jnp.asarray(sweep.text.tokens[:tokens], jnp.int32)
+    reference_td = final_hidden(model.config.with_layout(FULL), model.params, tokens_t)
+    found = {}
+    for name in names:
+        other = model.with_layout(name)
+        variant_td = reference_td if name == FULL else final_hidden(other.config, other.params, tokens_t)
+        quality = summarise(per_token(other.config, other.params, tokens_t, reference_td, variant_td))
+        found[name] = {"quality": quality.to_json(), "text": {"name": sweep.text.name, "sha256": sweep.text.sha256}}
+    return found
+
+
+def _time_prefill(sweep: Sweep, model: Model, tokens: int, flops: Record, attend_fn: Any) -> Record:
+    tokens_bt = jnp.asarray(sweep.text.tokens[:tokens], jnp.int32)[None]
+    program = compile_program(
+        lambda params, tokens_bt: prefill(model.config, params, tokens_bt, attend=attend_fn), model.params, tokens_bt
+    )
+    _refuse_what_cannot_run(program)
+    peak = PeakMemory()
+    timing = time_programs({"it": program}, sweep.budget)["it"]
+    return {"timing": timing, "flops": flops, "memory": {**program.memory, "rss_peak_bytes": peak.peak_bytes()}}
+
+
+def _flops(sweep: Sweep, config: ModelConfig, tokens: int) -> Record:
+    useful, executed = (prefill_flops(config, tokens, count=count) for count in ("useful", "executed"))
+    if on_gpu():
+        choosing = executed.get("selection", 0)
+        attention = sum(n * _executed_flops(sweep, variant, tokens) for variant, n in Counter(config.layout).items())
+        executed = executed | {"attention": attention - choosing}
+    return {"useful": useful, "executed": executed}
+
+
+def on_gpu() -> bool:
+    return jax.default_backend() == "gpu"
+
+
+def work_of(sweep: Sweep, variant: Variant, tokens: int) -> Any:
+    return layer_work(sweep.model.config, variant, tokens, sweep.dtype, sweep.impl)
+
+
+def _executed_flops(sweep: Sweep, variant: Variant, tokens: int) -> int:
+    """Scores, values and selection of one layer, as it ran here: by the closed form of the XLA implementations, by the
+    tiles that the Pallas kernel says it visited, and as the useful ones where a library does not tell."""
+    config = sweep.model.config
+    if not on_gpu() or set(work_of(sweep, variant, tokens).impls) <= {"dense", "blockwise"}:
+        return attention_flops(variant, config, tokens, count="executed")
+    pairs = work_of(sweep, variant, tokens).visited_pairs
+    if pairs is None:
+        return attention_flops(variant, config, tokens)
+    choosing = variant.at_length(tokens).executed(config.heads, tokens).selection_flops
+    return 4 * config.head_dim * pairs + choosing
+
+
+def _told(sweep: Sweep, variants: Sequence[Variant], tokens: int) -> Record:
+    """On a GPU: where the executed FLOPs of these variants come from."""
+    if not on_gpu():
+        return {}
+    impls = dict.fromkeys(impl for variant in dict.fromkeys(variants) for impl in work_of(sweep, variant, tokens).impls)
+    sources = {"pallas": "visited tiles", "cudnn": "useful, it does not tell", "tokamax": "useful, it does not tell"}
+    return {"executed_from": {impl: sources.get(impl, "closed form") for impl in impls}}
+
+
+def _refuse_what_cannot_run(program: Program) -> None:
+    """On a CPU the system would kill the process instead of raising."""
+    needed = program.memory.get("temp_bytes", 0) + program.memory.get("output_bytes", 0)
+    available = available_host_bytes()
+    if jax.default_backend() == "cpu" and available is not None and needed > available:
+        raise MemoryError(f"the program needs {needed} bytes beside its arguments, {available} are free")
+
+
+Measure = Callable[[Sweep, tuple[str, ...], int], dict[str, Record]]
+
+MEASURES: Final[Mapping[str, Measure]] = MappingProxyType(
+    {
+        "linear": measure_linear,
+        "attention": measure_attention,
+        "prefill": measure_prefill,
+        "apart": measure_apart,
+        "quality": measure_quality,
+    }
+)
+"""By the kind of cell: records by layout or variant, of those of a cell's that are still wanted."""

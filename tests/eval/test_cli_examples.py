@@ -1,0 +1,117 @@
+"""Every example of every command's help is run as it stands, and completion scripts are read by a shell."""
+
+from __future__ import annotations
+
+import importlib
+import shlex
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from eval.cli import COMMANDS, build_parser, commands_of, main
+from refmodel.default_model import default_gguf
+
+EXAMPLES = [example for command in COMMANDS for example in importlib.import_module(f"eval.commands.{command}").EXAMPLES]
+
+NOT_RUN = {
+    "prefillwall compare": "the main job itself, `make compare`: many minutes",
+    "prefillwall compare --model qwen3-30b-a3b --device gpu --out out/gpu": "needs a GPU of 80 GB",
+    "prefillwall compare --model qwen3-30b-a3b --device gpu --layers-apart --out out/apart": "needs a GPU",
+    **{
+        example: "needs the compiler plugin of the extra rocm-compile; `make lower` compiles the same programs"
+        for example in EXAMPLES
+        if example.startswith("prefillwall lower")
+    },
+}
+
+SLOW = {
+    "prefillwall compare --layouts full 'swa(512)' 'swa(508,sinks=4)' --tokens 1024 2048 4096",
+    "prefillwall quality",
+    "prefillwall quality --layouts 'swa(512)' 'swa(508,sinks=4)' --tokens 1024",
+    "prefillwall quality --layouts 'routed(64|full,router=keynorm,threshold=14)' --tokens 512 --text README.md --json",
+    "prefillwall generate 'The capital of France is' --new 16",
+    "prefillwall generate 'The capital of France is' --layout 'swa(64,sinks=4)' --temperature 0.7 --seed 3",
+    "prefillwall generate 'One, two, three,' --new 24 --stop none --json",
+}
+"""They read the pretrained model."""
+
+
+def words_of(example: str) -> list[str]:
+    """As a shell would split it, without a comment or a redirection."""
+    words = shlex.split(example, comments=True)
+    return words[: words.index(">")] if ">" in words else words
+
+
+def test_lists_of_exceptions_name_examples():
+    assert set(NOT_RUN) | SLOW <= set(EXAMPLES)
+    assert {words_of(example)[1] for example in EXAMPLES} == set(COMMANDS)
+
+
+@pytest.mark.parametrize(
+    "example",
+    [
+        pytest.param(example, marks=pytest.mark.slow if example in SLOW else ())
+        for example in EXAMPLES
+        if example not in NOT_RUN
+    ],
+)
+def test_examples_run(example, tmp_path, monkeypatch, capsys, fast_compile):
+    if example in SLOW:
+        try:
+            default_gguf()
+        except ValueError as error:
+            pytest.skip(str(error))
+    shutil.copy(Path(__file__).parents[2] / "README.md", tmp_path)
+    monkeypatch.chdir(tmp_path)
+    program, *words = words_of(example)
+    assert program == "prefillwall"
+    assert main(words) == 0
+    assert capsys.readouterr().out
+
+
+@pytest.mark.parametrize("example", sorted(NOT_RUN))
+def test_examples_that_are_not_run_parse_all_the_same(example):
+    _, *words = words_of(example)
+    assert not build_parser().parse_known_args(words)[1]
+
+
+@pytest.fixture(scope="module")
+def scripts() -> dict[str, str]:
+    """What `prefillwall completion` prints for each shell."""
+    done = {}
+    for shell in ("bash", "zsh", "fish"):
+        with pytest.MonkeyPatch.context() as patch:
+            printed: list[str] = []
+            patch.setattr("builtins.print", lambda text, printed=printed: printed.append(text))
+            assert main(["completion", shell]) == 0
+        done[shell] = "\n".join(printed)
+    return done
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_completion_knows_commands_options_models_and_cards(scripts, shell):
+    known = [*COMMANDS, "gemma3-27b", "r9700", "blockwise"]
+    options = {option for parser in commands_of(build_parser()).values() for option in parser._option_string_actions}
+    spelled = [option.lstrip("-") if shell == "fish" else option for option in options]
+    assert [word for word in (*known, *spelled) if word not in scripts[shell]] == []
+
+
+def test_bash_completes(scripts, tmp_path):
+    script = tmp_path / "prefillwall.bash"
+    script.write_text(scripts["bash"])
+
+    def completions(*words: str) -> list[str]:
+        line = " ".join(words)
+        ask = (
+            f"source {shlex.quote(str(script))}; COMP_WORDS=({line} ''); COMP_CWORD={len(words)}; "
+            f"COMP_LINE='{line} '; COMP_POINT={len(line) + 1}; $(complete -p prefillwall | sed 's/.*-F //; s/ .*//') "
+            "prefillwall '' prefillwall; printf '%s\\n' \"${COMPREPLY[@]}\""
+        )
+        done = subprocess.run(["bash", "--norc", "-c", ask], capture_output=True, text=True, check=True, cwd=tmp_path)
+        return done.stdout.split()
+
+    assert set(COMMANDS) <= set(completions("prefillwall"))
+    assert {"gemma3-27b", "tiny-moe"} <= set(completions("prefillwall", "flops", "--model"))
+    assert {"bash", "zsh", "fish"} <= set(completions("prefillwall", "completion"))
