@@ -14,10 +14,10 @@ test: $(VENV)/.installed-test
 test-slow: $(VENV)/.installed-test
 	$(BIN)/python -m pytest -m "slow and not gpu and not lower and not browser" --durations=10
 
-# Compiles the whole model and every kernel for gfx1201, in an environment of its own: with the compiler plugin installed,
-# jax complains at every start that it finds no AMD GPU.
+# Compiles the whole model and every kernel for gfx1201 and for sm_90, in an environment of its own: with the compiler
+# plugins installed, jax complains at every start that it finds no GPU.
 lower: $(VENV)-lower/.installed
-	$(VENV)-lower/bin/python -m pytest tests/eval/lowering --durations=10
+	$(VENV)-lower/bin/python -m pytest tests/eval/lowering "tests/notebooks/test_notebooks.py::test_notebook_runs[05_lowering]" --durations=10
 
 # The HTML report in a real browser, the system's chromium; leaves screenshots in out/browser.
 browser: $(VENV)-browser/.installed
@@ -53,7 +53,7 @@ $(VENV)-parity/.installed: pyproject.toml
 
 $(VENV)-lower/.installed: pyproject.toml
 	$(PYTHON) -m venv $(VENV)-lower
-	$(VENV)-lower/bin/pip install --quiet --disable-pip-version-check --editable ".[rocm-compile,test]"
+	$(VENV)-lower/bin/pip install --quiet --disable-pip-version-check --editable ".[rocm-compile,cuda-compile,test]"
 	touch $@
 
 $(VENV)-browser/.installed: pyproject.toml

@@ -30,8 +30,13 @@ def compile_job(job: dict[str, Any], folder: Path) -> dict[str, Any]:
 
     from attention.kernels.target import compiling_for
     from eval.lowering.programs import from_json
+    from eval.lowering.target import target
+    from eval.lowering.vendors import vendor_of
 
-    device = absent_device(topologies, job["plugin"], job["config"])
+    absent = target(job["target"])
+    vendor = vendor_of(absent)
+    device = absent_device(topologies, vendor.platform, job["plugin"], vendor.config_text(absent))
+    vendor.prepare(absent)
     function, arguments = from_json(job["program"]).build()
 
     def lowered_program(*arguments):
@@ -40,8 +45,8 @@ def compile_job(job: dict[str, Any], folder: Path) -> dict[str, Any]:
     sharding = jax.sharding.SingleDeviceSharding(device)
     arguments = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding), arguments)
     start = time.perf_counter()
-    with compiling_for(job["target"]):
-        lowered = jax.jit(lowered_program).trace(*arguments).lower(lowering_platforms=("rocm",))
+    with compiling_for(absent.name):
+        lowered = jax.jit(lowered_program).trace(*arguments).lower(lowering_platforms=(vendor.platform,))
     lowered_at, cpu = time.perf_counter(), time.process_time()
     result: dict[str, Any] = {"lower_s": lowered_at - start}
     try:
@@ -55,15 +60,17 @@ def compile_job(job: dict[str, Any], folder: Path) -> dict[str, Any]:
         "output_bytes": plan.output_size_in_bytes, "alias_bytes": plan.alias_size_in_bytes,
     }  # fmt: skip
     (folder / "program.hlo.txt").write_text(compiled.as_text())
+    vendor.collect(folder)
     return result
 
 
-def absent_device(topologies: Any, plugin: str, config: str) -> Any:
+def absent_device(topologies: Any, platform: str, plugin: str, config: str) -> Any:
     """A device of the target that is not there, to compile for."""
     from jax._src import xla_bridge  # the public way to register a plugin is an entry point, which looks for a device
 
-    xla_bridge.register_plugin("rocm", priority=500, library_path=plugin, options={"platform_name": "ROCM"})
-    return topologies.get_topology_desc(platform="rocm", target_config=config, topology="1x1x1").devices[0]
+    options = {"platform_name": platform.upper()}
+    xla_bridge.register_plugin(platform, priority=500, library_path=plugin, options=options)
+    return topologies.get_topology_desc(platform=platform, target_config=config, topology="1x1x1").devices[0]
 
 
 if __name__ == "__main__":

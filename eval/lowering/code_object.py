@@ -28,6 +28,7 @@ class KernelObject:
     """A kernel as its code object describes it; counts of registers are per lane (vector) and per wave (scalar).
 
     Attributes:
+        sgprs, vgpr_spills, sgpr_spills: None where the code object does not say.
         scratch_bytes: private memory per lane, where spilled registers go.
         lds_bytes: known when it was compiled; a launch may add to it.
         whole_processor: a workgroup may use both compute units of a work-group processor.
@@ -35,11 +36,11 @@ class KernelObject:
     """
 
     name: str
-    gfx: str
+    arch: str
     vgprs: int
-    sgprs: int
-    vgpr_spills: int
-    sgpr_spills: int
+    sgprs: int | None
+    vgpr_spills: int | None
+    sgpr_spills: int | None
     scratch_bytes: int
     lds_bytes: int
     lanes: int

@@ -23,6 +23,7 @@ from eval.lowering.folder import cache_folder
 from eval.lowering.programs import Program
 from eval.lowering.target import Target
 from eval.lowering.toolchain import Toolchain
+from eval.lowering.vendors import vendor_of
 
 
 @dataclass(frozen=True)
@@ -30,7 +31,7 @@ class Compiled:
     """A compiled program.
 
     Attributes:
-        folder: `program.hlo.txt`, `kernels/*.hsaco`, `dump/` with launches and, if asked for, LLVM IR.
+        folder: `program.hlo.txt`, code objects in `kernels/`, `dump/` with launches and, if asked for, LLVM IR.
         compile_cpu_s: seconds of all cores, which other work on the machine does not lengthen.
         memory: argument, temp, output and alias bytes; empty where the compiler refused.
         error: what it said then.
@@ -75,8 +76,7 @@ def _compile(program: Program, target: Target, toolchain: Toolchain, folder: Pat
         (making / "kernels").mkdir()
         (making / "dump").mkdir()
         job = {
-            "program": programs.to_json(program), "target": target.name, "config": target.config_text(),
-            "plugin": str(toolchain.plugin),
+            "program": programs.to_json(program), "target": target.name, "plugin": str(toolchain.plugin),
         }  # fmt: skip
         (making / "job.json").write_text(json.dumps(job))
         environment = toolchain.environment(making, keep_ir=keep_ir)
@@ -98,8 +98,9 @@ def _compile(program: Program, target: Target, toolchain: Toolchain, folder: Pat
 
 def _key(program: Program, target: Target, toolchain: Toolchain, keep_ir: bool) -> str:
     parts = (
-        programs.to_json(program), target.config_text(), dict(toolchain.versions), toolchain.can_execute,
-        sorted(toolchain.environment(Path("x"), keep_ir=keep_ir)["XLA_FLAGS"].split()), _sources(),
+        programs.to_json(program), vendor_of(target).config_text(target), dict(toolchain.versions),
+        toolchain.can_execute, _sources(),
+        sorted(toolchain.environment(Path("x"), keep_ir=keep_ir)["XLA_FLAGS"].split()),
     )  # fmt: skip
     return hashlib.sha256(repr(parts).encode()).hexdigest()[:20]
 
@@ -115,16 +116,22 @@ def _sources() -> str:
 
 
 def keep(compiled: Compiled, folder: Path) -> None:
-    """Copies HLO, code objects and, where there is any, LLVM IR to `folder`."""
+    """Copies HLO, code objects and, where there is any, LLVM IR to `folder`, and writes each kernel's assembly."""
     folder.mkdir(parents=True, exist_ok=True)
     if compiled.error:
         (folder / "error.txt").write_text(compiled.error)
         return
     shutil.copy(compiled.folder / "program.hlo.txt", folder)
-    for kind, source in (("kernels", "kernels"), ("llvm-ir", "dump")):
-        for path in (compiled.folder / source).glob("*.hsaco" if kind == "kernels" else "*.ir-with-opt.ll"):
-            (folder / kind).mkdir(exist_ok=True)
-            shutil.copy(path, folder / kind)
+    for kind in ("kernels", "llvm-ir", "assembly"):
+        (folder / kind).mkdir(exist_ok=True)
+    for path in (compiled.folder / "dump").glob("*.ir-with-opt.ll"):
+        shutil.copy(path, folder / "llvm-ir")
+    vendor = vendor_of(compiled.target)
+    for path, one in vendor.objects(compiled.folder).values():
+        shutil.copy(path, folder / "kernels")
+        text = vendor.assembly(compiled.folder, path, one)
+        if text is not None:
+            (folder / "assembly" / f"{one.name}.s").write_text(text)
 
 
 def to_json(compiled: Compiled) -> dict[str, Any]:

@@ -10,12 +10,11 @@ import jax
 import jax.numpy as jnp
 
 from attention.kernels.pallas_attention import attend_pallas
+from attention.kernels.target import current_target, is_nvidia
 from attention.kernels.tiles import AttentionTiles, MatmulTiles, attention_tiles, matmul_tiles
 from attention.pattern import UNBOUNDED
 from eval.lowering.dtypes import dtype_of
 from refmodel.kernels.grouped_pallas import expert_ffn_pallas
-
-_MACS_OF_MATRIX_INSTRUCTION = 16 * 16 * 16
 
 
 @dataclass(frozen=True)
@@ -30,11 +29,6 @@ class Part:
     kernel: str
     products: int
     macs_per_wave: int
-
-    @property
-    def matrix_per_product(self) -> int:
-        """Matrix instructions of 16x16x16 that this takes."""
-        return self.macs_per_wave // _MACS_OF_MATRIX_INSTRUCTION
 
 
 @dataclass(frozen=True)
@@ -61,8 +55,12 @@ class AttentionKernel:
         return f"{self.rows}x{self.keys} tiles, {self.warps} warps, {self.stages} stages"
 
     @property
+    def shapes(self) -> str:
+        return f"attention, {self.dtype}, head size {self.head_dim}, group of {self.group}"
+
+    @property
     def title(self) -> str:
-        return f"attention, {self.dtype}, head size {self.head_dim}, group of {self.group}: {self.tile_name}"
+        return f"{self.shapes}: {self.tile_name}"
 
     @property
     def parts(self) -> tuple[Part, ...]:
@@ -72,9 +70,10 @@ class AttentionKernel:
     def build(self) -> tuple[Callable[..., Any], tuple[Any, ...]]:
         """The function, and its arguments as shapes: q, k and v of a prompt under full attention."""
         t, k, h = self.tokens, self.n_kv_heads, self.head_dim
-        tiles = AttentionTiles(self.rows, self.keys, self.warps, self.stages)
 
         def attention(q_btnh, k_bskh, v_bskh):
+            on_nvidia = is_nvidia(current_target())
+            tiles = AttentionTiles(self.rows, self.keys, self.warps, self.stages, ptx=on_nvidia)
             pos_11t = jnp.arange(t, dtype=jnp.int32)[None, None]
             everything, no_sink = jnp.full((1, 1, 1), UNBOUNDED, jnp.int32), jnp.zeros(1, jnp.int32)
             out_btnh, _, visited = attend_pallas(
@@ -111,8 +110,12 @@ class ExpertKernel:
         return f"{self.rows}x{self.columns}x{self.depth} tiles, {self.warps} warps, {self.stages} stages"
 
     @property
+    def shapes(self) -> str:
+        return f"experts, {self.dtype}, {self.n_experts} of {self.d_model}x{self.d_expert}"
+
+    @property
     def title(self) -> str:
-        return f"experts, {self.dtype}, {self.n_experts} of {self.d_model}x{self.d_expert}: {self.tile_name}"
+        return f"{self.shapes}: {self.tile_name}"
 
     @property
     def parts(self) -> tuple[Part, ...]:

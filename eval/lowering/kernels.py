@@ -10,11 +10,12 @@ from typing import Any
 
 from eval.flops.hlo import Instruction, Module
 from eval.flops.model_program import component_of
-from eval.lowering.code_object import Argument, KernelObject, read_code_object
+from eval.lowering.code_object import Argument, KernelObject
 from eval.lowering.loops import Code, inner_loop, summarise
-from eval.lowering.machine_code import decode
+from eval.lowering.machine_code import Instruction as CodeInstruction
 from eval.lowering.occupancy import waves_per_simd
 from eval.lowering.target import Target
+from eval.lowering.vendors import vendor_of
 
 _TRITON_NAME = re.compile(r'\bname = "([^"]+)"')
 _ARRAY = re.compile(r"\w+\[[\d,]*\]")
@@ -55,10 +56,12 @@ class Kernel:
         component: of the model, as the cost tables name it, or "other".
         products: element types of the matrix products that it was made for.
         buffers: what its arguments are, in their order; empty where the compiler merged or added some.
+        sgprs, vgpr_spills, sgpr_spills: None where the code object does not say, as NVIDIA's does not.
+        scratch_bytes: per lane, where spilled registers go and arrays that were given no register.
         lds_bytes: per workgroup, launch included.
         waves: per SIMD, at most.
-        whole, loop: all of its machine code, and its inner loop; None where the code is of an architecture that is
-            not read, and `loop` where it has none.
+        whole, loop: all of its machine code (PTX, on NVIDIA), and its inner loop; None where the code is of an
+            architecture that is not read, and `loop` where it has none.
         file: of the code object.
     """
 
@@ -67,9 +70,9 @@ class Kernel:
     scope: str
     products: tuple[str, ...]
     vgprs: int
-    sgprs: int
-    vgpr_spills: int
-    sgpr_spills: int
+    sgprs: int | None
+    vgpr_spills: int | None
+    sgpr_spills: int | None
     scratch_bytes: int
     lds_bytes: int
     lanes: int
@@ -93,22 +96,16 @@ class Kernel:
 
 def read_kernels(folder: Path, module: Module, target: Target) -> list[Kernel]:
     """The kernels that a compile left in `folder`, in the order of their launches."""
-    objects = final_objects(folder / "kernels")
+    vendor = vendor_of(target)
+    objects = vendor.objects(folder)
     origins = read_origins(module)
     made = []
     for name, launch in read_launches(next((folder / "dump").glob("*thunk_sequence.txt")).read_text()).items():
         if name in objects:
             path, one = objects[name]
-            made.append(_kernel(one, launch, _origin(origins, name, launch), target, path.name))
+            code = vendor.instructions(folder, one)
+            made.append(_kernel(one, code, launch, _origin(origins, name, launch), target, path.name))
     return made
-
-
-def final_objects(folder: Path) -> dict[str, tuple[Path, KernelObject]]:
-    """The code object of each kernel; the last one written where XLA compiled candidates before it chose."""
-    objects: dict[str, tuple[Path, KernelObject]] = {}
-    for path in sorted(folder.glob("*.hsaco"), key=lambda path: path.stat().st_mtime_ns):
-        objects.update((one.name, (path, one)) for one in read_code_object(path))
-    return objects
 
 
 def read_launches(text: str) -> dict[str, Launch]:
@@ -168,10 +165,11 @@ def _products(module: Module, computations: list[str]) -> list[str]:
     return found
 
 
-def _kernel(one: KernelObject, launch: Launch, origin: Origin, target: Target, file: str) -> Kernel:
+def _kernel(
+    one: KernelObject, code: list[CodeInstruction] | None, launch: Launch, origin: Origin, target: Target, file: str
+) -> Kernel:
     threads = launch.block[0] * launch.block[1] * launch.block[2]
     lds_bytes = one.lds_bytes + launch.lds_bytes
-    code = decode(one.code, one.gfx) if one.gfx[:5] in ("gfx11", "gfx12") else None
     buffers = origin.buffers if len(origin.buffers) == len(one.arguments) else ()
     return Kernel(
         one.name, _component(origin.scope), origin.scope, origin.products, one.vgprs, one.sgprs, one.vgpr_spills,

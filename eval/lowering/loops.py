@@ -11,11 +11,13 @@ from eval.lowering.machine_code import Instruction
 
 @dataclass(frozen=True)
 class Code:
-    """Instructions of a stretch of machine code by kind, and its LDS loads by width in bits per lane."""
+    """Instructions of a stretch of code by kind, its LDS loads by width in bits per lane, and the multiply-accumulates
+    of its matrix instructions per wave."""
 
     instructions: int
     kinds: dict[str, int]
     lds_load_bits: dict[int, int]
+    macs: int = 0
 
     @property
     def matrix(self) -> int:
@@ -35,7 +37,8 @@ class Code:
 def summarise(instructions: Sequence[Instruction]) -> Code:
     kinds = Counter(one.kind for one in instructions)
     widths = Counter(one.bits for one in instructions if one.kind == "lds_load")
-    return Code(len(instructions), dict(kinds), dict(sorted(widths.items())))
+    macs = sum(one.macs for one in instructions)
+    return Code(len(instructions), dict(kinds), dict(sorted(widths.items())), macs)
 
 
 def innermost_loops(instructions: Sequence[Instruction]) -> list[Code]:
@@ -55,5 +58,7 @@ def innermost_loops(instructions: Sequence[Instruction]) -> list[Code]:
 
 
 def inner_loop(instructions: Sequence[Instruction]) -> Code | None:
-    """The innermost loop with the most matrix instructions, the longest of several; None for straight code."""
-    return max(innermost_loops(instructions), key=lambda code: (code.matrix, code.instructions), default=None)
+    """The innermost loop with the most matrix work, the longest of several; None for straight code."""
+    return max(
+        innermost_loops(instructions), key=lambda code: (code.macs, code.matrix, code.instructions), default=None
+    )

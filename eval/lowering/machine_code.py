@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Final
 
+MACS_OF_WMMA: Final = 16**3
 _LITERAL: Final = 255
 _EXTENDED: Final = (_LITERAL, 233, 234, 250)  # a literal, or a lane permutation: one more word
 _BRANCHES: Final = range(0x20, 0x27)
@@ -48,12 +49,14 @@ _THREE_WORDS_12: Final = frozenset({0b110001, 0b111011, 0b110100, 0b111001})
 @dataclass(frozen=True)
 class Instruction:
     """`kind` is matrix, vector, lds_load, lds_store, lds, memory, scalar, branch or wait (hints and waits, which do no
-    work); `bits` of an LDS load per lane; `target` of a branch."""
+    work); `bits` of an LDS load per lane; `target` of a branch; `macs` of a matrix
+    instruction: its multiply-accumulates."""
 
     address: int
     kind: str
     bits: int = 0
     target: int | None = None
+    macs: int = 0
 
 
 def decode(code: bytes, gfx: str) -> list[Instruction]:
@@ -66,12 +69,23 @@ def decode(code: bytes, gfx: str) -> list[Instruction]:
     return list(_instructions(struct.unpack(f"<{len(code) // 4}I", code[: len(code) // 4 * 4]), gfx[:5] == "gfx12"))
 
 
+def listing(code: bytes, instructions: list[Instruction]) -> str:
+    """Machine code as lines of address, kind and words; a branch says where it goes."""
+    ends = [one.address for one in instructions[1:]] + [len(code) // 4 * 4]
+    lines = []
+    for one, end in zip(instructions, ends, strict=True):
+        words = struct.unpack_from(f"<{(end - one.address) // 4}I", code, one.address)
+        target = f" -> {one.target:#06x}" if one.target is not None else ""
+        lines.append(f"{one.address:#06x}  {one.kind:<10}{' '.join(f'{word:08x}' for word in words)}{target}")
+    return "\n".join(lines) + "\n"
+
+
 def _instructions(words: tuple[int, ...], is_12: bool) -> Iterator[Instruction]:
     at = 0
     while at < len(words):
         word, second = words[at], words[at + 1] if at + 1 < len(words) else 0
         length, kind, bits, target = _one(word, second, is_12, at)
-        yield Instruction(4 * at, kind, bits, target)
+        yield Instruction(4 * at, kind, bits, target, MACS_OF_WMMA if kind == "matrix" else 0)
         at += length
 
 

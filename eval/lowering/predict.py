@@ -8,7 +8,13 @@ this architecture, so that a loop of m matrix and v vector instructions reaches 
 
     e_code = c·m / (c·m + v)        c cycles of a SIMD per matrix instruction
 
-of the peak: softmax work that cannot be hidden.  These are predictions: nothing ran.
+of the peak: softmax work that cannot be hidden.
+
+Occupancy is said beside the figure and is not in it.  While one wave of a SIMD waits for a load, the others issue:
+with w waves of I = c·m + v cycles a turn of the loop, latency of up to (w - 1)·I cycles a turn is hidden (less where
+waves meet at a barrier), and a latency of L beyond that would leave e = w·c·m / (I + L).  No latency of this card's
+memories was found in a source to rely on, and none was measured, so no L is put in.
+These are predictions: nothing ran.
 """
 
 from __future__ import annotations
@@ -26,7 +32,7 @@ from eval.lowering.loops import Code
 from eval.lowering.target import Target
 from eval.published import published
 from eval.roofline import Assumptions, floors
-from eval.validate import validate
+from eval.validate import Prediction, validate
 from refmodel.config import ModelConfig
 from refmodel.schedule import prefill_steps
 
@@ -44,35 +50,66 @@ class Range:
 
 
 @dataclass(frozen=True)
+class Occupancy:
+    """Waves of a SIMD, and the cycles that one turn of the loop of one wave issues for."""
+
+    waves: int
+    issue_cycles: int
+
+    @property
+    def hidden_cycles(self) -> int:
+        """Latency per turn that the other waves hide."""
+        return (self.waves - 1) * self.issue_cycles
+
+
+@dataclass(frozen=True)
 class Predicted:
-    """One component: least time, predicted time, and what the prediction rests on."""
+    """One component: least time, predicted time, what the prediction rests on, and what is known beside it."""
 
     component: str
     floor_ms: float
     ms: Range
     evidence: str
+    occupancy: Occupancy | None = None
 
     def to_json(self) -> dict[str, Any]:
         return {**asdict(self), "label": "predicted"}
 
 
-def code_bounds(kernels: Iterable[Kernel], target: Target) -> dict[str, float]:
-    """e_code by component: of its kernel with the most matrix work in the inner loop, where there is one."""
-    heaviest: dict[str, Code] = {}
+def heaviest(kernels: Iterable[Kernel]) -> dict[str, Kernel]:
+    """By component its kernel with the most matrix work in the inner loop, where there is one."""
+    found: dict[str, Kernel] = {}
     for kernel in kernels:
-        loop, known = kernel.loop, heaviest.get(kernel.component)
-        if loop and loop.matrix and (known is None or loop.matrix > known.matrix):
-            heaviest[kernel.component] = loop
-    cycles = target.matrix_cycles
+        known = found.get(kernel.component)
+        if kernel.loop and kernel.loop.matrix and (known is None or kernel.loop.matrix > known.loop.matrix):
+            found[kernel.component] = kernel
+    return found
+
+
+def code_bounds(kernels: Iterable[Kernel], target: Target) -> dict[str, float]:
+    """e_code by component, of its heaviest kernel."""
+    loops = {name: kernel.loop for name, kernel in heaviest(kernels).items()}
+    return {name: target.matrix_cycles * loop.matrix / _issue_cycles(loop, target) for name, loop in loops.items()}
+
+
+def occupancies(kernels: Iterable[Kernel], target: Target) -> dict[str, Occupancy]:
+    """By component, of its heaviest kernel."""
     return {
-        name: cycles * loop.matrix / (cycles * loop.matrix + loop.kinds.get("vector", 0))
-        for name, loop in heaviest.items()
+        name: Occupancy(kernel.waves, _issue_cycles(kernel.loop, target)) for name, kernel in heaviest(kernels).items()
     }
+
+
+def _issue_cycles(loop: Code, target: Target) -> int:
+    return target.matrix_cycles * loop.matrix + loop.kinds.get("vector", 0)
 
 
 def published_efficiencies(card: Card) -> dict[str, tuple[Range, str]]:
     """The spread of efficiencies on one such card, for `linear` and `attention`, with what it rests on."""
-    predictions, _ = validate(published(), card)
+    return efficiencies(validate(published(), card)[0], card)
+
+
+def efficiencies(predictions: Iterable[Prediction], card: Card) -> dict[str, tuple[Range, str]]:
+    """`published_efficiencies` from what `eval.validate` made of the published rows."""
     rows = [one for one in predictions if "2 cards" not in one.row.family and one.used.physical]
     if len(rows) < 5:
         raise ValueError(f"too few published measurements on {card.name} to predict from: {len(rows)}")
@@ -89,10 +126,20 @@ def published_efficiencies(card: Card) -> dict[str, tuple[Range, str]]:
 
 
 def predict_prefill(
-    model: ModelConfig, tokens: int, card: Card, under: Assumptions, bounds: Mapping[str, float]
+    model: ModelConfig,
+    tokens: int,
+    card: Card,
+    under: Assumptions,
+    bounds: Mapping[str, float],
+    attained: Mapping[str, tuple[Range, str]] | None = None,
+    waves: Mapping[str, Occupancy] | None = None,
 ) -> list[Predicted]:
-    """Floor and predicted time of each component of one prefill; `bounds` holds e_code by component."""
-    attained = published_efficiencies(card)
+    """Floor and predicted time of each component of one prefill; `bounds` holds e_code by component, `waves` what
+    `occupancies` says, which changes no figure.
+
+    Who predicts many gives `attained`, what `published_efficiencies` says of the card: it reads every published row.
+    """
+    attained = attained or published_efficiencies(card)
     reached = card.measured.get("bandwidth_bytes_per_s")
     bandwidth = reached.value / card.bandwidth_bytes_per_s if reached else 1.0
     work = floors(model, prefill_steps(tokens), card, under)
@@ -105,5 +152,5 @@ def predict_prefill(
             evidence += f"; compiled inner loop: at most {100 * bounds[component]:.0f} % of peak"
         times = (max(floor.compute_ms / e, floor.memory_ms / bandwidth) for e in
                  (efficiency.high, efficiency.middle, efficiency.low))  # fmt: skip
-        made.append(Predicted(component, floor.ms, Range(*times), evidence))
+        made.append(Predicted(component, floor.ms, Range(*times), evidence, (waves or {}).get(component)))
     return made

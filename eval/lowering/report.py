@@ -14,10 +14,12 @@ from eval.humane import duration, size
 from eval.lowering import compile as compiling
 from eval.lowering.compile import Compiled
 from eval.lowering.kernels import Kernel, read_kernels
-from eval.lowering.predict import Predicted
+from eval.lowering.predict import Occupancy, Predicted
 from eval.lowering.programs import ModelProgram
+from eval.lowering.target import TARGETS, Target
 from eval.lowering.toolchain import Toolchain
-from eval.lowering.verdict import Verdict, judge, judge_kernel_program
+from eval.lowering.vendors import vendor_of
+from eval.lowering.verdict import Verdict, judge, judge_kernel_program, judged, refusal
 from eval.tables import Table
 
 QUANTISED = "4.5bit"
@@ -57,6 +59,11 @@ def read_result(compiled: Compiled) -> Result:
         verdicts = judge_kernel_program(compiled, kernels)
         kernels = [dataclasses.replace(kernel, component=compiled.program.component) for kernel in kernels]
     return Result(compiled, tuple(kernels), tuple(verdicts))
+
+
+def own_kernels(result: Result) -> list[Kernel]:
+    """This project's kernels of one of its programs, in the order of their verdicts."""
+    return [kernel for _, kernel in judged(result.compiled.program, result.kernels)]
 
 
 def noteworthy(kernel: Kernel) -> bool:
@@ -99,31 +106,67 @@ def compile_table(results: Iterable[Result]) -> Table:
     return Table("Programs", header, tuple(rows), note, words=(0, 1))
 
 
-def kernel_table(kernels: Iterable[Kernel]) -> Table:
-    header = (
-        "kernel", "component", "VGPR", "SGPR", "spilled", "scratch", "LDS", "waves\nper SIMD", "WMMA", "in loop",
-        "16-bit\nLDS loads", "grid", "block",
+def kernel_table(
+    kernels: Iterable[Kernel],
+    target: Target = TARGETS["gfx1201"],
+    title: str = "Kernels with matrix products, and those that spill",
+) -> Table:
+    """What each kernel is made of; "-" where the compiler does not say."""
+    header = ("kernel", "component", *_resource_header(target), "grid", "block")
+    rows = [
+        (one.name, one.component, *_resources(one), "x".join(map(str, one.grid)), str(one.block[0])) for one in kernels
+    ]  # fmt: skip
+    return Table(title, header, tuple(rows), words=(0, 1))
+
+
+def tile_table(results: Iterable[Result], target: Target, title: str) -> Table:
+    """A sweep, best first: each kernel of each tile, or why the compiler refused it."""
+    rows: list[tuple[str, ...]] = []
+    for result in results:
+        name = result.compiled.program.tile_name
+        if result.compiled.error:
+            rows.append((name, refusal(result.compiled.error, target), *("",) * len(_resource_header(target))))
+        for kernel, verdict in zip(own_kernels(result), result.verdicts, strict=False):
+            rows.append((name, f"{kernel.name}: {'; '.join(verdict.faults) or 'sound'}", *_resources(kernel)))
+    note = "Best first: sound tiles, by matrix instructions in the inner loop, then by waves.  Nothing ran."
+    return Table(title, ("tile", "verdict", *_resource_header(target)), tuple(rows), note, words=(0, 1))
+
+
+def _resource_header(target: Target) -> tuple[str, ...]:
+    words = vendor_of(target).words
+    return (
+        words.registers, "SGPRs", "spilled", words.stack.replace(" a ", "\nper "), words.shared.replace(" ", "\n"),
+        words.waves.replace(" a ", "\nper "), words.matrix.replace(" ", "\n"), "in loop",
+        f"16-bit {words.shared}\nloads in loop",
     )  # fmt: skip
-    rows = []
-    for one in kernels:
-        loop, whole = one.loop, one.whole
-        rows.append((
-            one.name, one.component, str(one.vgprs), str(one.sgprs), str(one.vgpr_spills), str(one.scratch_bytes),
-            f"{one.lds_bytes:,}", str(one.waves), str(whole.matrix) if whole else "-",
-            f"{loop.matrix} of {loop.instructions}" if loop else "-", str(loop.narrow_lds_loads) if loop else "-",
-            "x".join(map(str, one.grid)), str(one.block[0]),
-        ))  # fmt: skip
-    return Table("Kernels with matrix products, and those that spill", header, tuple(rows), words=(0, 1))
+
+
+def _resources(one: Kernel) -> tuple[str, ...]:
+    loop, whole = one.loop, one.whole
+    known = (str(value) if value is not None else "-" for value in (one.vgprs, one.sgprs, one.vgpr_spills))
+    return (
+        *known, str(one.scratch_bytes), f"{one.lds_bytes:,}", str(one.waves), str(whole.matrix) if whole else "-",
+        f"{loop.matrix} of {loop.instructions}" if loop else "-", str(loop.narrow_lds_loads) if loop else "-",
+    )  # fmt: skip
 
 
 def prediction_table(predictions: Iterable[Predicted], title: str) -> Table:
     predictions = list(predictions)
-    rows = [_prediction_row(one.component, one.floor_ms, one.ms.low, one.ms.middle, one.ms.high) for one in predictions]
+    rows = [
+        (*_prediction_row(one.component, one.floor_ms, one.ms.low, one.ms.middle, one.ms.high), *_hidden(one.occupancy))
+        for one in predictions
+    ]
     sums = [sum(one.floor_ms for one in predictions)]
     sums += [sum(getattr(one.ms, name) for one in predictions) for name in ("low", "middle", "high")]
-    rows.append(_prediction_row("total", *sums))
-    header = ("component", "floor", "predicted", "from", "to")
-    return Table(title, header, tuple(rows), "Predicted, not measured.")
+    rows.append((*_prediction_row("total", *sums), "", ""))
+    header = ("component", "floor", "predicted", "from", "to", "waves\nper SIMD", "latency hidden\nper turn")
+    return Table(
+        title, header, tuple(rows), "Predicted, not measured. Waves and what they hide are not in the figures."
+    )
+
+
+def _hidden(occupancy: Occupancy | None) -> tuple[str, str]:
+    return (str(occupancy.waves), f"{occupancy.hidden_cycles:,} cycles") if occupancy else ("-", "-")
 
 
 def evidence_lines(predictions: Iterable[Predicted]) -> list[str]:

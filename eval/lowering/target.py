@@ -17,11 +17,14 @@ class Target:
         name: what the compiler calls the architecture.
         card: the card of `eval.hardware` that stands for it.
         lanes: of a wave.
-        lds_bytes: most that a workgroup may allocate.
+        lds_bytes: most that a workgroup may allocate; `plain_lds_bytes` without asking for more than is usual.
+        core_lds_bytes: of a compute unit, as XLA is told it.
+        reserved_lds_bytes: what the system takes of it for each workgroup.
         lds_unit_bytes: what the workgroups share that run side by side on `simds` SIMDs.
-        simds: SIMDs of a work-group processor (RDNA) or of a compute unit (CDNA).
+        simds: SIMDs of a work-group processor (RDNA), of a compute unit (CDNA); schedulers of a
+            multiprocessor (NVIDIA).
         vgprs: vector registers per lane of a SIMD, given out in steps of `vgpr_granule`.
-        max_waves: resident on a SIMD.
+        max_waves: resident on a SIMD; `max_groups`, workgroups on `simds` SIMDs, above all others where not known.
         max_vgprs: that one wave can address.
         matrix_cycles: of a SIMD, for a 16x16x16 product of 16-bit values.
     """
@@ -41,41 +44,10 @@ class Target:
     max_vgprs: int = 256
     max_waves: int = 16
     matrix_cycles: int = 16
-
-    def config_text(self) -> str:
-        """The text-format `GpuTargetConfigProto` that XLA compiles by; it ships none for gfx1201.
-
-        Pallas takes the architecture from `device_description_str`.  The memory is given as boundless: told of a
-        card that bf16 weights do not fit, XLA computes half of the projections twice to save some.  Whether a program
-        fits is said by the report.
-        """
-        registers = self.vgprs * self.lanes * self.simds
-        return f"""\
-gpu_device_info {{
-  threads_per_block_limit: 1024
-  threads_per_warp: {self.lanes}
-  shared_memory_per_block: {self.lds_bytes}
-  shared_memory_per_core: {self.lds_bytes}
-  shared_memory_per_block_optin: {self.lds_bytes}
-  threads_per_core_limit: {self.max_waves * self.lanes * 4}
-  core_count: {self.compute_units}
-  fpus_per_core: 128
-  block_dim_limit_x: 2147483647
-  block_dim_limit_y: 65535
-  block_dim_limit_z: 65535
-  memory_bandwidth: {self.bandwidth_bytes_per_s}
-  l2_cache_size: {self.l2_bytes}
-  clock_rate_ghz: {self.clock_ghz}
-  device_memory_size: {2**44}
-  registers_per_core_limit: {registers}
-  registers_per_block_limit: {registers}
-  rocm_compute_capability {{ gcn_arch_name: "{self.name}" }}
-}}
-platform_name: "ROCM"
-runtime_version {{ major: 7 minor: 2 patch: 0 }}
-dnn_version_info {{ major: 3 minor: 5 patch: 0 }}
-device_description_str: "{self.name}"
-"""
+    plain_lds_bytes: int = 64 * KIB
+    core_lds_bytes: int = 64 * KIB
+    reserved_lds_bytes: int = 0
+    max_groups: int = 1024
 
 
 _MIB: Final = 2**20
@@ -87,6 +59,11 @@ _ALL: Final = (
     Target(
         "gfx942", "mi300x", 64, 304, 2.1, 5300 * 10**9, 4 * _MIB,
         lds_unit_bytes=64 * KIB, vgprs=512, vgpr_granule=8, max_vgprs=512, max_waves=8, matrix_cycles=16,
+    ),
+    Target(  # CUDA C++ Programming Guide, "Technical specifications per compute capability", 9.0
+        "sm_90", "h100-sxm", 32, 132, 1.98, 3350 * 10**9, 50 * _MIB,
+        lds_bytes=227 * KIB, lds_unit_bytes=228 * KIB, vgprs=512, vgpr_granule=8, max_vgprs=255, max_waves=16,
+        matrix_cycles=8, plain_lds_bytes=48 * KIB, core_lds_bytes=228 * KIB, reserved_lds_bytes=KIB, max_groups=32,
     ),
 )  # fmt: skip
 

@@ -1,4 +1,4 @@
-"""What compiles: the installed plugin, the ROCm libraries under it, and the environment that its process needs."""
+"""What compiles: the installed plugin, the libraries under it, and the environment that its process needs."""
 
 from __future__ import annotations
 
@@ -10,10 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from eval.lowering.stubs import missing_libraries, stub_folder
-
-EXTRA: Final = "pip install 'prefillwall[rocm-compile]'"
-_PLUGIN: Final = "jax_plugins.xla_rocm7"
+from eval.lowering.amd import AMD
+from eval.lowering.vendor import Vendor
 
 MATMUL_TILE: Final = "block_m:64,block_n:64,block_k:32,split_k:1,num_stages:1,num_warps:4,num_ctas:1"
 """Of XLA's own matrix products: autotuning needs the card, and trying every tile takes most of the compile."""
@@ -24,12 +22,14 @@ class Toolchain:
     """The compiler plugin and what it is linked to.
 
     Attributes:
+        vendor: whose GPUs it compiles for.
         plugin: the shared object.
         versions: of jax, jaxlib and the plugin.
-        missing: ROCm libraries that this machine lacks.
-        stubs: folder of the do-nothing libraries made in their place; None where ROCm is installed.
+        missing: the maker's libraries that this machine lacks.
+        stubs: folder of the do-nothing libraries made in their place; None where none are needed.
     """
 
+    vendor: Vendor
     plugin: Path
     versions: Mapping[str, str]
     missing: tuple[str, ...] = ()
@@ -37,18 +37,13 @@ class Toolchain:
 
     @property
     def can_execute(self) -> bool:
-        return self.stubs is None
+        return not self.missing
 
     @property
     def sentence(self) -> str:
         """What the reader of a report must know of it."""
         names = ", ".join(f"{name} {version}" for name, version in self.versions.items())
-        if self.can_execute:
-            return f"{names}; ROCm of this machine"
-        return (
-            f"{names}; no ROCm here: {len(self.missing)} do-nothing libraries stand in for it, which can compile and "
-            "cannot execute"
-        )
+        return f"{names}; {self.vendor.evidence(self.missing)}"
 
     def environment(self, folder: Path, *, keep_ir: bool = False) -> dict[str, str]:
         """The child's environment: `folder` takes what the compiler leaves, LLVM IR with it if `keep_ir`."""
@@ -56,54 +51,44 @@ class Toolchain:
             f"--xla_dump_to={folder / 'dump'}",
             "--xla_dump_hlo_module_re=^jit_lowered_program$",
             f"--xla_gpu_override_gemm_autotuner='{MATMUL_TILE}'",
+            *self.vendor.flags(folder, _version(self.versions["jaxlib"]), keep_ir=keep_ir),
         ]
-        if keep_ir and _version(self.versions["jaxlib"]) >= (0, 11):  # before, it always comes
-            flags.append("--xla_dump_emitter_re=.*")
-        own = {
-            "JAX_PLATFORMS": "cpu",
-            "TF_CPP_MIN_LOG_LEVEL": "3",
-            "TF_XLA_HSACO_CACHE_DIR": str(folder / "kernels"),
-            "TF_XLA_HSACO_BITCODE_SIZE_THRESHOLD": "0",
-            "XLA_FLAGS": " ".join(flags),
-        }
+        own = {"JAX_PLATFORMS": "cpu", "TF_CPP_MIN_LOG_LEVEL": "3", "XLA_FLAGS": " ".join(flags)}
         if self.stubs:
             searched = os.environ.get("LD_LIBRARY_PATH")
             own["LD_LIBRARY_PATH"] = str(self.stubs) + (f":{searched}" if searched else "")
-        return dict(os.environ) | own
+        return dict(os.environ) | own | self.vendor.variables(folder)
 
 
-def find_toolchain() -> Toolchain:
-    """The plugin of this environment, with do-nothing libraries where ROCm is missing.
+def find_toolchain(vendor: Vendor = AMD) -> Toolchain:
+    """The maker's plugin in this environment, with do-nothing libraries where it needs some that are missing.
 
     Raises `ValueError` with what to install where there is no plugin, one for another jaxlib, or no C compiler.
     """
-    plugin = plugin_path()
-    versions = {
-        "jax": importlib.metadata.version("jax"),
-        "jaxlib": importlib.metadata.version("jaxlib"),
-        "jax-rocm7-pjrt": importlib.metadata.version("jax-rocm7-pjrt"),
-    }
-    if _version(versions["jaxlib"])[:3] != _version(versions["jax-rocm7-pjrt"])[:3]:
+    plugin, package = plugin_path(vendor), vendor.packages[0]
+    versions = {name: importlib.metadata.version(name) for name in ("jax", "jaxlib", package)}
+    if _version(versions["jaxlib"])[:3] != _version(versions[package])[:3]:
         wanted = ".".join(map(str, _version(versions["jaxlib"])[:3]))
         raise ValueError(
-            f"the compiler plugin jax-rocm7-pjrt {versions['jax-rocm7-pjrt']} does not fit jaxlib "
-            f"{versions['jaxlib']}: pip install jax-rocm7-pjrt=={wanted} jax-rocm7-plugin=={wanted}"
+            f"the compiler plugin {package} {versions[package]} does not fit jaxlib {versions['jaxlib']}: "
+            f"pip install {' '.join(f'{name}=={wanted}' for name in vendor.packages)}"
         )
-    missing = tuple(missing_libraries(plugin))
-    return Toolchain(plugin, versions, missing, stub_folder(plugin, missing) if missing else None)
+    missing = vendor.missing(plugin)
+    return Toolchain(vendor, plugin, versions, missing, vendor.stand_ins(plugin, missing))
 
 
-def plugin_path() -> Path:
+def plugin_path(vendor: Vendor = AMD) -> Path:
     """The plugin's shared object, found without importing it: an import would look for a device."""
+    install = f"pip install 'prefillwall[{vendor.extra}]'"
     try:
-        spec = importlib.util.find_spec(_PLUGIN)
+        spec = importlib.util.find_spec(vendor.module)
     except ModuleNotFoundError:
         spec = None
     if spec is None or spec.origin is None:
-        raise ValueError(f"the ROCm compiler plugin is not installed: {EXTRA}")
-    path = Path(spec.origin).with_name("xla_rocm_plugin.so")
+        raise ValueError(f"the {vendor.platform.upper()} compiler plugin is not installed: {install}")
+    path = Path(spec.origin).with_name(vendor.library)
     if not path.exists():
-        raise ValueError(f"{path} is missing: the ROCm compiler plugin is broken; {EXTRA} --force-reinstall")
+        raise ValueError(f"{path} is missing: the compiler plugin is broken; {install} --force-reinstall")
     return path
 
 

@@ -24,6 +24,7 @@ from eval.lowering.kernel_programs import AttentionKernel, shipped_attention, sh
 from eval.lowering.programs import ModelProgram, Program
 from eval.lowering.report import memory_fit, read_result
 from eval.lowering.target import target
+from eval.lowering.tile_search import parse_tile
 from eval.lowering.toolchain import Toolchain, find_toolchain, plugin_path
 from refmodel.presets import preset
 from tests.examples import EXAMPLES
@@ -133,6 +134,22 @@ def test_the_experts_kernels_are_sound_with_the_tiles_that_ship(compiling, dtype
     assert [one.sentence for one in result.verdicts if not one.passes] == []
 
 
+def test_a_sweep_of_experts_puts_the_best_first(toolchain, capsys) -> None:
+    words = ["lower", "--programs", "experts", "--tokens", "1024", "--json", "--tiles"]
+    assert main([*words, "64x64x32,4,1", "64x64x64,4,1"]) == 0
+    programs = json.loads(capsys.readouterr().out)["programs"]
+    loops = [[kernel["loop"] for kernel in one["kernels"] if kernel["name"].startswith("grouped_matmul")]
+             for one in programs]  # fmt: skip
+    shares = [min(loop["kinds"]["matrix"] / loop["instructions"] for loop in two) for two in loops]
+    assert [len(two) for two in loops] == [2, 2] and shares[0] > shares[1]
+
+
+def test_a_refused_tile_of_experts_says_why(compiling) -> None:
+    like = shipped_experts("gfx1201", 1024)
+    (verdict,) = read_result(compiling(parse_tile("128x256x128,8,4", like))).verdicts
+    assert not verdict.passes and "too much LDS" in verdict.sentence
+
+
 @pytest.mark.parametrize(("stages", "said"), [(3, "too much LDS"), (2, "spills")])
 def test_a_bad_tile_is_named_with_one_that_works(toolchain, capsys, stages: int, said: str) -> None:
     words = ["lower", "--programs", "attention", "--json", "--tiles", f"128x128,8,{stages}"]
@@ -206,6 +223,8 @@ def test_what_an_emulator_needs_is_in_the_record(toolchain, capsys, tmp_path: Pa
     (kept,) = tmp_path.iterdir()
     assert (kept / "program.hlo.txt").exists() and (kept / "kernels" / kernel["file"]).exists()
     assert any("wmma" in path.read_text() for path in (kept / "llvm-ir").iterdir())
+    listing = (kept / "assembly" / "span_attention.s").read_text()
+    assert listing.count("matrix") + listing.count("v_wmma") == kernel["whole"]["kinds"]["matrix"]
 
 
 def test_a_second_look_compiles_nothing(compiling) -> None:

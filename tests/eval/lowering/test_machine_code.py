@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from eval.lowering.loops import inner_loop, innermost_loops, summarise
-from eval.lowering.machine_code import Instruction, decode
+from eval.lowering.machine_code import MACS_OF_WMMA, Instruction, decode, listing
 
 # (words, kind, bits) of gfx12 instructions, as llvm-objdump names them in the comment.
 GFX12 = {
@@ -37,7 +37,7 @@ def test_a_stream_of_known_instructions_is_found_again(names: list[str]) -> None
     expected, words = [], []
     for name in names:
         code, kind, bits = GFX12[name]
-        expected.append(Instruction(4 * len(words), kind, bits))
+        expected.append(Instruction(4 * len(words), kind, bits, macs=MACS_OF_WMMA if kind == "matrix" else 0))
         words += code
     assert decode(struct.pack(f"<{len(words)}I", *words), "gfx1201") == expected
 
@@ -46,6 +46,14 @@ def test_a_branch_says_where_it_goes() -> None:
     back, ahead = 0xBFA00000 | 0xFFFD, 0xBFA10001  # s_branch -3 words, s_cbranch_scc0 +1 word, from the next one
     code = struct.pack("<4I", 0xBE800081, 0xBE800081, back, ahead)
     assert [one.target for one in decode(code, "gfx1201")] == [None, None, 0, 20]
+
+
+def test_a_listing_holds_every_word_once() -> None:
+    words = (0xBE800081, 0x3662C0FF, 0xFFFF0000, 0xBFA00000 | 0xFFFC, 0xBFB00000)
+    code = struct.pack("<5I", *words)
+    lines = listing(code, decode(code, "gfx1201")).splitlines()
+    assert [word for line in lines for word in line.split() if len(word) == 8] == [f"{word:08x}" for word in words]
+    assert lines[1].startswith("0x0004  vector") and lines[2].endswith("-> 0x0000")
 
 
 def test_a_word_of_no_format_is_refused() -> None:
@@ -78,7 +86,8 @@ def test_the_inner_loop_is_the_innermost_one_with_most_matrix_work() -> None:
     32     branch ahead to 40: no loop
     """
     code = [
-        Instruction(0, "scalar"), Instruction(4, "vector"), Instruction(8, "matrix"), Instruction(12, "lds_load", 16),
+        Instruction(0, "scalar"), Instruction(4, "vector"), Instruction(8, "matrix", macs=7),
+        Instruction(12, "lds_load", 16),
         Instruction(16, "branch", target=8), Instruction(20, "branch", target=4), Instruction(24, "vector"),
         Instruction(28, "branch", target=24), Instruction(32, "branch", target=40),
     ]  # fmt: skip
@@ -86,5 +95,5 @@ def test_the_inner_loop_is_the_innermost_one_with_most_matrix_work() -> None:
     assert [loop.instructions for loop in loops] == [3, 2]
     chosen = inner_loop(code)
     assert (chosen.matrix, chosen.narrow_lds_loads, chosen.matrix_share) == (1, 1, 1 / 3)
-    assert summarise(code).matrix == 1
+    assert (summarise(code).matrix, chosen.macs) == (1, 7)
     assert inner_loop(code[:4]) is None

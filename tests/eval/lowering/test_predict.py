@@ -8,7 +8,7 @@ import pytest
 
 from eval.hardware import card
 from eval.lowering.loops import Code
-from eval.lowering.predict import code_bounds, predict_prefill, published_efficiencies
+from eval.lowering.predict import code_bounds, occupancies, predict_prefill, published_efficiencies
 from eval.lowering.report import evidence_lines, prediction_table
 from eval.lowering.target import target
 from eval.roofline import Assumptions, floor_ms
@@ -27,6 +27,9 @@ def test_the_bound_is_the_matrix_share_of_the_cycles() -> None:
     other = dataclasses.replace(SOUND, component="router", loop=Code(100, {"vector": 80}, {}))
     bounds = code_bounds([lighter, heavier, other], target("gfx1201"))
     assert bounds == {"attention": pytest.approx(1024 / 1365)}
+    (found,) = occupancies([lighter, heavier, other], target("gfx1201")).values()
+    assert (found.waves, found.issue_cycles) == (SOUND.waves, 1365)
+    assert found.hidden_cycles == 5 * 1365  # five waves issue while the sixth waits
 
 
 def test_intervals_lie_above_the_floor_and_in_order() -> None:
@@ -51,6 +54,14 @@ def test_a_compiled_loop_bounds_the_prediction() -> None:
     assert attention.ms.low > free["attention"].ms.low
     assert "at most 12 % of peak" in attention.evidence
     assert bound["experts"] == free["experts"]
+
+
+def test_occupancy_is_said_and_changes_no_figure() -> None:
+    waves = occupancies([SOUND], target("gfx1201"))
+    bare, said = (predict_prefill(MODEL, 4096, R9700, Assumptions(), {}, waves=given) for given in (None, waves))
+    assert [one.ms for one in bare] == [one.ms for one in said]
+    rows = {row[0]: row for row in prediction_table(said, "Predicted prefill").rows}
+    assert rows["attention"][-2:] == ("6", f"{waves['attention'].hidden_cycles:,} cycles") and rows["head"][-1] == "-"
 
 
 def test_efficiencies_come_from_measurements() -> None:
