@@ -8,7 +8,8 @@
     ["full", "swa(128)", ...]   a list: one entry per layer
     path/to/layout.json         a file: see `attention.layout_file`
 
-A layout is a tuple of variants, one per layer: hashable, comparable, and usable as a static argument.
+`make` gives one variant from Python values.  A layout is a tuple of variants, one per layer: hashable, comparable, and
+usable as a static argument.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import dataclasses
 import difflib
 import itertools
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from attention.layout_file import read_layout
@@ -27,20 +28,65 @@ from attention.variant import Variant
 
 Layout = tuple[Variant, ...]
 
+LayoutSpec = str | Variant | Sequence[str | Variant]
+"""What `parse_layout` reads."""
+
 _TERM = re.compile(r"(?:(?P<count>\d+)\s*\*\s*)?(?P<call>[^*]+)")
 _PLUS = re.compile(r"\+(?![^()]*\))")  # outside parentheses
 _CALL = re.compile(r"(?P<name>[a-z_]\w*)\s*(?:\((?P<arguments>[^()]*)\))?", re.IGNORECASE)
 
 
-def parse_layout(spec: str | Sequence[str | Variant], n_layers: int) -> Layout:
+def make(name: str, **parameters: Any) -> Variant:
+    """The registered variant of that name, `attention.registry.VARIANTS`.
+
+    Args:
+        name: `swa`; without parameters also a whole spelling, `swa(1024, sinks=4)`.
+        parameters: spans, windows, sinks and budgets in keys, chunks in tokens; as Python values or as layouts spell
+            them (`spans=(256, "full")`, `spans="256|full"`).  None leaves one at its default.
+
+    Raises:
+        ValueError: in one line, the name or parameter that there is not, with the nearest one and what is accepted.
+
+    Examples:
+        >>> import attention
+        >>> attention.make("swa", window=1024)
+        SlidingWindow(window=1024, sinks=0)
+        >>> str(attention.make("spans", rules=("256", "64+0.25N", "full"), sinks=4))
+        'spans(256|64+0.25N|full, sinks=4)'
+        >>> attention.make("swa", windw=1024)
+        Traceback (most recent call last):
+            ...
+        ValueError: 'swa(windw=1024)' gives 'windw' which it does not have (did you mean 'window'?); accepted: ...
+    """
+    if not parameters:
+        return parse_variant(name)
+    given = {key: _written(value) for key, value in parameters.items() if value is not None}
+    call = f"{name}({', '.join(f'{key}={value}' for key, value in given.items())})"
+    return _build(_registered(name), call, given.items())
+
+
+def parse_layout(spec: LayoutSpec, n_layers: int) -> Layout:
     """The variant of each of `n_layers` layers.
 
-    A string is a cycle that is repeated to the layer count, which it must divide; a sequence names every layer, and
-    so does a file, a string that ends in `.json`.
-    Raises `ValueError` with the accepted spelling.
+    A string is a cycle that is repeated to the layer count, which it must divide; a single variant is every layer's; a
+    sequence names every layer, and so does a file, a string that ends in `.json`.
+
+    Raises:
+        ValueError: in one line, with the accepted spelling.
+
+    Examples:
+        >>> from attention import parse_layout
+        >>> [str(variant) for variant in parse_layout("2*swa(1024)+full", 6)]
+        ['swa(1024)', 'swa(1024)', 'full', 'swa(1024)', 'swa(1024)', 'full']
+        >>> parse_layout("2*swa(1024)+full", 4)
+        Traceback (most recent call last):
+            ...
+        ValueError: layout '2*swa(1024)+full' is a cycle of 3 layers, which does not divide 4; accepted lengths: 1, 2, 4
     """
     if n_layers < 1:
         raise ValueError(f"a layout needs at least 1 layer, got {n_layers}")
+    if isinstance(spec, Variant):
+        return (spec,) * n_layers
     if isinstance(spec, str) and spec.strip().endswith(".json"):
         spec = read_layout(spec.strip())
     if isinstance(spec, str):
@@ -62,10 +108,15 @@ def parse_variant(text: str) -> Variant:
     call = _CALL.fullmatch(text.strip())
     if not call:
         raise ValueError(f"cannot read attention variant {text!r}; accepted: {accepted()}")
-    name = call["name"].lower()
-    if name not in VARIANTS:
-        raise ValueError(f"no attention variant {name!r}{_nearest(name, VARIANTS)}; accepted: {accepted()}")
-    return _build(VARIANTS[name], text.strip(), [part for part in (call["arguments"] or "").split(",") if part.strip()])
+    arguments = [part.rpartition("=") for part in (call["arguments"] or "").split(",") if part.strip()]
+    return _build(_registered(call["name"]), text.strip(), [(key.strip(), value) for key, _, value in arguments])
+
+
+def _registered(name: str) -> type[Variant]:
+    known = name.strip().lower()
+    if known not in VARIANTS:
+        raise ValueError(f"no attention variant {known!r}{_nearest(known, VARIANTS)}; accepted: {accepted()}")
+    return VARIANTS[known]
 
 
 def format_layout(layout: Layout) -> str:
@@ -111,19 +162,17 @@ def _parse_cycle(spec: str, n_layers: int) -> Layout:
     return tuple(layout)
 
 
-def _build(variant: type[Variant], text: str, arguments: list[str]) -> Variant:
+def _build(variant: type[Variant], text: str, arguments: Iterable[tuple[str, str]]) -> Variant:
+    """The variant with (name, value as text) for parameters; those without a name go by their place."""
     kinds = {f.name: str(f.type) for f in dataclasses.fields(variant)}
     fields = list(kinds)
     values: dict[str, Any] = {}
-    for place, argument in enumerate(arguments):
-        key, _, value = argument.rpartition("=")
-        if key:
-            key = key.strip()
-        elif place < len(fields):
+    for place, (key, value) in enumerate(arguments):
+        if not key and place < len(fields):
             key = fields[place]
         if key not in fields or key in values:
             fault = "twice" if key in values else f"which it does not have{_nearest(key, fields)}"
-            raise ValueError(f"{text!r} gives {key or argument.strip()!r} {fault}; accepted: {signature(variant)}")
+            raise ValueError(f"{text!r} gives {key or value.strip()!r} {fault}; accepted: {signature(variant)}")
         try:
             values[key] = read_parameter(kinds[key], value)
         except ValueError as error:
@@ -132,6 +181,11 @@ def _build(variant: type[Variant], text: str, arguments: list[str]) -> Variant:
     if missing:
         raise ValueError(f"{text!r} lacks {missing[0]}; accepted: {signature(variant)}")
     return variant(**values)
+
+
+def _written(value: Any) -> str:
+    """A Python value as a layout would spell it."""
+    return spelling(tuple(value) if isinstance(value, list) else value)
 
 
 def _nearest(word: str, known: object) -> str:

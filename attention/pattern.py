@@ -33,6 +33,12 @@ class SpanPattern:
     Each tuple has one entry for all query heads, or one per query head, or one for every so many heads in a row (a
     key-value head's group).
     `SpanPattern()` is full causal attention; `SpanPattern(span=(1024,), sink=(4,))` is StreamingLLM's.
+    Raises `ValueError` for a span below 1 key (the query's own) or a sink below 0.
+
+    Examples:
+        >>> from attention import SpanPattern
+        >>> SpanPattern(span=(2, 8), sink=(1,)).per_head(4)
+        ((2, 1), (2, 1), (8, 1), (8, 1))
     """
 
     span: tuple[int, ...] = (UNBOUNDED,)
@@ -115,6 +121,13 @@ def visible_pairs(pattern: SpanPattern, n_heads: int, tokens: int, start: int = 
 
     The queries stand at positions start..start+tokens-1 and every earlier key is still there, so head n counts
     ramp(N, span) + ramp(N - span, sink) pairs for a prompt of N: within the span, then sinks beyond it.
+
+    Examples:
+        >>> from attention.pattern import SpanPattern, visible_pairs
+        >>> visible_pairs(SpanPattern(), n_heads=1, tokens=4)
+        10
+        >>> visible_pairs(SpanPattern(span=(2,)), n_heads=3, tokens=4)
+        21
     """
     if tokens < 0 or start < 0:
         raise ValueError(f"tokens and start must not be negative, got tokens={tokens}, start={start}")

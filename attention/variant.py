@@ -48,6 +48,19 @@ class Variant:
 
     A new variant is a subclass in a file of its own and one line in `attention.registry`.
     `str(variant)` is its canonical spelling, which parses back to an equal variant.
+
+    Examples:
+        >>> from dataclasses import dataclass
+        >>> from attention import SpanPattern, Variant
+        >>> @dataclass(frozen=True)
+        ... class Wedge(Variant):
+        ...     name = "wedge"
+        ...     window: int
+        ...
+        ...     def pattern(self):
+        ...         return SpanPattern(span=(self.window,), sink=(self.window,))
+        >>> str(Wedge(5)), Wedge(5).cache_tokens(4096)
+        ('wedge(5)', 9)
     """
 
     name: ClassVar[str]
@@ -95,7 +108,10 @@ class Variant:
 
     @property
     def assumption(self) -> str:
-        """What counts take for granted where the cost depends on the tokens; empty where they are exact."""
+        """What counts take for granted where the cost depends on the tokens; empty where they are exact.
+
+        It begins with "executed: " where what the definition asks for is exact all the same.
+        """
         return ""
 
     def useful(self, heads: Heads, tokens: int, start: int = 0) -> Cost:

@@ -110,6 +110,17 @@ def crossover_tokens(
     `attention_cost` is the time of an attention FLOP over that of a linear one, efficiency over efficiency: it moves
     the crossover of times, which a faster card alone does not.  Attention per token grows with N, so that the
     crossing is the only one and bisection finds it.
+
+    Raises `ValueError` for an unknown convention or a cost that is not above 0.
+
+    Examples:
+        >>> from eval import crossover_tokens
+        >>> from refmodel.presets import preset
+        >>> model = preset("smollm2-135m")
+        >>> crossover_tokens(model)
+        6144
+        >>> crossover_tokens(model.with_layout("swa(1024)")) is None
+        True
     """
     if not attention_cost > 0:
         raise ValueError(f"attention_cost must be above 0, got {attention_cost}")

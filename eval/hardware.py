@@ -6,7 +6,6 @@ Rates are dense (no structured sparsity); bf16 and f16 rates accumulate in float
 from __future__ import annotations
 
 import difflib
-import math
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field

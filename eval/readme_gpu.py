@@ -30,7 +30,7 @@ def gpu_figures(root: Path) -> str:
 
 
 def variant_tables(kept: Sequence[Record]) -> tuple[Table, ...]:
-    """What each layout of the whole model saved at the longest prompt, and what adding up its layers would have said."""
+    """What each layout of the whole model saved at the longest prompt, and what the sum of its layers says."""
     (summary,) = summarise(kept, preset("qwen3-30b-a3b"))
     longest = max(row.tokens for row in summary.rows)
     at_longest = replace(summary, rows=tuple(row for row in summary.rows if row.tokens == longest))

@@ -1,0 +1,15 @@
+"""The transformer that a token goes through, a pure function of its parameters: `load` gives a `Model`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from attention.lazy import lazy_names
+
+if TYPE_CHECKING:
+    from refmodel.source import Model
+    from refmodel.source import open_model as load
+
+__all__ = ["Model", "load"]
+
+__getattr__, __dir__ = lazy_names(__name__, {"Model": "refmodel.source", "load": "refmodel.source:open_model"})

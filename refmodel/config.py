@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 from attention.cost import Heads
 from attention.full import Full
-from attention.layout import Layout, parse_layout
-from attention.variant import Variant
+from attention.layout import Layout, LayoutSpec, parse_layout
 
 BlockKind = Literal["dense", "moe"]
 
@@ -99,6 +97,6 @@ class ModelConfig:
         layout = tuple(variant.at_length(total_tokens) for variant in self.layout)
         return self if layout == self.layout else dataclasses.replace(self, layout=layout)
 
-    def with_layout(self, spec: str | Sequence[str | Variant]) -> ModelConfig:
+    def with_layout(self, spec: LayoutSpec) -> ModelConfig:
         """The same model with other attention; see `attention.layout` for the spelling."""
         return dataclasses.replace(self, layout=parse_layout(spec, self.n_layers))

@@ -158,6 +158,16 @@ def prefill(
 
     Chunks bound what a prompt holds at once beside its cache; those between the first and the last are one scan, and
     all but the last skip the head, so that the logits are those of the last token (or of the last chunk's).
+
+    Raises `ValueError` for chunks that a variant of the layout cannot take.
+
+    Examples:
+        >>> import jax.numpy as jnp, refmodel
+        >>> from refmodel.model import prefill
+        >>> model = refmodel.load("tiny-dense")
+        >>> logits_bv, cache = prefill(model.config, model.params, jnp.array([[2, 7, 1, 8]]), capacity_tokens=9)
+        >>> logits_bv.shape, cache.runs[0].keys.shape  # [B, V]; layers, B, slots, K, H
+        ((1, 257), (4, 1, 9, 2, 16))
     """
     batch, tokens = tokens_bt.shape
     steps = prefill_steps(tokens, chunk_tokens, capacity_tokens)

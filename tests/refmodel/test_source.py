@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import sys
 
+import chex
 import jax.numpy as jnp
 import pytest
 
+import refmodel
 from refmodel import source
 from refmodel.default_model import default_gguf
+from refmodel.model import prefill
 from refmodel.presets import preset
 from refmodel.source import open_config, open_model
 
@@ -42,3 +45,33 @@ def test_what_cannot_fit_is_refused_before_it_is_made(monkeypatch):
     with pytest.raises(ValueError, match=r"qwen3-4b needs 16.1 GB of weights in float32, the device has 1.0 GB free"):
         open_model("qwen3-4b")
     assert open_config("qwen3-4b").n_layers == 36
+
+
+def test_a_layout_may_come_with_the_model():
+    model = refmodel.load("tiny-dense", layout="swa(5)+routed(5|full)", seed=3)
+    assert model.config == preset("tiny-dense").with_layout("swa(5)+routed(5|full)")
+    chex.assert_trees_all_equal(
+        model.params, open_model("tiny-dense", seed=3).with_layout(model.config.layout, 3).params
+    )
+
+
+def test_a_prompt_is_ids_of_one_row_or_several(fast_compile):
+    model = refmodel.load("tiny-dense", layout="swa(5)+full")
+    tokens_bt = jnp.arange(2 * 13).reshape(2, 13)
+    expected, _ = prefill(model.config, model.params, tokens_bt)
+    found, cache = model.prefill(tokens_bt, chunk_tokens=5, capacity_tokens=17)
+    chex.assert_trees_all_close(found, expected, atol=1e-4)
+    assert int(cache.length) == 13 and cache.runs[1].keys.shape[2] == 17
+    chex.assert_trees_all_close(model.prefill(tokens_bt[1].tolist())[0], expected[1:], atol=1e-4)
+    assert model.prefill(tokens_bt, logits="all", impl="blockwise")[0].shape == (2, 13, model.config.vocab_size)
+
+
+@pytest.mark.parametrize("tokens", [[], [0.5, 1.0], [[[1]]]])
+def test_what_is_no_prompt_is_refused(tokens):
+    with pytest.raises(ValueError, match=r"tokens must be ids, \[B, T\] or \[T\], got "):
+        refmodel.load("tiny-dense").prefill(tokens)
+
+
+def test_a_model_without_a_tokenizer_reads_no_text():
+    with pytest.raises(ValueError, match=r"tiny-dense with random \(seed 0\) weights has no tokenizer: give token ids"):
+        refmodel.load("tiny-dense").encode("words")
