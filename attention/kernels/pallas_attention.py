@@ -141,6 +141,11 @@ def _forward(q_btnh, k_bskh, v_bskh, q_pos_bnt, kv_pos_bks, span_bnt, sink_n, *,
     def keys_of_program(x: jax.Array) -> pl.BlockSpec:
         return pl.BlockSpec((None, s, None, h), lambda i, j, b: (b, 0, j * packed // group, 0))
 
+    v, v_of_program = v_bskh, keys_of_program(v_bskh)
+    if tiles.v_by_column:
+        slots = kv_pos.shape[-1]  # whole tiles, so that nothing beyond the last key needs a mask
+        v = jnp.pad(v_bskh, [(0, 0), (0, slots - s), (0, 0), (0, 0)]).transpose(0, 2, 3, 1)
+        v_of_program = pl.BlockSpec((None, None, h, slots), lambda i, j, b: (b, j * packed // group, 0, 0))
     kv_positions = pl.BlockSpec(
         (None, None, kv_pos.shape[-1]),
         lambda i, j, b: (b * (kv_pos.shape[0] > 1), (j * packed // group) * own_keys, 0),
@@ -158,7 +163,7 @@ def _forward(q_btnh, k_bskh, v_bskh, q_pos_bnt, kv_pos_bks, span_bnt, sink_n, *,
         in_specs=[
             whole,
             keys_of_program(k_bskh),
-            keys_of_program(v_bskh),
+            v_of_program,
             of_program(q_pos, tiles.rows),
             of_program(left, tiles.rows),
             of_program(sink, tiles.rows),
@@ -171,7 +176,7 @@ def _forward(q_btnh, k_bskh, v_bskh, q_pos_bnt, kv_pos_bks, span_bnt, sink_n, *,
         interpret=interpret,
         name="span_attention",
         metadata={"rows": str(tiles.rows), "keys": str(tiles.keys)},  # for whoever counts what `ranges` visits
-    )(q_btnh, k_bskh, v_bskh, q_pos, left, sink, jnp.where(kv_pos < 0, EMPTY, kv_pos), ranges)
+    )(q_btnh, k_bskh, v, q_pos, left, sink, jnp.where(kv_pos < 0, EMPTY, kv_pos), ranges)
     return out_btnh, lse_bnt[0] if with_lse else None, visited.sum()
 
 
@@ -225,8 +230,9 @@ def _kernel(
             weights = exp2(scores * scale - pivot[:, None])
         rescale = exp2(top - pivot)
         total = total * rescale + weights.sum(1)
-        v = load(v_ref, tile, masked)
-        acc = acc * rescale[:, None] + dot(weights.astype(v.dtype), v, (((1,), (0,)), ((), ())))
+        by_column = shape.tiles.v_by_column
+        v = v_ref[:, pl.ds(tile * keys, keys)] if by_column else load(v_ref, tile, masked)
+        acc = acc * rescale[:, None] + dot(weights.astype(v.dtype), v, (((1,), (int(by_column),)), ((), ())))
         return new_top, total, acc
 
     state = (

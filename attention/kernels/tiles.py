@@ -16,6 +16,8 @@ class AttentionTiles:
         keys: keys in a tile.
         warps, stages: warps of a program, and tiles in flight from memory.
         ptx: the target takes PTX, whose 2**x that flushes results below 2**-126 to zero is one instruction, not four.
+        v_by_column: V is read from a copy [B, K, H, S]: for a matrix unit that wants columns of it in registers, which
+            the compiler would otherwise gather from LDS 16 bits at a time.
     """
 
     rows: int
@@ -23,6 +25,7 @@ class AttentionTiles:
     warps: int
     stages: int
     ptx: bool = False
+    v_by_column: bool = False
 
 
 @dataclass(frozen=True)
@@ -52,9 +55,10 @@ ATTENTION: dict[tuple[str, int, int], AttentionTiles] = {
     ("sm_90", 2, 128): AttentionTiles(256, 64, 8, 3, ptx=True),
     ("sm_90", 2, 256): AttentionTiles(128, 64, 8, 2, ptx=True),
     # 65,536 bytes of LDS and 256 registers a lane; each compiles without a spill for bf16 and f16 and groups of 1, 4
-    # and 8 (`make lower`).  At head size 128, 64x64 with 4 warps spills, and so does 128x128 with 2 stages.
-    ("gfx1201", 2, 64): AttentionTiles(128, 64, 8, 1),
-    ("gfx1201", 2, 128): AttentionTiles(128, 32, 8, 1),
+    # and 8 (`make lower`).  At head size 128, 64x64 with 4 warps spills, and so does 128x128 with 2 stages; at 256 all
+    # tiles that were tried spill with V by column.
+    ("gfx1201", 2, 64): AttentionTiles(128, 64, 8, 1, v_by_column=True),
+    ("gfx1201", 2, 128): AttentionTiles(128, 32, 8, 1, v_by_column=True),
     ("gfx1201", 2, 256): AttentionTiles(64, 16, 8, 1),
 }
 

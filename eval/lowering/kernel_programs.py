@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -10,8 +11,8 @@ import jax
 import jax.numpy as jnp
 
 from attention.kernels.pallas_attention import attend_pallas
-from attention.kernels.target import current_target, is_nvidia
-from attention.kernels.tiles import AttentionTiles, MatmulTiles, attention_tiles, matmul_tiles
+from attention.kernels.target import current_target
+from attention.kernels.tiles import MatmulTiles, attention_tiles, matmul_tiles
 from attention.pattern import UNBOUNDED
 from eval.lowering.dtypes import dtype_of
 from refmodel.kernels.grouped_pallas import expert_ffn_pallas
@@ -72,8 +73,9 @@ class AttentionKernel:
         t, k, h = self.tokens, self.n_kv_heads, self.head_dim
 
         def attention(q_btnh, k_bskh, v_bskh):
-            on_nvidia = is_nvidia(current_target())
-            tiles = AttentionTiles(self.rows, self.keys, self.warps, self.stages, ptx=on_nvidia)
+            shipped = attention_tiles(current_target(), q_btnh.dtype, h)
+            sizes = {"rows": self.rows, "keys": self.keys, "warps": self.warps, "stages": self.stages}
+            tiles = dataclasses.replace(shipped, **sizes)
             pos_11t = jnp.arange(t, dtype=jnp.int32)[None, None]
             everything, no_sink = jnp.full((1, 1, 1), UNBOUNDED, jnp.int32), jnp.zeros(1, jnp.int32)
             out_btnh, _, visited = attend_pallas(

@@ -28,6 +28,7 @@ SHAPES = {  # (B, T, S, K, G, H), tiles, heads of the spans
     "packed": ((2, 37, 83, 2, 3, 16), AttentionTiles(16, 16, 4, 1), 1),
     "per kv head": ((1, 29, 64, 3, 2, 32), AttentionTiles(32, 16, 4, 1), 3),
     "per head": ((1, 41, 53, 2, 4, 16), AttentionTiles(16, 32, 4, 1), 8),
+    "values by column": ((2, 31, 71, 2, 3, 16), AttentionTiles(16, 16, 4, 1, v_by_column=True), 2),
 }
 LARGE = {
     "packed": ((1, 1531, 2111, 4, 8, 128), None, 1),
