@@ -21,7 +21,7 @@ from eval.flops.closed_form import attention_flops, prefill_flops
 from eval.layer_kernel import chained, layer_kernel
 from eval.plan import FULL, Sweep
 from eval.quality.divergence import final_hidden, per_token, summarise
-from eval.records import Record
+from eval.records import UNTOLD, Record
 from eval.timing import PeakMemory, Program, compile_program, time_programs
 from refmodel.config import ModelConfig
 from refmodel.model import prefill
@@ -148,7 +148,7 @@ def _told(sweep: Sweep, variants: Sequence[Variant], tokens: int) -> Record:
     if not on_gpu():
         return {}
     impls = dict.fromkeys(impl for variant in dict.fromkeys(variants) for impl in work_of(sweep, variant, tokens).impls)
-    sources = {"pallas": "visited tiles", "cudnn": "useful, it does not tell", "tokamax": "useful, it does not tell"}
+    sources = {"pallas": "visited tiles", "cudnn": UNTOLD, "tokamax": UNTOLD}
     return {"executed_from": {impl: sources.get(impl, "closed form") for impl in impls}}
 
 

@@ -21,6 +21,9 @@ import jax
 
 Record = dict[str, Any]
 
+UNTOLD = "useful, it does not tell"
+"""Where executed FLOPs come from that a library does not tell: no table shows them."""
+
 RUN_FIELDS = ("model", "weights", "device", "device_kind", "cpu", "dtype")
 """What all records of one file have in common: figures of two machines or two models are not compared."""
 

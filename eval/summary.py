@@ -15,7 +15,7 @@ from typing import Any
 
 from attention.layout import format_layout, parse_layout
 from eval.flops.closed_form import NOT_LINEAR
-from eval.records import Record, latest
+from eval.records import UNTOLD, Record, latest
 from refmodel.config import ModelConfig
 
 FULL = "full"
@@ -255,7 +255,10 @@ def _sum_spread(cells: list[tuple[Record | None, int]]) -> Spread | None:
 def _flops(
     whole: Record | None, linear: Record | None, kernels: list[tuple[Record | None, int]], count: str
 ) -> Flops | None:
-    """Of the whole prefill, or where that failed the sum of its parts (exact too: both are closed forms)."""
+    """Of the whole prefill, or where that failed the sum of its parts; None where a library did not tell."""
+    told_by = [record.get("executed_from", {}) for record in (whole, *(kernel for kernel, _ in kernels)) if record]
+    if count == "executed" and any(UNTOLD in sources.values() for sources in told_by):
+        return None
     if whole and "flops" in whole:
         return Flops.of(whole["flops"][count])
     if any(not record or "flops" not in record for record in (linear, *(kernel for kernel, _ in kernels))):

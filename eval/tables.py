@@ -82,9 +82,10 @@ def flops_table(summary: Summary) -> Table:
     header = ("layout", "tokens", "linear", *(f"{part}\n{kind}" for part in ("attention", "whole") for kind in COUNTS))
     rows = []
     for row in summary.rows:
-        if row.useful and row.executed:
-            counts = (row.useful.linear, row.useful.attention, row.executed.attention, row.useful.whole)
-            rows.append((row.layout, count(row.tokens), *map(flops, (*counts, row.executed.whole))))
+        if row.useful:
+            executed = (row.executed.attention, row.executed.whole) if row.executed else (None, None)
+            counts = (row.useful.linear, row.useful.attention, executed[0], row.useful.whole, executed[1])
+            rows.append((row.layout, count(row.tokens), *map(flops, counts)))
     heads = dict.fromkeys(flops(row.useful.head) for row in summary.rows if row.useful)
     note = f"Useful: visible pairs. Executed: tiles that ran. Attention includes choosing the pairs. \
 The whole includes {', '.join(heads)} of the head."

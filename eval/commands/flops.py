@@ -72,7 +72,8 @@ def run(options: argparse.Namespace) -> int:
         counts["traced"] = check.traced
         if check.compiled is not None:
             counts["compiled"] = check.compiled
-        record |= {"rewritten": check.rewritten, "merged": check.merged, "unseen_calls": check.unseen_calls}
+        record |= {"rewritten": check.rewritten, "merged": check.merged, "unseen_calls": check.unseen_calls,
+                   "unexplained": check.unexplained}  # fmt: skip
         record["faults"] = faults
         record["conventions"]["cond"] = check.cond_policy
     record |= {"flops": counts, "bytes": steps_bytes(model, steps, Storage(options.weights, options.kv))}
@@ -141,7 +142,10 @@ def _print(record: dict[str, Any], times: dict[str, Floor]) -> None:
     for name, flops in record.get("rewritten", {}).items():
         out.print(f"traced less compiled, {name or '(no scope)'}: {flops:,} FLOPs (rewritten, or moved between scopes)")
     if record.get("merged"):
-        out.print(f"merged: {record['merged']:,} FLOPs of equal products, which the compiler computes once")
+        out.print(f"merged: {record['merged']:,} FLOPs of equal products, which the compiler computes once; the check is "
+                  "of the program compiled without that pass")  # fmt: skip
+    for conditional in record.get("unexplained", ()):
+        out.print(f"taken as its dearest branch: {conditional}, which no traced conditional explains")
     for call in record.get("unseen_calls", ()):
         out.print(f"not counted: the compiled program calls {call}, which cannot be read")
     for fault in record.get("faults", ()):

@@ -12,20 +12,25 @@ import re
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import NamedTuple
 
 from eval.flops.hlo import Instruction, Module, parse_hlo
 from eval.flops.scoped import ScopedFlops
 from eval.flops.traced import Visit
 
-_NO_PRODUCT = re.compile(r"(?i)topk|sort|cub|rng|sharding|annotate|slice|copy|print|sync|allocatebuffer|scan|reduce")
+_NO_PRODUCT = re.compile(
+    r"(?i)topk|sort|cub(?!las)|rng|sharding|annotate|slice|copy|print|sync|allocatebuffer|scan|reduce"
+)
 
 
 @dataclass(frozen=True)
 class CompiledFlops(ScopedFlops):
-    """FLOPs by the scope that the compiler kept ("" where it kept none), and the calls that it could not look into."""
+    """FLOPs by the scope that the compiler kept ("" where it kept none), the calls that it could not look into, and the
+    conditionals that no traced cond explains, which count as their dearest branch."""
 
     unseen_calls: tuple[str, ...] = ()
+    unexplained: tuple[str, ...] = ()
 
 
 def count_hlo(
@@ -36,28 +41,22 @@ def count_hlo(
 ) -> CompiledFlops:
     """The count of a compiled program's text; `visits`, `kernels` and `taken` as `TracedFlops` has them.
 
-    A conditional counts its dearest branch; one whose branches cost what those of a traced cond with a known predicate
-    do takes each as often as that did.  A Triton kernel is machine code here: as often as the program calls it, it
-    costs what the traced calls of its name cost on average.  Raises `ValueError` for products in a loop of unknown
-    length that no visit explains.
+    A conditional takes its branches as often as the traced cond did whose branches cost the same; without one it counts
+    its dearest branch, and is listed if `taken` is given.  A Triton kernel is machine code here: it costs, as often as
+    the program calls it, what the traced calls of its name cost on average.  Raises `ValueError` for products in a loop
+    of unknown length that no visit explains.
     """
     module = parse_hlo(text)
     reader = _Reader(module, visits or {}, kernels or {}, _by_sorted_costs(taken or {}))
     flops = reader.computation(module.entry, "")
-    while choice := next((key for key in flops if isinstance(key, Choice)), None):  # a branch may hold another
-        runs, branches = flops.pop(choice), reader.choices[choice]
-        all_times = sum(times for _, times in branches)
-        for branch, times in branches:
-            flops.update({key: value * runs * times // all_times for key, value in branch.items()})
-    for call in [key for key in flops if isinstance(key, TritonCall)]:
-        calls, of_calls = reader.kernels[call.kernel]
-        flops[call.scope] += flops.pop(call) * of_calls // calls
+    flops = Counter({scope: round(value) for scope, value in reader.resolved(flops).items()})
     for visit, loops in reader.per_visit.items():
         each = {loop: sum(products.values()) for loop, products in loops.items()}
         if len(set(each.values())) > 1:
             raise ValueError(f"{visit.call} in {visit.walk} costs differently in different loops: {each}")
         flops[reader.scope_of_visit[visit]] += next(iter(each.values())) * reader.visits[visit]
-    return CompiledFlops(dict(flops), tuple(sorted(reader.unseen)))
+    unexplained = () if taken is None else tuple(sorted(reader.unexplained))
+    return CompiledFlops(dict(flops), tuple(sorted(reader.unseen)), unexplained)
 
 
 def _by_sorted_costs(taken: Mapping[tuple[int, ...], tuple[int, ...]]) -> dict[tuple[int, ...], Counter[int]]:
@@ -91,10 +90,11 @@ class _Reader:
         by_costs: Mapping[tuple[int, ...], Mapping[int, int]],
     ) -> None:
         self.module, self.visits, self.kernels, self.by_costs = module, visits, kernels, by_costs
-        self.choices: dict[Choice, list[tuple[Counter, int]]] = {}
+        self.choices: dict[Choice, list[tuple[Counter[str], Fraction]]] = {}
         self.per_visit: dict[Visit, dict[str, dict[str, int]]] = {}
         self.scope_of_visit: dict[Visit, str] = {}
         self.unseen: set[str] = set()
+        self.unexplained: set[str] = set()
 
     def computation(self, name: str, loop: str) -> Counter[str]:
         """Products by scope of one run of a computation; those of annotated visits go to `per_visit`."""
@@ -129,12 +129,32 @@ class _Reader:
         return total
 
     def _conditional(self, name: str, branches: list[Counter]) -> Counter:
-        costs = [branch.total() for branch in branches]
+        resolved = [self.resolved(branch) for branch in branches]
+        costs = [branch.total() for branch in resolved]
         times = self.by_costs.get(tuple(sorted(costs)))
-        if times is None:
-            return max(branches, key=Counter.total)
-        self.choices[Choice(name)] = [(branch, times[cost]) for branch, cost in zip(branches, costs, strict=True)]
+        if times is None or len(set(costs)) == 1:
+            if len(set(costs)) > 1:
+                self.unexplained.add(name)
+            return max(resolved, key=Counter.total)
+        # Branches that cost the same share the runs of those that did in the trace.
+        shares = [Fraction(times[cost], costs.count(cost)) for cost in costs]
+        self.choices[Choice(name)] = list(zip(resolved, shares, strict=True))
         return Counter({Choice(name): 1})
+
+    def resolved(self, flops: Counter) -> Counter[str]:
+        """Choices and kernels in a count as FLOPs by scope: of one run, so that branches can be compared."""
+        total: Counter[str] = Counter()
+        for key, times in flops.items():
+            if isinstance(key, Choice):
+                all_runs = sum(share for _, share in self.choices[key])
+                for branch, share in self.choices[key]:
+                    total.update({scope: times * value * share / all_runs for scope, value in branch.items()})
+            elif isinstance(key, TritonCall):
+                calls, of_calls = self.kernels[key.kernel]
+                total[key.scope] += Fraction(times * of_calls, calls)
+            else:
+                total[key] += times
+        return total
 
     def _product(self, one: Instruction, where: str) -> int:
         if one.opcode in ("dot", "convolution"):

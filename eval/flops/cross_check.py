@@ -39,6 +39,7 @@ class CrossCheck:
     compiled: dict[str, int] | None
     cond_policy: str
     unseen_calls: tuple[str, ...] = ()
+    unexplained: tuple[str, ...] = ()
     merged: int = 0
 
     @property
@@ -89,6 +90,7 @@ def cross_check(config: ModelConfig, steps: Schedule, *, impl: str = "auto", com
         compiled and _claimed(compiled.grouped(component_of), traced),
         counted.cond_policy,
         compiled.unseen_calls if compiled else (),
+        compiled.unexplained if compiled else (),
         merged,
     )
 

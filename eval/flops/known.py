@@ -6,11 +6,12 @@ values are never needed, and some would be large, so that a `Known` remembers ho
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import cached_property
 from types import MappingProxyType
 from typing import Any, Final
 
+import jax
 import numpy as np
 
 
@@ -31,7 +32,7 @@ class Known:
 
 
 class Varying:
-    """A value that is known in each turn of a loop, and another in each."""
+    """A value that is perhaps known in each turn of a loop, another in each, or by following the loop that made it."""
 
     def at(self, row: int) -> Varying:
         return self
@@ -68,8 +69,10 @@ class _Bound:
         return self.primitive.bind(*values, **self.params)
 
 
-def apply(eqn: Any, operands: Sequence[Known | Varying]) -> list[Known | Varying]:
-    """The results of an equation of a jaxpr whose operands are all known."""
+def apply(eqn: Any, operands: Sequence[Known | Varying]) -> list[Operand]:
+    """The results of an equation of a jaxpr whose operands are all known; nothing of jax's own dtypes, such as keys."""
+    if any(_is_extended(atom) for atom in (*eqn.invars, *eqn.outvars)):
+        return [None] * len(eqn.outvars)
     if any(isinstance(operand, Varying) for operand in operands):
         return [Varying()] * len(eqn.outvars)
     application = _Application(eqn.primitive.name, _Bound(eqn), tuple(operands))
@@ -134,10 +137,9 @@ def _sliced(sizes: tuple[int, ...], source: Known, *starts: Known) -> np.ndarray
     at = [int(start.value) for start in starts]
     while source.made_by is not None and source.made_by.name == "dynamic_update_slice":
         base, update, *written_at = source.made_by.operands
-        shape = source.made_by.function.shapes[1]  # the update itself may be dear to know
-        low = [int(start.value) for start in written_at]
-        if any(s < 0 or w < 0 for s, w in zip(at, low, strict=True)):
-            break
+        whole, shape = source.made_by.function.shapes[:2]  # the update itself may be dear to know
+        low = _clamped((int(start.value) for start in written_at), shape, whole)
+        at = _clamped(at, sizes, whole)
         ranges = list(zip(at, sizes, low, shape, strict=True))
         if all(w <= s and s + n <= w + m for s, n, w, m in ranges):
             source, at = update, [s - w for s, w in zip(at, low, strict=True)]
@@ -146,5 +148,15 @@ def _sliced(sizes: tuple[int, ...], source: Known, *starts: Known) -> np.ndarray
         else:
             break
     array = source.value
-    at = [min(max(s, 0), size - n) for s, n, size in zip(at, sizes, array.shape, strict=True)]
+    at = _clamped(at, sizes, array.shape)
     return array[tuple(slice(s, s + n) for s, n in zip(at, sizes, strict=True))]
+
+
+def _clamped(starts: Iterable[int], sizes: Sequence[int], whole: Sequence[int]) -> list[int]:
+    """Starts of a slice where XLA would put them: it moves one that reaches beyond an end."""
+    return [min(max(start, 0), total - size) for start, size, total in zip(starts, sizes, whole, strict=True)]
+
+
+def _is_extended(atom: Any) -> bool:
+    dtype = getattr(atom.aval, "dtype", None)
+    return dtype is not None and jax.dtypes.issubdtype(dtype, jax.dtypes.extended)

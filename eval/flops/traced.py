@@ -44,7 +44,7 @@ class KernelCalls(NamedTuple):
 
 
 class Taken(NamedTuple):
-    """A branch that a cond took, of those that cost so much."""
+    """A branch that a cond took, or that the policy chose, of those that cost so much."""
 
     costs: tuple[int, ...]
     branch: int
@@ -63,8 +63,7 @@ _OPAQUE = ("custom_call", "ffi_call", "tpu_custom_call", "pure_callback", "io_ca
 @dataclass(frozen=True)
 class TracedFlops(ScopedFlops):
     """FLOPs by scope ("ffn/experts"), the policy for a cond, how often annotated calls run in all, for each Pallas
-    kernel its calls and their FLOPs, and for conds whose predicate was known, by the costs of their branches, how often
-    each branch runs."""
+    kernel its calls and their FLOPs, and for conds, by the costs of their branches, how often each branch runs."""
 
     cond_policy: CondPolicy
     visits: Mapping[Visit, int]
@@ -136,7 +135,7 @@ class _Interpreter:
         """Results and cost of a jaxpr, given what is known of its operands."""
         if any(operands):
             return self._run(closed, operands, scope)
-        return self.once((id(closed), scope, self.free_calls), lambda: self._run(closed, operands, scope))
+        return self.once(("run", id(closed), scope, self.free_calls), lambda: self._run(closed, operands, scope))
 
     def _run(self, closed: Any, operands: Operands, scope: str) -> tuple[list[Operand], Tally]:
         jaxpr, consts = open_jaxpr(closed)
@@ -148,7 +147,7 @@ class _Interpreter:
 
         tally: Tally = Counter()
         for eqn in jaxpr.eqns:
-            within = self.once((scope, id(eqn)), partial(scope_within, scope, eqn))
+            within = self.once(("scope", scope, id(eqn)), partial(scope_within, scope, eqn))
             out, cost = self._equation(eqn, [read(atom) for atom in eqn.invars], within)
             known.update(zip(eqn.outvars, out, strict=True))
             if cost:
@@ -200,7 +199,7 @@ class _Interpreter:
         _, cost = around.run(jaxpr, [None] * len(open_jaxpr(jaxpr)[0].invars), scope)
         tally = Counter(cost)
         for name, times in trips.items():
-            call = self.once((name, id(jaxpr)), partial(next, calls_named(name, jaxpr), None))
+            call = self.once(("call", name, id(jaxpr)), partial(next, calls_named(name, jaxpr), None))
             if call is None:
                 raise ValueError(f"the annotation in scope {scope!r} speaks of {name!r}, which is not called there")
             _, cost = self.run(call.params["jaxpr"], [None] * len(call.invars), scope)
@@ -224,7 +223,7 @@ class _Interpreter:
         if not (self.follows_loops and any(carry)):
             try:
                 _, once = self.run(body, [*consts, *(x and Varying() for x in (*carry, *xs))], scope)
-                return unknown, _times(once, length)
+                return [*(x and Varying() for x in carry), *unknown[n_carry:]], _times(once, length)
             except NeedsValue:
                 pass
         total: Tally = Counter()
@@ -237,19 +236,21 @@ class _Interpreter:
     def _cond(self, eqn: Any, operands: Operands, scope: str) -> tuple[Operands, Tally]:
         index, *rest = operands
         runs = [self.run(branch, rest, scope) for branch in eqn.params["branches"]]
-        costs = [_flops(cost) for _, cost in runs]
-        if len(set(costs)) == 1:
-            return [None] * len(eqn.outvars), runs[0][1]
-        if isinstance(index, Varying):
-            raise NeedsValue(f"cond in scope {scope!r}: which branch runs depends on the turn of a loop")
-        if index is not None:
+        costs = tuple(_flops(cost) for _, cost in runs)
+        alike = len(set(costs)) == 1
+        if isinstance(index, Known):
             branch = min(max(int(index.value), 0), len(runs) - 1)
-            out, cost = runs[branch]
-            return out, cost + Counter({Taken(tuple(costs), branch): 1})
-        if self.cond == "error":
-            raise ValueError(f"cond in scope {scope!r}: its branches cost {costs} FLOPs; choose a cond policy")
-        chosen = (max if self.cond == "dearest" else min)(range(len(runs)), key=costs.__getitem__)
-        return [None] * len(eqn.outvars), runs[chosen][1]
+            out = runs[branch][0]
+        elif isinstance(index, Varying) and not alike:
+            raise NeedsValue(f"cond in scope {scope!r}: which branch runs depends on the turn of a loop")
+        elif self.cond == "error" and not alike:
+            raise ValueError(f"cond in scope {scope!r}: its branches cost {list(costs)} FLOPs; choose a cond policy")
+        else:
+            branch = (max if self.cond == "dearest" else min)(range(len(runs)), key=costs.__getitem__)
+            every_branch = zip(*(out for out, _ in runs), strict=True)
+            out = [Varying() if index and all(one) else None for one in every_branch]
+        cost = runs[branch][1]
+        return out, cost if alike else cost + Counter({Taken(costs, branch): 1})
 
 
 def _pallas(eqn: Any, operands: Operands, scope: str) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from eval.records import UNTOLD
 from eval.summary import Flops, Gain, summarise
 from tests.eval import synthetic_records as given
 from tests.eval.synthetic_records import CONFIG, record, synthetic_records
@@ -40,6 +41,14 @@ def test_a_row_holds_the_whole_and_its_parts():
     assert found.share_predicted == pytest.approx(4 * pairs / (4 * pairs + given.LINEAR_FLOPS * 4096))
     assert found.memory.planned_bytes == 1501 + 4 * pairs
     assert (found.status, found.impl, found.error) == ("ok", "blockwise", "")
+
+
+def test_what_a_library_did_not_tell_is_not_shown():
+    told = [r | {"executed_from": {"cudnn": UNTOLD}} if r["layout"] == "full" else r for r in synthetic_records()]
+    summary = only(told)
+    assert row(summary, "full", 8192).executed is None and row(summary, "full", 8192).useful
+    mixed = row(summary, MIXED, 8192)  # whose layers are in part those of full attention, timed apart
+    assert mixed.attention_gain.executed_reduction is None and mixed.attention_gain.useful_reduction
 
 
 def test_gains_are_over_full_attention_at_the_same_length():

@@ -55,7 +55,9 @@ def test_three_ways_agree(layout: str) -> None:
     for steps in (prefill_steps(1409), decode_steps(700)):
         check = cross_check(preset("tiny-moe").with_layout(layout), steps)
         assert check.faults == []
-        if not check.merged:
+        merges = steps == decode_steps(700) and "h2o" in layout  # see below
+        assert check.merged == (check.executed["selection"] if merges else 0)
+        if not merges:
             assert check.compiled.get("selection", 0) == check.executed.get("selection", 0)
 
 
@@ -80,6 +82,6 @@ def test_a_conditional_that_turns_decide_is_counted_by_its_turns() -> None:
     assert known.total == 2 * once and known.taken == {(0, once): (5, 2)}
     assert count_flops(lambda x: program(x, jnp.arange(7)), square, cond="error").total == 2 * once
     unknown = count_flops(program, square, jax.ShapeDtypeStruct((7,), jnp.int32))
-    assert unknown.total == 7 * once and unknown.taken == {}
+    assert unknown.total == 7 * once and unknown.taken == {(0, once): (0, 7)}
     with pytest.raises(ValueError, match="choose a cond policy"):
         count_flops(program, square, jax.ShapeDtypeStruct((7,), jnp.int32), cond="error")
