@@ -39,7 +39,7 @@ INTERRUPTED: Final = 130
 EPILOG: Final = """exit codes:
   0    fine
   1    a check failed: counts disagree, a program does not pass, nothing could be measured
-  2    bad input: one line on stderr says what was wrong and what is accepted
+  2    bad input, or more than memory holds: one line on stderr says what was wrong and what is accepted
   130  interrupted
 
 Each command has examples: prefillwall COMMAND --help.  All but completion take --json: one object on stdout that names
@@ -57,22 +57,26 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # `prefillwall ... | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
-    except (ValueError, OSError) as error:
-        print(f"prefillwall {words[0]}: {_one_line(error)}", file=sys.stderr)
-        return BAD_INPUT
+    except (ValueError, OSError, NotImplementedError, MemoryError) as error:
+        return _refused(words[0], error)
+    except RuntimeError as error:
+        if not _is_out_of_memory(error):
+            raise
+        return _refused(words[0], error)
     except KeyboardInterrupt:
         print("interrupted" + "; --resume goes on" * ("compare" in words[:1]), file=sys.stderr)
         return INTERRUPTED
 
 
 def parse(words: Sequence[str]) -> argparse.Namespace:
-    """The options of one command; `run` is its function.  Bad words end the process with status 2."""
+    """The options of one command; `run` is its function, `words` what was given.  Bad words end it with status 2."""
     parser = build_parser([word for word in words if word in COMMANDS][:1])
     if not words:
         parser.error(f"a command is wanted; accepted: {', '.join(COMMANDS)}")
     options, surplus = parser.parse_known_args(words)
     if surplus:
         _refuse(commands_of(parser)[options.command], surplus[0])
+    options.words = tuple(words)
     return options
 
 
@@ -125,10 +129,24 @@ def _refuse(parser: argparse.ArgumentParser, word: str) -> NoReturn:
     parser.error(unknown("option", word.partition("=")[0], options))
 
 
+def _refused(command: str, error: Exception) -> int:
+    print(f"prefillwall {command}: {_one_line(error)}", file=sys.stderr)
+    return BAD_INPUT
+
+
+def _is_out_of_memory(error: RuntimeError) -> bool:
+    from jax.errors import JaxRuntimeError  # here, for `prefillwall cards` does without JAX
+
+    return isinstance(error, JaxRuntimeError) and "RESOURCE_EXHAUSTED" in str(error)
+
+
 def _one_line(error: Exception) -> str:
     if isinstance(error, OSError) and error.filename is not None:
         return f"{error.filename}: {error.strerror}"
-    return " ".join(str(error).split())
+    said = " ".join(str(error).split())
+    if isinstance(error, MemoryError):
+        return f"out of memory: {said}" if said else "out of memory"
+    return said or type(error).__name__
 
 
 if __name__ == "__main__":

@@ -102,13 +102,17 @@ def add_json(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="print one JSON object on stdout instead of tables")
 
 
+MOST: Final = 2**31 - 2
+"""Tokens of the longest prompt: its positions and their number are int32."""
+
+
 def positive(word: str) -> int:
-    """A count of at least 1; underscores and commas may group its digits."""
+    """A count of 1 to `MOST`; underscores and commas may group its digits."""
     return _whole(word, 1)
 
 
 def from_zero(word: str) -> int:
-    """A count of at least 0, written alike."""
+    """A count of 0 to `MOST`, written alike."""
     return _whole(word, 0)
 
 
@@ -119,6 +123,8 @@ def _whole(word: str, least: int) -> int:
         value = least - 1
     if value < least:
         raise argparse.ArgumentTypeError(f"a whole number of at least {least} is wanted, got {word!r}")
+    if value > MOST:
+        raise argparse.ArgumentTypeError(f"a whole number of at most {MOST:,} is wanted, got {word!r}")
     return value
 
 

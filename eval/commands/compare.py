@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import shlex
-import sys
 from pathlib import Path
 from typing import Any, get_args
 
@@ -85,7 +84,7 @@ def run(options: argparse.Namespace) -> int:
         for record in _with_progress(planned, path, options.resume):
             console.print(_line(record), highlight=False)
     kept = records.latest(records.read(path))
-    command = shlex.join(["prefillwall", *sys.argv[1:]]) if sys.argv[1:] else "prefillwall compare"
+    command = shlex.join(["prefillwall", *options.words])
     report_path = report.write_report(options.out, kept, config=model.config, command=command)
     report.render_terminal(kept, console, config=model.config)
     console.print(f"\nreport: {report_path.resolve()}", soft_wrap=True, highlight=False)

@@ -28,6 +28,9 @@ EXAMPLES = (
     "prefillwall flops --tokens 1048576 --chunk 8192    # chunked prefill",
 )
 
+MOST_TOKENS: Final = 2**24
+"""Executed counts look at every position."""
+
 MOST_TRACED_STEPS: Final = 4
 MOST_TRACED_PIECES: Final = 1200
 """Chunks, and pieces between evictions, that are counted one by one within the seconds that an answer may take."""
@@ -51,6 +54,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     model = shape_named(options.model, options.layout)
+    if options.start + options.tokens > MOST_TOKENS:
+        raise ValueError(f"at most {MOST_TOKENS:,} tokens in all, for every position is counted; got "
+                         f"{options.start + options.tokens:,}")  # fmt: skip
     if options.chunk and options.start:
         raise ValueError("--chunk feeds a prompt from an empty cache; leave --start out")
     steps = prefill_steps(options.tokens, options.chunk) if options.chunk else (Step(options.tokens, options.start),)
@@ -142,8 +148,8 @@ def _print(record: dict[str, Any], times: dict[str, Floor]) -> None:
     for name, flops in record.get("rewritten", {}).items():
         out.print(f"traced less compiled, {name or '(no scope)'}: {flops:,} FLOPs (rewritten, or moved between scopes)")
     if record.get("merged"):
-        out.print(f"merged: {record['merged']:,} FLOPs of equal products, which the compiler computes once; the check is "
-                  "of the program compiled without that pass")  # fmt: skip
+        out.print(f"merged: {record['merged']:,} FLOPs of equal products, which the compiler computes once; what was "
+                  "checked is the program compiled without that pass")  # fmt: skip
     for conditional in record.get("unexplained", ()):
         out.print(f"taken as its dearest branch: {conditional}, which no traced conditional explains")
     for call in record.get("unseen_calls", ()):

@@ -27,8 +27,9 @@ def cost_figure(context: Context) -> Figure | None:
         "and the linear layers, timed apart: points are measured, lines are the fits linear = a·N and attention = "
         "alpha·(N - offset) + beta·N². Where a layout has too few lengths for a fit its points are joined."
     )
-    commands = (context.redraw, f"prefillwall crossover --model {context.model}")
-    return Figure("cost", "Cost against prompt length", tuple(panels), note, commands, key=_key())
+    related = (f"prefillwall crossover --model {context.model}",)
+    title = "Cost against prompt length"
+    return Figure("cost", title, tuple(panels), note, context.redraw, key=_key(), related=related)
 
 
 def _whole(context: Context) -> Markup | None:

@@ -1,7 +1,8 @@
-"""A figure of the report: its panels, what they say, and the command that makes it again."""
+"""A figure of the report: its panels, what they say, the command that makes it again, and those that say more."""
 
 from __future__ import annotations
 
+import argparse
 import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,28 +16,36 @@ from eval.summary import Row, Summary
 
 @dataclass(frozen=True)
 class Figure:
-    """`name` is its anchor; `shape` (wide, small, map) says how large its panels are; `commands` make it again."""
+    """`name` is its anchor; `shape` (wide, small, map) says how large its panels are.
+
+    `command` makes it again; `related` print more on the same subject.
+    """
 
     name: str
     title: str
     panels: tuple[Markup, ...]
     note: str
-    commands: tuple[str, ...]
+    command: str
     shape: str = "wide"
     key: Markup = Markup("")
+    related: tuple[str, ...] = ()
 
     def html(self, prefix: str = "") -> Markup:
         """The panels between what to know and the command; the heading is the section's."""
         return element(
             "figure", element("p", self.note, class_="note"), self.key,
-            element("div", *self.panels, class_=f"panels {self.shape}"), reproduction(self.commands),
+            element("div", *self.panels, class_=f"panels {self.shape}"), reproduction(self.command, self.related),
             id=f"{prefix}{self.name}", aria_label=self.title,
         )  # fmt: skip
 
 
-def reproduction(commands: tuple[str, ...]) -> Markup:
-    """The line under a figure."""
-    return element("p", "Make it again: ", join((element("code", one) for one in commands), " · "), class_="again")
+def reproduction(command: str, related: tuple[str, ...] = ()) -> Markup:
+    """The lines under a figure."""
+    lines = [element("p", "Make it again: ", element("code", command), class_="again")]
+    if related:
+        codes = join((element("code", one) for one in related), " · ")
+        lines.append(element("p", "See also: ", codes, class_="again"))
+    return join(lines)
 
 
 @dataclass(frozen=True)
@@ -57,8 +66,9 @@ class Context:
     @property
     def model(self) -> str:
         """As commands take it."""
-        words = shlex.split(self.command)
-        return shlex.quote(words[words.index("--model") + 1] if "--model" in words[:-1] else self.summary.config.name)
+        parser = argparse.ArgumentParser(add_help=False)
+        parser.add_argument("--model", default=self.summary.config.name)
+        return shlex.quote(parser.parse_known_args(shlex.split(self.command))[0].model)
 
     @property
     def shown(self) -> list[tuple[Series, tuple[Row, ...]]]:

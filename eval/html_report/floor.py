@@ -62,7 +62,7 @@ def floor_figure(context: Context) -> Figure | None:
         f"The tick is a floor: useful FLOPs over {rate.words}. The dot is the measured median, on its range. What lies "
         "between is work on pairs that nobody sees, memory traffic, softmax, and everything that is no matrix product."
     )
-    return Figure("floor", "Floor against measured", (panel,), note, (context.redraw,), shape="one")
+    return Figure("floor", "Floor against measured", (panel,), note, context.redraw, shape="one")
 
 
 def _parts(row: Row) -> list[tuple[str, Spread | None, int | None]]:

@@ -24,7 +24,7 @@ def four_panels(context: Context, layout: str) -> Figure:
         _quality(context, series) or _missing("Quality by position", "no quality was measured"),
     )
     shape = "small"
-    return Figure(f"layout-{series.number}", layout, panels, "", (context.redraw,), shape)
+    return Figure(f"layout-{series.number}", layout, panels, "", context.redraw, shape)
 
 
 def _cost(context: Context, series: Series, rows: tuple[Row, ...]) -> Markup | None:

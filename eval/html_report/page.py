@@ -78,7 +78,7 @@ def _of_setting(context: Context, prefix: str, suffix: str) -> list[Section]:
         "p", "Four panels a layout: what it costs (full attention's own cost as a grey line), attention's share of the "
         "time, whether its saving is real, and what it loses along the text.", class_="note",
     )  # fmt: skip
-    content = join([intro, *panels, reproduction((context.redraw,))])
+    content = join([intro, *panels, reproduction(context.redraw)])
     return [*sections, (f"{prefix}layouts", f"Layout by layout{suffix}", content)]
 
 

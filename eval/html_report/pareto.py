@@ -81,7 +81,7 @@ def pareto_figure(context: Context) -> Figure | None:
         "and left is better; the line joins the layouts that no other one beats on both. The scale of KL is a square "
         "root, so that small losses can be told apart."
     )
-    return Figure("pareto", "Quality against time", panels, note, (context.redraw,))
+    return Figure("pareto", "Quality against time", panels, note, context.redraw)
 
 
 def _panel(context: Context, found: dict[str, tuple[Spread, Row]], loss: Loss, tokens: str) -> Markup:

@@ -35,7 +35,7 @@ def position_figure(context: Context) -> Figure | None:
         "Mean over the tokens of each stretch of the text, at the longest text that was read. The scale of KL is a "
         "square root. The perplexity of a stretch is in its tip: stretches differ in how hard they are."
     )
-    return Figure("position", "Quality by position", (svg,), note, (context.redraw,), shape="one")
+    return Figure("position", "Quality by position", (svg,), note, context.redraw, shape="one")
 
 
 def panel_of(title: str, found: list[tuple[Series, Row]], size: Size) -> Plot:

@@ -90,11 +90,12 @@ def prediction_figure(context: Context, made: Sequence[Prefill], left_out: Seque
     if left_out:
         note += f" Left out, for they do not fit the model's layers: {', '.join(left_out)}."
     example = next((one.layout for one in made if one.layout != "full"), "full")
-    commands = (
+    related = (
         f"prefillwall lower --model {FLOOR_MODEL} --layout '{example}' --tokens {LENGTHS[0]}",
         "prefillwall validate",
     )
-    return Figure("prediction", f"Predicted: {FLOOR_MODEL} on a {card.title}", tuple(panels), note, commands)
+    title = f"Predicted: {FLOOR_MODEL} on a {card.title}"
+    return Figure("prediction", title, tuple(panels), note, context.redraw, related=related)
 
 
 def prediction_table(made: Iterable[Prefill]) -> Table:

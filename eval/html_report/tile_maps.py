@@ -43,8 +43,9 @@ def tile_map_figure(context: Context) -> Figure | None:
         f"{GRANULE} keys to a tile). A dashed frame: the tokens decide which keys are seen; their number is exact, "
         "their place is not shown."
     )
-    command = f"prefillwall variants {' '.join(map(shlex.quote, users))} --draw 64"
-    return Figure("tiles", "Who sees whom, and which tiles run", panels, note, (command,), shape="map")
+    drawn = f"prefillwall variants {' '.join(map(shlex.quote, users))} --draw 64"
+    title = "Who sees whom, and which tiles run"
+    return Figure("tiles", title, panels, note, context.redraw, shape="map", related=(drawn,))
 
 
 def _card(context: Context, variant: str, layouts: list[str], tokens: int) -> Markup:

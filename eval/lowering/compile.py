@@ -91,9 +91,18 @@ def _compile(program: Program, target: Target, toolchain: Toolchain, folder: Pat
             raise RuntimeError(
                 f"compiling {program.title} for {target.name} died with status {ran.returncode}:\n{tail}"
             )
-        making.rename(folder)
+        _publish(making, folder)
     finally:
         shutil.rmtree(making, ignore_errors=True)
+
+
+def _publish(making: Path, folder: Path) -> None:
+    """Moves a finished compile into the cache; of two at once the first stays, for they are the same."""
+    try:
+        making.rename(folder)
+    except OSError:
+        if not (folder / "result.json").exists():
+            raise
 
 
 def _key(program: Program, target: Target, toolchain: Toolchain, keep_ir: bool) -> str:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import os
 import pty
+import shlex
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from jax.errors import JaxRuntimeError
 from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
 from tokenizers.pre_tokenizers import Whitespace
@@ -76,6 +78,9 @@ def test_json_is_all_that_stdout_gets_and_names_its_conventions(
 def test_compare_leaves_records_and_a_report_and_never_overwrites(tmp_path, capsys, fast_compile):
     assert main([*TINY, "--out", str(tmp_path)]) == 0
     assert (tmp_path / "report.md").read_text().count("swa(16)") > 3
+    assert json.loads((tmp_path / "report.json").read_text())["invocation"] == shlex.join(
+        ["prefillwall", *TINY, "--out", str(tmp_path)]
+    )
     assert f"report: {tmp_path / 'report.md'}" in capsys.readouterr().out
     first = (tmp_path / "records.jsonl").read_bytes()
     assert main([*TINY, "--out", str(tmp_path), "--resume", "--json"]) == 0
@@ -132,6 +137,10 @@ BAD_INPUT = [
     # lengths and other numbers
     (["compare", "--model", "tiny-dense", "--tokens", "999999"], "999999 are asked for"),
     (["compare", "--tokens", "0"], "a whole number of at least 1 is wanted, got '0'"),
+    (["flops", "--no-compile", "--tokens", "99999999999999999999"], "at most 2,147,483,646 is wanted, got '99"),
+    (["variants", "full", "--tokens", "2147483647"], "at most 2,147,483,646 is wanted, got '2147483647'"),
+    (["quality", "--tokens", "1e12"], "a whole number of at least 2 is wanted, got '1e12'"),
+    (["flops", "--start", "2_147_483_647"], "at most 2,147,483,646 is wanted"),
     (["flops", "--tokens", "-5"], "a whole number of at least 1 is wanted, got '-5'"),
     (["crossover", "--tokens", "64k"], "a whole number of at least 1 is wanted, got '64k'"),
     (["post", "--tokens", "nan"], "a whole number of at least 1 is wanted, got 'nan'"),
@@ -227,6 +236,10 @@ def test_options_have_one_meaning_in_every_command():
         (None, 0, ""),
         (ValueError("no such\nthing"), 2, "prefillwall cards: no such thing\n"),
         (PermissionError(13, "Permission denied", "x.png"), 2, "prefillwall cards: x.png: Permission denied\n"),
+        (NotImplementedError("no\nsinks"), 2, "prefillwall cards: no sinks\n"),
+        (MemoryError("Unable to allocate 7 TiB"), 2, "prefillwall cards: out of memory: Unable to allocate 7 TiB\n"),
+        (MemoryError(), 2, "prefillwall cards: out of memory\n"),
+        (JaxRuntimeError("RESOURCE_EXHAUSTED: 7\nbytes"), 2, "prefillwall cards: RESOURCE_EXHAUSTED: 7 bytes\n"),
         (KeyboardInterrupt(), 130, "interrupted\n"),
     ],
 )
@@ -239,6 +252,16 @@ def test_exit_status(raised, status, said, monkeypatch, capsys):
     monkeypatch.setattr(eval.commands.cards, "run", run)
     assert main(["cards"]) == status
     assert capsys.readouterr().err == said
+
+
+@pytest.mark.parametrize("raised", [RuntimeError("RESOURCE_EXHAUSTED"), JaxRuntimeError("INTERNAL: a bug")])
+def test_a_bug_keeps_its_traceback(raised, monkeypatch):
+    def run(_):
+        raise raised
+
+    monkeypatch.setattr(eval.commands.cards, "run", run)
+    with pytest.raises(type(raised)):
+        main(["cards"])
 
 
 def test_help_documents_the_exit_statuses_and_lists_every_command(capsys):

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import itertools
+import shlex
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from eval.html_report.figure import Context
 from eval.html_report.floor import best_rate
 from eval.html_report.pareto import frontier, longest_common, parts_ms
 from eval.html_report.scales import Scale, around, thinned, ticks
@@ -17,6 +19,23 @@ from tests.eval.synthetic_records import CONFIG, synthetic_records
 
 [SUMMARY] = summarise(synthetic_records(), CONFIG)
 POSITIVE = st.floats(1e-3, 1e6)
+
+
+@pytest.mark.parametrize(
+    ("words", "model"),
+    [
+        ("", CONFIG.name),
+        ("--model tiny-moe --tokens 64", "tiny-moe"),
+        ("--layouts full --model=tiny-moe", "tiny-moe"),
+        ("--model 'my models/a'", "'my models/a'"),
+        ("--model='my models/a' --resume", "'my models/a'"),
+        ("--model tiny-moe --model=tiny-dense", "tiny-dense"),
+    ],
+)
+def test_commands_beside_a_figure_name_the_model_that_was_compared(words, model):
+    context = Context(SUMMARY, {}, {}, {}, f"prefillwall compare {words}")
+    assert context.model == model
+    assert shlex.split(context.redraw) == shlex.split(context.command + " --resume" * ("--resume" not in words))
 
 
 @given(st.lists(POSITIVE, min_size=1, max_size=9), st.sampled_from(["linear", "log", "sqrt"]))

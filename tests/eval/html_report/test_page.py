@@ -84,6 +84,16 @@ def test_page_is_well_formed_and_holds_every_layout_and_section(folder):
         assert said in text
 
 
+def test_what_makes_a_figure_again_is_the_comparison_and_the_rest_is_beside_it(folder):
+    text = (folder / "report.html").read_text()
+    lines = re.findall(r'<p class="again">(.*?)</p>', text)
+    again = {line for line in lines if line.startswith("Make it again: ")}
+    assert again == {"Make it again: <code>prefillwall compare --seed 7 --resume</code>"}
+    beside = " ".join(line for line in lines if line.startswith("See also: "))
+    for command in ("lower --model", "validate", "variants full", "crossover --model smollm2-135m"):
+        assert f"<code>prefillwall {command}" in beside
+
+
 def test_page_needs_no_other_file(folder):
     text = (folder / "report.html").read_text()
     for tag, attributes in read(text).tags:
