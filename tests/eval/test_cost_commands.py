@@ -75,6 +75,11 @@ def test_post_draws_its_figure(tmp_path: Path, capsys) -> None:
     assert (tmp_path / "deep" / "squares.svg").read_text().startswith("<?xml")
 
 
+def test_more_tokens_than_can_be_counted_are_refused(capsys) -> None:
+    assert _run("flops", "--model", "gemma3-1b", "--tokens", "16777210", "--start", "7") == 2
+    assert "at most 16,777,216 tokens in all" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("command", "words"),
     [
@@ -84,11 +89,6 @@ def test_post_draws_its_figure(tmp_path: Path, capsys) -> None:
         ("variants", ("swa(3)", "--draw", "0")),
     ],
 )
-def test_more_tokens_than_can_be_counted_are_refused(capsys) -> None:
-    assert _run("flops", "--model", "gemma3-1b", "--tokens", "16777210", "--start", "7") == 2
-    assert "at most 16,777,216 tokens in all" in capsys.readouterr().err
-
-
 @pytest.mark.parametrize("name", ["gemma3-27b", "qwen3.5-35b-a3b", "smollm2-135m", "folder"])
 def test_every_cost_command_takes_every_way_to_name_a_model(
     command: str, words: tuple[str, ...], name: str, tmp_path: Path, capsys
