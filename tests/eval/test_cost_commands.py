@@ -76,7 +76,7 @@ def test_post_draws_its_figure(tmp_path: Path, capsys) -> None:
 
 
 def test_more_tokens_than_can_be_counted_are_refused(capsys) -> None:
-    assert _run("flops", "--model", "gemma3-1b", "--tokens", "16777210", "--start", "7") == 2
+    assert main(["flops", "--model", "gemma3-1b", "--tokens", "16777210", "--start", "7"]) == 2
     assert "at most 16,777,216 tokens in all" in capsys.readouterr().err
 
 
