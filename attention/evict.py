@@ -92,15 +92,6 @@ class Evict(Eviction):
             (after % self.chunk == 0) & (after > budget),
         )
 
-    def held_keys(self, length: int) -> int:
-        """Keys per key-value head after so many tokens; with per-head budgets, of the mean head."""
-        return min(length // self.chunk * self.chunk, self.layer_budget) + length % self.chunk
-
-    def events(self, tokens: int, start: int = 0) -> int:
-        """Multiples of the chunk in (start, start + tokens] that are larger than the budget."""
-        before = max(start, self.layer_budget) // self.chunk
-        return max(0, (start + tokens) // self.chunk - before)
-
     def useful_pairs(self, tokens: int, start: int = 0) -> int:
         """N(C + 1)/2 + B·N - B(B + C)/2 for start = 0 and N and B multiples of C; exact for any."""
         budget, c = self.layer_budget, self.chunk

@@ -126,10 +126,6 @@ class Eviction(Variant):
         pieces = (self.piece(start + i * size, part, self.layer_budget) for i, part in enumerate(parts))
         return tuple((part, Piece(*map(int, piece))) for part, piece in zip(parts, pieces, strict=True))
 
-    def events(self, tokens: int, start: int = 0) -> int:
-        """How often keys go in a step of so many tokens after `start` others."""
-        return sum(piece.event for _, piece in self.schedule(start, tokens))
-
     def useful_pairs(self, tokens: int, start: int = 0) -> int:
         """Visible (query, key) pairs of one query head; with per-head budgets, of the mean head."""
         raise NotImplementedError
