@@ -14,20 +14,24 @@ from eval.commands.arguments import positive
 from eval.commands.chosen import running_config
 from eval.flops.traffic import Storage
 from eval.hardware import card
+from eval.humane import duration
 from eval.lowering import report
 from eval.lowering.compile import compile_for, keep
 from eval.lowering.dtypes import DTYPES
 from eval.lowering.kernel_programs import KernelProgram, shipped_attention, shipped_experts
 from eval.lowering.predict import Predicted, code_bounds, occupancies, predict_prefill
 from eval.lowering.programs import KINDS, ModelProgram, Program
+from eval.lowering.run_here import is_here, time_here
 from eval.lowering.target import TARGETS, Target, target
 from eval.lowering.tile_search import every_tile, is_tile_of, parse_tile, suggestion
 from eval.lowering.toolchain import Toolchain, find_toolchain
 from eval.lowering.vendors import vendor_of
 from eval.roofline import Assumptions
+from eval.timing import median_ms
 
 DESCRIPTION = (
-    "Compiles the model and its kernels for a GPU that need not be there; nothing runs.  Exits with 1 where\n"
+    "Compiles the model and its kernels for a GPU that need not be there; where it is, the same programs are\n"
+    "also run and timed, and otherwise nothing runs.  Exits with 1 where\n"
     "a program does not compile or a kernel of this project spills, asks for too much LDS or misses WMMA\n"
     "(on NVIDIA, shared memory and tensor cores; a spill is a remark there); of `--tiles all` where no tile of a\n"
     "kernel passes."
@@ -81,19 +85,25 @@ def run(options: argparse.Namespace) -> int:
     sweeps = options.tiles == ["all"]
     hints = {} if sweeps else _hints(results, chosen, toolchain)
     predicted = _predictions(options, results, chosen)
+    here = toolchain.can_execute and is_here(chosen)
+    measured = time_here(programs) if here else {}
     if options.json:
         output.print_json({
             "command": "lower", "target": chosen.name, "card": chosen.card, "toolchain": dict(toolchain.versions),
             "conventions": {
-                "evidence": "nothing ran: the compiler's own figures, and predictions from published measurements",
+                "evidence": "the compiler's own figures, and predictions from published measurements; "
+                + ("`measured` ran on this machine" if here else "nothing ran"),
                 "passes": "LDS within a workgroup's, WMMA in the inner loop, on AMD no spills",
             },
             "can_execute": toolchain.can_execute, "stand_ins": toolchain.missing, "evidence": toolchain.sentence,
             "programs": [result.to_json() for result in results], "suggestions": hints,
+            "measured": measured,
             "predictions": {layout: [one.to_json() for one in rows] for layout, rows in predicted.items()},
         })  # fmt: skip
     else:
         _print(options, toolchain, results, hints, predicted)
+        if here:
+            print_measured(measured, chosen.name)
     return _status(results, sweeps)
 
 
@@ -221,3 +231,13 @@ def _print(
             out.print(line, highlight=False, soft_wrap=True)
     for line in (*report.sentences(toolchain, results), *(f"{name}: {hint}" for name, hint in hints.items())):
         out.print(line, highlight=False, soft_wrap=True)
+
+
+def print_measured(timings: dict[str, dict[str, Any]], name: str) -> None:
+    """Median, fastest and slowest run of each program, or why it did not run."""
+    rows = output.table(f"measured on this machine's {name}", "program", "median", "fastest", "slowest", "why not")
+    for title, timing in timings.items():
+        samples = timing.get("samples_ms")
+        figures = (median_ms(timing), min(samples), max(samples)) if samples else (None,) * 3
+        rows.add_row(title, *map(duration, figures), timing.get("error", ""))
+    output.console().print(rows)

@@ -87,7 +87,7 @@ def test_packed_attention_is_dense_attention_under_its_mask(variant, heads, toke
     chex.assert_trees_all_close(variant.attend(partial(attend, impl="dense"), layer), expected, atol=2e-5, rtol=0)
 
 
-@settings(max_examples=20)
+@settings(max_examples=10)
 @given(variants(FIXED), heads, st.integers(1, 83), st.integers(0, 41))
 def test_useful_pairs_are_the_masks_sum(variant, heads, tokens, start):
     variant = variant.at_layer(3, 5)

@@ -317,6 +317,7 @@ def test_quality_is_what_compare_measures(tmp_path, capsys, fast_compile):
         ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", ["compare", "quality"])
 def test_nothing_moves_where_stdout_is_a_pipe(command, tmp_path):
     """Not even on stderr, a terminal here, on which bars are drawn otherwise."""

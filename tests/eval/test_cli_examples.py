@@ -17,6 +17,8 @@ EXAMPLES = [example for command in COMMANDS for example in importlib.import_modu
 
 NOT_RUN = {
     "prefillwall compare": "the main job itself, `make compare`: many minutes",
+    "prefillwall compare --layouts full 'swa(512)' 'swa(508,sinks=4)' --tokens 1024 2048 4096": "minutes",
+    "prefillwall quality": "minutes: a dozen layouts on a long text",
     "prefillwall compare --model qwen3-30b-a3b --device gpu --out out/gpu": "needs a GPU of 80 GB",
     "prefillwall compare --model qwen3-30b-a3b --device gpu --layers-apart --out out/apart": "needs a GPU",
     **{
@@ -26,9 +28,7 @@ NOT_RUN = {
     },
 }
 
-SLOW = {
-    "prefillwall compare --layouts full 'swa(512)' 'swa(508,sinks=4)' --tokens 1024 2048 4096",
-    "prefillwall quality",
+PRETRAINED = {
     "prefillwall quality --layouts 'swa(512)' 'swa(508,sinks=4)' --tokens 1024",
     "prefillwall quality --layouts 'routed(64|full,router=keynorm,threshold=14)' --tokens 512 --text README.md --json",
     "prefillwall generate 'The capital of France is' --new 16",
@@ -36,6 +36,9 @@ SLOW = {
     "prefillwall generate 'One, two, three,' --new 24 --stop none --json",
 }
 """They read the pretrained model."""
+
+MEASURING = ("compare", "quality", "generate")
+"""Commands that compile and run models, tiny ones too."""
 
 
 def words_of(example: str) -> list[str]:
@@ -45,20 +48,20 @@ def words_of(example: str) -> list[str]:
 
 
 def test_lists_of_exceptions_name_examples():
-    assert set(NOT_RUN) | SLOW <= set(EXAMPLES)
+    assert set(NOT_RUN) | PRETRAINED <= set(EXAMPLES)
     assert {words_of(example)[1] for example in EXAMPLES} == set(COMMANDS)
 
 
 @pytest.mark.parametrize(
     "example",
     [
-        pytest.param(example, marks=pytest.mark.slow if example in SLOW else ())
+        pytest.param(example, marks=pytest.mark.slow if words_of(example)[1] in MEASURING else ())
         for example in EXAMPLES
         if example not in NOT_RUN
     ],
 )
 def test_examples_run(example, tmp_path, monkeypatch, capsys, fast_compile):
-    if example in SLOW:
+    if example in PRETRAINED:
         try:
             default_gguf()
         except ValueError as error:
