@@ -11,7 +11,7 @@ pytest.importorskip("playwright")
 pytest.importorskip("axe_playwright_python")
 
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, Locator, Page, sync_playwright
+from playwright.sync_api import Browser, Locator, Page, expect, sync_playwright
 
 from eval import records, report
 from eval.readme import KEPT, ROOT
@@ -127,29 +127,29 @@ def test_all_and_only_the_first(opened):
 def test_a_shared_map_goes_with_its_last_layout(opened):
     shared = opened.locator(".map[data-v*=' ']").first
     for number in shared.get_attribute("data-v").split():
-        assert shared.is_visible()
+        expect(shared).to_be_visible()
         chip(opened, int(number)).click()
-    assert not shared.is_visible()
+    expect(shared).to_be_hidden()
 
 
 def test_a_point_says_its_numbers_when_pointed_at_and_when_focused(opened):
     tip, plot = opened.locator("#tip"), opened.locator("#cost svg.plot").first
     assert not tip.is_visible()
     point = plot.locator(".pt").first
-    point.scroll_into_view_if_needed()
+    point.evaluate("point => point.scrollIntoView({block: 'center', behavior: 'instant'})")  # clear of the buttons
     box = point.locator(".hit").bounding_box()
     opened.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
-    assert tip.is_visible()
+    expect(tip).to_be_visible()
     assert "tokens" in tip.inner_text()
     opened.keyboard.press("Escape")
-    assert not tip.is_visible()
+    expect(tip).to_be_hidden()
     stop = plot.locator(".pt[tabindex='0']")
     assert stop.count() == 1
     stop.focus()
     first = tip.inner_text()
     assert first.replace("\n", "; ") == stop.get_attribute("aria-label")
     opened.keyboard.press("ArrowRight")
-    assert tip.is_visible()
+    expect(tip).to_be_visible()
     assert tip.inner_text() != first
 
 
