@@ -146,11 +146,12 @@ def test_a_point_says_its_numbers_when_pointed_at_and_when_focused(opened):
     stop = plot.locator(".pt[tabindex='0']")
     assert stop.count() == 1
     stop.focus()
+    expect(tip).to_be_visible()
     first = tip.inner_text()
     assert first.replace("\n", "; ") == stop.get_attribute("aria-label")
     opened.keyboard.press("ArrowRight")
-    expect(tip).to_be_visible()
-    assert tip.inner_text() != first
+    opened.wait_for_function("first => document.querySelector('#tip').innerText !== first", arg=first)
+    assert tip.is_visible()
 
 
 def test_tab_reaches_the_buttons_and_the_figures(opened):
