@@ -8,6 +8,7 @@ from typing import Any, Final
 from rich.table import Table
 
 from attention.eviction.base import Eviction
+from attention.token_routed import Routed
 from eval.commands import arguments, output
 from eval.commands.arguments import from_zero, positive
 from eval.commands.chosen import Shape, shape_named
@@ -30,6 +31,9 @@ EXAMPLES = (
 
 MOST_TOKENS: Final = 2**24
 """Executed counts look at every position."""
+
+MOST_LOTS: Final = 2**22
+"""Tiles of routes that are drawn by lot are found by drawing them."""
 
 MOST_TRACED_STEPS: Final = 4
 MOST_TRACED_PIECES: Final = 1200
@@ -64,10 +68,9 @@ def run(options: argparse.Namespace) -> int:
         for variant in shape_of(model).layout:
             variant.check_prompt(options.tokens)
     record, times = _record(options, model, steps), _floors(options, model, steps)
-    counts = {
-        "useful": steps_flops(model, steps),
-        "executed": steps_flops(model, steps, count="executed", impl=options.impl),
-    }
+    counts = {"useful": steps_flops(model, steps)}
+    if _lots(model, steps) <= MOST_LOTS:
+        counts["executed"] = steps_flops(model, steps, count="executed", impl=options.impl)
     faults: list[str] = []
     record["only_closed_form"] = _why_only_closed_form(model, steps)
     if not record["only_closed_form"]:
@@ -98,6 +101,8 @@ def _why_only_closed_form(model: Shape, steps: tuple[Step, ...]) -> str:
         return "traced and compiled count models that this project runs"
     if len(steps) > MOST_TRACED_STEPS:
         return f"a trace would follow {len(steps):,} chunks one by one, at most {MOST_TRACED_STEPS} are"
+    if (lots := _lots(model, steps)) > MOST_LOTS:
+        return f"{lots:,} routes are drawn by lot, layer by layer: useful FLOPs alone, executed up to {MOST_LOTS:,}"
     evicting = [v for v in {layer.variant for layer in shape_of(model).layers} if isinstance(v, Eviction)]
     pieces = sum(-(-step.tokens // v.piece_tokens(step.tokens)) for v in evicting for step in steps)
     if pieces > MOST_TRACED_PIECES:
@@ -105,6 +110,12 @@ def _why_only_closed_form(model: Shape, steps: tuple[Step, ...]) -> str:
             f"a trace would follow {pieces:,} pieces between evictions one by one, at most {MOST_TRACED_PIECES:,} are"
         )
     return ""
+
+
+def _lots(model: Shape, steps: tuple[Step, ...]) -> int:
+    """Routes that a random router draws: in each layer others, for each token."""
+    by_lot = [v for layer in shape_of(model).layers if isinstance(v := layer.variant, Routed) and v.router == "random"]
+    return len(by_lot) * sum(step.tokens for step in steps)
 
 
 def _record(options: argparse.Namespace, model: Shape, steps: tuple[Step, ...]) -> dict[str, Any]:

@@ -64,7 +64,11 @@ def test_flops_exits_with_one_where_counts_disagree(monkeypatch, capsys) -> None
     assert "counts disagree" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("words", [("--tokens", "90", "--chunk", "16"), ("--tokens", "9", "--model", "gemma3-1b")])
+@pytest.mark.parametrize("words", [
+    ("--tokens", "90", "--chunk", "16"), ("--tokens", "9", "--model", "gemma3-1b"),
+    ("--tokens", "2000000", "--layout", "routed(9|full,router=random)"),
+    ("--tokens", "90000", "--layout", "evict(knorm,budget=64,chunk=64)"),
+])  # fmt: skip
 def test_closed_form_alone_says_so(words: tuple[str, ...], capsys) -> None:
     assert main(["flops", "--no-compile", *words]) == 0
     assert "closed form only" in capsys.readouterr().out
