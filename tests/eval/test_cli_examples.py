@@ -11,7 +11,6 @@ from pathlib import Path
 import pytest
 
 from eval.cli import COMMANDS, build_parser, commands_of, main
-from refmodel.default_model import default_gguf
 
 EXAMPLES = [example for command in COMMANDS for example in importlib.import_module(f"eval.commands.{command}").EXAMPLES]
 
@@ -28,17 +27,8 @@ NOT_RUN = {
     },
 }
 
-PRETRAINED = {
-    "prefillwall quality --layouts 'swa(512)' 'swa(508,sinks=4)' --tokens 1024",
-    "prefillwall quality --layouts 'routed(64|full,router=keynorm,threshold=14)' --tokens 512 --text README.md --json",
-    "prefillwall generate 'The capital of France is' --new 16",
-    "prefillwall generate 'The capital of France is' --layout 'swa(64,sinks=4)' --temperature 0.7 --seed 3",
-    "prefillwall generate 'One, two, three,' --new 24 --stop none --json",
-}
-"""They read the pretrained model."""
-
 MEASURING = ("compare", "quality", "generate")
-"""Commands that compile and run models, tiny ones too."""
+"""Commands that compile and run models: tiny ones, and the pretrained one that `make test` installs."""
 
 
 def words_of(example: str) -> list[str]:
@@ -48,7 +38,7 @@ def words_of(example: str) -> list[str]:
 
 
 def test_lists_of_exceptions_name_examples():
-    assert set(NOT_RUN) | PRETRAINED <= set(EXAMPLES)
+    assert set(NOT_RUN) <= set(EXAMPLES)
     assert {words_of(example)[1] for example in EXAMPLES} == set(COMMANDS)
 
 
@@ -61,11 +51,6 @@ def test_lists_of_exceptions_name_examples():
     ],
 )
 def test_examples_run(example, tmp_path, monkeypatch, capsys, fast_compile):
-    if example in PRETRAINED:
-        try:
-            default_gguf()
-        except ValueError as error:
-            pytest.skip(str(error))
     shutil.copy(Path(__file__).parents[2] / "README.md", tmp_path)
     monkeypatch.chdir(tmp_path)
     program, *words = words_of(example)
