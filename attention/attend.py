@@ -10,11 +10,11 @@ from attention.kernels.block_routed import BlockChoice, attend_chosen, attend_ch
 from attention.kernels.blockwise import attend_blockwise
 from attention.kernels.dense import attend_dense
 from attention.kernels.nvidia import attend_nvidia, cannot
-from attention.kernels.pallas_spans import attend_pallas_spans, pallas_cannot
+from attention.kernels.pallas_spans import ON_KERNEL, mosaic_cannot, pallas_cannot
 from attention.kernels.target import current_target, is_gpu
 from attention.pattern import SpanPattern, Spans
 
-Impl = Literal["auto", "dense", "blockwise", "pallas", "cudnn", "tokamax"]
+Impl = Literal["auto", "dense", "blockwise", "pallas", "mosaic", "cudnn", "tokamax"]
 Pattern = SpanPattern | Spans | BlockChoice
 
 DENSE_SCORES_LIMIT = 2**16
@@ -36,8 +36,8 @@ def choose_impl(
 ) -> str:  # fmt: skip
     """What `attend` will run for such operands on the device that is compiled for.
 
-    `auto` on a GPU: a few scores are dense; cuDNN where it can express the step; then the Pallas kernel; blockwise for
-    what that is not made for.  Elsewhere `resolve_impl`.
+    `auto` on a GPU: a few scores are dense; then whoever can express the step of Hopper's kernel, cuDNN, the portable
+    Pallas kernel and blockwise, in this order.  Elsewhere `resolve_impl`.
 
     Raises:
         ValueError: an unknown implementation, or a named one that cannot run this: it never falls back.
@@ -46,7 +46,7 @@ def choose_impl(
     target = current_target()
     if impl in ("dense", "blockwise") or (impl == "auto" and (by_shape == "dense" or not is_gpu(target))):
         return by_shape
-    candidates = ("cudnn", "pallas") if impl == "auto" else (impl,)
+    candidates = ("mosaic", "cudnn", "pallas") if impl == "auto" else (impl,)
     for candidate in candidates:
         reason = _cannot(candidate, q_btnh, k_bskh, pattern, in_order, return_lse, target)
         if reason is None:
@@ -62,6 +62,8 @@ def _cannot(candidate, q_btnh, k_bskh, pattern, in_order, return_lse, target) ->
         return f"{candidate} takes spans, not blocks that queries choose"
     if candidate == "pallas":
         return pallas_cannot(q_btnh, target)
+    if candidate == "mosaic":
+        return mosaic_cannot(q_btnh, target, in_order)
     if isinstance(pattern, Spans):
         return f"{candidate} takes no span per query"
     if return_lse:
@@ -90,14 +92,15 @@ def attend(
         k_bskh, v_bskh: keys and values; query head n reads key-value head n // (N / K).
         q_pos_bt: position of each query, -1 for padding, whose output is 0.  A leading 1 means shared by the batch.
         kv_pos_bks: position of each slot, -1 for an empty one.  Leading 1s mean shared by the batch or by the heads.
-        impl: `dense`, `blockwise`, on GPUs also `pallas`, `cudnn` and `tokamax`, or `auto` (see `choose_impl`).
+        impl: `dense`, `blockwise`, on GPUs also `pallas`, on Hopper `mosaic`, on NVIDIA's `cudnn` and `tokamax`, or
+            `auto` (see `choose_impl`).
             `blockwise` has no reverse-mode derivative: its loops are as long as the positions say.
         pattern: static spans, or `Spans` that are data; where those have few values, the blockwise path packs queries;
             or a choice of blocks of keys.
         return_lse: also return the log of each softmax's denominator, float32 [B, N, T], -inf where nothing is seen:
             what merges parts of a row, and turns a score into a probability.
-        in_order: query i and key i are known to stand at position i, as in the first step of a prompt: what cuDNN and
-            tokamax need, and positions that are data cannot say.
+        in_order: query i and key i are known to stand at position i, as in the first step of a prompt: what
+            `mosaic`, cuDNN and tokamax need, and positions that are data cannot say.
 
     Raises:
         ValueError: shapes that do not belong together, an unknown `impl`, or a named one that cannot run this.
@@ -129,8 +132,8 @@ def attend(
     chosen = choose_impl(q_btnh, k_bskh, pattern, impl=impl, in_order=in_order, return_lse=return_lse)
     if chosen in ("cudnn", "tokamax"):
         return attend_nvidia(q_btnh, k_bskh, v_bskh, pattern, library=chosen)
-    if chosen == "pallas":
-        found = attend_pallas_spans(q_btnh, k_bskh, v_bskh, q_pos_bt, kv_pos_bks, pattern, return_lse=return_lse)
+    if chosen in ON_KERNEL:
+        found = ON_KERNEL[chosen](q_btnh, k_bskh, v_bskh, q_pos_bt, kv_pos_bks, pattern, return_lse=return_lse)
         return (found.out_btnh, found.lse_bnt) if return_lse else found.out_btnh
     run = dense if chosen == "dense" else blockwise
     out_btnh, lse_bnt, *_ = run(q_btnh, k_bskh, v_bskh, q_pos_bt, kv_pos_bks, pattern)

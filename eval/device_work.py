@@ -12,7 +12,7 @@ from attention.attend import Pattern, attend, choose_impl
 from attention.kernels.block_routed import MOST_ROWS, BlockChoice, attend_chosen
 from attention.kernels.blockwise import attend_blockwise, walks_over_heads
 from attention.kernels.cover import GRANULE, choose_blocks
-from attention.kernels.pallas_spans import attend_pallas_spans
+from attention.kernels.pallas_spans import ON_KERNEL
 from attention.kernels.row_tiles import choose_row_tile
 from attention.variant import Variant
 from eval.layer_kernel import layer_kernel
@@ -43,8 +43,8 @@ def layer_work(config: ModelConfig, variant: Variant, tokens: int, dtype: Any, i
         chosen = choose_impl(q_btnh, k_bskh, pattern, impl=impl, in_order=in_order, return_lse=return_lse)
         impls[chosen] = None
         operands = q_btnh, k_bskh, v_bskh, q_pos_bt, kv_pos_bks, pattern
-        if chosen == "pallas":
-            found = attend_pallas_spans(*operands, return_lse=return_lse)
+        if chosen in ON_KERNEL:
+            found = ON_KERNEL[chosen](*operands, return_lse=return_lse)
             out_btnh, lse_bnt, tiles, pairs_of_a_tile = found.out_btnh, found.lse_bnt, found.visited_pairs, 1
         elif chosen == "blockwise":
             run = attend_chosen if isinstance(pattern, BlockChoice) else attend_blockwise
@@ -58,7 +58,7 @@ def layer_work(config: ModelConfig, variant: Variant, tokens: int, dtype: Any, i
     kernel, arguments = layer_kernel(config, variant, tokens, dtype, attend=reporting)
     jax.block_until_ready(jax.jit(kernel)(*arguments))
     jax.effects_barrier()
-    return Work(tuple(impls), round(sum(visited)) if impls and set(impls) <= {"pallas", "blockwise"} else None)
+    return Work(tuple(impls), round(sum(visited)) if impls and set(impls) <= {*ON_KERNEL, "blockwise"} else None)
 
 
 def _tile_pairs(q_btnh: jax.Array, k_bskh: jax.Array, kv_pos_bks: jax.Array, pattern: Pattern) -> int:

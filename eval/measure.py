@@ -148,7 +148,7 @@ def _told(sweep: Sweep, variants: Sequence[Variant], tokens: int) -> Record:
     if not on_gpu():
         return {}
     impls = dict.fromkeys(impl for variant in dict.fromkeys(variants) for impl in work_of(sweep, variant, tokens).impls)
-    sources = {"pallas": "visited tiles", "cudnn": UNTOLD, "tokamax": UNTOLD}
+    sources = {"pallas": "visited tiles", "mosaic": "visited tiles", "cudnn": UNTOLD, "tokamax": UNTOLD}
     return {"executed_from": {impl: sources.get(impl, "closed form") for impl in impls}}
 
 

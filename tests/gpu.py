@@ -25,3 +25,14 @@ def absent_gpu(kind: str) -> contextlib.AbstractContextManager:
     device = jax.sharding.AbstractDevice(device_kind=kind, num_cores=None, platform="gpu")
     axes = (jax.sharding.AxisType.Auto,)
     return jax.sharding.use_abstract_mesh(jax.sharding.AbstractMesh((1,), ("x",), axes, abstract_device=device))
+
+
+@contextlib.contextmanager
+def gpu_interpreter():
+    """Parameters under which Pallas-Mosaic kernels run on a CPU, with races detected; afterwards there were none."""
+    from jax._src.pallas.mosaic_gpu.interpret import interpret_pallas_call  # not public in jax 0.10
+    from jax._src.pallas.mosaic_gpu.interpret.params import InterpretGPUParams
+
+    yield InterpretGPUParams(detect_races=True)
+    races = interpret_pallas_call.get_races()
+    assert not races.races_found

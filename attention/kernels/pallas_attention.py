@@ -20,7 +20,7 @@ from jax.experimental import pallas as pl
 from jax.experimental.pallas import triton as plgpu
 
 from attention.kernels.pallas_backward import attention_gradients
-from attention.kernels.pallas_ranges import Ranges, find_ranges
+from attention.kernels.pallas_ranges import Ranges, find_ranges, masked_tile
 from attention.kernels.target import current_target
 from attention.kernels.tiles import AttentionTiles, attention_tiles
 from attention.pattern import UNBOUNDED, pad_positions
@@ -244,14 +244,8 @@ def _kernel(
     # Read only here: registers are short in the loop above.
     rows_see = pos, left, sink = pos_ref[...], left_ref[...], sink_ref[...]
 
-    def masked_tile(i):
-        """The i-th tile of the three masked ranges in a row."""
-        n_sinks, n_left = bounds.sink_end - bounds.sink_start, bounds.dense_start - bounds.near_start
-        near = jnp.where(i < n_sinks + n_left, bounds.near_start + i - n_sinks, bounds.dense_end + i - n_sinks - n_left)
-        return jnp.where(i < n_sinks, bounds.sink_start + i, near)
-
     def visit_if_visible(i, state):
-        tile = masked_tile(i)
+        tile = masked_tile(bounds, i)
         kv_pos = kv_pos_ref[pl.ds(tile * keys, keys)]
         low, high = kv_pos.min(0), jnp.where(kv_pos == EMPTY, -1, kv_pos).max(0)
         is_row = pos >= 0
@@ -263,7 +257,7 @@ def _kernel(
     n_dense = bounds.dense_end - bounds.dense_start
     n_masked = bounds.sink_end - bounds.sink_start + bounds.near_end - bounds.near_start - n_dense
     n_untested = jnp.where(bounds.tested == 1, 0, n_masked)
-    state = lax.fori_loop(0, n_untested, lambda i, x: visit(masked_tile(i), x, rows_see), state)
+    state = lax.fori_loop(0, n_untested, lambda i, x: visit(masked_tile(bounds, i), x, rows_see), state)
     n_tested = n_masked - n_untested
     state, visited = lax.fori_loop(0, n_tested, visit_if_visible, (state, n_dense + n_untested))
 

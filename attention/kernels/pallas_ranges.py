@@ -69,6 +69,13 @@ def find_ranges(row_pos: Array, row_left: Array, row_sink: Array, kv_pos: Array,
     )
 
 
+def masked_tile(bounds: Ranges, i: Array) -> Array:
+    """The i-th tile of the three masked ranges in a row."""
+    n_sinks, n_left = bounds.sink_end - bounds.sink_start, bounds.dense_start - bounds.near_start
+    near = jnp.where(i < n_sinks + n_left, bounds.near_start + i - n_sinks, bounds.dense_end + i - n_sinks - n_left)
+    return jnp.where(i < n_sinks, bounds.sink_start + i, near)
+
+
 def _bounds(values: Array, counts: Array, tile: int) -> tuple[Array, Array]:
     """Least and greatest value of each tile among those that count, [..., tiles]; none gives least > greatest."""
     values, counts = jnp.broadcast_arrays(values, counts)

@@ -1,4 +1,4 @@
-"""The Pallas kernel under a pattern: spans as few operands as they need, and queries packed by span.
+"""The Pallas kernels under a pattern: spans as few operands as they need, and queries packed by span.
 
 Where a router gave each query a span out of few, a tile of neighbours would visit what the longest of them sees.  So
 queries of one span are put into tiles of their own first, and results go back to their places; masks read positions, so
@@ -7,7 +7,9 @@ nothing else changes.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -20,6 +22,7 @@ from attention.kernels.tiles import AttentionTiles, attention_tiles
 from attention.pattern import SpanPattern, Spans, head_spans
 
 HEAD_SIZES = 16, 32, 64, 128, 256
+MOSAIC_HEAD_SIZES = 64, 128
 
 
 class OnKernel(NamedTuple):
@@ -40,6 +43,19 @@ def pallas_cannot(q_btnh: jax.Array, target: str) -> str | None:
     return None
 
 
+def mosaic_cannot(q_btnh: jax.Array, target: str, in_order: bool) -> str | None:
+    """Why the kernel for Hopper cannot serve such queries on `target`, None if it can."""
+    if target != "sm_90":
+        return f"mosaic runs on sm_90, this is {target}"
+    if not in_order:
+        return "mosaic takes the first step of a prompt, whose tokens stand at 0, 1, 2, ..."
+    if q_btnh.dtype not in (jnp.bfloat16, jnp.float16):
+        return f"mosaic takes bfloat16 and float16, got {q_btnh.dtype}"
+    if q_btnh.shape[-1] not in MOSAIC_HEAD_SIZES:
+        return f"mosaic takes head sizes {', '.join(map(str, MOSAIC_HEAD_SIZES))}, got {q_btnh.shape[-1]}"
+    return None
+
+
 def attend_pallas_spans(
     q_btnh: jax.Array,
     k_bskh: jax.Array,
@@ -52,27 +68,84 @@ def attend_pallas_spans(
     tiles: AttentionTiles | None = None,
     interpret: bool = False,
 ) -> OnKernel:
-    """`attend_dense` by the kernel; `tiles` and `interpret` as `attend_pallas` has them."""
-    n, k = q_btnh.shape[2], k_bskh.shape[2]
+    """`attend_dense` by the portable kernel; `tiles` and `interpret` as `attend_pallas` has them."""
     tiles = tiles or attention_tiles(current_target(), q_btnh.dtype, q_btnh.shape[-1])
-    span_bmt, sink_m = _operands(pattern, n, k)
-    q_pos_bmt, place_bmt = q_pos_bt[:, None], None
-    if isinstance(pattern, Spans) and pattern.span_e is not None and span_bmt.shape[2] > 1:
-        packed = n // k if span_bmt.shape[1] <= k else 1  # rows of a tile for each query
-        row_bmp, place_bmt = _packed(span_bmt, pattern.span_e, max(1, tiles.rows // packed))
-        q_btnh = _reorder(q_btnh, row_bmp)
-        rows = jnp.broadcast_to(row_bmp, (max(q_pos_bt.shape[0], row_bmp.shape[0]), *row_bmp.shape[1:]))
-        q_pos_bmt = jnp.where(rows < 0, -1, jnp.take_along_axis(q_pos_bmt, rows, axis=2))
-        span_bmt = jnp.take_along_axis(span_bmt, row_bmp, axis=2)
+    queries = _pack(q_btnh, q_pos_bt, pattern, k_bskh.shape[2], tiles.rows, groups_share=True)
     out_btnh, lse_bnt, visited = attend_pallas(
-        q_btnh, k_bskh, v_bskh, q_pos_bmt, kv_pos_bks, span_bmt, sink_m,
+        queries.q_bpnh, k_bskh, v_bskh, queries.pos_bmp, kv_pos_bks, queries.span_bmp, queries.sink_m,
         tiles=tiles, interpret=interpret, return_lse=return_lse,
     )  # fmt: skip
-    if place_bmt is not None:
-        out_btnh = _reorder(out_btnh, place_bmt)
-        if return_lse:
-            lse_bnt = _reorder(lse_bnt.swapaxes(1, 2)[..., None], place_bmt)[..., 0].swapaxes(1, 2)
-    return OnKernel(out_btnh, lse_bnt, visited.astype(jnp.float32) * (tiles.rows * tiles.keys))
+    return _unpack(out_btnh, lse_bnt, visited, queries, tiles.rows * tiles.keys)
+
+
+def attend_mosaic_spans(
+    q_btnh: jax.Array,
+    k_bskh: jax.Array,
+    v_bskh: jax.Array,
+    q_pos_bt: jax.Array,
+    kv_pos_bks: jax.Array,
+    pattern: SpanPattern | Spans,
+    *,
+    return_lse: bool = False,
+    programs: int | None = None,
+    interpret: Any = None,
+) -> OnKernel:
+    """`attend_dense` by the kernel for Hopper, where `kv_pos_bks` is known to be 0, 1, 2, ...; `programs` and
+    `interpret` as `attend_mosaic` has them."""
+    from attention.kernels.mosaic_attention import KEYS, ROWS, attend_mosaic  # loads a compiler
+
+    del kv_pos_bks
+    queries = _pack(q_btnh, q_pos_bt, pattern, k_bskh.shape[2], 2 * ROWS, groups_share=False)
+    out_btnh, lse_bnt, visited = attend_mosaic(
+        queries.q_bpnh, k_bskh, v_bskh, queries.pos_bmp, queries.span_bmp, queries.sink_m,
+        programs=programs, interpret=interpret, return_lse=return_lse,
+    )  # fmt: skip
+    return _unpack(out_btnh, lse_bnt, visited, queries, 2 * ROWS * KEYS)
+
+
+ON_KERNEL: Mapping[str, Callable[..., OnKernel]] = MappingProxyType(
+    {"pallas": attend_pallas_spans, "mosaic": attend_mosaic_spans}
+)
+"""Implementations that report the tiles that they visited."""
+
+
+class _Queries(NamedTuple):
+    """Queries as a kernel takes them, at P places; M is 1, K or N.  `place_bmt` says where each went, None if none."""
+
+    q_bpnh: jax.Array
+    pos_bmp: jax.Array
+    span_bmp: jax.Array
+    sink_m: jax.Array
+    place_bmt: jax.Array | None
+
+
+def _pack(
+    q_btnh: jax.Array, q_pos_bt: jax.Array, pattern: SpanPattern | Spans, k: int, rows: int, groups_share: bool
+) -> _Queries:
+    """Queries of one span in tiles of `rows`; in a tile are all heads of a group where those share it."""
+    n = q_btnh.shape[2]
+    span_bmt, sink_m = _operands(pattern, n, k)
+    q_pos_bmt = q_pos_bt[:, None]
+    if not (isinstance(pattern, Spans) and pattern.span_e is not None and span_bmt.shape[2] > 1):
+        return _Queries(q_btnh, q_pos_bmt, span_bmt, sink_m, None)
+    rows_of_a_query = n // k if groups_share and span_bmt.shape[1] <= k else 1
+    row_bmp, place_bmt = _packed(span_bmt, pattern.span_e, max(1, rows // rows_of_a_query))
+    every_row_bmp = jnp.broadcast_to(row_bmp, (max(q_pos_bt.shape[0], row_bmp.shape[0]), *row_bmp.shape[1:]))
+    q_pos_bmt = jnp.broadcast_to(q_pos_bmt, (every_row_bmp.shape[0], *q_pos_bmt.shape[1:]))
+    q_pos_bmp = jnp.where(every_row_bmp < 0, -1, jnp.take_along_axis(q_pos_bmt, every_row_bmp, axis=2))
+    span_bmp = jnp.take_along_axis(span_bmt, row_bmp, axis=2)
+    return _Queries(_reorder(q_btnh, row_bmp), q_pos_bmp, span_bmp, sink_m, place_bmt)
+
+
+def _unpack(
+    out_btnh: jax.Array, lse_bnt: jax.Array | None, visited: jax.Array, queries: _Queries, tile_pairs: int
+) -> OnKernel:
+    """Each query's result at its own place."""
+    if queries.place_bmt is not None:
+        out_btnh = _reorder(out_btnh, queries.place_bmt)
+        if lse_bnt is not None:
+            lse_bnt = _reorder(lse_bnt.swapaxes(1, 2)[..., None], queries.place_bmt)[..., 0].swapaxes(1, 2)
+    return OnKernel(out_btnh, lse_bnt, visited.astype(jnp.float32) * tile_pairs)
 
 
 def _operands(pattern: SpanPattern | Spans, n: int, k: int) -> tuple[jax.Array, jax.Array]:

@@ -6,6 +6,7 @@ call is not its business.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
@@ -45,19 +46,38 @@ def span_attention(eqn: Any, operands: Sequence[Operand]) -> int | None:
     """
     if eqn.params["name"] != "span_attention":
         return None
-    sizes, *_, ranges = eqn.params["metadata"], *operands
-    if not isinstance(ranges, Known):
-        raise NeedsValue("span_attention visits the tiles that positions select: close over them, as constants")
-    r = Ranges(*np.moveaxis(ranges.value, -1, 0)[: len(Ranges._fields)])
-    if r.tested.any():
+    sizes, ranges = eqn.params["metadata"], _bounds(operands[-1], "span_attention")
+    if ranges.tested.any():
         raise ValueError("span_attention over keys out of order tests tiles as it goes: count those that it visited")
-    visited = (r.sink_end - r.sink_start + r.near_end - r.near_start).astype(np.int64)
-    programs = eqn.outvars[1].aval.shape  # bounds may be shared by the batch or by the heads
-    tiles = int(np.broadcast_to(visited, programs).sum())
-    return tiles * 4 * int(sizes["rows"]) * int(sizes["keys"]) * eqn.outvars[0].aval.shape[-1]
+    visited = ranges.sink_end - ranges.sink_start + ranges.near_end - ranges.near_start
+    programs = eqn.outvars[1].aval.shape
+    return _tiles(visited, programs) * 4 * int(sizes["rows"]) * int(sizes["keys"]) * eqn.outvars[0].aval.shape[-1]
 
 
-KERNELS: Final = (span_attention,)
-"""What Pallas kernels cost that do not say so themselves, from the operands of a call."""
+def mosaic_attention(eqn: Any, operands: Sequence[Operand]) -> int | None:
+    """The same for the kernel in `attention.kernels.mosaic_attention`."""
+    if eqn.params["name"] != "mosaic_attention":
+        return None
+    from attention.kernels.mosaic_attention import KEYS, ROWS, count_tiles
+
+    ranges = _bounds(operands[-1], "mosaic_attention")
+    b, t, n, h = eqn.outvars[0].aval.shape
+    return _tiles(count_tiles(ranges), (b, n, t // (2 * ROWS))) * 4 * 2 * ROWS * KEYS * h
+
+
+def _bounds(ranges: Operand, kernel: str) -> Ranges:
+    if not isinstance(ranges, Known):
+        raise NeedsValue(f"{kernel} visits the tiles that positions select: close over them, as constants")
+    return Ranges(*np.moveaxis(ranges.value, -1, 0)[: len(Ranges._fields)])
+
+
+def _tiles(visited: np.ndarray, programs: tuple[int, ...]) -> int:
+    """Over all programs; heads and batches that see alike share their bounds."""
+    visited = np.asarray(visited, np.int64)
+    return int(visited.sum()) * (math.prod(programs) // visited.size)
+
+
+KERNELS: Final = (span_attention, mosaic_attention)
+"""What Pallas kernels cost that do not say so themselves, from the operands of a call by their name."""
 
 ANNOTATIONS: Final[tuple[Annotation, ...]] = (span_walk,)

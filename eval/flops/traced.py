@@ -165,8 +165,7 @@ class _Interpreter:
         if name == "cond":
             return self._cond(eqn, operands, scope)
         if name == "pallas_call":
-            flops, name = _pallas(eqn, operands, scope), str(eqn.params["name"])
-            return unknown, Counter({scope: flops, KernelCalls(name): 1, KernelCalls(name, flops=True): flops})
+            return unknown, _kernel_call(eqn, _pallas(eqn, operands, scope), scope)
         if name in _OPAQUE:
             raise ValueError(f"{name} in scope {scope!r}: what it computes cannot be seen, so it cannot be counted")
         inner = self.once(("inner", id(eqn)), lambda: list(subjaxprs(eqn)))
@@ -187,6 +186,10 @@ class _Interpreter:
             return [None] * len(eqn.outvars), Counter()
         if name == STAND_IN:
             return [operands[1]], Counter()
+        if name:
+            flops = _of_kernel(eqn, operands)
+            if flops is not None:
+                return [None] * len(eqn.outvars), _kernel_call(eqn, flops, scope)
         for annotation in self.annotations:
             trips = annotation(name, operands)
             if trips is not None:
@@ -253,11 +256,20 @@ class _Interpreter:
         return out, cost if alike else cost + Counter({Taken(costs, branch): 1})
 
 
+def _of_kernel(eqn: Any, operands: Operands) -> int | None:
+    """FLOPs of a kernel that is known by its name."""
+    return next((flops for kernel in KERNELS if (flops := kernel(eqn, operands)) is not None), None)
+
+
+def _kernel_call(eqn: Any, flops: int, scope: str) -> Tally:
+    name = str(eqn.params["name"])
+    return Counter({scope: flops, KernelCalls(name): 1, KernelCalls(name, flops=True): flops})
+
+
 def _pallas(eqn: Any, operands: Operands, scope: str) -> int:
-    for kernel in KERNELS:
-        flops = kernel(eqn, operands)
-        if flops is not None:
-            return flops
+    flops = _of_kernel(eqn, operands)
+    if flops is not None:
+        return flops
     estimate = eqn.params.get("cost_estimate")
     if estimate is None:
         raise ValueError(f"pallas_call in scope {scope!r} carries no cost_estimate: give it the tiles it will run")

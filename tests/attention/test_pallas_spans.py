@@ -71,10 +71,10 @@ def test_visited_pairs_hold_the_visible_ones(fast_compile):
 def test_a_named_implementation_never_falls_back():
     if jax.devices()[0].platform != "cpu":
         pytest.skip("the refusals are those of a CPU")
-    for impl in ("pallas", "cudnn", "tokamax"):
+    for impl in ("pallas", "mosaic", "cudnn", "tokamax"):
         with pytest.raises(ValueError, match=f"attention by {impl}: {impl} runs on"):
             attend(*problem(), SpanPattern(), impl=impl, in_order=True)
-    with pytest.raises(ValueError, match="accepted: auto, dense, blockwise, pallas, cudnn, tokamax"):
+    with pytest.raises(ValueError, match="accepted: auto, dense, blockwise, pallas, mosaic, cudnn, tokamax"):
         attend(*problem(), SpanPattern(), impl="flash")
 
 

@@ -1,0 +1,158 @@
+"""The kernel for Hopper against the dense oracle: interpreted on a CPU, compiled on an H100.
+
+On a GPU: `pytest -m gpu tests/attention/test_mosaic_attention.py`.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from attention.attend import choose_impl
+from attention.kernels.dense import attend_dense
+from attention.kernels.mosaic_attention import KEYS, ROWS, attend_mosaic
+from attention.kernels.pallas_spans import attend_mosaic_spans
+from attention.kernels.target import compiling_for
+from attention.kernels.tiles import AttentionTiles
+from attention.pattern import SpanPattern, Spans, Tile, tile_map
+from eval.flops.traced import count_flops
+from tests.attention.span_problem import draw_operands, oracle, safe_oracle
+from tests.attention.test_pallas_attention import tiles_to_visit
+from tests.gpu import close, gpu_interpreter
+
+SMALL = {  # (B, T, S, K, G, H), heads of the spans
+    "one program after another": ((1, 150, 200, 1, 2, 64), 2),
+    "two batches": ((2, 64, 64, 1, 1, 128), 1),
+}
+LARGE = {
+    "group of 8": ((1, 1531, 2111, 4, 8, 128), 1),
+    "odd group": ((2, 700, 1201, 2, 5, 64), 2),
+    "per head": ((1, 1031, 1031, 2, 4, 128), 8),
+}
+TILE = AttentionTiles(2 * ROWS, KEYS, 0, 0)
+
+
+def in_order(shape, span_heads: int, seed: int, dtype):
+    q, k, v, pos, _, span, sink = draw_operands(shape, span_heads, seed, "in a row", dtype)
+    padded = jnp.asarray(np.random.default_rng(seed).random(pos.shape[-1]) < 0.1)
+    return q, k, v, jnp.where(padded, -1, pos), span, sink
+
+
+def exact(q, k, v, pos, span, sink):
+    kv_pos = jnp.broadcast_to(jnp.arange(k.shape[1]), (k.shape[0], k.shape[2], k.shape[1]))
+    return oracle(*(x.astype(jnp.float32) for x in (q, k, v)), pos, kv_pos, span, sink)
+
+
+def check(operands, found):
+    out, lse, visited = found
+    exact_out, exact_lse = exact(*operands)
+    assert close(out, exact_out, 1e-2 if out.dtype == jnp.bfloat16 else 2e-3)
+    np.testing.assert_allclose(lse, exact_lse, atol=1e-2)
+    q, k, _, pos, span, sink = operands
+    kv_pos = jnp.broadcast_to(jnp.arange(k.shape[1]), (k.shape[0], k.shape[2], k.shape[1]))
+    span = jnp.broadcast_to(span, (*span.shape[:2], q.shape[1]))
+    every_head = span.repeat(q.shape[2] // span.shape[1], axis=1)  # tiles are not shared by the heads of a group
+    assert int(visited) == tiles_to_visit(q, k, pos, kv_pos, every_head, sink, TILE)
+
+
+@pytest.mark.parametrize("name", ["one program after another", pytest.param("two batches", marks=pytest.mark.slow)])
+def test_interpreted_kernel_is_the_oracle(name):
+    """Unwritten outputs are NaN, a barrier that nobody waits for or a copy that races is an error."""
+    operands = in_order(*SMALL[name], 0, jnp.float16)
+    with gpu_interpreter() as interpret:
+        check(operands, attend_mosaic(*operands, programs=2, interpret=interpret, return_lse=True))
+
+
+@pytest.mark.slow
+def test_interpreted_kernel_packs_queries_by_span():
+    q, k, v, *_ = draw_operands((1, 131, 131, 1, 1, 64), 1, 0, "in a row", jnp.float16)
+    pos = jnp.arange(131)
+    span = jnp.asarray(np.random.default_rng(0).choice([7, 131], 131))[None, None]
+    spans = Spans(span, jnp.zeros(1, jnp.int32), (7, 131))
+    with gpu_interpreter() as interpret:
+        found = attend_mosaic_spans(q, k, v, pos[None], pos[None, None], spans, programs=2, interpret=interpret)
+    expected = attend_dense(*(x.astype(jnp.float32) for x in (q, k, v)), pos[None], pos[None, None], spans)[0]
+    assert close(found.out_btnh, expected, 2e-3)
+
+
+PATTERNS = [SpanPattern(), SpanPattern((300,)), SpanPattern((129,), (5,)), SpanPattern((1,)), SpanPattern((40, 700))]
+
+
+@pytest.mark.parametrize("pattern", PATTERNS)
+@pytest.mark.parametrize("head_dim", [64, 128])
+def test_lowers_for_an_absent_gpu_and_counts_the_tile_map(pattern, head_dim):
+    tokens = 1000
+    q, kv = (jax.ShapeDtypeStruct((1, tokens, n, head_dim), jnp.bfloat16) for n in (4, 2))
+    pos = jnp.arange(tokens)
+
+    def run(q, k, v):
+        return attend_mosaic_spans(q, k, v, pos[None], pos[None, None], pattern).out_btnh
+
+    with compiling_for("sm_90"):
+        assert choose_impl(q, kv, pattern, in_order=True) == "mosaic"
+        assert "mosaic_gpu" in jax.jit(run).trace(q, kv, kv).lower(lowering_platforms=("cuda",)).as_text()
+        counted = count_flops(run, q, kv, kv).total
+    heads = [pattern] * 2 if pattern.is_uniform else [SpanPattern((span,)) for span in pattern.span]
+    maps = (tile_map(head, np.arange(tokens), np.arange(tokens), TILE.rows, TILE.keys) for head in heads)
+    assert counted == 2 * sum((tiles != Tile.SKIP).sum() for tiles in maps) * 4 * TILE.rows * TILE.keys * head_dim
+
+
+def test_what_it_is_not_made_for_is_named():
+    x, pos = jnp.zeros((1, 5, 2, 32), jnp.bfloat16), jnp.zeros((1, 1, 5), int)
+    with pytest.raises(ValueError, match="16-bit heads of 64 or 128, got bfloat16 of 32"):
+        attend_mosaic(x, x, x, pos, pos, jnp.zeros(1, int))
+    x = jnp.zeros((1, 5, 4, 64), jnp.bfloat16)
+    with pytest.raises(ValueError, match="span_bnt has 3 heads; accepted: 1, 2 or 4"):
+        attend_mosaic(x, x[:, :, :2], x[:, :, :2], pos, pos.repeat(3, axis=1), jnp.zeros(1, int))
+    with compiling_for("sm_90"):
+        for change, message in [
+            ({"in_order": False}, "mosaic takes the first step of a prompt"),
+            ({"q": x[..., :48]}, "mosaic takes head sizes 64, 128, got 48"),
+            ({"q": x.astype(jnp.float32)}, "mosaic takes bfloat16 and float16, got float32"),
+        ]:
+            options = {"in_order": True, **change}
+            with pytest.raises(ValueError, match=f"attention by mosaic: {message}"):
+                choose_impl(options.pop("q", x), x, SpanPattern(), impl="mosaic", **options)
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float16])
+@pytest.mark.parametrize("name", LARGE)
+@settings(max_examples=12)
+@given(st.integers(0, 2**32 - 1))
+def test_compiled_kernel_is_the_oracle(name, dtype, seed):
+    operands = in_order(*LARGE[name], seed, dtype)
+    check(operands, jax.jit(partial(attend_mosaic, return_lse=True))(*operands))
+
+
+@pytest.mark.gpu
+def test_the_same_result_every_time():
+    """A race would show as a result that changes."""
+    operands = in_order((1, 8192, 8192, 4, 8, 128), 8, 0, jnp.bfloat16)
+    run = jax.jit(attend_mosaic)
+    first, *_ = run(*operands)
+    for _ in range(20):
+        assert (run(*operands)[0] == first).all()
+
+
+@pytest.mark.gpu
+def test_gradients_of_the_compiled_kernel():
+    q, k, v, pos, span, sink = in_order(*LARGE["odd group"], 0, jnp.bfloat16)
+    kv_pos = jnp.broadcast_to(jnp.arange(k.shape[1]), (k.shape[0], k.shape[2], k.shape[1]))
+
+    def gradients(attend, *floats):
+        return jax.jit(jax.grad(lambda *floats: jnp.sin(attend(*floats).astype(jnp.float32)).sum(), argnums=(0, 1, 2)))(
+            *floats
+        )
+
+    ours = gradients(lambda *floats: attend_mosaic(*floats, pos, span, sink)[0], q, k, v)
+    floats = (x.astype(jnp.float32) for x in (q, k, v))
+    theirs = gradients(lambda *floats: safe_oracle(*floats, pos, kv_pos, span, sink)[0], *floats)
+    for our, their in zip(ours, theirs, strict=True):
+        assert close(our, their, 2e-2)
