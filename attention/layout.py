@@ -22,7 +22,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from attention.layout_file import read_layout
-from attention.parameters import read_parameter, spelling
+from attention.parameters import parameter_types, read_parameter, spelling
 from attention.registry import VARIANTS
 from attention.variant import Variant
 
@@ -164,7 +164,7 @@ def _parse_cycle(spec: str, n_layers: int) -> Layout:
 
 def _build(variant: type[Variant], text: str, arguments: Iterable[tuple[str, str]]) -> Variant:
     """The variant with (name, value as text) for parameters; those without a name go by their place."""
-    kinds = {f.name: str(f.type) for f in dataclasses.fields(variant)}
+    kinds = parameter_types(variant)
     fields = list(kinds)
     values: dict[str, Any] = {}
     for place, (key, value) in enumerate(arguments):

@@ -63,7 +63,7 @@ def _table(layout: dict[str, Any], kind: str, read: Callable[[Any], SpanRule]) -
 
 
 def _read_span(entry: Any) -> SpanRule:
-    rules = read_parameter("tuple[SpanRule, ...]", str(entry))
+    rules = read_parameter(tuple[SpanRule, ...], str(entry))
     if len(rules) != 1:
         raise ValueError(f"each head has one span, got {entry!r}")
     return rules[0]

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
+import inspect
 import re
 from collections.abc import Callable
 from decimal import Decimal
 from fractions import Fraction
 from types import MappingProxyType
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, get_type_hints
 
 from attention.pattern import UNBOUNDED
 
@@ -36,10 +38,23 @@ def spelling(value: Any) -> str:
     return str(value)
 
 
-def read_parameter(kind: str, text: str) -> Any:
-    """A value of a dataclass field annotated `kind`; raises `ValueError` that says what is wanted."""
+def parameter_types(variant: type) -> dict[str, Any]:
+    """The type of each field of a dataclass, whether its module postpones annotations (and keeps them as text) or not.
+
+    Examples:
+        >>> from attention.sliding_window import SlidingWindow
+        >>> parameter_types(SlidingWindow)
+        {'window': <class 'int'>, 'sinks': <class 'int'>}
+    """
+    hints = get_type_hints(variant)
+    return {field.name: hints[field.name] for field in dataclasses.fields(variant)}
+
+
+def read_parameter(kind: Any, text: str) -> Any:
+    """A value of type `kind`, as `parameter_types` gives it; raises `ValueError` that says what is wanted."""
     if kind not in _READERS:
-        raise TypeError(f"no way to write a parameter of type {kind!r}; known: {', '.join(_READERS)}")
+        known = ", ".join(map(inspect.formatannotation, _READERS))
+        raise TypeError(f"no way to write a parameter of type {inspect.formatannotation(kind)}; known: {known}")
     wanted, read = _READERS[kind]
     try:
         return read(text.strip())
@@ -80,13 +95,13 @@ def _rules(text: str) -> tuple[SpanRule, ...]:
     return tuple(_rule(part.strip()) for part in text.split("|"))
 
 
-_READERS: Final[MappingProxyType[str, tuple[str, Callable[[str], Any]]]] = MappingProxyType(
+_READERS: Final[MappingProxyType[Any, tuple[str, Callable[[str], Any]]]] = MappingProxyType(
     {
-        "int": ("a whole number", _whole),
-        "int | None": ("a whole number", _whole),
-        "float": ("a number", float),
-        "str": ("a name", _word),
-        "tuple[int, ...]": ("spans like 256|2048|full", _spans),
-        "tuple[SpanRule, ...]": ("spans like 256|64+0.25N|full", _rules),
+        int: ("a whole number", _whole),
+        int | None: ("a whole number", _whole),
+        float: ("a number", float),
+        str: ("a name", _word),
+        tuple[int, ...]: ("spans like 256|2048|full", _spans),
+        tuple[SpanRule, ...]: ("spans like 256|64+0.25N|full", _rules),
     }
 )

@@ -13,18 +13,13 @@ import attention.eviction.registry
 from attention.layout import parse_variant
 from eval.cli import main
 from eval.visibility import seen_keys
+from tests.printed import ROOT, blocks, carry_out
 
-ROOT = Path(__file__).parents[1]
 PAGES = sorted((ROOT / "docs").glob("*.md"))
 
 
-def blocks(page: str, language: str) -> list[str]:
-    return re.findall(rf"^```{language}\n(.*?)^```$", (ROOT / "docs" / page).read_text(), re.DOTALL | re.MULTILINE)
-
-
 def test_a_policy_is_what_the_page_says(monkeypatch) -> None:
-    names: dict = {}
-    exec(blocks("extending.md", "python")[0], names)
+    names = carry_out(blocks("docs/extending.md", "python")[0])
     known = MappingProxyType({**attention.eviction.registry.POLICIES, "vnorm": names["ValueNorm"]})
     for place in (attention.eviction.registry, attention.eviction.base):
         monkeypatch.setattr(place, "POLICIES", known)
@@ -35,7 +30,7 @@ def test_a_policy_is_what_the_page_says(monkeypatch) -> None:
 
 
 def test_a_card_from_a_file(tmp_path: Path, capsys) -> None:
-    (toml,) = blocks("extending.md", "toml")
+    (toml,) = blocks("docs/extending.md", "toml")
     card = tmp_path / "my-card.toml"
     card.write_text(toml)
     assert main(["flops", "--model", "tiny-dense", "--tokens", "9", "--no-compile", "--card", str(card)]) == 0
@@ -46,16 +41,15 @@ def test_a_card_from_a_file(tmp_path: Path, capsys) -> None:
 
 
 def test_a_model_of_ones_own() -> None:
-    names: dict = {}
-    exec(blocks("extending.md", "python")[1], names)
+    names = carry_out(blocks("docs/extending.md", "python")[1])
     assert [str(variant) for variant in names["config"].layout] == ["swa(8)", "full"]
     assert names["params"]["embed"]["embedding"].shape == (101, 64)
 
 
 @pytest.mark.slow
 def test_the_readme_from_python(capsys) -> None:
-    (source,) = re.findall(r"^```python\n(.*?)^```$", (ROOT / "README.md").read_text(), re.DOTALL | re.MULTILINE)
-    exec(source, {})
+    (source,) = blocks("README.md", "python")
+    carry_out(source)
     printed = capsys.readouterr().out
     assert "Paris" in printed.splitlines()[0] and "kl_nats" in printed
 

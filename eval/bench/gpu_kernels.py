@@ -188,10 +188,13 @@ def show(records: list[dict[str, Any]]) -> None:
         table.add_row(*cells)
     console = Console(width=160)
     console.print(table)
-    full = our_tflops.get(("causal", 65536))
-    for (case, rows), tflops in our_tflops.items():
-        if full and rows == 65536 and not case.startswith("experts"):
-            console.print(f"realisation of {case}, attention alone: {tflops / full:.2f}")
+    for name in ("ours", "ours, Hopper"):
+        tflops = {
+            r["case"]: r["tflops"] for r in records if (r["contender"], r["rows"], r["status"]) == (name, 65536, "ok")
+        }
+        for case in tflops if "causal" in tflops else ():
+            if not case.startswith("experts"):
+                console.print(f"realisation of {case}, attention alone, {name}: {tflops[case] / tflops['causal']:.2f}")
 
 
 if __name__ == "__main__":

@@ -15,12 +15,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from attention.attend import choose_impl
 from attention.kernels.nvidia import attend_nvidia, cannot, import_tokamax
 from attention.kernels.pallas_attention import attend_pallas
+from attention.kernels.pallas_spans import attend_mosaic_spans
 from attention.kernels.row_tiles import tile_rows
 from attention.kernels.target import current_target
 from attention.kernels.tiles import AttentionTiles, MatmulTiles, attention_tiles, matmul_tiles
-from attention.pattern import UNBOUNDED, SpanPattern
+from attention.pattern import UNBOUNDED, SpanPattern, Spans
 from refmodel.kernels.grouped_pallas import grouped_matmul
 
 
@@ -109,6 +111,22 @@ def ours(case: AttentionCase) -> Contender:
     return jax.jit(packed if case.routed else in_order), lambda q, k, v: (q, k, v, span)
 
 
+def hopper(case: AttentionCase) -> Contender:
+    """What `auto` takes on an H100, packing included."""
+    pos = jnp.arange(case.tokens, dtype=jnp.int32)
+    span = jnp.asarray(case.span_t, jnp.int32)[None, None]
+    spans = Spans(span if case.routed else span[..., :1], jnp.zeros(1, jnp.int32), tuple(np.unique(case.span_t)))
+    heads = (jax.ShapeDtypeStruct((1, case.tokens, n, case.head_dim), jnp.bfloat16) for n in (case.n_heads, 4))
+    chosen = choose_impl(*heads, spans, in_order=True)
+    if chosen != "mosaic":
+        raise Skip(f"auto takes {chosen} here")
+
+    def call(q, k, v, span):
+        return attend_mosaic_spans(q, k, v, pos[None], pos[None, None], spans._replace(span_bmt=span)).out_btnh
+
+    return jax.jit(call), lambda q, k, v: (q, k, v, spans.span_bmt)
+
+
 def nvidia(library: str, case: AttentionCase) -> Contender:
     pattern = SpanPattern() if case.window is None else SpanPattern((case.window,))
     q, kv = (jax.ShapeDtypeStruct((1, case.tokens, n, case.head_dim), jnp.bfloat16) for n in (case.n_heads, 4))
@@ -156,6 +174,7 @@ def sdpa_flash(case: AttentionCase) -> Contender:
 
 ATTENTION: dict[str, Callable[[AttentionCase], Contender]] = {
     "ours": ours,
+    "ours, Hopper": hopper,
     "cudnn": partial(nvidia, "cudnn"),
     "tokamax": partial(nvidia, "tokamax"),
     "flash-attention-3": flash_attention_3,

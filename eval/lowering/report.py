@@ -14,7 +14,7 @@ from eval.humane import duration, size
 from eval.lowering import compile as compiling
 from eval.lowering.compile import Compiled
 from eval.lowering.kernels import Kernel, read_kernels
-from eval.lowering.predict import Occupancy, Predicted
+from eval.lowering.predict import Occupancy, Predicted, Range
 from eval.lowering.programs import ModelProgram
 from eval.lowering.target import TARGETS, Target
 from eval.lowering.toolchain import Toolchain
@@ -152,13 +152,9 @@ def _resources(one: Kernel) -> tuple[str, ...]:
 
 def prediction_table(predictions: Iterable[Predicted], title: str) -> Table:
     predictions = list(predictions)
-    rows = [
-        (*_prediction_row(one.component, one.floor_ms, one.ms.low, one.ms.middle, one.ms.high), *_hidden(one.occupancy))
-        for one in predictions
-    ]
-    sums = [sum(one.floor_ms for one in predictions)]
-    sums += [sum(getattr(one.ms, name) for one in predictions) for name in ("low", "middle", "high")]
-    rows.append((*_prediction_row("total", *sums), "", ""))
+    rows = [(*_prediction_row(one.component, one.floor_ms, one.ms), *_hidden(one.occupancy)) for one in predictions]
+    total = Range(*(sum(getattr(one.ms, name) for one in predictions) for name in ("low", "middle", "high")))
+    rows.append((*_prediction_row("total", sum(one.floor_ms for one in predictions), total), "", ""))
     header = ("component", "floor", "predicted", "from", "to", "waves\nper SIMD", "latency hidden\nper turn")
     return Table(
         title, header, tuple(rows), "Predicted, not measured. Waves and what they hide are not in the figures."
@@ -177,8 +173,9 @@ def evidence_lines(predictions: Iterable[Predicted]) -> list[str]:
     return [f"{', '.join(components)}: {evidence}" for evidence, components in by_evidence.items()]
 
 
-def _prediction_row(name: str, *values_ms: float) -> tuple[str, ...]:
-    return (name, *map(duration, values_ms))
+def _prediction_row(name: str, floor_ms: float, ms: Range) -> tuple[str, ...]:
+    """Under the heads component, floor, predicted, from, to."""
+    return (name, *map(duration, (floor_ms, ms.middle, ms.low, ms.high)))
 
 
 def sentences(toolchain: Toolchain, results: Iterable[Result]) -> list[str]:

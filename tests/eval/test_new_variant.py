@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import re
 import sys
-from pathlib import Path
 from types import MappingProxyType, ModuleType
 
 import pytest
@@ -15,21 +13,35 @@ import eval.commands.variants
 from attention.layout import parse_variant
 from eval.cli import main
 from tests.attention.test_pattern import by_hand
+from tests.printed import blocks, carry_out
 
-ROOT = Path(__file__).parents[2]
+(SOURCE,) = blocks("README.md", "python", indent="   ")
 
 
 @pytest.fixture
-def wedge(monkeypatch):
-    """The class of the README's first Python block, registered."""
-    (source,) = re.findall(r"^   ```python\n(.*?)^   ```$", (ROOT / "README.md").read_text(), re.DOTALL | re.MULTILINE)
+def preface() -> str:
+    """What stands above the README's code in its file."""
+    return ""
+
+
+@pytest.fixture
+def wedge(monkeypatch, preface):
+    """The class of the README's recipe, registered."""
     module = ModuleType("wedge")
     monkeypatch.setitem(sys.modules, "wedge", module)  # where dataclasses look a class's module up
-    exec(compile("\n".join(line[3:] for line in source.splitlines()), "README.md", "exec"), module.__dict__)
+    carry_out(preface + SOURCE, module.__dict__)
     registered = MappingProxyType({**attention.registry.VARIANTS, "wedge": module.Wedge})
     for place in (attention.registry, attention.layout, eval.commands.variants):
         monkeypatch.setattr(place, "VARIANTS", registered)
     return module.Wedge
+
+
+@pytest.mark.parametrize("preface", ["", "from __future__ import annotations\n"])
+def test_it_is_spelled_as_the_readme_says(wedge, capsys):
+    assert main(["variants", wedge.example]) == 0
+    assert "\nwedge(5)  " in capsys.readouterr().out
+    assert main(["variants", "wedge(five)"]) == 2
+    assert "window must be a whole number, got 'five'; accepted: wedge(window)" in capsys.readouterr().err
 
 
 def test_it_has_a_name_a_picture_and_a_cost(wedge, capsys):

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
+import io
+import re
 
 import pytest
+from rich.console import Console
 
 from eval.hardware import card
+from eval.humane import duration
 from eval.lowering.loops import Code
-from eval.lowering.predict import code_bounds, occupancies, predict_prefill, published_efficiencies
+from eval.lowering.predict import Predicted, Range, code_bounds, occupancies, predict_prefill, published_efficiencies
 from eval.lowering.report import evidence_lines, prediction_table
 from eval.lowering.target import target
 from eval.roofline import Assumptions, floor_ms
@@ -70,6 +74,17 @@ def test_efficiencies_come_from_measurements() -> None:
         assert 0 < found.low <= found.middle <= found.high <= 1
     with pytest.raises(ValueError, match=r"no peak rate|too few published"):
         published_efficiencies(card("tpu-v5e"))
+
+
+def test_each_figure_stands_under_its_heading() -> None:
+    parts = [Predicted(name, ms, Range(2 * ms, 3 * ms, 7 * ms), "none") for name, ms in (("head", 11), ("router", 13))]
+    printed = io.StringIO()
+    Console(file=printed, width=180).print(prediction_table(parts, "Predicted prefill").to_rich())
+    (heads,) = (line.split() for line in printed.getvalue().splitlines() if "component" in line)
+    assert heads[:5] == ["component", "floor", "predicted", "from", "to"]
+    for name, ms in (("head", 11), ("router", 13), ("total", 24)):
+        (line,) = (line for line in printed.getvalue().splitlines() if name in line)
+        assert re.findall(r"\d+\.?\d* ms", line) == [duration(times * ms) for times in (1, 3, 2, 7)]
 
 
 def test_the_table_calls_itself_a_prediction() -> None:

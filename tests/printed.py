@@ -1,0 +1,23 @@
+"""Code blocks of the README and of the pages in docs/, carried out as a reader would: alone in a file of their own."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parents[1]
+
+
+def blocks(page: str, language: str, indent: str = "") -> list[str]:
+    """The page's fenced blocks of a language; in a list they are indented."""
+    text = (ROOT / page).read_text(encoding="utf-8")
+    found = re.findall(rf"^{indent}```{language}\n(.*?)^{indent}```$", text, re.DOTALL | re.MULTILINE)
+    return ["\n".join(line.removeprefix(indent) for line in block.splitlines()) for block in found]
+
+
+def carry_out(source: str, names: dict[str, Any] | None = None) -> dict[str, Any]:
+    """What `source` defines; the `from __future__` of whoever asks is not passed on, as it would be by `exec` alone."""
+    names = {} if names is None else names
+    exec(compile(source, "printed", "exec", dont_inherit=True), names)
+    return names
