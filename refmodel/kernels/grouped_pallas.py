@@ -28,6 +28,10 @@ Rows = Literal["slot", "row", "token"]
 """What rows of an operand stand for: places in the tile table, the rows that it sorts, or those divided by choices."""
 
 
+MOST_TOKENS = 65_536
+"""Of a prompt that the experts take at a time: what they hold grows with it, and the weights are long amortised."""
+
+
 def expert_ffn_pallas(
     x_td: jax.Array,
     expert_tk: jax.Array,
@@ -39,13 +43,27 @@ def expert_ffn_pallas(
     *,
     tiles: MatmulTiles | None = None,
     interpret: bool = False,
+    most_tokens: int = MOST_TOKENS,
 ) -> jax.Array:
     """sum over a token's choices of weight · SwiGLU_expert(x), [tokens, D] in x's dtype.  No derivative.
 
-    `tiles` are those of `attention.kernels.tiles` for this device if None.  Raises `ValueError` for widths that are no
-    multiple of 16.
+    `tiles` are those of `attention.kernels.tiles` for this device if None.  More than `most_tokens` are cut into equal
+    lots, one after the other.  Raises `ValueError` for widths that are no multiple of 16.
     """
     tokens, choices = expert_tk.shape
+    lots = -(-tokens // most_tokens)
+    if lots > 1:
+        per_lot = -(-tokens // lots)
+
+        def in_lots(a: jax.Array) -> jax.Array:  # tokens beyond the last are computed like the others, and dropped
+            return jnp.pad(a, [(0, lots * per_lot - tokens), (0, 0)]).reshape(lots, per_lot, a.shape[1])
+
+        def of_lot(lot):
+            stacks = gate_ledf, up_ledf, down_lefd, layer
+            return expert_ffn_pallas(*lot, *stacks, tiles=tiles, interpret=interpret, most_tokens=per_lot)
+
+        y_ltd = lax.map(of_lot, tuple(map(in_lots, (x_td, expert_tk, weight_tk))))
+        return y_ltd.reshape(lots * per_lot, -1)[:tokens]
     n_experts, d_model, d_ff = gate_ledf.shape[1:]
 
     def tiles_for(depth: int) -> MatmulTiles:

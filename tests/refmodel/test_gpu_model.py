@@ -51,7 +51,7 @@ def test_bfloat16_on_a_gpu_is_float32_on_a_cpu(layout, monkeypatch):
     kl_of_another, _ = divergence(logits_on("cpu", other, params, jnp.float32), found)
     print(f"{layout}: KL {kl:.2e} nats, top-1 {top1:.4f}; from {other} KL {kl_of_another:.2e}")
     assert kl < 1e-3
-    assert kl < kl_of_another / 3  # attention under another layout would be noticed
+    assert kl < kl_of_another / 2  # attention under another layout would be noticed
     assert top1 >= 0.99
 
 

@@ -69,6 +69,13 @@ def test_interpreted_kernels_are_the_oracle(seed, spread):
     assert close(run(*operands, tiles=SMALL, interpret=True), oracle(*operands), 1e-5)
 
 
+@pytest.mark.parametrize("most_tokens", [11, 19, 36])
+def test_lots_of_a_long_prompt_are_the_whole(most_tokens):
+    operands = *draw_operands(37, 3, 0, 1.0), jnp.int32(LAYER)
+    in_lots = jax.jit(partial(expert_ffn_pallas, tiles=SMALL, interpret=True, most_tokens=most_tokens))
+    chex.assert_trees_all_close(in_lots(*operands), run(*operands, tiles=SMALL, interpret=True), atol=1e-5)
+
+
 @pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float16])
 def test_short_floats_are_accumulated_in_float32(dtype):
     operands = *draw_operands(23, 2, 0, 1.0, dtype), jnp.int32(LAYER)
