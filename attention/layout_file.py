@@ -34,7 +34,7 @@ def read_layout(path: str | Path) -> list[str | Variant]:
     try:
         layout = json.loads(Path(path).expanduser().read_text(encoding="utf-8"))
     except (OSError, RuntimeError) as error:  # RuntimeError: a home folder of nobody
-        raise ValueError(f"cannot read layout file {path}: {error}") from error
+        raise ValueError(f"cannot read layout file {path}: {getattr(error, 'strerror', None) or error}") from error
     except ValueError as error:
         raise ValueError(f"layout file {path} is not JSON: {error}") from error
     if isinstance(layout, list):

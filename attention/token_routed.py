@@ -13,7 +13,6 @@ spans=2|full, sinks=1, tokens 3 and 5 routed to `full` (`s` a sink seen from bey
 
 from __future__ import annotations
 
-import difflib
 import functools
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -31,6 +30,7 @@ from attention.kernels.cover import executed_pairs_of_spans
 from attention.parameters import spelling
 from attention.pattern import UNBOUNDED, Array, SpanPattern, Spans
 from attention.routers import ROUTERS, Router, route
+from attention.unknown import unknown
 from attention.variant import AttendFn, LayerInput, Variant
 
 Per = Literal["layer", "group", "head"]
@@ -72,9 +72,7 @@ class Routed(Variant):
             raise ValueError(f"routed: sinks must be at least 0 keys, got {self.sinks}")
         for value, what, accepted in ((self.per, "per", get_args(Per)), (self.router, "router", tuple(ROUTERS))):
             if value not in accepted:
-                close = difflib.get_close_matches(value, accepted, n=1)
-                hint = f" (did you mean {close[0]!r}?)" if close else ""
-                raise ValueError(f"routed: no {what} {value!r}{hint}; accepted: {', '.join(accepted)}")
+                raise ValueError(f"routed: {unknown(what, value, accepted)}")
         for setting in ("seed", "threshold"):
             if getattr(self, setting) and setting not in ROUTERS[self.router].settings:
                 raise ValueError(f"routed: the router {self.router} has no {setting}, got {getattr(self, setting)}")

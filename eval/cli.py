@@ -10,14 +10,16 @@ from collections.abc import Collection, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, Final, NoReturn
 
-from eval.commands.spelling import unknown
+from attention.unknown import unknown
+from eval.reason import refusal
 
 COMMANDS: Final = MappingProxyType(
     {
         "compare": "measure layouts against full attention: FLOPs, time, crossover, quality",
         "quality": "perplexity and divergence from full attention of layouts, on a text",
+        "report": "draw the report of a comparison's records again, without measuring",
         "generate": "continue a prompt under any layout",
-        "flops": "FLOPs and bytes of a step: closed form, traced and compiled, side by side",
+        "flops": "FLOPs and bytes of a step: useful, and executed by closed form, trace and compiler",
         "crossover": "where attention overtakes the linear layers, per layout",
         "variants": "attention variants: their parameters, who sees whom, and what that costs",
         "models": "known model shapes: parameters, FLOPs per token, crossover",
@@ -43,7 +45,7 @@ EPILOG: Final = """exit codes:
   130  interrupted
 
 Each command has examples: prefillwall COMMAND --help.  All but completion take --json: one object on stdout that names
-its conventions; whatever else is said goes to stderr."""
+its conventions, and nothing there where the input is bad (status 2); whatever else is said goes to stderr."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -142,7 +144,7 @@ def _is_out_of_memory(error: RuntimeError) -> bool:
 
 def _one_line(error: Exception) -> str:
     if isinstance(error, OSError) and error.filename is not None:
-        return f"{error.filename}: {error.strerror}"
+        return refusal(error)
     said = " ".join(str(error).split())
     if isinstance(error, MemoryError):
         return f"out of memory: {said}" if said else "out of memory"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -13,14 +14,16 @@ import jax
 import jax.numpy as jnp
 
 from attention.layout import LayoutSpec
-from eval import records
-from eval.plan import usual_sweep
+from eval import estimate, records
+from eval.plan import plan, usual_sweep
 from eval.records import Record
 from eval.summary import Gain, Row, Spread, Summary, summarise
-from eval.sweep import records_file, run_sweep
+from eval.sweep import missing_cells, records_file
 from eval.timing import Budget
+from eval.watch import remarks, say_set_aside, watched_sweep
 from refmodel.config import ModelConfig
-from refmodel.source import DEFAULT_MODEL, Model, open_model
+from refmodel.presets import PRESETS, preset
+from refmodel.source import DEFAULT_MODEL, Model, open_config, open_model
 
 if TYPE_CHECKING:
     import pandas
@@ -50,6 +53,32 @@ class Comparison:
         """What was tried and did not work; `error` says why."""
         return tuple(record for record in self.records if record["status"] != "ok")
 
+    @classmethod
+    def read(cls, path: str | Path, config: ModelConfig | None = None) -> Comparison:
+        """What an earlier run kept: of the folder that it wrote to, or of a `records.jsonl`, whole or in part.
+
+        Args:
+            path: the folder, or the file.
+            config: the shape of the model (default: of the model that the records name, which has to be a preset or
+                what `refmodel.load` opens).
+
+        Raises:
+            ValueError: in one line, where there are no records, lines that are none, or a model that cannot be found.
+
+        Examples:
+            >>> import tempfile
+            >>> import eval
+            >>> with tempfile.TemporaryDirectory() as folder:
+            ...     found = eval.compare("tiny-dense", ["swa(5)"], tokens=[16], out=folder)
+            ...     eval.Comparison.read(folder) == found
+            True
+        """
+        file = records_path(path)
+        kept = tuple(records.latest(records.read(file)))
+        if not kept:
+            raise ValueError(f"no records of a comparison in {file}")
+        return cls(config or _config_of(kept, file), kept)
+
     def rows(self) -> list[dict[str, Any]]:
         """A row for each layout and length; None where nothing was measured.
 
@@ -66,7 +95,8 @@ class Comparison:
             import pandas
         except ImportError as error:
             raise ImportError(
-                "to_pandas needs pandas: pip install 'prefillwall[notebooks]'; rows() needs nothing"
+                "to_pandas needs pandas: pip install -e '.[notebooks]' in the checkout, or pandas alone; rows() needs "
+                "nothing"
             ) from error
         return pandas.DataFrame(self.rows())
 
@@ -103,6 +133,8 @@ def compare(
         out, resume: a folder that keeps `records.jsonl`, and whether to measure only what it lacks.
         on_record: called with each record as soon as it exists.
 
+    Where stderr is a terminal it is told how long this will take, and shows a bar meanwhile.
+
     Returns:
         A `Comparison`; a cell that failed is in its `failures` and the others count.
 
@@ -123,10 +155,34 @@ def compare(
     sweep = usual_sweep(
         model, layouts, tokens, whole=whole, quality_tokens=quality_tokens, text=text, impl=impl, budget=budget
     )
-    with _folder(out) as folder, records_file(sweep, folder, resume=resume) as path:
-        for record in run_sweep(sweep, path, resume=resume):
+    watched = sys.stderr.isatty()
+    with _folder(out) as folder, records_file(sweep, folder, resume=resume, on_set_aside=say_set_aside) as path:
+        if watched:
+            missing = missing_cells(sweep, path) if resume else plan(sweep)
+            print(*remarks(sweep), estimate.in_words(missing, sweep.dtype), sep="\n", file=sys.stderr)
+        for record in watched_sweep(sweep, path, resume=resume, watched=watched):
             on_record(record)
         return Comparison(model.config, tuple(records.latest(records.read(path))))
+
+
+def records_path(path: str | Path) -> Path:
+    """The file of records that a folder or a file stands for.  Raises `ValueError` where there is none."""
+    file = Path(path) / "records.jsonl" if Path(path).is_dir() else Path(path)
+    if not file.is_file():
+        raise ValueError(f"no records at {file}; the folder of a comparison is wanted, or its records.jsonl")
+    return file
+
+
+def _config_of(kept: Sequence[Record], file: Path) -> ModelConfig:
+    """Of the one model that the records name."""
+    names = sorted({str(record.get("model")) for record in kept})
+    if len(names) > 1:
+        raise ValueError(f"{file} holds records of several models, {', '.join(names)}; a comparison is of one")
+    (name,) = names
+    try:
+        return preset(name) if name in PRESETS else open_config(name)
+    except ValueError as error:
+        raise ValueError(f"{file} holds records of {name!r}, whose shape is not known here; say which model") from error
 
 
 @contextlib.contextmanager

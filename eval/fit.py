@@ -34,6 +34,12 @@ LEAST_LENGTHS = 3
 LEAST_QUADRATIC_SHARE = 0.01
 """A beta·N² below this share of attention's time at the longest length is not told from a fault of the model."""
 
+CLEARLY = 1.1
+"""From this ratio of two medians on, one is said to be the longer time."""
+
+MOST_MISFIT = 1.0
+"""Relative.  A curve that is farther off describes nothing, and its draws would overflow."""
+
 
 @dataclass(frozen=True)
 class Crossover:
@@ -44,6 +50,8 @@ class Crossover:
         lengths: those at which the fit of every variant holds.
         linear_ms, alpha_ms, beta_ms: a and alpha per token, beta per token², of the fit to the medians.
         offset: tokens, see the module.
+        contradicted_at: measured lengths at which the medians clearly say otherwise than the fit which of the two
+            costs more, outside its interval; there is no `tokens` then.
     """
 
     tokens: float | None = None
@@ -55,6 +63,7 @@ class Crossover:
     alpha_ms: float | None = None
     beta_ms: float | None = None
     offset: float = 0.0
+    contradicted_at: tuple[int, ...] = ()
 
     @property
     def extrapolated(self) -> bool:
@@ -118,7 +127,12 @@ def fit_crossover(linear: Samples, kernels: Sequence[Kernel], draws: int = 2000,
     lengths = tuple(sorted(set.intersection(*(set(kernel.lengths) for kernel in kernels))))
     offset = float(shift[0] / alpha[0]) if alpha[0] else 0.0
     fit = Crossover(None, None, None, "", lengths, float(a[0]), float(alpha[0]), float(beta[0]), offset)
-    return _answer(fit, span, np.stack([a, alpha, beta, shift])[:, 1:])
+    over_linear = {
+        tokens: float(sum(k.n_layers * np.median(k.samples[tokens]) for k in kernels) / np.median(linear[tokens]))
+        for tokens in lengths
+        if tokens in linear
+    }
+    return _unless_contradicted(*_answer(fit, span, np.stack([a, alpha, beta, shift])[:, 1:]), over_linear)
 
 
 FAR_TOKENS: Final = 2**20
@@ -155,7 +169,7 @@ def _fit(terms: np.ndarray, samples: Sequence[Sequence[float]], draws: int, rng:
     medians = np.array([np.median(one) for one in samples])
     point = _least_squares(terms, medians[None])
     left_over = terms.shape[1] - len(terms)
-    misfit = np.sqrt(np.sum((medians / (point @ terms) - 1) ** 2) / left_over)
+    misfit = min(np.sqrt(np.sum((medians / (point @ terms) - 1) ** 2) / left_over), MOST_MISFIT)
     resampled = [np.median(rng.choice(one, (draws, len(one))), axis=1) for one in samples]
     times = np.stack(resampled, axis=1)
     return np.concatenate([point, _least_squares(terms, times * np.exp(misfit * rng.standard_normal(times.shape)))])
@@ -174,8 +188,8 @@ def _least_squares(terms: np.ndarray, times: np.ndarray) -> np.ndarray:
     return np.where((both >= 0).all(-1, keepdims=True), both, edge)
 
 
-def _answer(fit: Crossover, span: int, drawn: np.ndarray) -> Crossover:
-    """`fit` with the crossover of the draws, or with the reason why there is none.
+def _answer(fit: Crossover, span: int, drawn: np.ndarray) -> tuple[Crossover, tuple[float, float]]:
+    """`fit` with the crossover of the draws, or with the reason why there is none; and between which lengths it lies.
 
     `drawn` [4, draws] holds a, alpha, beta and alpha·offset.
     """
@@ -185,7 +199,7 @@ def _answer(fit: Crossover, span: int, drawn: np.ndarray) -> Crossover:
     if np.median(a - alpha) > 0 and np.quantile(curved_share, 0.05) < LEAST_QUADRATIC_SHARE:
         limit = fit.alpha_ms / (fit.alpha_ms + fit.linear_ms)
         reason = f"attention grows no faster than N within the uncertainty; its share tends to {100 * limit:.0f} %"
-        return replace(fit, reason=reason)
+        return replace(fit, reason=reason), (math.inf, math.inf)
     half = (a - alpha) / 2
     root = np.sqrt(half**2 + beta * shift)
     with np.errstate(divide="ignore", invalid="ignore"):  # a draw without curvature may cross nowhere: infinity
@@ -193,5 +207,22 @@ def _answer(fit: Crossover, span: int, drawn: np.ndarray) -> Crossover:
     low, middle, high = np.quantile(crossing, (0.05, 0.5, 0.95), method="nearest")  # infinities do not interpolate
     if middle < span:
         where = f"from {span:,} tokens on, where the formula begins" if span > 1 else "at every length"
-        return replace(fit, reason=f"attention costs more than the linear layers {where}")
-    return replace(fit, tokens=float(middle), low=float(low), high=float(high))
+        return replace(fit, reason=f"attention costs more than the linear layers {where}"), (0.0, 0.0)
+    return replace(fit, tokens=float(middle), low=float(low), high=float(high)), (float(low), float(high))
+
+
+def _unless_contradicted(fit: Crossover, crossing: tuple[float, float], over_linear: Mapping[int, float]) -> Crossover:
+    """`fit`, or that the measured times clearly do not bear it out.
+
+    It claims that attention is cheaper than the linear layers before `crossing` and dearer behind it; `over_linear` is
+    the ratio of the two medians at each measured length.
+    """
+    low, high = crossing
+    against = [
+        n for n, ratio in over_linear.items() if (n < low and ratio > CLEARLY) or (n > high and ratio * CLEARLY < 1)
+    ]
+    if not against:
+        return fit
+    where = ", ".join(f"{tokens:,}" for tokens in against)
+    reason = f"the times at {where} tokens contradict the fit: noise, a disturbed machine, or times of another form"
+    return replace(fit, tokens=None, low=None, high=None, reason=reason, contradicted_at=tuple(against))

@@ -5,13 +5,15 @@ Rates are dense (no structured sparsity); bf16 and f16 rates accumulate in float
 
 from __future__ import annotations
 
-import difflib
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Final
+
+from attention.unknown import unknown
+from eval.reason import reason
 
 GIB: Final = 2**30
 MIB: Final = 2**20
@@ -185,9 +187,7 @@ def card(name: str | Path) -> Card:
     if str(name).endswith(".toml"):
         return _from_toml(Path(name))
     if name not in CARDS:
-        close = difflib.get_close_matches(str(name), CARDS, n=1)
-        hint = f" (did you mean {close[0]!r}?)" if close else ""
-        raise ValueError(f"no card {str(name)!r}{hint}; accepted: {', '.join(CARDS)}, or a .toml file")
+        raise ValueError(f"{unknown('card', str(name), CARDS)}, or a .toml file")
     return CARDS[str(name)]
 
 
@@ -203,7 +203,7 @@ def _from_toml(path: Path) -> Card:
     try:
         values = tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise ValueError(f"{path}: not a readable TOML card ({error})") from error
+        raise ValueError(f"{path}: not a readable TOML card ({reason(error)})") from error
     name, peaks = values.pop("name", path.stem), values.pop("peak_tflops", {})
     if not isinstance(peaks, dict) or not peaks:
         raise ValueError(f"{path}: a card needs a table [peak_tflops] with at least one of {', '.join(DTYPES)}")

@@ -51,13 +51,17 @@ def measure_apart(sweep: Sweep, names: tuple[str, ...], tokens: int) -> dict[str
 
 
 def measure_linear(sweep: Sweep, names: tuple[str, ...], tokens: int) -> dict[str, Record]:
-    """The whole model with the attention kernel left out: all that grows as N."""
+    """The whole model with the attention kernel left out: all that grows as N.
+
+    Its record names the layouts that share it: those timed in parts alone have no record of their own.
+    """
     (name,) = names
     model = sweep.model.with_layout(name)
     flops = {count: prefill_flops(model.config, tokens, count=count) for count in ("useful", "executed")}
     for counted in flops.values():
         counted.pop("attention")
-    return {name: _time_prefill(sweep, model, tokens, flops, lambda q_btnh, *_, **__: q_btnh)}
+    found = _time_prefill(sweep, model, tokens, flops, lambda q_btnh, *_, **__: q_btnh)
+    return {name: {"layouts": list(sweep.layouts), **found}}
 
 
 def measure_attention(sweep: Sweep, names: tuple[str, ...], tokens: int) -> dict[str, Record]:
@@ -88,8 +92,13 @@ def measure_attention(sweep: Sweep, names: tuple[str, ...], tokens: int) -> dict
     }
 
 
-def measure_quality(sweep: Sweep, names: tuple[str, ...], tokens: int) -> dict[str, Record]:
-    """Perplexity, and divergence from full attention, over the text's first tokens in one pass."""
+def measure_quality(
+    sweep: Sweep, names: tuple[str, ...], tokens: int, on_read: Callable[[], None] = lambda: None
+) -> dict[str, Record]:
+    """Perplexity, and divergence from full attention, over the text's first tokens in one pass.
+
+    `on_read` is told of each layout that is done.
+    """
     model = sweep.model
     tokens_t = jnp.asarray(sweep.text.tokens[:tokens], jnp.int32)
     reference_td = final_hidden(model.config.with_layout(FULL), model.params, tokens_t)
@@ -99,6 +108,7 @@ def measure_quality(sweep: Sweep, names: tuple[str, ...], tokens: int) -> dict[s
         variant_td = reference_td if name == FULL else final_hidden(other.config, other.params, tokens_t)
         quality = summarise(per_token(other.config, other.params, tokens_t, reference_td, variant_td))
         found[name] = {"quality": quality.to_json(), "text": {"name": sweep.text.name, "sha256": sweep.text.sha256}}
+        on_read()
     return found
 
 

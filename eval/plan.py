@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any
 
 import jax
@@ -11,6 +12,7 @@ import jax
 from attention.layout import LayoutSpec, format_layout, parse_layout, parse_variant
 from attention.variant import Variant
 from eval.flops.closed_form import attention_flops, prefill_flops
+from eval.refuse_impl import refuse_impl
 from eval.timing import Budget
 from refmodel.config import ModelConfig
 from refmodel.default_model import default_text, text_sha256
@@ -60,7 +62,8 @@ class Sweep:
 
     Every layout is timed in parts, its layers' attention and the linear layers that all share; those of `whole` also
     in one piece.  With `layers_apart` each distinct layer of those is timed once instead and multiplied; the model's
-    parameters are then those of `eval.layers_apart.random_layers`.
+    parameters are then those of `eval.layers_apart.random_layers`.  `left_out` holds the usual layouts that do not fit
+    the model or the lengths, each with the reason.
     """
 
     model: Model
@@ -72,6 +75,7 @@ class Sweep:
     budget: Budget = Budget()
     impl: str = "auto"
     layers_apart: bool = False
+    left_out: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
 
     def __post_init__(self) -> None:
         longest = max((*self.lengths, self.quality_tokens))
@@ -84,6 +88,11 @@ class Sweep:
             )
         if self.quality_tokens < 0 or self.quality_tokens == 1:
             raise ValueError(f"quality takes 0 (none) or at least 2 tokens of text, got {self.quality_tokens}")
+        if self.quality_tokens > self.model.config.max_positions:
+            raise ValueError(
+                f"quality is read within the {self.model.config.max_positions:,} tokens that {self.model.config.name} "
+                f"is made for, beyond which full attention is no reference; {self.quality_tokens:,} are asked for"
+            )
         for layout in self.layouts:
             for variant in dict.fromkeys(self.model.config.with_layout(layout).layout):
                 variant.check_prompt(min(self.lengths))
@@ -92,6 +101,11 @@ class Sweep:
     def dtype(self) -> Any:
         """Of parameters and activations."""
         return self.model.params["embed"]["embedding"].dtype
+
+    @property
+    def beyond_context(self) -> tuple[int, ...]:
+        """Lengths that the model was not made for: what they cost can be measured all the same."""
+        return tuple(tokens for tokens in self.lengths if tokens > self.model.config.max_positions)
 
     @property
     def variants(self) -> tuple[Variant, ...]:
@@ -117,21 +131,25 @@ def usual_sweep(
 ) -> Sweep:
     """What `prefillwall compare` and `eval.compare` measure; None takes the default of the device and the model.
 
-    Raises `ValueError` in one line for layouts, lengths or a text that do not go together.
+    Raises `ValueError` in one line for layouts, lengths or a text that do not go together, and for an implementation
+    that cannot run full attention of this model here.
     """
     for name, given in (("layouts", layouts), ("tokens", tokens), ("whole", whole)):
         if given is not None and (isinstance(given, str) or not isinstance(given, Sequence)):
             raise ValueError(f"{name} is a list, got {given!r}")
+    refuse_impl(impl, model.params["embed"]["embedding"].dtype, model.config.head_dim)
     on_gpu = jax.default_backend() == "gpu"
     lengths = tuple(sorted(set(tokens or (GPU_LENGTHS if on_gpu else LENGTHS))))
-    compared = layouts or _fitting(model.config, ON_GPU if on_gpu else LAYOUTS, lengths[0])
+    usual = ON_GPU if on_gpu else LAYOUTS
+    left_out = {} if layouts else _left_out(model.config, usual, lengths[0])
+    compared = layouts or [layout for layout in usual if layout not in left_out]
     if whole is None:
-        whole = layouts or _fitting(model.config, ON_GPU if on_gpu else WHOLE, lengths[0])
+        whole = layouts or [layout for layout in (usual if on_gpu else WHOLE) if layout not in left_out]
     words = default_text() if text is None else text
     read = text_tokens(model, words, "pydoc_data.topics" if text is None else text_name, text_sha256(words))
     if quality_tokens is None:
-        quality_tokens = min(QUALITY_TOKENS, len(read.tokens)) if model.weights == "checkpoint" else 0
-        quality_tokens *= quality_tokens > 1
+        readable_tokens = min(QUALITY_TOKENS, len(read.tokens), model.config.max_positions)
+        quality_tokens = readable_tokens if model.weights == "checkpoint" and readable_tokens > 1 else 0
     return Sweep(
         model=model,
         text=read,
@@ -142,6 +160,7 @@ def usual_sweep(
         budget=budget,
         impl=impl,
         layers_apart=layers_apart,
+        left_out=MappingProxyType(left_out),
     )
 
 
@@ -151,18 +170,22 @@ def canonical_layouts(config: ModelConfig, layouts: Sequence[LayoutSpec]) -> tup
     return tuple(dict.fromkeys([FULL, *shortest]))
 
 
-def _fitting(config: ModelConfig, layouts: Sequence[str], shortest_tokens: int) -> list[str]:
-    """Those whose cycle divides the model's layers, whose spans suit its heads and whose chunks the prompts."""
-
-    def fits(layout: str) -> bool:
+def _left_out(config: ModelConfig, layouts: Sequence[str], shortest_tokens: int) -> dict[str, str]:
+    """Those whose cycle does not divide the model's layers, whose spans do not suit its heads or whose chunks do not
+    suit the prompts; each with what was wrong."""
+    found = {}
+    for layout in layouts:
         try:
-            for variant in config.with_layout(layout).layout:
+            model = config.with_layout(layout)
+        except ValueError:
+            found[layout] = f"the layers or heads of {config.name}"
+            continue
+        try:
+            for variant in model.layout:
                 variant.check_prompt(shortest_tokens)
         except ValueError:
-            return False
-        return True
-
-    return [layout for layout in layouts if fits(layout)]
+            found[layout] = f"a prompt of {shortest_tokens:,} tokens"
+    return found
 
 
 @dataclass(frozen=True)
@@ -170,9 +193,21 @@ class Cell:
     """Records that are measured together, of `names` (layouts or variants) at one length."""
 
     kind: str
-    names: tuple[str, ...]
     tokens: int
-    work_flops: int
+    flops_by_name: Mapping[str, int]
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return tuple(self.flops_by_name)
+
+    @property
+    def work_flops(self) -> int:
+        """Of one run of each."""
+        return sum(self.flops_by_name.values())
+
+    def only(self, names: Collection[str]) -> Cell:
+        """The cell with some of its records."""
+        return Cell(self.kind, self.tokens, {n: flops for n, flops in self.flops_by_name.items() if n in names})
 
 
 def plan(sweep: Sweep) -> list[Cell]:
@@ -185,14 +220,13 @@ def plan(sweep: Sweep) -> list[Cell]:
             x: sum(prefill_flops(config.with_layout(x), tokens, count="executed").values()) for x in sweep.whole
         }
         if sweep.layers_apart:
-            cells += [Cell("apart", (layout,), tokens, layout_flops[layout]) for layout in sweep.whole]
+            cells += [Cell("apart", tokens, {layout: flops}) for layout, flops in layout_flops.items()]
             continue
         full_flops = prefill_flops(config, tokens)
-        linear_flops = sum(full_flops.values()) - full_flops["attention"]
-        cells.append(Cell("linear", (FULL,), tokens, linear_flops))
-        cells.append(Cell("attention", tuple(layer_flops), tokens, sum(layer_flops.values())))
-        cells += [Cell("prefill", (layout,), tokens, layout_flops[layout]) for layout in sweep.whole]
+        cells.append(Cell("linear", tokens, {FULL: sum(full_flops.values()) - full_flops["attention"]}))
+        cells.append(Cell("attention", tokens, layer_flops))
+        cells += [Cell("prefill", tokens, {layout: flops}) for layout, flops in layout_flops.items()]
     if sweep.quality_tokens and not sweep.layers_apart:
-        work = len(sweep.layouts) * sum(prefill_flops(config, sweep.quality_tokens).values())
-        cells.append(Cell("quality", sweep.layouts, sweep.quality_tokens, work))
+        read_flops = sum(prefill_flops(config, sweep.quality_tokens).values())
+        cells.append(Cell("quality", sweep.quality_tokens, dict.fromkeys(sweep.layouts, read_flops)))
     return cells

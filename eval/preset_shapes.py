@@ -5,12 +5,12 @@ Numbers are from the models' published config.json files; `note` says what a sha
 
 from __future__ import annotations
 
-import difflib
 from types import MappingProxyType
 from typing import Final
 
 from attention.full import Full
 from attention.sliding_window import SlidingWindow
+from attention.unknown import unknown
 from attention.variant import Variant
 from eval.shapes import LayerShape, ModelShape, Product, attention_macs, shape_of
 from refmodel.config import ModelConfig
@@ -170,9 +170,7 @@ def cost_model(name: str) -> ModelConfig | ModelShape:
     """A preset that runs or a cost-only shape, or a `ValueError` that lists both."""
     known: dict[str, ModelConfig | ModelShape] = {**PRESETS, **COST_SHAPES}
     if name not in known:
-        close = difflib.get_close_matches(name, known, n=1)
-        hint = f" (did you mean {close[0]!r}?)" if close else ""
-        raise ValueError(f"no model {name!r}{hint}; accepted: {', '.join(known)}")
+        raise ValueError(unknown("model", name, known))
     return known[name]
 
 

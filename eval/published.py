@@ -14,6 +14,7 @@ from typing import Final
 
 from eval.flops.closed_form import linear_flops, steps_flops
 from eval.preset_shapes import cost_model
+from eval.reason import reason
 from refmodel.schedule import Step
 
 SHAPE_OF_PUBLISHED: Final = MappingProxyType(
@@ -91,7 +92,7 @@ def published(path: Path | None = None) -> list[Measured]:
         text = (path or resources.files("eval.data") / "r9700_published.csv").read_text(encoding="utf-8")
         rows = list(csv.DictReader(text.splitlines(), restval=""))
     except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise ValueError(f"cannot read the published rates {path}: {error}") from error
+        raise ValueError(f"cannot read the published rates {path}: {reason(error)}") from error
     if missing := sorted(set(COLUMNS) - (rows[0].keys() if rows else set())):
         raise ValueError(f"{path}: column {missing[0]} is missing; wanted: {', '.join(COLUMNS)}")
     try:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import argparse
 import shutil
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 
 from eval import plots, records
@@ -28,8 +27,7 @@ GPU_BEGIN, GPU_END = "<!-- GPU figures: python -m eval.readme -->\n", "<!-- end 
 def figures(root: Path = ROOT) -> str:
     """The Markdown between the README's marks, from the kept records under `root`."""
     (summary,) = _summaries(root)
-    longest = max(row.tokens for row in summary.rows if row.attention_ms)
-    at_longest = replace(summary, rows=tuple(row for row in summary.rows if row.tokens == longest))
+    at_longest = summary.at_longest()
     environment = summary.records[0]["environment"]
     tables = (
         time_table(at_longest),

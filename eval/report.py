@@ -8,12 +8,15 @@ from pathlib import Path
 from rich.console import Console
 
 from eval import plots
+from eval.hardware import CARDS
 from eval.html_report.page import write_html
 from eval.html_report.rows import Crossovers
 from eval.records import Record
-from eval.run_facts import CONVENTION, crossovers, heading, layouts_of, run_facts
+from eval.run_facts import CONVENTION, cautions, crossovers, heading, layouts_of, run_facts
 from eval.summary import Summary, summarise
 from eval.tables import (
+    FLOOR_CARD,
+    FLOOR_MODEL,
     Table,
     apart_table,
     break_even_table,
@@ -32,19 +35,29 @@ from refmodel.config import ModelConfig
 
 
 def render_terminal(records: Iterable[Record], console: Console, *, config: ModelConfig) -> None:
-    """The tables that answer the four questions: cost, what is gained, where it crosses, what it is worth."""
+    """The tables that answer the four questions: cost, what is gained, where it crosses, what it is worth.
+
+    Of times, FLOPs and gains those at the longest prompt: all lengths would be some hundred lines.
+    """
     summaries = summarise(records, config)
     for summary in summaries:
-        measured, analytic = crossovers(summary)
+        longest = summary.at_longest()
         tables = (
-            time_table(summary), flops_table(summary), gain_table(summary, "whole"), gain_table(summary, "attention"),
-            crossover_table(summary, measured, analytic), break_even_table(summary), utilisation_table(summary),
+            time_table(longest), flops_table(longest), gain_table(longest, "whole"), gain_table(longest, "attention"),
+            crossover_table(summary, *crossovers(summary)), break_even_table(summary), utilisation_table(longest),
             apart_table(summary), quality_table(summary), failure_table(summary),
         )  # fmt: skip
         console.print(f"\n{heading(summary)}", style="bold", highlight=False)
+        for caution in cautions(summary):
+            console.print(f"{caution}\n", highlight=False)
         for table in filter(None, tables):
-            console.print(table.to_rich(), "")
-    console.print(floor_table(layouts_of(summaries)).to_rich())
+            console.print(table.without_constant("tokens").to_rich(), "")
+    console.print(
+        "Every length, memory, and quality along the text are in the report. Its floor table is of another model and "
+        f"machine: what these layouts would take at the least where {FLOOR_MODEL} runs on one "
+        f"{CARDS[FLOOR_CARD].title}, the card that this project asks about.",
+        highlight=False,
+    )
 
 
 def write_report(folder: Path, records: Iterable[Record], *, config: ModelConfig, command: str) -> Path:
@@ -64,6 +77,7 @@ def write_report(folder: Path, records: Iterable[Record], *, config: ModelConfig
         several = len(summaries) > 1
         parts += [f"# {heading(summary)}\n"] if several else []
         prefix = f"{place + 1}-" if several else ""
+        parts += [f"**{caution}**\n" for caution in cautions(summary)]
         parts += _sections(tables[place], _pictures(summary, crossed[place], folder, prefix))
     parts += [floor.to_markdown()]
     parts += [f"## How to reproduce\n\n```\n{command}\n```\n\nThe records are in `records.jsonl` beside this file.\n"]

@@ -18,6 +18,36 @@ and values over exact causal pairs. *Useful* FLOPs are those of visible pairs, *
 The timed linear part is the whole prefill without the attention kernels: norms, rotary positions and the head are in \
 it."""
 
+NOTHING_MEASURED = "Nothing could be measured: no layout has a time or a quality. The failed cells say why."
+
+MOST_APART = 0.3
+"""How far the sum of the parts, timed apart, may be from the whole before the times are called into question."""
+
+LEAST_MS = 100.0
+"""A shorter prefill is in good part the start of its programs, which the parts pay once each."""
+
+
+def cautions(summary: Summary) -> list[str]:
+    """What to know before any figure of a summary is believed."""
+    if summary.is_empty:
+        return [NOTHING_MEASURED]
+    off = {
+        (row.layout, row.tokens): (row.linear_ms.median + row.attention_ms.median) / row.whole_ms.median - 1
+        for row in summary.rows
+        if row.whole_ms and row.whole_ms.median >= LEAST_MS and row.linear_ms and row.attention_ms
+    }
+    too_far = {cell: change for cell, change in off.items() if abs(change) > MOST_APART}
+    if not too_far:
+        return []
+    experts = ", or its parts are given more experts than a short prompt reads" if summary.config.n_experts else ""
+    layout, tokens = worst = max(too_far, key=lambda cell: abs(too_far[cell]))
+    return [
+        f"The times do not fit together: in {len(too_far)} of {len(off)} whole prefills linear + attention, timed "
+        f"apart, is more than {100 * MOST_APART:.0f} % off the whole (most at {layout}, {tokens:,} tokens: "
+        f"{100 * too_far[worst]:+.0f} %). The machine was disturbed or is noisy{experts}: measure again before you "
+        "rely on gains and crossovers."
+    ]
+
 
 def crossovers(summary: Summary) -> tuple[dict[str, Crossover], dict[str, int | None]]:
     """Per layout: the measured crossover and the analytic one."""

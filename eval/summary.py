@@ -144,6 +144,17 @@ class Summary:
         """What was tried and did not work."""
         return tuple(record for record in self.records if record["status"] != "ok")
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether no layout has a figure, neither a time nor a quality."""
+        apart = any(record["kind"] == "apart" and record["status"] == "ok" for record in self.records)
+        return not apart and not any(row.whole_ms or row.attention_ms or row.quality for row in self.rows)
+
+    def at_longest(self) -> Summary:
+        """With the rows of the longest prompt that was timed alone."""
+        longest = max((row.tokens for row in self.rows if row.status or row.attention_ms), default=0)
+        return replace(self, rows=tuple(row for row in self.rows if row.tokens == longest))
+
     def of(self, layout: str) -> tuple[Row, ...]:
         """A layout's rows, shortest prompt first."""
         return tuple(row for row in self.rows if row.layout == layout)
@@ -197,6 +208,7 @@ def _impl_groups(records: Iterable[Record]) -> list[tuple[str, ...]]:
 def _summary(config: ModelConfig, records: list[Record], impls: tuple[str, ...]) -> Summary:
     summary = Summary(config, records[0]["device"], records[0]["dtype"], "+".join(impls), (), tuple(records))
     layouts = dict.fromkeys(record["layout"] for record in records if record["kind"] in ("prefill", "quality"))
+    layouts |= dict.fromkeys(layout for record in records for layout in record.get("layouts", ()))
     lengths = sorted({record["tokens"] for record in records})
     rows = [_row(summary, layout, tokens) for tokens, layout in itertools.product(lengths, layouts)]
     rows = [row for row in rows if row.status or row.attention_ms or row.quality]

@@ -17,11 +17,13 @@ from eval.records import Record
 
 
 @contextlib.contextmanager
-def records_file(sweep: Sweep, folder: Path, *, resume: bool = False) -> Iterator[Path]:
+def records_file(
+    sweep: Sweep, folder: Path, *, resume: bool = False, on_set_aside: Callable[[Path], None] = lambda _: None
+) -> Iterator[Path]:
     """The file in `folder` that a run of `sweep` appends to, held for it alone.
 
-    A new run sets an older file aside, `records.<time>.jsonl`; `resume` keeps it, and raises `ValueError` if its
-    records were made with another model or on another machine.
+    A new run sets an older file aside, `records.<time>.jsonl`, and tells `on_set_aside`; `resume` keeps it, and raises
+    `ValueError` if its records were made with another model or on another machine.
     """
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / "records.jsonl"
@@ -30,7 +32,7 @@ def records_file(sweep: Sweep, folder: Path, *, resume: bool = False) -> Iterato
             records.refuse_others(path, common_fields(sweep))
         elif path.exists():
             stamp = time.strftime("%Y%m%d-%H%M%S", time.localtime(path.stat().st_mtime))
-            path.rename(path.with_name(f"records.{stamp}.jsonl"))
+            on_set_aside(path.rename(path.with_name(f"records.{stamp}.jsonl")))
         yield path
 
 
@@ -45,20 +47,30 @@ def run_sweep(
     """Measures every cell and appends each record to `path`, yielding it.
 
     A cell that fails is recorded as failed and the sweep goes on; `resume` skips the records that are there.
-    `on_start` and `on_done` are told of each cell, skipped ones included.
+    `on_start` and `on_done` are told of each cell that is measured.
     """
     common = common_fields(sweep)
-    done = {records.key(record) for record in records.read(path) if record["status"] == "ok"} if resume else set()
-    for cell in plan(sweep):
+    for cell in missing_cells(sweep, path) if resume else plan(sweep):
         on_start(cell)
-        planned = {name: _identity(sweep, common, cell, name) for name in cell.names}
-        wanted = tuple(name for name, identity in planned.items() if records.key(identity) not in done)
-        results = _guarded(cell, sweep, wanted) if wanted else {}
-        for name in wanted:
-            record = {**planned[name], **results[name], "time": records.now()}
+        results = _guarded(cell, sweep, cell.names)
+        for name in cell.names:
+            record = {**_identity(sweep, common, cell, name), **results[name], "time": records.now()}
             records.append(path, record)
             yield record
         on_done(cell)
+
+
+def missing_cells(sweep: Sweep, path: Path) -> list[Cell]:
+    """What a sweep has still to measure where `path` holds the records of a run that was stopped."""
+    done = {records.key(record) for record in records.read(path) if record["status"] == "ok"}
+    if not done:
+        return plan(sweep)
+    common = common_fields(sweep)
+
+    def lacking(cell: Cell) -> Cell:
+        return cell.only([n for n in cell.names if records.key(_identity(sweep, common, cell, n)) not in done])
+
+    return [cell for cell in map(lacking, plan(sweep)) if cell.names]
 
 
 def _guarded(cell: Cell, sweep: Sweep, names: tuple[str, ...]) -> dict[str, Record]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -42,6 +41,16 @@ class Table:
     def __bool__(self) -> bool:
         return bool(self.rows)
 
+    def without_constant(self, name: str) -> Table:
+        """The table without the column `name` where all its cells are the same, which the title says then."""
+        place = self.header.index(name) if name in self.header else None
+        values = {row[place] for row in self.rows} if place is not None else set()
+        if len(values) != 1:
+            return self
+        header, *rows = (line[:place] + line[place + 1 :] for line in (self.header, *self.rows))
+        words = tuple(word - (word > place) for word in self.words)
+        return Table(f"{self.title}: {values.pop()} {name}", header, tuple(rows), self.note, words)
+
     def to_markdown(self) -> str:
         rule = ("---" if place in self.words else "---:" for place in range(len(self.header)))
         lines = [map(_escape, self.header), rule, *(map(_escape, row) for row in self.rows)]
@@ -54,7 +63,8 @@ class Table:
             title_justify="left", caption_justify="left", box=rich.box.SIMPLE_HEAD, padding=0, show_edge=False,
         )  # fmt: skip
         for place, name in enumerate(self.header):
-            table.add_column(Text(name), justify="left" if place in self.words else "right", overflow="fold")
+            words = place in self.words
+            table.add_column(Text(name), justify="left" if words else "right", no_wrap=not words, overflow="fold")
         for row in self.rows:
             table.add_row(*map(Text, row))
         return table
@@ -161,7 +171,8 @@ def crossover_table(summary: Summary, measured: Mapping[str, Crossover], analyti
     for layout in summary.layouts:
         fit, by_flops = measured[layout], analytic[layout]
         limit = percent(limiting_share(summary.config.with_layout(layout)))
-        found, interval, basis = NOTHING if fit.linear_ms is None else "none", NOTHING, fit.reason
+        is_told = fit.linear_ms is not None and not fit.contradicted_at
+        found, interval, basis = "none" if is_told else NOTHING, NOTHING, fit.reason
         if fit.tokens is not None:
             found, interval = fitted(fit.tokens), f"{fitted(fit.low)}-{fitted(fit.high)}"
             span = f"{count(fit.lengths[0])}-{count(fit.lengths[-1])}"
@@ -230,26 +241,31 @@ def floor_table(layouts: Sequence[str]) -> Table:
             models[layout] = config.with_layout(layout)
         except ValueError:
             left_out.append(layout)
-    rows = []
-    for tokens in FLOOR_LENGTHS:
-        parts = {layout: floor_ms(model, tokens, card, FLOOR_UNDER) for layout, model in models.items()}
-        linear = sum(ms for name, ms in parts[FULL].items() if name not in NOT_LINEAR)
-        attention = [ms["attention"] + ms.get("selection", 0) for ms in parts.values()]
-        pairs = ((duration(ms), percent(ms / (ms + linear))) for ms in attention)
-        rows.append((count(tokens), duration(linear), *itertools.chain(*pairs)))
-    header = ("tokens", "linear", *(cell for layout in models for cell in (f"{layout}\nattention", "share")))
-    note = _floor_note(config, card, parts[FULL]["head"])
+    parts = {
+        layout: [floor_ms(model, tokens, card, FLOOR_UNDER) for tokens in FLOOR_LENGTHS]
+        for layout, model in models.items()
+    }
+    linear_ms = [sum(ms for name, ms in one.items() if name not in NOT_LINEAR) for one in parts[FULL]]
+    rows = [("linear layers", *map(duration, linear_ms))]
+    for layout, of_lengths in parts.items():
+        attention_ms = [ms["attention"] + ms.get("selection", 0) for ms in of_lengths]
+        pairs = zip(attention_ms, linear_ms, strict=True)
+        rows.append((layout, *(f"{duration(ms)} ({percent(ms / (ms + linear))})" for ms, linear in pairs)))
+    note = _floor_note(config, card, parts[FULL][0]["head"])
     if left_out:
         note += f" Left out, for they do not fit {config.n_layers} layers: {', '.join(left_out)}."
-    return Table(f"Floor: {config.name} on {card.title}", header, tuple(rows), note, words=())
+    header = ("attention of", *(f"{count(tokens)} tokens" for tokens in FLOOR_LENGTHS))
+    return Table(f"Floor: {config.name} on {card.title}", header, tuple(rows), note)
 
 
 def _floor_note(config: ModelConfig, card: Card, head_ms: float) -> str:
     peak, bandwidth = card.peak_flops_per_s() / 1e12, card.bandwidth_bytes_per_s / 1e9
     stored, in_bf16 = (size(weight_bytes(config, name)) for name in (FLOOR_UNDER.storage.weights, "bf16"))
-    return f"**A floor, not a measurement**: per component the larger of FLOPs over peak ({peak:.0f} TFLOP/s, bf16) \
-and bytes over bandwidth ({bandwidth:.0f} GB/s). Convention `layers`; the head on the last token adds \
-{duration(head_ms)}. Cache in bf16, weights of 4.5 bit ({stored}): the {in_bf16} of bf16 exceed the card's \
+    return f"**A floor, not a measurement, and not of the model and the machine above**: what these layouts would take \
+at the least where {config.name} runs on one {card.title}, the card that this project asks about and never had. The \
+time of attention, and its share beside the linear layers; per component the larger of FLOPs over peak \
+({peak:.0f} TFLOP/s, bf16) and bytes over bandwidth ({bandwidth:.0f} GB/s). Convention `layers`; the head on the last \
+token adds {duration(head_ms)}. Cache in bf16, weights of 4.5 bit ({stored}): the {in_bf16} of bf16 exceed the card's \
 {size(card.memory_bytes)}."
 
 

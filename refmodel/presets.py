@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import difflib
 from types import MappingProxyType
 from typing import Final
 
+from attention.unknown import unknown
 from refmodel.config import ModelConfig
 
 
@@ -52,7 +52,5 @@ PRESETS: Final[MappingProxyType[str, ModelConfig]] = MappingProxyType({config.na
 def preset(name: str) -> ModelConfig:
     """The named shape, or a `ValueError` that lists them."""
     if name not in PRESETS:
-        close = difflib.get_close_matches(name, PRESETS, n=1)
-        hint = f" (did you mean {close[0]!r}?)" if close else ""
-        raise ValueError(f"no model preset {name!r}{hint}; accepted: {', '.join(PRESETS)}")
+        raise ValueError(unknown("model preset", name, PRESETS))
     return PRESETS[name]

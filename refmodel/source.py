@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import math
 from dataclasses import dataclass
 from functools import partial
@@ -16,6 +15,7 @@ from tokenizers import Tokenizer
 
 from attention.attend import attend
 from attention.layout import LayoutSpec
+from attention.unknown import did_you_mean
 from refmodel.cache import Cache
 from refmodel.config import ModelConfig
 from refmodel.default_model import default_gguf
@@ -161,10 +161,8 @@ def _checkpoint(spec: str) -> Path | None:
         return path
     if spec.count("/") == 1 and not spec.startswith((".", "/", "~")) and path.suffix != ".gguf":
         return _from_hub(spec)
-    close = difflib.get_close_matches(spec, PRESETS, n=1)
-    hint = f"; did you mean {close[0]!r}?" if close else ""
-    accepted = "a folder, a .gguf file, a Hub id owner/name, or a preset"
-    raise ValueError(f"no model {spec!r}: no such path; accepted: {accepted} ({', '.join(PRESETS)}){hint}")
+    accepted = f"a folder, a .gguf file, a Hub id owner/name, or a preset ({', '.join(PRESETS)})"
+    raise ValueError(f"no model {spec!r}: no such path{did_you_mean(spec, PRESETS)}; accepted: {accepted}")
 
 
 def _from_hub(repo_id: str) -> Path:

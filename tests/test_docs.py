@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
+import sys
 from pathlib import Path
 from types import MappingProxyType
+from typing import get_args
 
 import pytest
 
@@ -12,6 +14,7 @@ import attention.eviction.base
 import attention.eviction.registry
 from attention.layout import parse_variant
 from eval.cli import main
+from eval.crossover import Linear, Pairs
 from eval.visibility import seen_keys
 from tests.printed import ROOT, blocks, carry_out
 
@@ -47,11 +50,19 @@ def test_a_model_of_ones_own() -> None:
 
 
 @pytest.mark.slow
-def test_the_readme_from_python(capsys) -> None:
+def test_the_readme_from_python(capsys, monkeypatch) -> None:
+    """Without pandas, which no plain installation has."""
+    monkeypatch.setitem(sys.modules, "pandas", None)
     (source,) = blocks("README.md", "python")
     carry_out(source)
     printed = capsys.readouterr().out
-    assert "Paris" in printed.splitlines()[0] and "kl_nats" in printed
+    assert "Paris" in printed.splitlines()[0]
+    assert [line.split()[0] for line in printed.splitlines() if " 1024 " in line] == ["full", "swa(512)", "swa(508,"]
+
+
+def test_the_concepts_name_every_convention() -> None:
+    text = (ROOT / "docs" / "concepts.md").read_text()
+    assert [name for name in (*get_args(Linear), *get_args(Pairs)) if f"`{name}`" not in text] == []
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

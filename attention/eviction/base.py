@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import difflib
 from collections import Counter
 from collections.abc import Iterable
 from types import ModuleType
@@ -17,6 +16,7 @@ from attention.eviction.policy import Policy
 from attention.eviction.registry import POLICIES
 from attention.kernels.cover import executed_pairs
 from attention.pattern import Array, SpanPattern
+from attention.unknown import unknown
 from attention.variant import Variant
 
 
@@ -51,9 +51,7 @@ class Eviction(Variant):
 
     def __post_init__(self) -> None:
         if self.policy not in POLICIES:
-            close = difflib.get_close_matches(self.policy, POLICIES, n=1)
-            hint = f" (did you mean {close[0]!r}?)" if close else ""
-            raise ValueError(f"{self.name}: no eviction policy {self.policy!r}{hint}; accepted: {', '.join(POLICIES)}")
+            raise ValueError(f"{self.name}: {unknown('eviction policy', self.policy, POLICIES)}")
         for field, least in (("budget", 1), ("sinks", 0), ("recent", POLICIES[self.policy].least_recent)):
             value = getattr(self, field)
             if value is not None and value < least:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Final
 
 from eval.hardware import CARDS
+from eval.reason import reason
 
 DTYPES: Final = ("float32", "bfloat16")
 _LONG: Final = {"f32": "float32", "f16": "float16", "bf16": "bfloat16"}
@@ -87,14 +88,17 @@ def add_seed(parser: argparse.ArgumentParser) -> None:
 
 def add_card(parser: argparse.ArgumentParser, default: str | None = None) -> None:
     parser.add_argument(
-        "--card", default=default, metavar="CARD", help=f"{', '.join(CARDS)}, or a TOML file (default: %(default)s)"
+        "--card",
+        default=default,
+        metavar="CARD",
+        help=f"{', '.join(CARDS)}, or a TOML file (default: {default or 'none'})",
     )
 
 
 def add_figure(parser: argparse.ArgumentParser, default: Path | None, kinds: Sequence[str] = PICTURES) -> None:
     parser.add_argument(
         "--figure", type=partial(picture, kinds=kinds), default=default, metavar="FILE",
-        help=f"picture to write, {', '.join(kinds)} (default: %(default)s)",
+        help=f"picture to write, {', '.join(kinds)} (default: {default or 'none'})",
     )  # fmt: skip
 
 
@@ -181,4 +185,4 @@ def read_text(path: str) -> str:
     try:
         return Path(path).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise ValueError(f"cannot read the text {path!r} as UTF-8: {error}") from error
+        raise ValueError(f"cannot read the text {path!r} as UTF-8: {reason(error)}") from error

@@ -9,7 +9,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from eval.commands.spelling import unknown
+from attention.unknown import unknown
 from eval.memory import use_most_of_the_device
 from eval.preset_shapes import COST_SHAPES, cost_model
 from eval.shapes import ModelShape
@@ -60,7 +60,7 @@ def open_device(device: str | None) -> bool:
         use_most_of_the_device()
     found = jax.default_backend()
     if device and found != device:
-        raise ValueError(f"--device {device}: JAX runs on {found} here")
+        raise ValueError(f"--device {device}: JAX runs on {found} here; accepted: {found}, or no --device")
     return found == "gpu"
 
 

@@ -9,6 +9,7 @@ from eval.break_even import break_even_tokens
 from eval.commands import arguments, output
 from eval.commands.chosen import Shape, shape_named
 from eval.crossover import Linear, Pairs, attention_share, crossover_tokens, limiting_share, linear_params
+from eval.plan import FULL
 from eval.shapes import shape_of
 
 DESCRIPTION = "The exact prompt length at which attention overtakes the linear layers, or the share it tends to."
@@ -34,7 +35,7 @@ SHARES = (1024, 4096, 16_384, 65_536, 262_144)
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     arguments.add_model(parser, "qwen3-30b-a3b", runs=False)
-    arguments.add_layouts(parser, LAYOUTS, also=", or 'own' for the model's; compared with the first")
+    arguments.add_layouts(parser, LAYOUTS, also=", or 'own' for the model's; each is compared with full")
     arguments.add_tokens(parser, SHARES)
     parser.add_argument(
         "--convention", default="layers", choices=get_args(Linear), help="what counts as linear (default: %(default)s)"
@@ -55,7 +56,7 @@ def run(options: argparse.Namespace) -> int:
         "model": base.name,
         "conventions": {"linear": options.convention, "pairs": options.pairs, "count": "useful"},
         "linear_params_per_token": linear_params(base, options.convention),
-        "layouts": [_one(model, models[0], options) for model in models],
+        "layouts": [_one(model, base.with_layout(FULL), options) for model in models],
     }
     if options.json:
         output.print_json(record)
@@ -64,14 +65,14 @@ def run(options: argparse.Namespace) -> int:
     return 0
 
 
-def _one(model: Shape, first: Shape, options: argparse.Namespace) -> dict[str, Any]:
+def _one(model: Shape, full: Shape, options: argparse.Namespace) -> dict[str, Any]:
     conventions = (options.convention, options.pairs)
     return {
         "layout": shape_of(model).layout_name,
         "layout_summary": shape_of(model).layout_summary,
         "crossover_tokens": crossover_tokens(model, *conventions),
         "limiting_share": limiting_share(model, *conventions),
-        "cheaper_than_first_from_tokens": None if model is first else break_even_tokens(first, model),
+        "cheaper_than_full_from_tokens": break_even_tokens(full, model),
         "attention_share": {n: attention_share(model, n, *conventions) for n in options.tokens},
     }
 
@@ -79,22 +80,24 @@ def _one(model: Shape, first: Shape, options: argparse.Namespace) -> dict[str, A
 def _print(record: dict[str, Any]) -> None:
     out, layouts = output.console(), record["layouts"]
     lengths = list(layouts[0]["attention_share"])
+    compared = any(one["layout"] != FULL for one in layouts)
     rows = output.table(
         f"{record['model']}: attention overtakes the linear layers",
         "layout",
         "N*",
         "share tends to",
-        f"cheaper than {layouts[0]['layout_summary']} from",
+        *([f"cheaper than {FULL} from"] if compared else []),
         *(f"share at {n:,}" for n in lengths),
     )
     for one in layouts:
-        n, from_tokens = one["crossover_tokens"], one["cheaper_than_first_from_tokens"]
+        n, from_tokens = one["crossover_tokens"], one["cheaper_than_full_from_tokens"]
+        cheaper = "" if one["layout"] == FULL else "never" if from_tokens is None else f"{from_tokens:,}"
         shares = (f"{share:.1%}" for share in one["attention_share"].values())
         rows.add_row(
             one["layout_summary"],
             "none" if n is None else f"{n:,}",
             f"{one['limiting_share']:.1%}",
-            "" if from_tokens is None else f"{from_tokens:,}",
+            *([cheaper] if compared else []),
             *shares,
         )
     out.print(rows)

@@ -20,7 +20,18 @@ from eval.shapes import shape_of
 from refmodel.config import ModelConfig
 from refmodel.schedule import Step, prefill_steps
 
-DESCRIPTION = "Counts a step of the model three ways; exits with 1 where the counts disagree."
+DESCRIPTION = (
+    "Counts what a step of the model executes three ways (closed form, traced, compiled) beside what is useful; exits\n"
+    "with 1 where the three disagree."
+)
+
+HEADS: Final = {
+    "executed": "executed\n(closed form)",
+    "traced": "executed\n(traced)",
+    "compiled": "executed\n(compiled)",
+}
+"""Columns of counts of one thing, which must agree."""
+
 
 EXAMPLES = (
     "prefillwall flops --model qwen3-30b-a3b --layout '5*swa(1024)+full' --tokens 65536",
@@ -144,18 +155,18 @@ def _print(record: dict[str, Any], times: dict[str, Floor]) -> None:
     out, counts = output.console(), record["flops"]
     last = list(counts)[-1]
     title = f"{record['model']}  {record['layout']}  {record['tokens']:,} tokens at {record['start']:,}: FLOPs"
-    rows = output.table(title, "component", *counts, f"{last} - useful")
+    heads = (HEADS.get(name, name) for name in counts)
+    rows = output.table(title, "component", *heads, f"{last} - useful")
     for name in _components(counts):
         figures = [count.get(name, 0) for count in counts.values()]
         rows.add_row(name or "(no scope)", *(f"{x:,}" for x in (*figures, figures[-1] - figures[0])))
     totals = [sum(count.values()) for count in counts.values()]
     rows.add_row("total", *(f"{x:,}" for x in (*totals, totals[-1] - totals[0])), style="bold")
     out.print(rows)
+    out.print(agreement(record), highlight=False, soft_wrap=True)
     out.print(_bytes_table(record, times))
     for name, words in record["conventions"].items():
         out.print(f"[dim]{name}: {words}[/dim]", highlight=False)
-    if record["only_closed_form"]:
-        out.print(f"closed form only: {record['only_closed_form']}")
     for name, flops in record.get("rewritten", {}).items():
         out.print(f"traced less compiled, {name or '(no scope)'}: {flops:,} FLOPs (rewritten, or moved between scopes)")
     if record.get("merged"):
@@ -167,6 +178,26 @@ def _print(record: dict[str, Any], times: dict[str, Floor]) -> None:
         out.print(f"not counted: the compiled program calls {call}, which cannot be read")
     for fault in record.get("faults", ()):
         out.print(f"[red]counts disagree[/red] in {fault}")
+
+
+def agreement(record: dict[str, Any]) -> str:
+    """Whether the counts of what is executed agree, and what is known of a difference; more is printed below it."""
+    counts = record["flops"]
+    if "traced" not in counts:
+        return f"closed form only: {record['only_closed_form']}"
+    if record["faults"]:
+        return "closed form, traced and compiled do NOT agree: see below"
+    if "compiled" not in counts:
+        return "closed form = traced; the compiler was left out"
+    if not record["rewritten"]:
+        return "closed form = traced = compiled"
+    traced, compiled = (sum(counts[name].values()) for name in ("traced", "compiled"))
+    if traced == compiled:
+        return "closed form = traced = compiled in all; the compiler moved products between components, see below"
+    rewritten = traced - compiled - record["merged"]
+    why = [f"{record['merged']:,} merged"] * bool(record["merged"]) + [f"{rewritten:,} rewritten"] * bool(rewritten)
+    gap = f"{compiled - traced:+,} FLOPs ({compiled / traced - 1:+.2%})"
+    return f"closed form = traced; compiled: {gap}: {' and '.join(why)}, see below"
 
 
 def _bytes_table(record: dict[str, Any], times: dict[str, Floor]) -> Table:

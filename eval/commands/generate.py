@@ -8,10 +8,11 @@ import jax.numpy as jnp
 from tokenizers import Tokenizer
 
 from attention.layout import format_layout
+from attention.unknown import unknown
 from eval.commands import arguments, output
 from eval.commands.chosen import open_device, running_dtype, running_model
-from eval.commands.spelling import unknown
 from refmodel.generate import generate
+from refmodel.presets import PRESETS, preset
 from refmodel.source import DEFAULT_MODEL
 
 END_TOKENS = ("<|im_end|>", "<|eot_id|>", "<|endoftext|>", "<|end_of_text|>", "</s>")
@@ -45,12 +46,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
+    refuse_what_needs_no_weights(options)
     model = running_model(options, running_dtype(options, on_gpu=open_device(options.device)))
-    if model.tokenizer is None:
-        raise ValueError(f"{options.model} has random weights and no tokenizer; give a checkpoint")
     ids = model.tokenizer.encode(options.prompt, add_special_tokens=False).ids
     if not ids:
-        raise ValueError("the prompt is empty")
+        raise ValueError(f"the prompt {options.prompt!r} has no token in this vocabulary; a text is wanted")
     stop = stop_token(model.tokenizer, options.stop)
     if options.layout:
         model = model.with_layout(options.layout, options.seed)
@@ -74,6 +74,17 @@ def run(options: argparse.Namespace) -> int:
         "stopped": stopped,
     })  # fmt: skip
     return 0
+
+
+def refuse_what_needs_no_weights(options: argparse.Namespace) -> None:
+    """Raises `ValueError` for what can be seen before the seconds or minutes that reading weights takes."""
+    if not options.prompt:
+        raise ValueError("the prompt is empty; a text to continue is wanted")
+    if options.model in PRESETS:
+        if options.model != DEFAULT_MODEL:
+            raise ValueError(f"{options.model} has random weights and no tokenizer; give a checkpoint")
+        if options.layout:
+            preset(options.model).with_layout(options.layout)
 
 
 def stop_token(tokenizer: Tokenizer, asked: str | None) -> int | None:

@@ -146,7 +146,7 @@ def _print(out: output.Console, record: dict[str, Any]) -> None:
 
 def _print_flash(out: output.Console, points: list[FlashPoint]) -> None:
     rows = output.table(
-        "one layer, bf16: the same useful FLOPs; temporaries and bytes fall from N² to N",
+        "one layer, bf16: the same useful FLOPs; tiles let temporaries grow as N, not as N²",
         "attention",
         "N",
         "useful FLOPs",
@@ -166,3 +166,18 @@ def _print_flash(out: output.Console, points: list[FlashPoint]) -> None:
         )
         rows.add_row(point.impl, *(f"{figure:,}" for figure in figures))
     out.print(rows)
+    out.print(f"[dim]{growth_sentence(points)}[/dim]", highlight=False, soft_wrap=True)
+
+
+def growth_sentence(points: list[FlashPoint]) -> str:
+    """How temporaries and bytes moved grow from the shortest to the longest length, and why the bytes grow as N²."""
+    words = []
+    for impl in dict.fromkeys(point.impl for point in points):
+        first, *_, last = sorted((point for point in points if point.impl == impl), key=lambda point: point.tokens)
+        grown = (last.temporary_bytes / first.temporary_bytes, last.moved_bytes / first.moved_bytes)
+        words.append(f"{impl} {grown[0]:.1f}x and {grown[1]:.1f}x")
+    return (
+        f"from {first.tokens:,} to {last.tokens:,} tokens temporaries and bytes moved grow: {', '.join(words)}; each "
+        "tile of queries reads the keys and values before it again (a cache may serve some of that), so that bytes "
+        "moved keep a term in N², divided by the queries of a tile"
+    )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from contextlib import nullcontext
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -14,11 +14,13 @@ import numpy as np
 
 from attention.parameters import spelling
 from attention.token_routed import Routed
+from eval import estimate
 from eval.commands import arguments, output
 from eval.commands.chosen import open_device, running_dtype, running_model
 from eval.humane import count, percent, signed_percent
 from eval.measure import measure_quality
-from eval.plan import FULL, LAYOUTS, QUALITY_TOKENS, Sweep, usual_sweep
+from eval.plan import FULL, LAYOUTS, QUALITY_TOKENS, Sweep, plan, usual_sweep
+from eval.watch import progress_bar, remarks
 from refmodel.observe import routes_taken
 from refmodel.source import DEFAULT_MODEL, Model
 
@@ -61,9 +63,12 @@ def run(options: argparse.Namespace) -> int:
         model, options.layouts, [options.tokens], quality_tokens=options.tokens, text=text,
         text_name=options.text or "",
     )  # fmt: skip
-    watched = output.Console(stderr=True).status(f"reading {options.tokens:,} tokens") if output.is_watched() else None
-    with watched or nullcontext():
-        record = _record(planned)
+    for remark in remarks(planned):
+        print(remark, file=sys.stderr)
+    watched = output.is_watched()
+    with progress_bar(watched=watched) as bar:
+        task = bar.add_task(_waiting(planned) if watched else "", total=len(planned.layouts))
+        record = _record(planned, on_read=lambda: bar.advance(task))
     if options.json:
         output.print_json(record)
     else:
@@ -71,9 +76,16 @@ def run(options: argparse.Namespace) -> int:
     return 0
 
 
-def _record(planned: Sweep) -> dict[str, Any]:
+def _waiting(planned: Sweep) -> str:
+    """What goes on, and for how long."""
+    cells = [cell for cell in plan(planned) if cell.kind == "quality"]
+    seconds = estimate.sweep_s(cells, estimate.matmul_flops_per_s(planned.dtype))
+    return f"reading {planned.quality_tokens:,} tokens {len(planned.layouts)} times, about {seconds / 60:.1f} min"
+
+
+def _record(planned: Sweep, on_read: Callable[[], None]) -> dict[str, Any]:
     model, tokens = planned.model, planned.quality_tokens
-    found = measure_quality(planned, planned.layouts, tokens)
+    found = measure_quality(planned, planned.layouts, tokens, on_read)
     return {
         "command": "quality", "model": model.config.name, "weights": model.weights, "dtype": planned.dtype.name,
         "tokens": tokens, "text": {"name": planned.text.name, "sha256": planned.text.sha256},

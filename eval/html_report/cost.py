@@ -18,7 +18,9 @@ from eval.summary import Row, Spread
 
 
 def cost_figure(context: Context) -> Figure | None:
-    """Left: whole prefills.  Right: the parts, with both crossovers; None where no time was measured."""
+    """Left: whole prefills.  Right: the parts, with both crossovers; None where neither was measured."""
+    if not context.lengths:
+        return None
     panels = [panel for panel in (_whole(context), _parts(context)) if panel]
     if not panels:
         return None

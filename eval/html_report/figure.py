@@ -60,8 +60,9 @@ class Context:
 
     @property
     def redraw(self) -> str:
-        """Draws from the kept records, and measures what is missing."""
-        return self.command if "--resume" in self.command.split() else f"{self.command} --resume"
+        """Draws from the kept records; `compare` measures what is missing."""
+        words = shlex.split(self.command)
+        return self.command if "--resume" in words or words[1:2] == ["report"] else f"{self.command} --resume"
 
     @property
     def model(self) -> str:

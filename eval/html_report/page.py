@@ -21,7 +21,7 @@ from eval.html_report.realisation import realisation_figure
 from eval.html_report.series import DARK, LIGHT, PAGE_DARK, PAGE_LIGHT, Series, all_series
 from eval.html_report.tile_maps import tile_map_figure
 from eval.records import Record
-from eval.run_facts import CONVENTION, heading, layouts_of, run_facts
+from eval.run_facts import CONVENTION, cautions, heading, layouts_of, run_facts
 from eval.summary import Summary
 from eval.tables import Table
 from refmodel.config import ModelConfig
@@ -153,7 +153,8 @@ def _told(context: Context, several: bool) -> Markup:
         for series, _ in context.shown
     ]  # fmt: skip
     title = element("p", heading(context.summary), class_="setting") if several else ""
-    return join([title, element("ul", *told, class_="told")])
+    told_first = [element("p", element("b", caution)) for caution in cautions(context.summary)]
+    return join([title, *told_first, element("ul", *told, class_="told")])
 
 
 def _palette() -> str:

@@ -20,7 +20,6 @@ class Amd(Vendor):
     packages = ("jax-rocm7-pjrt", "jax-rocm7-plugin")
     module = "jax_plugins.xla_rocm7"
     library = "xla_rocm_plugin.so"
-    extra = "rocm-compile"
     attention = "auto"
     spills_are_faults = True
     words = Words("WMMA", "VGPRs", "LDS", "waves a SIMD", "scratch a lane")

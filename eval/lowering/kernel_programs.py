@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -40,6 +41,7 @@ class AttentionKernel:
     """
 
     component: ClassVar[str] = "attention"
+    kernel: ClassVar[str] = "span_attention"
 
     rows: int
     keys: int
@@ -66,7 +68,7 @@ class AttentionKernel:
     @property
     def parts(self) -> tuple[Part, ...]:
         """Scores and values: rows · keys · H each."""
-        return (Part("span_attention", 2, self.rows * self.keys * self.head_dim // self.warps),)
+        return (Part(self.kernel, 2, self.rows * self.keys * self.head_dim // self.warps),)
 
     def build(self) -> tuple[Callable[..., Any], tuple[Any, ...]]:
         """The function, and its arguments as shapes: q, k and v of a prompt under full attention."""
@@ -92,6 +94,7 @@ class ExpertKernel:
     """The experts' feed-forward of one layer by `refmodel.kernels.grouped_pallas`, with Qwen3-30B-A3B's widths."""
 
     component: ClassVar[str] = "experts"
+    kernel: ClassVar[str] = "grouped_matmul"
 
     rows: int
     least_rows: int
@@ -122,7 +125,7 @@ class ExpertKernel:
     @property
     def parts(self) -> tuple[Part, ...]:
         """Gate with up, and down: rows · columns · depth in a step, the columns shared by the weights."""
-        return (Part("grouped_matmul", 1, self.rows * self.columns * self.depth // self.warps),)
+        return (Part(self.kernel, 1, self.rows * self.columns * self.depth // self.warps),)
 
     def build(self) -> tuple[Callable[..., Any], tuple[Any, ...]]:
         """The function, and its arguments as shapes: x, experts, weights, the three stacks, the layer."""
@@ -140,6 +143,16 @@ class ExpertKernel:
 
 
 KernelProgram = AttentionKernel | ExpertKernel
+
+
+def launched_as(wanted: str, name: str) -> bool:
+    """Whether a GPU kernel `name` is the kernel `wanted`; XLA numbers those of one name."""
+    return bool(re.fullmatch(wanted + r"(_+\d+)?", name))
+
+
+def is_own(name: str) -> bool:
+    """Whether a GPU kernel is one of this project's, and not one that the compiler made."""
+    return any(launched_as(program.kernel, name) for program in (AttentionKernel, ExpertKernel))
 
 
 def shipped_attention(target: str, head_dim: int, group: int, dtype: str = "bf16") -> AttentionKernel:

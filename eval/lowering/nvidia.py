@@ -26,7 +26,6 @@ class Nvidia(Vendor):
     packages = ("jax-cuda12-pjrt",)
     module = "jax_plugins.xla_cuda12"
     library = "xla_cuda_plugin.so"
-    extra = "cuda-compile"
     attention = "pallas"
     spills_are_faults = False
     words = Words(

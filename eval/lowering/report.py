@@ -13,6 +13,7 @@ from eval.hardware import card
 from eval.humane import duration, size
 from eval.lowering import compile as compiling
 from eval.lowering.compile import Compiled
+from eval.lowering.kernel_programs import is_own
 from eval.lowering.kernels import Kernel, read_kernels
 from eval.lowering.predict import Occupancy, Predicted, Range
 from eval.lowering.programs import ModelProgram
@@ -185,7 +186,19 @@ def sentences(toolchain: Toolchain, results: Iterable[Result]) -> list[str]:
         if result.compiled.error and isinstance(result.compiled.program, ModelProgram):
             lines.append(f"{result.compiled.program.title}: {result.compiled.error.splitlines()[0][:300]}")
         lines += [one.sentence for one in result.verdicts if one.faults or not _is_model(result)]
+        if _is_model(result) and result.verdicts:
+            lines.append(_whose(result))
     return lines
+
+
+def _whose(result: Result) -> str:
+    """Which kernels of a whole program are the compiler's own, and that nobody chose their tiles for the card."""
+    own = [one.name for one in result.kernels if is_own(one.name)]
+    theirs = [one.name for one in result.kernels if noteworthy(one) and not is_own(one.name)]
+    return (
+        f"{result.compiled.program.title}: this project's kernels are {', '.join(own) or 'none'}; XLA's own, not tuned "
+        f"(that needs the card) and no reason for exit status 1: {', '.join(theirs) or 'none'}"
+    )
 
 
 def _is_model(result: Result) -> bool:

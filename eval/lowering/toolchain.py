@@ -16,6 +16,9 @@ from eval.lowering.vendor import Vendor
 MATMUL_TILE: Final = "block_m:64,block_n:64,block_k:32,split_k:1,num_stages:1,num_warps:4,num_ctas:1"
 """Of XLA's own matrix products: autotuning needs the card, and trying every tile takes most of the compile."""
 
+INSTALL: Final = "python3 -m venv .venv-lower && .venv-lower/bin/pip install -e '.[rocm-compile,cuda-compile]'"
+"""In the project's folder.  Not beside the rest: with such a plugin jax looks for its GPU at every start."""
+
 
 @dataclass(frozen=True)
 class Toolchain:
@@ -79,16 +82,18 @@ def find_toolchain(vendor: Vendor = AMD) -> Toolchain:
 
 def plugin_path(vendor: Vendor = AMD) -> Path:
     """The plugin's shared object, found without importing it: an import would look for a device."""
-    install = f"pip install 'prefillwall[{vendor.extra}]'"
     try:
         spec = importlib.util.find_spec(vendor.module)
     except ModuleNotFoundError:
         spec = None
     if spec is None or spec.origin is None:
-        raise ValueError(f"the {vendor.platform.upper()} compiler plugin is not installed: {install}")
+        raise ValueError(
+            f"the {vendor.platform.upper()} compiler plugin is not in this environment, and wants one of its own: "
+            f"{INSTALL}, and then .venv-lower/bin/prefillwall lower"
+        )
     path = Path(spec.origin).with_name(vendor.library)
     if not path.exists():
-        raise ValueError(f"{path} is missing: the compiler plugin is broken; {install} --force-reinstall")
+        raise ValueError(f"{path} is missing: the compiler plugin is broken; {INSTALL} --force-reinstall")
     return path
 
 

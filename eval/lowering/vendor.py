@@ -32,7 +32,6 @@ class Vendor(ABC):
         platform: what jax calls it.
         packages: the wheels; the version of each must be jaxlib's.
         module, library: the plugin package, and the shared object in it.
-        extra: of this project, that installs them.
         attention: implementation in the model that can be compiled without the card.
         spills_are_faults: whether a spill is a fault, or a remark.
     """
@@ -41,7 +40,6 @@ class Vendor(ABC):
     packages: ClassVar[tuple[str, ...]]
     module: ClassVar[str]
     library: ClassVar[str]
-    extra: ClassVar[str]
     attention: ClassVar[str]
     spills_are_faults: ClassVar[bool]
     words: ClassVar[Words]

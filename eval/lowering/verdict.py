@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from eval.lowering.compile import Compiled
-from eval.lowering.kernel_programs import KernelProgram, Part
+from eval.lowering.kernel_programs import KernelProgram, Part, launched_as
 from eval.lowering.kernels import Kernel
 from eval.lowering.target import Target
 from eval.lowering.vendors import vendor_of
@@ -53,11 +53,8 @@ def judge_kernel_program(compiled: Compiled, kernels: list[Kernel]) -> list[Verd
 
 
 def judged(program: KernelProgram, kernels: Iterable[Kernel]) -> list[tuple[Part, Kernel]]:
-    """The kernels that a program's parts became, by name; XLA numbers those of one name."""
-    return [
-        (part, kernel) for part in program.parts for kernel in kernels
-        if re.fullmatch(part.kernel + r"(_+\d+)?", kernel.name)
-    ]  # fmt: skip
+    """The kernels that a program's parts became, by name."""
+    return [(part, kernel) for part in program.parts for kernel in kernels if launched_as(part.kernel, kernel.name)]
 
 
 def _judge_part(program: KernelProgram, part: Part, kernel: Kernel, target: Target) -> Verdict:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pty
+import re
 import shlex
 import subprocess
 import sys
@@ -12,14 +13,17 @@ from pathlib import Path
 
 import pytest
 from jax.errors import JaxRuntimeError
+from rich.progress import Progress
 from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
 from tokenizers.pre_tokenizers import Whitespace
 
 import eval.commands.cards
 import eval.commands.generate
+import eval.commands.quality
 from eval import records
-from eval.cli import COMMANDS, main
+from eval.cli import COMMANDS, build_parser, commands_of, main
+from eval.reason import WANTED
 from refmodel.source import Model, open_model
 
 TINY = ["compare", "--model", "tiny-dense", "--layouts", "swa(16)", "--tokens", "32", "64"]
@@ -38,7 +42,11 @@ QUICK = {
 }
 """Words with which each command is quick; `NOT_RUN` says why some have none."""
 
-NOT_RUN = {"lower": "needs the compiler plugin of the extra rocm-compile", "completion": "prints a script, not figures"}
+NOT_RUN = {
+    "report": "needs the records of a run, see test_a_report_is_drawn_again_from_records_alone",
+    "lower": "needs the compiler plugin of the extra rocm-compile",
+    "completion": "prints a script, not figures",
+}
 
 
 def status_of(argv: list[str]) -> int:
@@ -93,6 +101,34 @@ def test_compare_leaves_records_and_a_report_and_never_overwrites(tmp_path, caps
     assert [path.read_bytes() for path in tmp_path.glob("records.2*.jsonl")] == [first]
 
 
+def test_a_report_is_drawn_again_from_records_alone(tmp_path, capsys, fast_compile):
+    """Of the run before, into a folder of its own, and never over other records."""
+    common = ["compare", "--model", "tiny-dense", "--tokens", "32", "--out", str(tmp_path)]
+    for layout in ("swa(16)", "swa(7)"):
+        assert main([*common, "--layouts", layout]) == 0
+    (aside,) = tmp_path.glob("records.2*.jsonl")
+    assert f"kept as {aside};" in (said := capsys.readouterr()).err and "kept as" not in said.out
+    assert "swa(16)" not in (tmp_path / "report.md").read_text()
+    assert main(["report", str(aside)]) == 0
+    drawn = aside.with_suffix("") / "report.md"
+    assert f"report: {drawn}" in capsys.readouterr().out and "swa(16)" in drawn.read_text()
+    assert drawn.with_name("records.jsonl").read_bytes() == aside.read_bytes()
+    assert "swa(16)" not in (tmp_path / "report.md").read_text()
+    assert main(["report", str(aside), "--out", str(tmp_path)]) == 2
+    assert "holds other records" in capsys.readouterr().err
+    (tmp_path / "report.html").unlink()
+    assert main(["report", str(tmp_path), "--json"]) == 0
+    record = json.loads(capsys.readouterr().out)
+    assert {row["layout"] for row in record["rows"]} == {"full", "swa(7)"} and (tmp_path / "report.html").exists()
+
+
+def test_a_run_that_lacks_nothing_says_so(tmp_path, capsys, fast_compile):
+    assert main([*TINY, "--out", str(tmp_path)]) == 0
+    assert "GFLOP/s of a matrix product just now" in capsys.readouterr().out
+    assert main([*TINY, "--out", str(tmp_path), "--resume"]) == 0
+    assert "nothing is missing" in (said := capsys.readouterr().out) and "GFLOP/s of a" not in said
+
+
 def test_resuming_another_model_or_a_foreign_file_is_refused_before_anything_runs(tmp_path, capsys):
     records.append(
         tmp_path / "records.jsonl", {"kind": "prefill", "layout": "full", "tokens": 5, "status": "ok", "model": "other"}
@@ -120,6 +156,7 @@ BAD_INPUT = [
     (["lower", "--model", "gemma3-27b"], "gemma3-27b is known by its shape alone"),
     (["flops", "--model", "gema3-27b"], "no model 'gema3-27b' (did you mean 'gemma3-27b'?); accepted: qwen3-30b-a3b"),
     (["crossover", "--model", "qwen"], "no model 'qwen' (did you mean"),
+    (["flops", "--model", "qwen3-30b"], "no model 'qwen3-30b' (did you mean 'qwen3-30b-a3b'?)"),
     (["variants", "--model", "tiny-dens"], "no model 'tiny-dens' (did you mean 'tiny-dense'?)"),
     (["quality", "--model", "bare"], "bare: no readable tokenizer.json here"),
     (["flops", "--model", "binary"], "binary"),
@@ -163,23 +200,30 @@ BAD_INPUT = [
     (["lower", "--target", "gfx1200"], "no --target 'gfx1200' (did you mean 'gfx1201'?); accepted: gfx1201"),
     (["lower", "--programs", "prefil"], "no --programs 'prefil' (did you mean 'prefill'?)"),
     (["flops", "--card", "r97"], "no card 'r97' (did you mean 'r9700'?)"),
+    (["flops", "--card", "h100"], "no card 'h100' (did you mean 'h100-sxm'?)"),
     (["flops", "--weights", "5bit"], "no --weights '5bit' (did you mean"),
     (["crossover", "--convention", "layer"], "no --convention 'layer' (did you mean 'layers'?)"),
     (["crossover", "--pairs", "all"], "no --pairs 'all'; accepted: causal, half-square, square"),
-    (["compare", "--model", "tiny-dense", "--device", "gpu"], "--device gpu: JAX runs on cpu here"),
+    (["compare", "--model", "tiny-dense", "--device", "gpu"], "JAX runs on cpu here; accepted: cpu, or no --device"),
+    (["compare", "--impl", "cudnn"], "cudnn runs on NVIDIA GPUs, this is cpu; accepted here: auto, dense, blockwise"),
+    (["compare", "--impl", "mosaic"], "mosaic runs on sm_90, this is cpu"),
+    (["compare", "--model", "tiny-dense", "--quality-tokens", "41000"], "within the 40,960 tokens that tiny-dense is"),
+    (["report", "nowhere"], "no records at nowhere; the folder of a comparison is wanted, or its records.jsonl"),
     # files
-    (["compare", "--model", "tiny-dense", "--text", "/nowhere"], "cannot read the text '/nowhere'"),
+    (["compare", "--model", "tiny-dense", "--text", "/nowhere"], "'/nowhere' as UTF-8: No such file or directory\n"),
     (["quality", "--text", "binary"], "cannot read the text 'binary' as UTF-8"),
-    (["compare", "--model", "tiny-dense", "--out", "/proc/nowhere"], "/proc/nowhere"),
+    (["compare", "--model", "tiny-dense", "--out", "/proc/nowhere"], "/proc/nowhere: No such file or directory: there"),
+    (["compare", "--model", "tiny-dense", "--out", "text"], "text: File exists: there is a file of this name; a"),
+    (["crossover", "--layouts", "none.json"], "cannot read layout file none.json: No such file or directory\n"),
     (["post", "--figure", "squares"], "ends in .png, .svg, .pdf is wanted, got 'squares'"),
     (["post", "--figure", "bare"], "is wanted, got 'bare'"),
     (["post", "--figure", "/proc/nowhere/squares.png"], "/proc/nowhere: "),
     (["variants", "--figure", "variants.svg"], "ends in .png is wanted, got 'variants.svg'"),
     (["variants", "swa(3)", "--draw", "0", "--figure", "text/x.png"], "text: "),
-    (["validate", "--data", "nowhere.csv"], "cannot read the published rates nowhere.csv"),
+    (["validate", "--data", "nowhere.csv"], "cannot read the published rates nowhere.csv: No such file"),
     (["validate", "--data", "bare"], "cannot read the published rates bare"),
     (["validate", "--data", "text"], "text: column "),
-    (["cards", "--card", "nowhere.toml"], "nowhere.toml: not a readable TOML card"),
+    (["cards", "--card", "nowhere.toml"], "nowhere.toml: not a readable TOML card (No such file or directory)"),
     (["cards", "--card", "text.toml"], "text.toml: a card needs a table [peak_tflops]"),
 ]
 
@@ -215,8 +259,6 @@ def make_checkpoint_without_tokenizer(folder: Path) -> None:
 
 
 def test_options_have_one_meaning_in_every_command():
-    from eval.cli import build_parser, commands_of
-
     described: dict[str, set[str]] = {}
     for parser in commands_of(build_parser()).values():
         for action in parser._actions:
@@ -230,12 +272,16 @@ def test_options_have_one_meaning_in_every_command():
     assert len(described["--tokens"]) <= 3 and len(described["--layout"]) <= 2
 
 
+NOT_ALLOWED = f"x: Permission denied: {WANTED[PermissionError]}"
+
+
 @pytest.mark.parametrize(
     ("raised", "status", "said"),
     [
         (None, 0, ""),
         (ValueError("no such\nthing"), 2, "prefillwall cards: no such thing\n"),
-        (PermissionError(13, "Permission denied", "x.png"), 2, "prefillwall cards: x.png: Permission denied\n"),
+        (PermissionError(13, "Permission denied", "x"), 2, f"prefillwall cards: {NOT_ALLOWED}\n"),
+        (OSError(28, "No space left on device", "x"), 2, "prefillwall cards: x: No space left on device\n"),
         (NotImplementedError("no\nsinks"), 2, "prefillwall cards: no sinks\n"),
         (MemoryError("Unable to allocate 7 TiB"), 2, "prefillwall cards: out of memory: Unable to allocate 7 TiB\n"),
         (MemoryError(), 2, "prefillwall cards: out of memory\n"),
@@ -269,6 +315,25 @@ def test_help_documents_the_exit_statuses_and_lists_every_command(capsys):
     printed = capsys.readouterr().out
     assert all(f"\n  {status} " in printed for status in (0, 1, 2, 130))
     assert all(f"\n    {command}" in printed for command in COMMANDS)
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("",), "the prompt is empty"),
+        (("x", "--model", "qwen3-0.6b"), "no tokenizer; give a checkpoint"),
+        (("x", "--layout", "7*swa(3)"), "does not divide 30"),
+    ],
+)
+def test_generate_reads_no_weights_for_what_it_refuses(words, said, monkeypatch, capsys):
+    monkeypatch.setattr(eval.commands.generate, "running_model", lambda *_: pytest.fail("weights are read"))
+    assert main(["generate", *words]) == 2
+    assert said in capsys.readouterr().err
+
+
+def test_no_help_says_that_a_default_is_none_of_pythons():
+    described = {name: parser.format_help() for name, parser in commands_of(build_parser()).items()}
+    assert [name for name, text in described.items() if re.search(r"default:\s+None", text)] == []
 
 
 def test_generate_ends_at_the_stop_token(with_words, capsys, fast_compile):
@@ -305,6 +370,15 @@ def test_quality_says_what_was_read_routed_and_assumed(capsys, fast_compile):
     assert f"{100 * mean:.1f} %" in table and "counts of routed(5|full) assume: routes take turns" in table
 
 
+def test_who_watches_quality_is_told_how_long_it_takes_and_how_far_it_is(monkeypatch, capsys, fast_compile):
+    bar, told = Progress(disable=True), []
+    monkeypatch.setattr(eval.commands.quality, "progress_bar", lambda *, watched: told.append(watched) or bar)
+    monkeypatch.setattr(eval.commands.quality.output, "is_watched", lambda: True)
+    assert main(["quality", "--model", "tiny-dense", "--layouts", "swa(7)", "swa(5)", "--tokens", "41"]) == 0
+    (task,) = bar.tasks
+    assert told == [True] and task.description.startswith("reading 41 tokens 3 times, about ") and task.completed == 3
+
+
 def test_quality_is_what_compare_measures(tmp_path, capsys, fast_compile):
     common = ["--model", "tiny-dense", "--layouts", "swa(5)", "--tokens", "37", "--json"]
     assert main(["quality", *common]) == 0
@@ -326,9 +400,10 @@ def test_nothing_moves_where_stdout_is_a_pipe(command, tmp_path):
         [sys.executable, "-m", "eval.cli", command, *QUICK[command]], stdout=subprocess.PIPE, stderr=theirs,
         cwd=tmp_path, env=os.environ | {"TERM": "xterm", "JAX_DISABLE_MOST_OPTIMIZATIONS": "1"}, check=True,
     )  # fmt: skip
-    os.set_blocking(terminal, False)
     os.write(theirs, b"the end")
-    said = os.read(terminal, 2**16)
+    said = b""
+    while b"the end" not in said:  # a terminal hands on what it has, piece by piece
+        said += os.read(terminal, 2**16)
     os.close(theirs)
     os.close(terminal)
     assert b"swa(" in done.stdout and said.endswith(b"the end")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import sys
 
@@ -12,8 +13,11 @@ import eval as prefillwall
 import refmodel
 from eval import records
 from eval.cli import main
+from eval.comparison import Comparison
 from eval.plan import LAYOUTS, LENGTHS, usual_sweep
 from eval.timing import Budget
+from eval.watch import remarks
+from refmodel.presets import preset
 
 pytestmark = pytest.mark.usefixtures("fast_compile")
 
@@ -44,6 +48,13 @@ def test_a_row_for_each_layout_and_length(found):
     assert by_cell["swa(7)", 17]["kl_nats"] is None
 
 
+def test_layouts_timed_in_parts_alone_are_compared_without_quality_too():
+    found = prefillwall.compare("tiny-dense", ["3*swa(5)+full"], [17], whole=[], quality_tokens=0, budget=QUICK)
+    assert {row["layout"]: row["attention_ms"] is None for row in found.rows()} == {
+        "full": False, "3*swa(5)+full": False
+    }  # fmt: skip
+
+
 def test_the_table_of_pandas_has_the_same(found):
     pandas = pytest.importorskip("pandas")
     frame = found.to_pandas()
@@ -57,7 +68,7 @@ def test_the_table_of_pandas_has_the_same(found):
 
 def test_without_pandas_one_line_says_what_to_install(found, monkeypatch):
     monkeypatch.setitem(sys.modules, "pandas", None)
-    with pytest.raises(ImportError, match=r"pip install 'prefillwall\[notebooks\]'; rows\(\) needs nothing"):
+    with pytest.raises(ImportError, match=r"pip install -e '\.\[notebooks\]' in the checkout.*; rows\(\) needs"):
         found.to_pandas()
 
 
@@ -75,11 +86,73 @@ def test_kept_records_are_those_of_the_command_and_can_be_resumed(tmp_path, caps
         prefillwall.compare("tiny-moe", ["swa(5)"], [17], out=tmp_path, resume=True)
 
 
+def test_a_folder_of_records_is_read_back(tmp_path, capsys):
+    """Of the last run, and of the one before, whose file a line on stderr names."""
+    first, second = (
+        prefillwall.compare("tiny-dense", [layout], [17], out=tmp_path, budget=QUICK) for layout in ("swa(5)", "swa(7)")
+    )
+    (aside,) = tmp_path.glob("records.2*.jsonl")
+    assert f"kept as {aside};" in capsys.readouterr().err
+    assert Comparison.read(tmp_path) == second == Comparison.read(str(tmp_path / "records.jsonl"))
+    assert Comparison.read(aside) == first and first.rows() != second.rows()
+    other = preset("tiny-dense").with_layout("swa(3)")
+    assert Comparison.read(aside, other).config == other
+
+
+@pytest.mark.parametrize(
+    ("lines", "message"),
+    [
+        (None, "no records at .*/r.jsonl; the folder of a comparison is wanted"),
+        ([], "no records of a comparison in"),
+        ([{"model": "mine"}], "records of 'mine', whose shape is not known here; say which model"),
+        ([{"model": "tiny-dense"}, {"model": "tiny-moe"}], "of several models, tiny-dense, tiny-moe"),
+        ([{"kind": None}], "is not a record of a comparison"),
+    ],
+)
+def test_what_cannot_be_read_back_is_one_line(lines, message, tmp_path):
+    cell = {"kind": "prefill", "layout": "full", "tokens": 5, "status": "ok"}
+    if lines is not None:
+        whole = [line if "kind" in line else cell | line for line in lines]
+        (tmp_path / "r.jsonl").write_text("".join(json.dumps(line) + "\n" for line in whole))
+    with pytest.raises(ValueError, match=message) as caught:
+        Comparison.read(tmp_path / "r.jsonl")
+    assert "\n" not in str(caught.value)
+
+
+def test_a_terminal_is_told_how_long_it_takes_and_a_pipe_nothing(tmp_path, capsys, monkeypatch):
+    arguments = {"model": "tiny-dense", "layouts": ["swa(5)"], "tokens": [17], "budget": QUICK, "out": tmp_path}
+    prefillwall.compare(**arguments)
+    assert capsys.readouterr() == ("", "")
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    prefillwall.compare(**arguments, resume=True)
+    said = capsys.readouterr()
+    assert said.err.startswith("nothing is missing\n") and said.out == ""
+
+
 def test_what_is_usual_fits_the_model():
     sweep = usual_sweep(refmodel.load("tiny-dense"))
     assert sweep.lengths == LENGTHS and sweep.quality_tokens == 0
     assert "swa(1024)" in sweep.layouts and "5*swa(1024)+full" not in sweep.layouts  # 4 layers
     assert set(sweep.whole) < set(sweep.layouts) and len(sweep.layouts) < len(LAYOUTS)
+    assert set(sweep.left_out) == {"5*swa(1024)+full", "spans(256|1024|full,sinks=4)"}
+    assert not usual_sweep(refmodel.load("tiny-dense"), ["swa(5)"], [17]).left_out
+
+
+def test_remarks_name_every_layout_that_is_left_out_and_every_length_beyond_the_context():
+    model = refmodel.load("tiny-dense")
+    assert remarks(usual_sweep(model, ["swa(5)"], [17])) == []
+    short_prompts = usual_sweep(model, tokens=[64, 128])
+    (left_out,) = remarks(short_prompts)
+    assert len(short_prompts.left_out) + len(short_prompts.layouts) == len(LAYOUTS)
+    assert all(layout in left_out for layout in short_prompts.left_out) and "evict(h2o" in left_out
+    assert "layers or heads of tiny-dense" in left_out and "a prompt of 64 tokens" in left_out
+    short = dataclasses.replace(model, config=dataclasses.replace(model.config, max_positions=64))
+    (beyond,) = remarks(usual_sweep(short, ["swa(5)"], [17, 128]))
+    assert beyond.startswith("beyond the 64 tokens that tiny-dense is made for: 128;")
+    with pytest.raises(ValueError, match=r"quality is read within the 64 tokens .* 65 are asked for"):
+        usual_sweep(short, ["swa(5)"], [17], quality_tokens=65)
+    trained = dataclasses.replace(short, weights="checkpoint")
+    assert usual_sweep(trained, ["swa(5)"], [17]).quality_tokens == 64
 
 
 @pytest.mark.parametrize(
@@ -90,6 +163,8 @@ def test_what_is_usual_fits_the_model():
         ({"layouts": ["swa(5"], "tokens": [17]}, "cannot read"),
         ({"model": "tiny-dens"}, "did you mean 'tiny-dense'"),
         ({"quality_tokens": 1, "tokens": [17]}, "at least 2 tokens of text, got 1"),
+        ({"impl": "pallas"}, "pallas runs on GPUs, this is cpu; accepted here: auto, dense, blockwise"),
+        ({"impl": "flash"}, "no attention implementation 'flash'"),
     ],
 )
 def test_what_does_not_go_together_is_one_line(arguments, message):

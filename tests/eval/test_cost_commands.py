@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
 
 from eval.cli import main
+from eval.commands.flops import agreement
 from eval.preset_shapes import COST_SHAPES, cost_model
 
 SMALL = {
@@ -56,12 +58,41 @@ def test_flops_prints_three_agreeing_counts(capsys) -> None:
     assert record["layout"] == "swa(5)+full" and record["bytes"]["attention"] and record["floor_ms"]["head"]
 
 
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ((*SMALL["flops"], "--no-compile"), "closed form = traced; the compiler was left out"),
+        (SMALL["flops"], "closed form = traced = compiled"),
+    ],
+)
+def test_flops_says_which_counts_agree(words: tuple[str, ...], said: str, capsys) -> None:
+    assert main(["flops", *words]) == 0
+    _, *heads = capsys.readouterr().out.splitlines()
+    assert said in heads and " (closed form) " in heads[1] and " (traced) " in heads[1]
+    assert heads[0].split() == ["executed"] * (2 + said.endswith("compiled"))
+
+
+@pytest.mark.parametrize(
+    ("compiled", "merged", "said"),
+    [
+        ({"head": 30, "": 70}, 0, "= compiled in all; the compiler moved products between components"),
+        ({"head": 99}, 0, "compiled: -1 FLOPs (-1.00%): 1 rewritten"),
+        ({"head": 83}, 11, "compiled: -17 FLOPs (-17.00%): 11 merged and 6 rewritten"),
+    ],
+)
+def test_flops_says_why_the_compiler_counts_otherwise(compiled: dict[str, int], merged: int, said: str) -> None:
+    counts = {"useful": {"head": 7}, "executed": {"head": 100}, "traced": {"head": 100}, "compiled": compiled}
+    less = {"head": 100 - compiled["head"]}
+    assert said in agreement({"flops": counts, "faults": [], "rewritten": less, "merged": merged})
+
+
 def test_flops_exits_with_one_where_counts_disagree(monkeypatch, capsys) -> None:
     from eval.flops import cross_check
 
     monkeypatch.setattr(cross_check, "steps_flops", lambda *_, **__: {"head": 1})
     assert main(["flops", "--model", "tiny-dense", "--tokens", "9", "--no-compile"]) == 1
-    assert "counts disagree" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "do NOT agree" in printed and "counts disagree" in printed
 
 
 @pytest.mark.parametrize("words", [
@@ -71,7 +102,46 @@ def test_flops_exits_with_one_where_counts_disagree(monkeypatch, capsys) -> None
 ])  # fmt: skip
 def test_closed_form_alone_says_so(words: tuple[str, ...], capsys) -> None:
     assert main(["flops", "--no-compile", *words]) == 0
-    assert "closed form only" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "closed form only" in printed and "= traced" not in printed
+
+
+@pytest.mark.parametrize(
+    ("words", "header", "cheaper"),
+    [
+        (("--layout", "5*swa(1024)+full"), True, ["1,025"]),
+        (("--layouts", "swa(1024)", "full", "swa(9,sinks=7)"), True, ["1,025", "", "17"]),
+        (("--layouts", "moba(512,topk=999999)"), True, ["never"]),
+        (("--layouts", "own", "--model", "gemma3-12b"), True, ["1,025"]),
+        (("--layouts", "full"), False, []),
+    ],
+)
+def test_crossover_compares_with_full_attention(
+    words: tuple[str, ...], header: bool, cheaper: list[str], capsys
+) -> None:
+    assert main(["crossover", *words, "--tokens", "1024"]) == 0
+    printed = capsys.readouterr().out
+    assert ("cheaper than full from" in printed) == header
+    lines = printed.splitlines()[2 : 2 + len(cheaper)]
+    for line, figure in zip(lines, cheaper, strict=True):
+        *_, found, share = re.split(r"  +", line.rstrip())
+        assert share.endswith("%") and (found == figure if figure else found.endswith("%"))
+
+
+def test_validate_prints_the_median_of_an_even_count(capsys) -> None:
+    assert main(["validate", "--json"]) == 0
+    groups: dict[tuple, list[dict]] = {}
+    for one in json.loads(capsys.readouterr().out)["predictions"]:
+        groups.setdefault((one["family"], one["model"], one["tokens"]), []).append(one)
+    pairs = [group for group in groups.values() if len(group) == 2]
+    assert len(pairs) > 1
+    assert main(["validate"]) == 0
+    printed = " ".join(capsys.readouterr().out.split())
+    for pair in pairs:
+        low, high = sorted(one["error"] for one in pair)
+        assert f" {low:+.1%} {(low + high) / 2:+.1%} {high:+.1%} " in printed
+        for name in ("tokens_per_s", "predicted_tokens_per_s"):
+            assert f" {sum(one[name] for one in pair) / 2:,.0f} " in printed
 
 
 def test_post_draws_its_figure(tmp_path: Path, capsys) -> None:

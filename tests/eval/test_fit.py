@@ -118,6 +118,19 @@ def test_attention_dearer_from_the_start_has_none():
     assert "at every length" in found.reason
 
 
+def test_a_fit_that_the_times_contradict_is_no_answer():
+    """One length at which attention is measured on the other side of the linear layers than the fit has it."""
+    linear = noisy(lambda n: A * n)
+    found = fit_crossover(linear, [Kernel(1, {**noisy(curve), 512: [40 * A * 512] * 4})])
+    assert (found.tokens, found.low, found.high) == (None, None, None) and found.linear_ms
+    assert 512 in found.contradicted_at and "the times at 512" in found.reason
+    assert not fit_crossover(linear, [Kernel(1, noisy(curve, noise=0.02))]).contradicted_at
+    dear = {n: [1.5 * ms for ms in times] for n, times in linear.items()}
+    assert "at every length" in fit_crossover(linear, [Kernel(1, dear)]).reason
+    dear[LENGTHS[2]] = [0.8 * ms for ms in linear[LENGTHS[2]]]
+    assert fit_crossover(linear, [Kernel(1, dear)]).contradicted_at
+
+
 def test_too_few_lengths_say_so():
     full, short = noisy(curve), noisy(curve, lengths=(512, 1024))
     assert "needs attention at 3 lengths, has 2" in fit_crossover(full, [Kernel(1, full), Kernel(1, short)]).reason

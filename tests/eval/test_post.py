@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import jax.numpy as jnp
 import pytest
 
+from attention.kernels.cover import choose_blocks
+from attention.kernels.tiles import attention_tiles
+from attention.pattern import SpanPattern
+from eval.commands.post import growth_sentence
 from eval.flash import flash_point
 from eval.hardware import card
 from eval.post import MODEL, PRINTED, exact_convention, input_differences, post_convention, rounding_faults, row
@@ -64,3 +69,20 @@ def test_tiles_save_memory_and_no_useful_flops() -> None:
     growth = {impl: points[impl, 4096].temporary_bytes / points[impl, 1024].temporary_bytes for impl in IMPLS}
     assert growth["dense"] > 12 and growth["blockwise"] < 5 and growth["pallas"] == 4
     assert points["blockwise", 4096].moved_bytes < points["dense", 4096].moved_bytes / 10
+
+
+def test_bytes_moved_keep_a_square_over_the_queries_of_a_tile() -> None:
+    """By hand: K·H·(2 tensors)·(2 bytes) for each key that a tile sees, beside q, k, v and the result once."""
+    config = preset("tiny-dense")
+    through = 2 * 2 * (config.n_heads + config.n_kv_heads) * config.head_dim
+    key_bytes = 2 * 2 * config.n_kv_heads * config.head_dim
+    queries = {
+        "blockwise": choose_blocks(SpanPattern(), 4096, 4096, config.group_size).q_tile,
+        "pallas": attention_tiles("sm_90", jnp.bfloat16, config.head_dim).rows // config.group_size,
+    }
+    for impl, tile in queries.items():
+        near, far = (flash_point(config, n, impl) for n in (4096, 16_384))
+        again = [(point.moved_bytes - through * point.tokens) / key_bytes for point in (near, far)]
+        assert again == pytest.approx([n * n / (2 * tile) for n in (4096, 16_384)], rel=0.2)
+        grown = (far.temporary_bytes / near.temporary_bytes, far.moved_bytes / near.moved_bytes)
+        assert f"{impl} {grown[0]:.1f}x and {grown[1]:.1f}x;" in growth_sentence([far, near])

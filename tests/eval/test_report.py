@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import math
 import re
@@ -9,11 +10,21 @@ import re
 import pytest
 from rich.console import Console
 
-from eval import humane, report, tables
+from eval import humane, records, report, tables
 from eval.crossover import crossover_tokens
+from eval.readme import KEPT, ROOT
 from eval.roofline import floor_ms
+from eval.run_facts import LEAST_MS, NOTHING_MEASURED
 from eval.summary import Spread, summarise
-from tests.eval.synthetic_records import CONFIG, LAYOUTS, record, synthetic_records, whole_ms
+from tests.eval.synthetic_records import (
+    CONFIG,
+    LAYOUTS,
+    LINEAR_MS,
+    attention_ms,
+    record,
+    synthetic_records,
+    whole_ms,
+)
 
 
 def cells(text, title):
@@ -65,13 +76,17 @@ def test_floor_is_a_floor_of_the_layouts_that_fit():
     table = tables.floor_table(["swa(1024)", "4*swa(1024)+full"])
     assert "A floor, not a measurement" in table.note
     assert "do not fit 48 layers: 4*swa(1024)+full" in table.note
-    assert [row[0] for row in table.rows] == ["1,024", "2,048", "4,096", "8,192", "16,384", "32,768", "65,536"]
+    lengths = ("1,024", "2,048", "4,096", "8,192", "16,384", "32,768", "65,536")
+    assert table.header[1:] == tuple(f"{length} tokens" for length in lengths)
+    by_layout = {row[0]: row[1:] for row in table.rows}
+    assert list(by_layout) == ["linear layers", "full", "swa(1024)"]
     model = tables.preset("qwen3-30b-a3b")
     short, ms = (floor_ms(model, n, tables.CARDS["r9700"], tables.FLOOR_UNDER) for n in (1024, 65_536))
-    assert table.rows[0][1] == f"{sum(short.values()) - short['attention'] - short['head']:.1f} ms"
+    assert by_layout["linear layers"][0] == f"{sum(short.values()) - short['attention'] - short['head']:.1f} ms"
     linear = sum(ms.values()) - ms["attention"] - ms["head"]
     share = ms["attention"] / (ms["attention"] + linear)
-    assert table.rows[-1][1:4] == (f"{linear / 1e3:.2f} s", f"{ms['attention'] / 1e3:.2f} s", f"{100 * share:.1f} %")
+    assert by_layout["linear layers"][-1] == f"{linear / 1e3:.2f} s"
+    assert by_layout["full"][-1] == f"{ms['attention'] / 1e3:.2f} s ({100 * share:.1f} %)"
     assert f"adds {ms['head']:.3f} ms" in table.note
 
 
@@ -97,7 +112,13 @@ def test_several_settings_and_environments_are_told_apart(written, tmp_path):
 def test_records_of_nothing_but_quality_or_failures_still_report(written):
     text = written([record("prefill", "full", 9, status="failed", error="ValueError: no")])
     assert "ValueError: no" in text
+    assert NOTHING_MEASURED in text
+    linear_alone = [record(kind, name, 9, status="failed", error="ValueError: no") for kind, name in
+                    (("attention", "full"), ("prefill", "full"), ("quality", "full"))]  # fmt: skip
+    text = written([r for r in synthetic_records() if r["kind"] == "linear"] + linear_alone)
+    assert NOTHING_MEASURED in text
     text = written([r for r in synthetic_records() if r["kind"] == "quality"])
+    assert NOTHING_MEASURED not in text
     assert "## Quality" in text
     assert "## Time" not in text
 
@@ -108,9 +129,59 @@ def test_terminal_shows_every_question_answered(width):
     report.render_terminal(synthetic_records(), console, config=CONFIG)
     text = console.file.getvalue()
     assert max(map(len, text.splitlines())) <= width
-    titles = ("Time", "FLOPs", "attention part", "Crossover", "Quality", "Floor: qwen3-30b-a3b on Radeon AI PRO R9700")
+    titles = ("Time: 8,192 tokens", "FLOPs", "attention part", "Crossover", "Quality", "another model and")
     assert [text.index(title) for title in titles] == sorted(text.index(title) for title in titles)
-    assert all(re.search(rf"^{re.escape(layout)} +8,192 ", text, re.MULTILINE) for layout in LAYOUTS)
+    assert all(re.search(rf"^{re.escape(layout)} +[\d.]+ s ", text, re.MULTILINE) for layout in LAYOUTS)
+
+
+def test_a_narrow_terminal_gets_whole_figures_and_layouts_broken_between_words():
+    console = Console(width=80, file=io.StringIO())
+    kept = records.latest(records.read(ROOT / KEPT / "records.jsonl"))
+    report.render_terminal(kept, console, config=CONFIG)
+    lines = console.file.getvalue().splitlines()
+    assert max(map(len, lines)) <= 80
+    (summary,) = summarise(kept, CONFIG)
+    first_words = {layout.split()[0] for layout in summary.layouts}
+    begun = {line.split()[0] for line in lines if re.match(r"(evict|spans|routed|moba)\(", line)}
+    assert begun == {word for word in first_words if "(" in word and "swa" not in word}
+    assert min(len(line.strip()) for line in lines if line.strip()) > 4  # nothing is stacked letter by letter
+
+
+def slowed(kind, tokens, factor):
+    """The newer record of one cell of full attention."""
+    cell = [r for r in synthetic_records() if (r["kind"], r["layout"], r["tokens"]) == (kind, "full", tokens)]
+    return [r | {"timing": {"samples_ms": [factor * ms for ms in r["timing"]["samples_ms"]]}} for r in cell]
+
+
+def test_times_that_do_not_fit_together_are_called_into_question(written, tmp_path):
+    assert "do not fit together" not in written(synthetic_records())
+    text = written([*synthetic_records(), *slowed("linear", 8192, 4)])
+    sums = {layout: 4 * LINEAR_MS * 8192 + attention_ms(layout, 8192) for layout in LAYOUTS}
+    off = {layout: sums[layout] / whole_ms(layout, 8192) - 1 for layout in LAYOUTS}
+    worst = max(off, key=off.get)
+    percent = f"{100 * off[worst]:.0f}"
+    assert (
+        min(whole_ms(layout, 1024) for layout in LAYOUTS) > LEAST_MS > max(whole_ms(layout, 512) for layout in LAYOUTS)
+    )
+    told = rf"in 3 of 12 whole prefills .* .most at {re.escape(worst.replace('*', ''))}, 8,192 tokens: .{percent} %"
+    for said in (text, (tmp_path / "out" / "report.html").read_text()):
+        assert re.search(told, said.replace("*", "")), said.split("do not fit together")[1][:300]
+
+
+def test_a_crossover_that_the_times_contradict_is_not_told(written):
+    """Attention at one length takes a hundred times as long as its neighbours have it."""
+    slow = slowed("attention", 512, 100)
+    row = cells(written([*synthetic_records(), *slow]), "Crossover")["full", f"{crossover_tokens(CONFIG):,}"]
+    assert row[:2] == ["-", "-"] and "contradict the fit" in row[2]
+
+
+def test_a_column_that_says_one_thing_goes_into_the_title():
+    one = tables.Table("Time", ("layout", "tokens", "basis"), (("full", "7", "x"), ("swa(3)", "7", "y")), "", (0, 2))
+    assert one.without_constant("tokens") == tables.Table(
+        "Time: 7 tokens", ("layout", "basis"), (("full", "x"), ("swa(3)", "y")), "", (0, 1)
+    )
+    two = dataclasses.replace(one, rows=(*one.rows, ("full", "9", "z")))
+    assert two.without_constant("tokens") == two and one.without_constant("length") == one
 
 
 def test_numbers_are_humane():

@@ -51,6 +51,15 @@ def test_what_a_library_did_not_tell_is_not_shown():
     assert mixed.attention_gain.executed_reduction is None and mixed.attention_gain.useful_reduction
 
 
+def test_a_layout_that_was_timed_in_parts_alone_has_its_rows():
+    parts = [r for r in synthetic_records() if r["kind"] in ("linear", "attention")]
+    assert only(parts).layouts == ()
+    summary = only([r | {"layouts": ["full", MIXED]} if r["kind"] == "linear" else r for r in parts])
+    assert summary.layouts == ("full", MIXED)
+    assert row(summary, MIXED, 8192).attention_ms == row(only(synthetic_records()), MIXED, 8192).attention_ms
+    assert row(summary, MIXED, 8192).attention_gain.speed_up > 1 and row(summary, MIXED, 8192).whole_ms is None
+
+
 def test_gains_are_over_full_attention_at_the_same_length():
     summary = only(synthetic_records())
     whole, attention = (getattr(row(summary, MIXED, 8192), f"{part}_gain") for part in ("whole", "attention"))

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import subprocess
+import sys
 from pathlib import Path
 
 import jupytext
@@ -43,6 +45,17 @@ def test_notebook_and_script_are_twins(script):
     notebook = jupytext.read(script.with_suffix(".ipynb"))
     assert cells(notebook) == cells(jupytext.read(script)), f"run: jupytext --sync {script}"
     assert all(not cell.get("outputs") for cell in notebook.cells)
+
+
+def test_the_readme_says_what_each_shows():
+    section = (FOLDER.parent / "README.md").read_text(encoding="utf-8").split("## Notebooks\n")[1].split("\n## ")[0]
+    assert SCRIPTS and [script.stem for script in SCRIPTS if f"`{script.stem}`" not in section] == []
+
+
+@pytest.mark.slow
+def test_a_script_runs_without_jupyter(tmp_path):
+    done = subprocess.run([sys.executable, FOLDER / "02_patterns.py"], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0 and "moba" in done.stdout, done.stderr
 
 
 @pytest.mark.slow

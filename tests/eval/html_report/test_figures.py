@@ -38,6 +38,11 @@ def test_commands_beside_a_figure_name_the_model_that_was_compared(words, model)
     assert shlex.split(context.redraw) == shlex.split(context.command + " --resume" * ("--resume" not in words))
 
 
+def test_a_report_that_was_drawn_from_records_is_drawn_so_again():
+    command = "prefillwall report out/compare --json"
+    assert Context(SUMMARY, {}, {}, {}, command).redraw == command
+
+
 @given(st.lists(POSITIVE, min_size=1, max_size=9), st.sampled_from(["linear", "log", "sqrt"]))
 def test_scales_hold_their_values_in_order_and_ticks_on_them(values, kind):
     scale = around(values, 300.0, 20.0, kind)

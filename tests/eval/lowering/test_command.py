@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 from pathlib import Path
 
@@ -11,11 +12,15 @@ import pytest
 from eval.cli import main
 from eval.commands import lower
 from eval.lowering import child, compile, programs
+from eval.lowering.amd import AMD
 from eval.lowering.compile import Compiled
 from eval.lowering.kernel_programs import AttentionKernel, ExpertKernel
 from eval.lowering.programs import ModelProgram, Program
-from eval.lowering.report import Result, read_result
+from eval.lowering.report import Result, read_result, sentences
 from eval.lowering.target import target
+from eval.lowering.toolchain import Toolchain
+from eval.lowering.verdict import judge
+from tests.eval.lowering.test_verdict import SOUND
 
 TARGET = target("gfx1201")
 SMALL, LARGE = AttentionKernel(32, 32, 4, 1), AttentionKernel(64, 64, 4, 1)
@@ -66,6 +71,19 @@ def test_a_sweep_fails_where_a_step_or_all_tiles_of_a_kernel_do(refused, status,
     ]
     assert lower._status(results, sweeps=False) == status
     assert lower._status(results, sweeps=True) == of_a_sweep
+
+
+def test_a_spilling_kernel_of_the_compiler_is_named_as_its_own_and_fails_nothing() -> None:
+    grouped = dataclasses.replace(SOUND, name="grouped_matmul__1")
+    theirs = dataclasses.replace(SOUND, name="gemm_fusion_dot_31", component="head", vgpr_spills=77, scratch_bytes=312)
+    kernels = (SOUND, grouped, theirs)
+    result = Result(outcome(PREFILL, ""), kernels, tuple(judge(kernel, TARGET) for kernel in kernels))
+    plugin = Toolchain(AMD, Path("plugin.so"), {"jax": "0.10.2"})
+    _, spills, whose = sentences(plugin, [result])
+    assert spills.startswith("head (gemm_fusion_dot_31): spills 77 VGPRs")
+    ours, others = whose.split("; XLA's own, not tuned")
+    assert ours.endswith("span_attention, grouped_matmul__1") and others.endswith(": gemm_fusion_dot_31")
+    assert lower._status([result], sweeps=False) == 0
 
 
 def test_a_program_that_cannot_be_built_does_not_pass_and_says_why(tmp_path, monkeypatch) -> None:

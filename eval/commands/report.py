@@ -1,0 +1,81 @@
+"""`prefillwall report`: the report of records that are there, without measuring anything."""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+import shutil
+from pathlib import Path
+from typing import Any
+
+from eval.commands import arguments
+from eval.commands.output import Console, print_json
+from eval.comparison import Comparison, records_path
+from refmodel.source import open_config
+
+DESCRIPTION = "Draws the report of records that a comparison kept or set aside.  Nothing is measured."
+
+EXAMPLES = (
+    "prefillwall report out/compare",
+    "prefillwall report out/compare/records.20250131-235959.jsonl --out out/before",
+)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("records", type=Path, metavar="RECORDS", help="a comparison's folder, or a file of records")
+    parser.add_argument(
+        "--model", metavar="MODEL", help="a folder, a .gguf file or a preset (default: what the records name)"
+    )
+    parser.add_argument(
+        "--out", type=Path,
+        help="folder (default: that of records.jsonl; for a file of another name a folder of that name beside it)",
+    )  # fmt: skip
+    arguments.add_json(parser)
+
+
+def run(options: argparse.Namespace) -> int:
+    console = Console(stderr=options.json)  # stdout is the record's then
+    source = records_path(options.records)
+    compared = Comparison.read(source, open_config(options.model) if options.model else None)
+    folder = options.out or (source.parent if source.name == "records.jsonl" else source.with_suffix(""))
+    _keep_beside(source, folder)
+    return draw(compared, folder, console, options)
+
+
+def draw(compared: Comparison, folder: Path, console: Console, options: argparse.Namespace) -> int:
+    """The report in `folder`, its tables on `console`, with --json all numbers on stdout; the exit status."""
+    from eval import report  # matplotlib takes a while to load
+
+    command = shlex.join(["prefillwall", *options.words])
+    path = report.write_report(folder, compared.records, config=compared.config, command=command)
+    report.render_terminal(compared.records, console, config=compared.config)
+    console.print(f"\nreport: {path.resolve()}", soft_wrap=True, highlight=False)
+    console.print(f"open in a browser: {path.with_suffix('.html').resolve()}", soft_wrap=True, highlight=False)
+    if options.json:
+        print_json(_record(compared, options.command, path))
+    return 1 if all(summary.is_empty for summary in compared.summaries) else 0
+
+
+def _record(compared: Comparison, command: str, path: Path) -> dict[str, Any]:
+    return {
+        "command": command, "model": compared.config.name, "weights": compared.records[0].get("weights"),
+        "conventions": {
+            "linear": "layers; the head on the last token only", "pairs": "causal, exact",
+            "time": "median of the samples; linear and attention are timed apart",
+            "realisation": "speed-up / reduction of useful FLOPs, over full attention",
+            "quality": "one pass over the text (stride = length); mean KL(full || layout) over the tokens",
+        },
+        "records": str(path.with_name("records.jsonl").resolve()), "report": str(path.resolve()),
+        "rows": compared.rows(), "failures": list(compared.failures),
+    }  # fmt: skip
+
+
+def _keep_beside(source: Path, folder: Path) -> None:
+    """A report stands beside its records: they are copied where they are not, and never over others."""
+    target = folder / "records.jsonl"
+    if target.exists() and not target.samefile(source):
+        if target.read_bytes() != source.read_bytes():
+            raise ValueError(f"{target} holds other records than {source}; choose another --out")
+    elif not target.exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        shutil.copy(source, target)
