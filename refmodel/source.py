@@ -131,7 +131,7 @@ def open_model(
         >>> refmodel.load("tiny-dens")
         Traceback (most recent call last):
             ...
-        ValueError: no model 'tiny-dens': no such path; accepted: ...; did you mean 'tiny-dense'?
+        ValueError: no model 'tiny-dens': no such path (did you mean 'tiny-dense'?); accepted: ...
     """
     model = _open(spec, dtype, seed)
     return model if layout is None else model.with_layout(layout, seed)

@@ -104,7 +104,8 @@ def _attend(q_btnh, k_bskh, v_bskh, q_pos_bnt, span_bnt, sink_n, programs, inter
     ranges = find_ranges(pos, left, sink, keys, 2 * ROWS, KEYS)
     q, k, v = (_whole_tiles(x, tile) for x, tile in ((q_btnh, 2 * ROWS), (k_bskh, KEYS), (v_bskh, KEYS)))
     run = partial(mosaic_attention, programs=programs, interpret=interpret, with_lse=with_lse)
-    out, *lse = run(q, k, v, pos, left, sink[..., 0], jnp.stack(ranges, -1))
+    last = jnp.minimum(pos, s - 1)  # no row sees the zeros behind the last key
+    out, *lse = run(q, k, v, last, left, sink[..., 0], jnp.stack(ranges, -1))
     visited = count_tiles(ranges).sum() * (n // heads) * (b // batch)
     return out[:, :t], lse[0][..., :t] if with_lse else None, visited
 

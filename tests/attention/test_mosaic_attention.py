@@ -70,6 +70,15 @@ def test_interpreted_kernel_is_the_oracle(name):
 
 
 @pytest.mark.slow
+def test_no_query_sees_what_fills_the_last_tile():
+    """Positions beyond the last key, and a tile of keys that it does not fill."""
+    q, k, v, pos, span, sink = in_order((1, 64, 70, 1, 1, 64), 1, 0, jnp.float16)
+    operands = q, k, v, jnp.arange(40, 104)[None, None], jnp.full_like(span, 50), sink
+    with gpu_interpreter() as interpret:
+        check(operands, attend_mosaic(*operands, programs=2, interpret=interpret, return_lse=True))
+
+
+@pytest.mark.slow
 def test_interpreted_kernel_packs_queries_by_span():
     q, k, v, *_ = draw_operands((1, 131, 131, 1, 1, 64), 1, 0, "in a row", jnp.float16)
     pos = jnp.arange(131)

@@ -148,7 +148,7 @@ BAD_INPUT = [
     (["models", "tiny"], "one word too many: 'tiny'"),
     (["completion", "csh"], "no shell 'csh' (did you mean 'zsh'?); accepted: bash, zsh, fish"),
     # models
-    (["compare", "--model", "smollm"], "no model 'smollm': no such path (did you mean 'smollm2-135m'?); accepted: a folder"),
+    (["compare", "--model", "smollm"], "no model 'smollm': no such path (did you mean 'smollm2-135m'?); accepted: "),
     (["compare", "--model", "qwen3-235b-a22b"], "needs 940.4 GB of weights in float32"),
     (["compare", "--model", "models/none.gguf"], "no model 'models/none.gguf': no such path"),
     (["quality", "--model", "gemma3-27b"], "gemma3-27b is known by its shape alone"),

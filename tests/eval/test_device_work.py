@@ -27,7 +27,7 @@ def test_visited_pairs_hold_the_useful_ones(text, monkeypatch):
     layer_work.cache_clear()
     monkeypatch.setattr(device_work, "choose_impl", lambda *_, **__: "pallas")
     interpreted = partial(attend_pallas_spans, interpret=True, tiles=AttentionTiles(16, 16, 4, 1))
-    monkeypatch.setattr(device_work, "attend_pallas_spans", interpreted)
+    monkeypatch.setattr(device_work, "ON_KERNEL", {"pallas": interpreted})
     variant = parse_variant(text)
     work = layer_work(CONFIG, variant, TOKENS, jnp.dtype("float32"))
     layer_work.cache_clear()
