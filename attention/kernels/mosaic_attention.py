@@ -20,6 +20,7 @@ from jax import lax
 from jax.experimental import pallas as pl
 from jax.experimental.pallas import mosaic_gpu as mgpu
 
+from attention.kernels.pallas_attention import check_operands
 from attention.kernels.pallas_backward import attention_gradients
 from attention.kernels.pallas_ranges import Ranges, find_ranges, masked_tile
 from attention.pattern import pad_positions
@@ -69,20 +70,22 @@ def attend_mosaic(
 
     Returns:
         out [B, T, N, H] in q's dtype; log-sum-exp of the scaled scores [B, N, T] in float32 (-inf where nothing is
-        seen) if `return_lse`, else None; tiles of 128 rows and 128 keys visited, an int32 scalar.
+        seen) if `return_lse`, else None; tiles of 128 rows and 128 keys visited, a float32 (an int32 may be too small).
 
     Raises:
-        ValueError: a dtype or head size that the kernel is not made for, or heads that do not belong together.
+        ValueError: a dtype or head size that the kernel is not made for, or shapes that do not belong together.
     """
-    if q_btnh.shape[-1] not in HEAD_SIZES or q_btnh.dtype.itemsize != 2:
+    kv_pos_bks = jax.ShapeDtypeStruct((1, 1, k_bskh.shape[1]), jnp.int32)
+    check_operands(q_btnh, k_bskh, v_bskh, q_pos_bnt, kv_pos_bks, span_bnt, sink_n)
+    dtypes = {str(x.dtype) for x in (q_btnh, k_bskh, v_bskh)}
+    if q_btnh.shape[-1] not in HEAD_SIZES or len(dtypes) > 1 or q_btnh.dtype.itemsize != 2:
         raise ValueError(
-            f"the kernel takes 16-bit heads of {' or '.join(map(str, HEAD_SIZES))}, got {q_btnh.dtype} of "
-            f"{q_btnh.shape[-1]}"
+            f"the kernel takes 16-bit heads of {' or '.join(map(str, HEAD_SIZES))}, all of one dtype, got "
+            f"{', '.join(sorted(dtypes))} of {q_btnh.shape[-1]}"
         )
-    for name, heads in (("q_pos_bnt", q_pos_bnt.shape[1]), ("span_bnt", span_bnt.shape[1]), ("sink_n", sink_n.size)):
-        if heads not in (1, k_bskh.shape[2], q_btnh.shape[2]):
-            raise ValueError(f"{name} has {heads} heads; accepted: 1, {k_bskh.shape[2]} or {q_btnh.shape[2]}")
-    programs = programs or _multiprocessors()
+    if not q_btnh.size or not k_bskh.size:
+        raise ValueError(f"the kernel takes at least one query and one key, got {q_btnh.shape} and {k_bskh.shape}")
+    programs, interpret = programs or _multiprocessors(), interpret or None
     return _attend(q_btnh, k_bskh, v_bskh, q_pos_bnt, span_bnt, sink_n, programs, interpret, return_lse)
 
 
@@ -106,7 +109,7 @@ def _attend(q_btnh, k_bskh, v_bskh, q_pos_bnt, span_bnt, sink_n, programs, inter
     run = partial(mosaic_attention, programs=programs, interpret=interpret, with_lse=with_lse)
     last = jnp.minimum(pos, s - 1)  # no row sees the zeros behind the last key
     out, *lse = run(q, k, v, last, left, sink[..., 0], jnp.stack(ranges, -1))
-    visited = count_tiles(ranges).sum() * (n // heads) * (b // batch)
+    visited = count_tiles(ranges).sum(dtype=jnp.float32) * ((n // heads) * (b // batch))
     return out[:, :t], lse[0][..., :t] if with_lse else None, visited
 
 
@@ -159,7 +162,7 @@ def _together(kv_heads: int, kv_bytes: int) -> int:
 
 
 def _multiprocessors() -> int:
-    """Of the device that is compiled for; an H100's where that is not there."""
+    """Of the device that is there, or an H100's: as many programs share the work, and no result depends on it."""
     return getattr(jax.devices()[0], "core_count", None) or 132
 
 

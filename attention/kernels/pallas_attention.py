@@ -66,7 +66,7 @@ def attend_pallas(
     Raises:
         ValueError: shapes that do not belong together, or a head size that the kernel is not made for.
     """
-    _check(q_btnh, k_bskh, v_bskh, q_pos_bnt, kv_pos_bks, span_bnt, sink_n)
+    check_operands(q_btnh, k_bskh, v_bskh, q_pos_bnt, kv_pos_bks, span_bnt, sink_n)
     tiles = tiles or attention_tiles(current_target(), q_btnh.dtype, q_btnh.shape[-1])
     integers = (x.astype(jnp.int32) for x in (q_pos_bnt, kv_pos_bks, span_bnt, sink_n))
     return _attend(q_btnh, k_bskh, v_bskh, *integers, tiles, interpret, return_lse)
@@ -282,7 +282,8 @@ def _exp2_ptx(x: jax.Array) -> jax.Array:
     return result
 
 
-def _check(q_btnh, k_bskh, v_bskh, q_pos_bnt, kv_pos_bks, span_bnt, sink_n):
+def check_operands(q_btnh, k_bskh, v_bskh, q_pos_bnt, kv_pos_bks, span_bnt, sink_n):
+    """Raises `ValueError` for shapes that do not belong together, in one line."""
     (b, t, n, h), (s, k) = q_btnh.shape, k_bskh.shape[1:3]
     for name, array in (("k", k_bskh), ("v", v_bskh)):
         if array.shape != (b, s, k, h):

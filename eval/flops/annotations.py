@@ -61,8 +61,8 @@ def mosaic_attention(eqn: Any, operands: Sequence[Operand]) -> int | None:
     from attention.kernels.mosaic_attention import KEYS, ROWS, count_tiles
 
     ranges = _bounds(operands[-1], "mosaic_attention")
-    b, t, n, h = eqn.outvars[0].aval.shape
-    return _tiles(count_tiles(ranges), (b, n, t // (2 * ROWS))) * 4 * 2 * ROWS * KEYS * h
+    *batches, t, n, h = eqn.outvars[0].aval.shape
+    return _tiles(count_tiles(ranges), (*batches, n, t // (2 * ROWS))) * 4 * 2 * ROWS * KEYS * h
 
 
 def _bounds(ranges: Operand, kernel: str) -> Ranges:
@@ -77,7 +77,9 @@ def _tiles(visited: np.ndarray, programs: tuple[int, ...]) -> int:
     return int(visited.sum()) * (math.prod(programs) // visited.size)
 
 
-KERNELS: Final = (span_attention, mosaic_attention)
-"""What Pallas kernels cost that do not say so themselves, from the operands of a call by their name."""
+PALLAS_KERNELS: Final = (span_attention,)
+"""What Pallas-Triton kernels cost that do not say so themselves, from the operands of a `pallas_call`."""
+CALLED_KERNELS: Final = (mosaic_attention,)
+"""The same for kernels of which a program shows no more than the function that calls them."""
 
 ANNOTATIONS: Final[tuple[Annotation, ...]] = (span_walk,)

@@ -20,7 +20,7 @@ from typing import Any, Literal, NamedTuple, get_args
 import jax
 
 from attention.assumption import STAND_IN
-from eval.flops.annotations import ANNOTATIONS, KERNELS, Annotation, NeedsValue
+from eval.flops.annotations import ANNOTATIONS, CALLED_KERNELS, PALLAS_KERNELS, Annotation, NeedsValue
 from eval.flops.jaxprs import calls_named, open_jaxpr, scope_within, subjaxprs
 from eval.flops.known import Known, Operand, Varying, apply
 from eval.flops.products import PRODUCTS
@@ -187,7 +187,7 @@ class _Interpreter:
         if name == STAND_IN:
             return [operands[1]], Counter()
         if name:
-            flops = _of_kernel(eqn, operands)
+            flops = _of_kernel(CALLED_KERNELS, eqn, operands)
             if flops is not None:
                 return [None] * len(eqn.outvars), _kernel_call(eqn, flops, scope)
         for annotation in self.annotations:
@@ -256,9 +256,9 @@ class _Interpreter:
         return out, cost if alike else cost + Counter({Taken(costs, branch): 1})
 
 
-def _of_kernel(eqn: Any, operands: Operands) -> int | None:
+def _of_kernel(kernels: Sequence[Callable], eqn: Any, operands: Operands) -> int | None:
     """FLOPs of a kernel that is known by its name."""
-    return next((flops for kernel in KERNELS if (flops := kernel(eqn, operands)) is not None), None)
+    return next((flops for kernel in kernels if (flops := kernel(eqn, operands)) is not None), None)
 
 
 def _kernel_call(eqn: Any, flops: int, scope: str) -> Tally:
@@ -267,7 +267,7 @@ def _kernel_call(eqn: Any, flops: int, scope: str) -> Tally:
 
 
 def _pallas(eqn: Any, operands: Operands, scope: str) -> int:
-    flops = _of_kernel(eqn, operands)
+    flops = _of_kernel(PALLAS_KERNELS, eqn, operands)
     if flops is not None:
         return flops
     estimate = eqn.params.get("cost_estimate")
