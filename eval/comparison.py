@@ -15,6 +15,7 @@ import jax.numpy as jnp
 
 from attention.layout import LayoutSpec
 from eval import estimate, records
+from eval.measure import MEASURES
 from eval.plan import plan, usual_sweep
 from eval.records import Record
 from eval.summary import Gain, Row, Spread, Summary, summarise
@@ -27,6 +28,10 @@ from refmodel.source import DEFAULT_MODEL, Model, open_config, open_model
 
 if TYPE_CHECKING:
     import pandas
+
+
+NEEDED = ("model", "device", "dtype", "impl", "time", "environment")
+"""What every record of a comparison says of its run, beside the cell and how that went."""
 
 
 @dataclass(frozen=True)
@@ -63,7 +68,8 @@ class Comparison:
                 what `refmodel.load` opens).
 
         Raises:
-            ValueError: in one line, where there are no records, lines that are none, or a model that cannot be found.
+            ValueError: in one line, where there are no records, lines that are none, records of something else than a
+                comparison, or a model that cannot be found.
 
         Examples:
             >>> import tempfile
@@ -74,9 +80,11 @@ class Comparison:
             True
         """
         file = records_path(path)
-        kept = tuple(records.latest(records.read(file)))
-        if not kept:
+        read = records.read(file)
+        if not read:
             raise ValueError(f"no records of a comparison in {file}")
+        _refuse_foreign(read, file)
+        kept = tuple(records.latest(read))
         return cls(config or _config_of(kept, file), kept)
 
     def rows(self) -> list[dict[str, Any]]:
@@ -171,6 +179,18 @@ def records_path(path: str | Path) -> Path:
     if not file.is_file():
         raise ValueError(f"no records at {file}; the folder of a comparison is wanted, or its records.jsonl")
     return file
+
+
+def _refuse_foreign(read: Sequence[Record], file: Path) -> None:
+    """Raises `ValueError` for records of other measurements, which have a layout and a length too."""
+    for record in read:
+        kind, missing = record["kind"], [field for field in NEEDED if field not in record]
+        if kind not in MEASURES or missing:
+            lacks = f" without {', '.join(missing)}" if missing else ""
+            raise ValueError(
+                f"{file} holds a record of kind {kind!r}{lacks}; accepted: what a comparison kept, of kinds "
+                f"{', '.join(MEASURES)}, with {', '.join(NEEDED)}"
+            )
 
 
 def _config_of(kept: Sequence[Record], file: Path) -> ModelConfig:

@@ -11,7 +11,7 @@ WANTED: Final[Mapping[type[OSError], str]] = MappingProxyType(
         FileExistsError: "there is a file of this name; a folder is wanted",
         NotADirectoryError: "it, or what it should lie in, is a file; a folder is wanted",
         IsADirectoryError: "it is a folder; a file is wanted",
-        FileNotFoundError: "there is none, and none can be made there; a path that exists or can be made is wanted",
+        FileNotFoundError: "there is none; to be read it has to exist, to be written it needs a place that takes it",
         PermissionError: "the system does not allow it; a path that you may read and write is wanted",
     }
 )

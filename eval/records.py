@@ -117,8 +117,10 @@ def _parse(path: Path, number: int, line: bytes) -> Record:
         raise ValueError(
             f"{path}:{number} is not a JSON record ({error.msg}); move the file away or mend it"
         ) from error
+    if not isinstance(record, dict):
+        raise ValueError(f"{path}:{number} is not a record of a comparison: a JSON object is wanted")
     missing = [field for field in ("kind", "layout", "tokens", "status") if field not in record]
-    if not isinstance(record, dict) or missing:
+    if missing:
         raise ValueError(f"{path}:{number} is not a record of a comparison: no {missing[0]!r}")
     return record
 

@@ -7,15 +7,16 @@ from typing import Any, get_args
 import jax
 import jax.numpy as jnp
 
-from attention.attend import Impl, choose_impl
+from attention.attend import Impl, choose_impl, resolve_impl
 from attention.full import Full
 
 
 def refuse_impl(impl: str, dtype: Any, head_dim: int = 64) -> None:
-    """Raises `ValueError` if `impl` cannot run full attention on this device: no cell would have a figure.
+    """Raises `ValueError` if `impl` is unknown, or cannot run full attention here: no cell would have a figure.
 
     Heads of 64 are what every implementation takes: with them it is the device and the dtype that are asked about.
     """
+    resolve_impl(impl, 1, 1)  # an unknown name has its own list of what is accepted
     reason = _why_not(impl, dtype, head_dim)
     if reason:
         able = [name for name in get_args(Impl) if not _why_not(name, dtype, head_dim)]

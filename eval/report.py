@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
@@ -80,11 +81,18 @@ def write_report(folder: Path, records: Iterable[Record], *, config: ModelConfig
         parts += [f"**{caution}**\n" for caution in cautions(summary)]
         parts += _sections(tables[place], _pictures(summary, crossed[place], folder, prefix))
     parts += [floor.to_markdown()]
-    parts += [f"## How to reproduce\n\n```\n{command}\n```\n\nThe records are in `records.jsonl` beside this file.\n"]
+    parts += [f"## How to reproduce\n\n```\n{command}\n```\n\n{_what_it_does(command)}\n"]
     path = folder / "report.md"
     path.write_text("\n".join(parts), encoding="utf-8")
     write_html(folder, records, summaries, crossed, tables, config=config, command=command)
     return path
+
+
+def _what_it_does(command: str) -> str:
+    beside = "The records are in `records.jsonl` beside this file."
+    if shlex.split(command)[1:2] != ["report"]:
+        return beside
+    return f"This draws the report again. {beside} They do not tell the command that measured them."
 
 
 def report_tables(summary: Summary, crossed: Crossovers) -> list[Table]:

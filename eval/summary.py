@@ -151,8 +151,12 @@ class Summary:
         return not apart and not any(row.whole_ms or row.attention_ms or row.quality for row in self.rows)
 
     def at_longest(self) -> Summary:
-        """With the rows of the longest prompt that was timed alone."""
-        longest = max((row.tokens for row in self.rows if row.status or row.attention_ms), default=0)
+        """With the rows of the longest prompt that has a time, or of the longest of all where none has.
+
+        A cell that failed does not choose: beyond what fits into memory there is nothing to compare.
+        """
+        timed = [row for row in self.rows if row.whole_ms or row.attention_ms]
+        longest = max((row.tokens for row in timed or self.rows), default=0)
         return replace(self, rows=tuple(row for row in self.rows if row.tokens == longest))
 
     def of(self, layout: str) -> tuple[Row, ...]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import shlex
 import shutil
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any
 from eval.commands import arguments
 from eval.commands.output import Console, print_json
 from eval.comparison import Comparison, records_path
+from eval.summary import summarise
 from refmodel.source import open_config
 
 DESCRIPTION = "Draws the report of records that a comparison kept or set aside.  Nothing is measured."
@@ -37,16 +39,22 @@ def run(options: argparse.Namespace) -> int:
     console = Console(stderr=options.json)  # stdout is the record's then
     source = records_path(options.records)
     compared = Comparison.read(source, open_config(options.model) if options.model else None)
+    summarise(compared.records, compared.config)  # what cannot be drawn is refused before anything is written
     folder = options.out or (source.parent if source.name == "records.jsonl" else source.with_suffix(""))
     _keep_beside(source, folder)
-    return draw(compared, folder, console, options)
+    return draw(compared, folder, console, options, measured_by=_measured_by(folder))
 
 
-def draw(compared: Comparison, folder: Path, console: Console, options: argparse.Namespace) -> int:
-    """The report in `folder`, its tables on `console`, with --json all numbers on stdout; the exit status."""
+def draw(
+    compared: Comparison, folder: Path, console: Console, options: argparse.Namespace, *, measured_by: str | None = None
+) -> int:
+    """The report in `folder`, its tables on `console`, with --json all numbers on stdout; the exit status.
+
+    `measured_by` is the command that the report names, where it is not the one that runs.
+    """
     from eval import report  # matplotlib takes a while to load
 
-    command = shlex.join(["prefillwall", *options.words])
+    command = measured_by or shlex.join(["prefillwall", *options.words])
     path = report.write_report(folder, compared.records, config=compared.config, command=command)
     report.render_terminal(compared.records, console, config=compared.config)
     console.print(f"\nreport: {path.resolve()}", soft_wrap=True, highlight=False)
@@ -68,6 +76,18 @@ def _record(compared: Comparison, command: str, path: Path) -> dict[str, Any]:
         "records": str(path.with_name("records.jsonl").resolve()), "report": str(path.resolve()),
         "rows": compared.rows(), "failures": list(compared.failures),
     }  # fmt: skip
+
+
+def _measured_by(folder: Path) -> str | None:
+    """The command that an earlier report in `folder` names, unless records came after it: they may be another run's."""
+    earlier, kept = folder / "report.json", folder / "records.jsonl"
+    if not earlier.exists() or earlier.stat().st_mtime_ns < kept.stat().st_mtime_ns:
+        return None
+    try:
+        command = json.loads(earlier.read_text(encoding="utf-8"))["invocation"]
+    except (ValueError, KeyError):  # torn, or another program's
+        return None
+    return command if shlex.split(command)[1:2] == ["compare"] else None
 
 
 def _keep_beside(source: Path, folder: Path) -> None:

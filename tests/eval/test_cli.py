@@ -23,8 +23,9 @@ import eval.commands.generate
 import eval.commands.quality
 from eval import records
 from eval.cli import COMMANDS, build_parser, commands_of, main
-from eval.reason import WANTED
+from eval.reason import WANTED, refusal
 from refmodel.source import Model, open_model
+from tests.eval import synthetic_records
 
 TINY = ["compare", "--model", "tiny-dense", "--layouts", "swa(16)", "--tokens", "32", "64"]
 
@@ -120,6 +121,27 @@ def test_a_report_is_drawn_again_from_records_alone(tmp_path, capsys, fast_compi
     assert main(["report", str(tmp_path), "--json"]) == 0
     record = json.loads(capsys.readouterr().out)
     assert {row["layout"] for row in record["rows"]} == {"full", "swa(7)"} and (tmp_path / "report.html").exists()
+    unknown, measured = "do not tell the command that measured them", shlex.join([*common, "--layouts", "swa(7)"])
+    text = (tmp_path / "report.md").read_text()
+    assert f"prefillwall {measured}\n" in text and unknown not in text
+    assert f"prefillwall report {aside}\n" in (text := drawn.read_text()) and unknown in text
+    (tmp_path / "records.jsonl").touch()  # as a run that was stopped before its report leaves them
+    assert main(["report", str(tmp_path)]) == 0
+    assert unknown in (tmp_path / "report.md").read_text()
+
+
+@pytest.mark.parametrize(("kind", "layout"), [("prefill_against_transformers", "full"), ("prefill", "7*full")])
+def test_a_report_that_cannot_be_drawn_leaves_nothing(kind, layout, tmp_path, capsys):
+    records.append(
+        tmp_path / "other.jsonl", synthetic_records.record("prefill", "full", 5) | {"kind": kind, "layout": layout}
+    )
+    assert main(["report", str(tmp_path / "other.jsonl")]) == 2
+    assert capsys.readouterr().err.count("\n") == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["other.jsonl"]
+
+
+def test_what_is_said_of_a_missing_file_fits_one_that_is_read():
+    assert "to be read it has to exist" in refusal(FileNotFoundError(2, "No such file or directory", "x"))
 
 
 def test_a_run_that_lacks_nothing_says_so(tmp_path, capsys, fast_compile):

@@ -99,6 +99,10 @@ def test_a_folder_of_records_is_read_back(tmp_path, capsys):
     assert Comparison.read(aside, other).config == other
 
 
+CELL = {"kind": "prefill", "layout": "full", "tokens": 5, "status": "ok", "model": "tiny-dense", "device": "cpu",
+        "dtype": "float32", "impl": "dense", "time": "2025-01-01T00:00:00+00:00", "environment": {}}  # fmt: skip
+
+
 @pytest.mark.parametrize(
     ("lines", "message"),
     [
@@ -107,12 +111,13 @@ def test_a_folder_of_records_is_read_back(tmp_path, capsys):
         ([{"model": "mine"}], "records of 'mine', whose shape is not known here; say which model"),
         ([{"model": "tiny-dense"}, {"model": "tiny-moe"}], "of several models, tiny-dense, tiny-moe"),
         ([{"kind": None}], "is not a record of a comparison"),
+        ([{"model": "mine"}, CELL | {"kind": "kernel"}], "r.jsonl holds a record of kind 'kernel'; accepted: what a c"),
+        ([{k: v for k, v in CELL.items() if k != "device"}], "of kind 'prefill' without device; accepted: "),
     ],
 )
 def test_what_cannot_be_read_back_is_one_line(lines, message, tmp_path):
-    cell = {"kind": "prefill", "layout": "full", "tokens": 5, "status": "ok"}
     if lines is not None:
-        whole = [line if "kind" in line else cell | line for line in lines]
+        whole = [line if "kind" in line else CELL | line for line in lines]
         (tmp_path / "r.jsonl").write_text("".join(json.dumps(line) + "\n" for line in whole))
     with pytest.raises(ValueError, match=message) as caught:
         Comparison.read(tmp_path / "r.jsonl")
@@ -164,7 +169,7 @@ def test_remarks_name_every_layout_that_is_left_out_and_every_length_beyond_the_
         ({"model": "tiny-dens"}, "did you mean 'tiny-dense'"),
         ({"quality_tokens": 1, "tokens": [17]}, "at least 2 tokens of text, got 1"),
         ({"impl": "pallas"}, "pallas runs on GPUs, this is cpu; accepted here: auto, dense, blockwise"),
-        ({"impl": "flash"}, "no attention implementation 'flash'"),
+        ({"impl": "flash"}, "^no attention implementation 'flash'; accepted: [a-z, ]+$"),
     ],
 )
 def test_what_does_not_go_together_is_one_line(arguments, message):

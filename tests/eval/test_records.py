@@ -33,7 +33,12 @@ def test_a_torn_line_loses_only_itself(tmp_path):
 
 @pytest.mark.parametrize(
     ("line", "message"),
-    [("not json", r"records.jsonl:2 is not a JSON"), ("[1]", "no 'kind'"), ('{"kind": "prefill"}', "no 'layout'")],
+    [
+        ("not json", r"records.jsonl:2 is not a JSON"),
+        ("5", "records.jsonl:2 is not a record of a comparison: a JSON object is wanted"),
+        ("[1]", "a JSON object is wanted"),
+        ('{"kind": "prefill"}', "no 'layout'"),
+    ],
 )
 def test_a_foreign_line_is_named(tmp_path, line, message):
     path = tmp_path / "records.jsonl"

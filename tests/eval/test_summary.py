@@ -114,6 +114,15 @@ def test_a_failed_cell_keeps_its_fault_and_the_flops_of_its_parts():
     assert [(f["kind"], f["layout"], f["tokens"]) for f in summary.failures] == [("prefill", "full", 8192)]
 
 
+def test_the_longest_prompt_is_the_longest_that_has_a_time():
+    records = synthetic_records(quality_tokens=0)
+    failed = [r | {"status": "out-of-memory"} for r in records if r["tokens"] == 8192 and r["kind"] != "linear"]
+    assert {r.tokens for r in only([*records, *failed]).at_longest().rows} == {4096}
+    in_parts = [r for r in failed if r["kind"] == "prefill"]
+    assert {r.tokens for r in only([*records, *in_parts]).at_longest().rows} == {8192}
+    assert [(r.tokens, r.status) for r in only(in_parts).at_longest().rows] == [(8192, "out-of-memory")] * 3
+
+
 @pytest.mark.parametrize("field", ["device", "dtype"])
 def test_devices_and_dtypes_are_never_compared(field):
     records = synthetic_records()
