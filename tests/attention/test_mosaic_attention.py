@@ -63,7 +63,8 @@ def check(operands, found):
     assert int(visited) == tiles_to_visit(q, k, pos, kv_pos, every_head, sink, TILE)
 
 
-@pytest.mark.parametrize("name", ["one program after another", pytest.param("two batches", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("name", SMALL)
 def test_interpreted_kernel_is_the_oracle(name):
     """Unwritten outputs are NaN, a barrier that nobody waits for or a copy that races is an error."""
     operands = in_order(*SMALL[name], 0, jnp.float16)

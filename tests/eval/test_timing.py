@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import itertools
 import math
+import subprocess
+import sys
 
 import jax.numpy as jnp
 
-from eval.timing import Budget, PeakMemory, Program, compile_program, median_ms, time_programs
+from eval.timing import Budget, Program, compile_program, median_ms, time_programs
 
 
 class Scripted(Program):
@@ -52,10 +54,14 @@ def test_a_real_program_is_compiled_run_and_measured():
 
 
 def test_peak_memory_sees_an_allocation():
-    peak = PeakMemory()
-    before = peak.peak_bytes()
-    if before is None:  # the system does not tell
-        return
-    block = bytearray(64 << 20)
-    block[::4096] = b"x" * len(block[::4096])
-    assert peak.peak_bytes() >= before + (48 << 20)
+    """In a process of its own: the peak of this one may lie behind it."""
+    code = """if True:
+        from eval.timing import PeakMemory
+        peak = PeakMemory()
+        before = peak.peak_bytes()
+        block = bytearray(64 << 20)
+        block[::4096] = b"x" * len(block[::4096])
+        print(before is None or peak.peak_bytes() - before)
+    """
+    grown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip()
+    assert grown == "True" or int(grown) >= 48 << 20  # True: the system does not tell

@@ -11,6 +11,7 @@ from eval import records
 from eval.bench import transformers_gpu
 
 
+@pytest.mark.slow
 def test_our_half_records_each_length_and_the_table_divides(tmp_path, capsys, fast_compile, monkeypatch):
     monkeypatch.setattr(transformers_gpu, "use_most_of_the_device", lambda: None)
     asked = argparse.Namespace(

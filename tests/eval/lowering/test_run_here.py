@@ -14,6 +14,7 @@ from eval.timing import Budget, median_ms
 QUICK = Budget(seconds=0.0, min_samples=2, max_samples=2)
 
 
+@pytest.mark.slow
 def test_every_kind_of_step_runs_and_is_timed(fast_compile) -> None:
     programs = [ModelProgram(kind, "tiny-dense", "swa(5)+full", 33) for kind in KINDS]
     timings = time_here(programs, QUICK)
