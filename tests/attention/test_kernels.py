@@ -23,7 +23,7 @@ blocks = st.one_of(st.none(), st.sampled_from((Blocks(8, 64), Blocks(16, 192), B
 
 
 pytestmark = pytest.mark.usefixtures("fast_compile")
-COMPILING = settings(max_examples=7)
+COMPILING = settings(max_examples=5)
 
 
 def jitted(function):

@@ -102,6 +102,7 @@ def test_compare_leaves_records_and_a_report_and_never_overwrites(tmp_path, caps
     assert [path.read_bytes() for path in tmp_path.glob("records.2*.jsonl")] == [first]
 
 
+@pytest.mark.slow
 def test_a_report_is_drawn_again_from_records_alone(tmp_path, capsys, fast_compile):
     """Of the run before, into a folder of its own, and never over other records."""
     common = ["compare", "--model", "tiny-dense", "--tokens", "32", "--out", str(tmp_path)]
@@ -373,6 +374,7 @@ def test_generate_ends_at_the_stop_token(with_words, capsys, fast_compile):
     assert "no token '<end>'; accepted: </s>, none, or any other" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_quality_says_what_was_read_routed_and_assumed(capsys, fast_compile):
     words = ["quality", "--model", "tiny-moe", "--layouts", "routed(5|full)", "swa(7)", "--tokens", "41"]
     assert main([*words, "--json"]) == 0

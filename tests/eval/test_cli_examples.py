@@ -29,9 +29,6 @@ NOT_RUN = {
     },
 }
 
-MEASURING = ("compare", "quality", "generate")
-"""Commands that compile and run models: tiny ones, and the pretrained one that `make test` installs."""
-
 
 def words_of(example: str) -> list[str]:
     """As a shell would split it, without a comment or a redirection."""
@@ -44,14 +41,8 @@ def test_lists_of_exceptions_name_examples():
     assert {words_of(example)[1] for example in EXAMPLES} == set(COMMANDS)
 
 
-@pytest.mark.parametrize(
-    "example",
-    [
-        pytest.param(example, marks=pytest.mark.slow if words_of(example)[1] in MEASURING else ())
-        for example in EXAMPLES
-        if example not in NOT_RUN
-    ],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("example", [example for example in EXAMPLES if example not in NOT_RUN])
 def test_examples_run(example, tmp_path, monkeypatch, capsys, fast_compile):
     shutil.copy(Path(__file__).parents[2] / "README.md", tmp_path)
     monkeypatch.chdir(tmp_path)

@@ -89,6 +89,7 @@ def test_a_budget_for_every_token_is_full_attention():
     assert not np.allclose(less[:, -1], expected[:, -1], atol=1e-4)
 
 
+@pytest.mark.slow
 def test_a_prompt_in_chunks_and_its_continuation():
     config, params = model(LAYOUTS[0])
     tokens = prompt()[:, : 4 * CHUNK]

@@ -112,6 +112,7 @@ def test_a_padded_row_goes_on_where_it_ended():
         step(config, params, cache, tokens[:, :1].repeat(2, 0))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("layout", ["full", "swa(97,sinks=3)+full"])
 def test_auto_at_a_length_where_it_takes_the_blockwise_path(layout):
     config, params = model("tiny-dense", layout)
