@@ -18,7 +18,10 @@ from attention.variant import Variant
 from refmodel.attend_layer import LayerIndex, Projected, StepInput, attend_layer
 from refmodel.cache import LayerCache
 from refmodel.config import BlockKind, ModelConfig
+from refmodel.kernels.choose_experts import choose_experts
 from refmodel.kernels.grouped import expert_ffn
+from refmodel.kernels.norm_rope import norm_and_rope
+from refmodel.norm import rms_norm
 from refmodel.rope import apply_rope
 
 
@@ -41,17 +44,19 @@ class Stacked(nn.Module):
 
 
 class RMSNorm(Stacked):
-    """x / sqrt(mean(x²) + eps) · scale over the last axis; statistics in float32 (Zhang & Sennrich, 1910.07467)."""
+    """`refmodel.norm.rms_norm` with a layer's scale."""
 
     @nn.compact
     def __call__(self, x: jax.Array, layer: jax.Array) -> jax.Array:
         return rms_norm(x, self.at(layer, "scale", x.shape[-1]), self.config.norm_eps)
 
 
-def rms_norm(x: jax.Array, scale: jax.Array, eps: float) -> jax.Array:
-    x32 = x.astype(jnp.float32)
-    normed = x32 * lax.rsqrt(jnp.mean(jnp.square(x32), axis=-1, keepdims=True) + eps)
-    return scale * normed.astype(x.dtype)
+class NormAndRope(Stacked):
+    """The norm of each head and its rotation (Qwen3's qk-norm)."""
+
+    @nn.compact
+    def __call__(self, x_btnh: jax.Array, layer: jax.Array, angles: tuple[jax.Array, jax.Array]) -> jax.Array:
+        return norm_and_rope(x_btnh, self.at(layer, "scale", x_btnh.shape[-1]), angles, self.config.norm_eps)
 
 
 class Attention(Stacked):
@@ -61,13 +66,16 @@ class Attention(Stacked):
     def __call__(self, x_btd, index: LayerIndex, step: StepInput, variant: Variant, stack: LayerCache | Kept):
         c, layer = self.config, index.of_kind
         d, n, k, h = c.d_model, c.n_heads, c.n_kv_heads, c.head_dim
-        q_btnh = jnp.einsum("btd,dnh->btnh", x_btd, self.at(layer, "q", d, n, h))
-        k_btkh = jnp.einsum("btd,dkh->btkh", x_btd, self.at(layer, "k", d, k, h))
-        v_btkh = jnp.einsum("btd,dkh->btkh", x_btd, self.at(layer, "v", d, k, h))
+        # Without the barrier XLA multiplies by all three at once, and then copies each result out of the others.
+        for_q, for_k, for_v = lax.optimization_barrier((x_btd,) * 3)
+        q_btnh = jnp.einsum("btd,dnh->btnh", for_q, self.at(layer, "q", d, n, h))
+        k_btkh = jnp.einsum("btd,dkh->btkh", for_k, self.at(layer, "k", d, k, h))
+        v_btkh = jnp.einsum("btd,dkh->btkh", for_v, self.at(layer, "v", d, k, h))
         if c.qk_norm:
-            q_btnh = RMSNorm(c, self.n_stack, self.dtype, name="q_norm")(q_btnh, layer)
-            k_btkh = RMSNorm(c, self.n_stack, self.dtype, name="k_norm")(k_btkh, layer)
-        q_btnh, k_btkh = (apply_rope(x, step.angles) for x in (q_btnh, k_btkh))
+            q_btnh = NormAndRope(c, self.n_stack, self.dtype, name="q_norm")(q_btnh, layer, step.angles)
+            k_btkh = NormAndRope(c, self.n_stack, self.dtype, name="k_norm")(k_btkh, layer, step.angles)
+        else:
+            q_btnh, k_btkh = (apply_rope(x, step.angles) for x in (q_btnh, k_btkh))
         params = {name: self.at(layer, name, *shape) for name, shape in variant.params(c.heads).items()}
         with jax.named_scope("attention"):
             inputs = Projected(x_btd, q_btnh, k_btkh, v_btkh)
@@ -110,9 +118,7 @@ def route(x_rd: jax.Array, router_de: jax.Array, config: ModelConfig) -> tuple[j
     Products of bfloat16 operands are exact in float32, so those stay what they are: matrix units take them.
     """
     logits_re = jnp.dot(x_rd, router_de, precision="highest", preferred_element_type=jnp.float32)
-    weight_rk, expert_rk = lax.top_k(jax.nn.softmax(logits_re, axis=-1), config.experts_per_token)
-    if config.norm_topk_prob:
-        weight_rk /= weight_rk.sum(-1, keepdims=True)
+    weight_rk, expert_rk = choose_experts(logits_re, config.experts_per_token, config.norm_topk_prob)
     return expert_rk, weight_rk
 
 

@@ -23,7 +23,8 @@ from attention.variant import AttendFn, Variant
 from refmodel.attend_layer import LayerIndex, StepInput
 from refmodel.cache import Cache, LayerCache, init_cache
 from refmodel.config import BlockKind, ModelConfig
-from refmodel.layers import Block, rms_norm
+from refmodel.layers import Block
+from refmodel.norm import rms_norm
 from refmodel.plan import layer_plan
 from refmodel.rope import rope_angles
 from refmodel.schedule import prefill_steps

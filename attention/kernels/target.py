@@ -10,12 +10,13 @@ import jax
 def current_target() -> str:
     """The device that is compiled for as compilers name it: `sm_90`, `gfx1201`, or `cpu`.
 
-    That of `compiling_for`, else the first device.
+    That of `compiling_for`, else the default device, else the first.
     """
     absent = jax.sharding.get_abstract_mesh().abstract_device
     if absent is not None:
         return str(absent.device_kind)
-    device = jax.devices()[0]
+    chosen = jax.config.jax_default_device
+    device = jax.devices(chosen)[0] if chosen is None or isinstance(chosen, str) else chosen
     if device.platform != "gpu":
         return device.platform
     capability = str(device.compute_capability)

@@ -16,6 +16,7 @@ from attention.kernels.target import current_target
 from attention.kernels.tiles import MatmulTiles, attention_tiles, matmul_tiles
 from attention.pattern import UNBOUNDED
 from eval.lowering.dtypes import dtype_of
+from refmodel.kernels import choose_experts, norm_rope
 from refmodel.kernels.grouped_pallas import expert_ffn_pallas
 
 
@@ -152,7 +153,8 @@ def launched_as(wanted: str, name: str) -> bool:
 
 def is_own(name: str) -> bool:
     """Whether a GPU kernel is one of this project's, and not one that the compiler made."""
-    return any(launched_as(program.kernel, name) for program in (AttentionKernel, ExpertKernel))
+    with_programs = (program.kernel for program in (AttentionKernel, ExpertKernel))
+    return any(launched_as(kernel, name) for kernel in (*with_programs, norm_rope.NAME, choose_experts.NAME))
 
 
 def shipped_attention(target: str, head_dim: int, group: int, dtype: str = "bf16") -> AttentionKernel:

@@ -15,6 +15,7 @@ from jax import lax
 
 from attention.kernels.row_tiles import choose_row_tile, tile_rows
 from attention.kernels.target import current_target, is_gpu
+from refmodel.kernels.derivative import with_derivative_of
 from refmodel.kernels.grouped_pallas import expert_ffn_pallas
 
 Impl = Literal["auto", "blockwise", "pallas"]
@@ -47,31 +48,8 @@ def expert_ffn(
     """
     operands = x_rd, expert_rk, weight_rk, gate_ledf, up_ledf, down_lefd, layer
     if resolve_impl(impl, *gate_ledf.shape[2:]) == "pallas":
-        return _on_kernel(*operands)
+        return with_derivative_of(_blockwise, expert_ffn_pallas)(*operands)
     return _blockwise(*operands, row_tile)
-
-
-@jax.custom_vjp
-def _on_kernel(*operands):
-    return expert_ffn_pallas(*operands)
-
-
-def _kernel_forward(*operands):
-    return expert_ffn_pallas(*operands), operands
-
-
-def _kernel_backward(operands, d_out_rd):
-    """Recomputed in plain XLA, which differentiates itself."""
-    x_rd, expert_rk, weight_rk, gate_ledf, up_ledf, down_lefd, layer = operands
-
-    def of_floats(x_rd, weight_rk, gate_ledf, up_ledf, down_lefd):
-        return _blockwise(x_rd, expert_rk, weight_rk, gate_ledf, up_ledf, down_lefd, layer)
-
-    d_x, d_weight, *d_stacks = jax.vjp(of_floats, x_rd, weight_rk, gate_ledf, up_ledf, down_lefd)[1](d_out_rd)
-    return d_x, None, d_weight, *d_stacks, None
-
-
-_on_kernel.defvjp(_kernel_forward, _kernel_backward)
 
 
 def _blockwise(x_rd, expert_rk, weight_rk, gate_ledf, up_ledf, down_lefd, layer, row_tile: int | None = None):

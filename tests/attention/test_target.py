@@ -21,3 +21,9 @@ def test_a_device_that_is_not_there_is_compiled_for_only_inside_the_context():
         assert current_target() == "gfx1201"
     assert current_target() == here
     assert is_gpu(here) == (jax.default_backend() == "gpu")
+
+
+@pytest.mark.parametrize("chosen", ["cpu", jax.devices("cpu")[0]])
+def test_the_default_device_is_the_one_compiled_for(chosen):
+    with jax.default_device(chosen):
+        assert current_target() == "cpu"

@@ -38,13 +38,11 @@ def logits_on(platform: str, layout: str, params, dtype) -> np.ndarray:
 
 @pytest.mark.gpu
 @pytest.mark.parametrize("layout", LAYOUTS)
-def test_bfloat16_on_a_gpu_is_float32_on_a_cpu(layout, monkeypatch):
+def test_bfloat16_on_a_gpu_is_float32_on_a_cpu(layout):
     with jax.default_device(jax.devices("cpu")[0]):
         params = random_params(CONFIG.with_layout(layout), 0, jnp.bfloat16)
         params["embed"]["embedding"] *= SURE
     found = logits_on("gpu", layout, params, jnp.bfloat16)
-    monkeypatch.setattr("attention.attend.current_target", lambda: "cpu")  # `auto` asks for the first device
-    monkeypatch.setattr("refmodel.kernels.grouped.resolve_impl", lambda *_: "blockwise")
     exact = logits_on("cpu", layout, params, jnp.float32)
     kl, top1 = divergence(exact, found)
     other = "full" if layout != "full" else "swa(128)"

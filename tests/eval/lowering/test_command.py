@@ -76,13 +76,14 @@ def test_a_sweep_fails_where_a_step_or_all_tiles_of_a_kernel_do(refused, status,
 def test_a_spilling_kernel_of_the_compiler_is_named_as_its_own_and_fails_nothing() -> None:
     grouped = dataclasses.replace(SOUND, name="grouped_matmul__1")
     theirs = dataclasses.replace(SOUND, name="gemm_fusion_dot_31", component="head", vgpr_spills=77, scratch_bytes=312)
-    kernels = (SOUND, grouped, theirs)
+    rotation = dataclasses.replace(SOUND, name="norm_rope__1", component="other")
+    kernels = (SOUND, grouped, theirs, rotation)
     result = Result(outcome(PREFILL, ""), kernels, tuple(judge(kernel, TARGET) for kernel in kernels))
     plugin = Toolchain(AMD, Path("plugin.so"), {"jax": "0.10.2"})
     _, spills, whose = sentences(plugin, [result])
     assert spills.startswith("head (gemm_fusion_dot_31): spills 77 VGPRs")
     ours, others = whose.split("; XLA's own, not tuned")
-    assert ours.endswith("span_attention, grouped_matmul__1") and others.endswith(": gemm_fusion_dot_31")
+    assert ours.endswith("span_attention, grouped_matmul__1, norm_rope__1") and others.endswith(": gemm_fusion_dot_31")
     assert lower._status([result], sweeps=False) == 0
 
 
