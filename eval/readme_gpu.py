@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
-from eval.humane import count, duration, factor
+from eval.humane import count, duration, factor, percent
 from eval.records import Record
 from eval.summary import summarise
 from eval.tables import Table, apart_table, gain_table, time_table
@@ -50,11 +50,20 @@ def kernel_table(kept: Sequence[dict[str, Any]], source: Path) -> Table:
             for r in kept
             if (r["case"], r["rows"], r["status"]) == (case, size, "ok")
         }
-        rows.append((case, count(size), *(rates.get(name, MISSING) for name in (*OURS, *PEERS))))
+        ours = next(r for r in kept if (r["case"], r["rows"], r["contender"]) == (case, size, "ours"))
+        rows.append((case, count(size), *(rates.get(name, MISSING) for name in (*OURS, *PEERS)), _read_share(ours)))
     note = f"{device}, jax {version}, bf16: TFLOP/s of useful FLOPs (visible pairs; rows that an expert has). \
 Attention: 32 query and 4 key-value heads of 128. Routed: half of the tokens see 512 keys, a quarter 4,096, a quarter \
-all, packing included; no peer skips there. Records: `{source}`."
-    return Table("Kernels", ("case", "rows", *OURS.values(), *PEERS), tuple(rows), note)
+all, packing included; no peer skips there. Weights read: the time of a sum of all weights, as a share of this \
+project's. Records: `{source}`."
+    return Table("Kernels", ("case", "rows", *OURS.values(), *PEERS, "weights read"), tuple(rows), note)
+
+
+def _read_share(record: dict[str, Any]) -> str:
+    """Reading the weights once, over the product with them."""
+    if "weights_read_ms" not in record:
+        return MISSING
+    return percent(statistics.median(record["weights_read_ms"]) / statistics.median(record["samples_ms"]))
 
 
 def model_table(kept: Sequence[dict[str, Any]], source: Path) -> Table:

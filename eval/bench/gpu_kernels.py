@@ -33,6 +33,8 @@ INPUT_SETS = 2
 """Inputs that calls rotate through, so that no call finds its own in the cache."""
 CHECKED_ROWS = 48
 """Rows of an output that are compared with the float32 oracle."""
+READING = "reading the weights"
+"""What no kernel of a product can be faster than: XLA's sum of the weights, timed in turns with the contenders."""
 
 
 def main() -> None:
@@ -96,9 +98,13 @@ def run_case(case: Case, samples: int) -> list[dict[str, Any]]:
             contenders[name] = call, own_inputs
             tiles = {"tiles": dataclasses.asdict(case.tiles)} if name == "ours" else {}
             records.append(common | {"contender": name, "status": "ok", "relative_error": error} | tiles)
+    if isinstance(case, MatmulCase):
+        contenders[READING] = jax.jit(lambda _, w: w.sum(dtype=jnp.float32)), inputs
     times = time_in_turns(contenders, samples)
+    floor = {"weights_read_ms": times[READING]} if READING in times else {}
     for record in records:
         if record["status"] == "ok":
+            record |= floor
             record["samples_ms"] = times[record["contender"]]
             record["tflops"] = case.flops / statistics.median(record["samples_ms"]) / 1e9
     return records
@@ -188,6 +194,11 @@ def show(records: list[dict[str, Any]]) -> None:
         table.add_row(*cells)
     console = Console(width=160)
     console.print(table)
+    for record in records:
+        if record["contender"] == "ours" and "weights_read_ms" in record:
+            read_ms, took_ms = (statistics.median(record[key]) for key in ("weights_read_ms", "samples_ms"))
+            case = f"{record['case']}, {record['rows']:,} rows"
+            console.print(f"{case}: {READING} once takes {read_ms:.3f} ms, {read_ms / took_ms:.0%} of ours")
     for name in ("ours", "ours, Hopper"):
         tflops = {
             r["case"]: r["tflops"] for r in records if (r["contender"], r["rows"], r["status"]) == (name, 65536, "ok")

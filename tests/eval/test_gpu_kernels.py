@@ -42,6 +42,18 @@ def test_a_case_records_speed_error_and_reasons(monkeypatch, capsys):
     assert "1.00x" in capsys.readouterr().out
 
 
+def test_products_are_beside_the_time_that_reading_their_weights_takes(monkeypatch, capsys):
+    def plain_product(case):
+        return jax.jit(lambda x, w: (x[:, None] @ w[case.expert_r])[:, 0]), lambda *inputs: inputs
+
+    monkeypatch.setattr(gpu_kernels, "MATMUL", {"ours": plain_product})
+    case = MatmulCase("experts", np.sort(np.arange(61) % 5), 5, 16, 32)
+    (ours,) = gpu_kernels.run_case(case, samples=3)
+    assert ours["status"] == "ok" and len(ours["weights_read_ms"]) == 3 and min(ours["weights_read_ms"]) > 0
+    gpu_kernels.show([ours | {"device_kind": "cpu"}])
+    assert "experts, 61 rows: reading the weights once takes" in capsys.readouterr().out
+
+
 def test_rows_of_the_oracle_are_those_of_the_experts():
     case = MatmulCase("experts", np.sort(np.arange(61) % 5), 5, 16, 32)
     x, w = gpu_kernels._inputs(case, 0)
