@@ -15,23 +15,19 @@ import jax.numpy as jnp
 
 from attention.layout import LayoutSpec
 from eval import estimate, records
-from eval.measure import MEASURES
-from eval.plan import plan, usual_sweep
+from eval.kept import config_of, read_kept
 from eval.records import Record
-from eval.summary import Gain, Row, Spread, Summary, summarise
+from eval.row import Gain, Row, Spread
+from eval.summary import Summary, summarise
 from eval.sweep import missing_cells, records_file
 from eval.timing import Budget
+from eval.usual_sweep import usual_sweep
 from eval.watch import remarks, say_set_aside, watched_sweep
 from refmodel.config import ModelConfig
-from refmodel.presets import PRESETS, preset
-from refmodel.source import DEFAULT_MODEL, Model, open_config, open_model
+from refmodel.source import DEFAULT_MODEL, Model, open_model
 
 if TYPE_CHECKING:
     import pandas
-
-
-NEEDED = ("model", "device", "dtype", "impl", "time", "environment")
-"""What every record of a comparison says of its run, beside the cell and how that went."""
 
 
 @dataclass(frozen=True)
@@ -79,13 +75,9 @@ class Comparison:
             ...     eval.Comparison.read(folder) == found
             True
         """
-        file = records_path(path)
-        read = records.read(file)
-        if not read:
-            raise ValueError(f"no records of a comparison in {file}")
-        _refuse_foreign(read, file)
+        file, read = read_kept(path)
         kept = tuple(records.latest(read))
-        return cls(config or _config_of(kept, file), kept)
+        return cls(config or config_of(kept, file), kept)
 
     def rows(self) -> list[dict[str, Any]]:
         """A row for each layout and length; None where nothing was measured.
@@ -165,44 +157,12 @@ def compare(
     )
     watched = sys.stderr.isatty()
     with _folder(out) as folder, records_file(sweep, folder, resume=resume, on_set_aside=say_set_aside) as path:
+        cells = missing_cells(sweep, path)
         if watched:
-            missing = missing_cells(sweep, path) if resume else plan(sweep)
-            print(*remarks(sweep), estimate.in_words(missing, sweep.dtype), sep="\n", file=sys.stderr)
-        for record in watched_sweep(sweep, path, resume=resume, watched=watched):
+            print(*remarks(sweep), estimate.in_words(cells, sweep.dtype), sep="\n", file=sys.stderr)
+        for record in watched_sweep(sweep, cells, path, watched=watched):
             on_record(record)
         return Comparison(model.config, tuple(records.latest(records.read(path))))
-
-
-def records_path(path: str | Path) -> Path:
-    """The file of records that a folder or a file stands for.  Raises `ValueError` where there is none."""
-    file = Path(path) / "records.jsonl" if Path(path).is_dir() else Path(path)
-    if not file.is_file():
-        raise ValueError(f"no records at {file}; the folder of a comparison is wanted, or its records.jsonl")
-    return file
-
-
-def _refuse_foreign(read: Sequence[Record], file: Path) -> None:
-    """Raises `ValueError` for records of other measurements, which have a layout and a length too."""
-    for record in read:
-        kind, missing = record["kind"], [field for field in NEEDED if field not in record]
-        if kind not in MEASURES or missing:
-            lacks = f" without {', '.join(missing)}" if missing else ""
-            raise ValueError(
-                f"{file} holds a record of kind {kind!r}{lacks}; accepted: what a comparison kept, of kinds "
-                f"{', '.join(MEASURES)}, with {', '.join(NEEDED)}"
-            )
-
-
-def _config_of(kept: Sequence[Record], file: Path) -> ModelConfig:
-    """Of the one model that the records name."""
-    names = sorted({str(record.get("model")) for record in kept})
-    if len(names) > 1:
-        raise ValueError(f"{file} holds records of several models, {', '.join(names)}; a comparison is of one")
-    (name,) = names
-    try:
-        return preset(name) if name in PRESETS else open_config(name)
-    except ValueError as error:
-        raise ValueError(f"{file} holds records of {name!r}, whose shape is not known here; say which model") from error
 
 
 @contextlib.contextmanager

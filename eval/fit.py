@@ -1,13 +1,13 @@
 """The measured crossover: the length at which attention takes as long as all linear layers, with its uncertainty.
 
-    linear(N)    = a·N
+    linear(N)    = a·N + c
     attention(N) = alpha·(N - offset) + beta·N²      for N >= the longest bounded span; a sum over the variants
-    N*           : attention(N*) = linear(N*), which is (a - alpha)/beta where offset = 0
+    N*           : attention(N*) = linear(N*), which is (a - alpha)/beta where offset = c = 0
 
-A query sees all W keys of a window only from the W-th on, so a window's exact pair count is W·(N - (W - 1)/2).
-That offset is known from the pattern, not fitted.  Left out, the missing triangle looks like curvature: a pure
-window would be given a crossover that it does not have, and `5*swa(1024)+full` one a third too early.
-Variants are fitted apart, because alpha and beta are well determined in each and badly in their sum.
+c is what does not grow with the prompt, such as reading the weights, which paces a short prompt on a GPU.  The offset
+is known from the pattern (`eval.bounded_keys`), not fitted.  Left out, the missing triangle looks like curvature: a
+pure window would be given a crossover that it does not have, and `5*swa(1024)+full` one a third too early.  Variants
+are fitted apart, because alpha and beta are well determined in each and badly in their sum.
 """
 
 from __future__ import annotations
@@ -15,15 +15,14 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Final
 
 import numpy as np
 
-from attention.cost import Heads
 from attention.layout import parse_variant
-from attention.pattern import UNBOUNDED, SpanPattern, visible_pairs
-from attention.variant import Variant
-from eval.summary import FULL, Summary
+from eval.bounded_keys import bounded_keys
+from eval.curve import Curve
+from eval.row import FULL
+from eval.summary import Summary
 
 Samples = Mapping[int, Sequence[float]]
 """All samples in ms, per length in tokens."""
@@ -37,8 +36,8 @@ LEAST_QUADRATIC_SHARE = 0.01
 CLEARLY = 1.1
 """From this ratio of two medians on, one is said to be the longer time."""
 
-MOST_MISFIT = 1.0
-"""Relative.  A curve that is farther off describes nothing, and its draws would overflow."""
+MOST_MISFIT = 0.25
+"""A `Curve.misfit` beyond this says that the times are of another form: where such curves cross is no news of them."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +47,8 @@ class Crossover:
     Attributes:
         tokens, low, high: median and 90 % interval of N* over the bootstrap.
         lengths: those at which the fit of every variant holds.
-        linear_ms, alpha_ms, beta_ms: a and alpha per token, beta per token², of the fit to the medians.
+        linear_ms, fixed_ms, alpha_ms, beta_ms: a and alpha per token, c, beta per token², of the fit to the medians;
+            None where there is no fit.
         offset: tokens, see the module.
         contradicted_at: measured lengths at which the medians clearly say otherwise than the fit which of the two
             costs more, outside its interval; there is no `tokens` then.
@@ -60,6 +60,7 @@ class Crossover:
     reason: str = ""
     lengths: tuple[int, ...] = ()
     linear_ms: float | None = None
+    fixed_ms: float | None = None
     alpha_ms: float | None = None
     beta_ms: float | None = None
     offset: float = 0.0
@@ -69,6 +70,10 @@ class Crossover:
     def extrapolated(self) -> bool:
         """Whether N* lies outside the lengths that were measured."""
         return self.tokens is not None and not self.lengths[0] <= self.tokens <= self.lengths[-1]
+
+    def linear_at(self, tokens: float) -> float:
+        """The fitted linear(N) in ms."""
+        return self.linear_ms * tokens + self.fixed_ms
 
     def attention_at(self, tokens: float) -> float:
         """The fitted attention(N) in ms."""
@@ -92,6 +97,18 @@ class Kernel:
         """Those that the formula describes."""
         return sorted(tokens for tokens in self.samples if tokens >= self.span)
 
+    @property
+    def curve(self) -> Curve:
+        """One layer's times, of the terms alpha and beta."""
+        n = np.array(self.lengths, float)
+        return Curve(np.stack([n - self.offset, n**2]), [self.samples[tokens] for tokens in self.lengths])
+
+
+def _linear_curve(linear: Samples) -> Curve:
+    lengths = sorted(linear)
+    n = np.array(lengths, float)
+    return Curve(np.stack([n, np.ones_like(n)]), [linear[tokens] for tokens in lengths])
+
 
 def measured_crossover(summary: Summary, layout: str, draws: int = 2000, seed: int = 0) -> Crossover:
     """The crossover of one layout of a summary, from its linear part and its variants' kernels."""
@@ -108,92 +125,44 @@ def fit_crossover(linear: Samples, kernels: Sequence[Kernel], draws: int = 2000,
     """Fits each part by least squares on relative errors, alpha and beta not negative; bootstrap over the samples.
 
     Each draw also shakes every length by the misfit that the curve leaves, so that the interval covers what the
-    formula does not describe.
+    formula does not describe.  Beyond `MOST_MISFIT` the formula is not that of these times: there is no fit.
     """
     span = max(kernel.span for kernel in kernels)
     for what, count in (("the linear layers", len(linear)), ("attention", min(len(k.lengths) for k in kernels))):
         if count < LEAST_LENGTHS:
             wanted = f" of {span:,} tokens or more" if what == "attention" and span > 1 else ""
             return Crossover(reason=f"needs {what} at {LEAST_LENGTHS} lengths{wanted}, has {count}")
+    linear_curve, curves = _linear_curve(linear), [kernel.curve for kernel in kernels]
+    for what, formula, misfit in (
+        ("the linear layers", "a·N + c", linear_curve.misfit),
+        ("attention", "alpha·(N - offset) + beta·N²", max(curve.misfit for curve in curves)),
+    ):
+        if misfit > MOST_MISFIT:
+            return Crossover(reason=f"no fit: the times of {what} are {100 * misfit:,.0f} % off {formula}")
     rng = np.random.default_rng(seed)
-    n = np.array(sorted(linear), float)
-    a = _fit(n[None], [linear[tokens] for tokens in sorted(linear)], draws, rng)[:, 0]
+    a, c = linear_curve.coefficients(draws, rng).T
     alpha, beta, shift = np.zeros((3, 1 + draws))
-    for kernel in kernels:
-        n = np.array(kernel.lengths, float)
-        terms = np.stack([n - kernel.offset, n**2])
-        one_alpha, one_beta = kernel.n_layers * _fit(terms, [kernel.samples[t] for t in kernel.lengths], draws, rng).T
+    for kernel, curve in zip(kernels, curves, strict=True):
+        one_alpha, one_beta = kernel.n_layers * curve.coefficients(draws, rng).T
         alpha, beta, shift = alpha + one_alpha, beta + one_beta, shift + one_alpha * kernel.offset
     lengths = tuple(sorted(set.intersection(*(set(kernel.lengths) for kernel in kernels))))
     offset = float(shift[0] / alpha[0]) if alpha[0] else 0.0
-    fit = Crossover(None, None, None, "", lengths, float(a[0]), float(alpha[0]), float(beta[0]), offset)
+    of_medians = (float(drawn[0]) for drawn in (a, c, alpha, beta))
+    fit = Crossover(None, None, None, "", lengths, *of_medians, offset)
     over_linear = {
         tokens: float(sum(k.n_layers * np.median(k.samples[tokens]) for k in kernels) / np.median(linear[tokens]))
         for tokens in lengths
         if tokens in linear
     }
-    return _unless_contradicted(*_answer(fit, span, np.stack([a, alpha, beta, shift])[:, 1:]), over_linear)
-
-
-FAR_TOKENS: Final = 2**20
-"""Past every window and budget that anybody measures."""
-
-
-def bounded_keys(variant: Variant, heads: Heads) -> tuple[int, float]:
-    """(span, offset) of a `Kernel` with this variant; (1, 0) where it has no bound.
-
-    What is bounded but no window (an eviction, routes that all are) follows limit·N - missing from about 2·offset on.
-    """
-    limit = variant.limiting_flops(heads)
-    if variant.has_only_a_pattern:
-        return _bounded_heads(variant.pattern())
-    if limit is None:
-        return 1, 0.0
-    offset = FAR_TOKENS - variant.useful(heads, FAR_TOKENS).flops(heads) / limit
-    return max(1, math.ceil(2 * offset)), float(offset)
-
-
-def _bounded_heads(pattern: SpanPattern) -> tuple[int, float]:
-    heads = [
-        SpanPattern((span,), (sink,))
-        for span, sink in pattern.per_head(max(len(pattern.span), len(pattern.sink)))
-        if span + sink < UNBOUNDED
-    ]
-    limits = [head.span[0] + head.sink[0] for head in heads]
-    missing = [limit**2 - visible_pairs(head, 1, limit) for head, limit in zip(heads, limits, strict=True)]
-    return max(limits, default=1), sum(missing) / max(sum(limits), 1)
-
-
-def _fit(terms: np.ndarray, samples: Sequence[Sequence[float]], draws: int, rng: np.random.Generator) -> np.ndarray:
-    """Coefficients [1 + draws, terms]: of the medians, then of each draw; `terms` [terms, lengths]."""
-    medians = np.array([np.median(one) for one in samples])
-    point = _least_squares(terms, medians[None])
-    left_over = terms.shape[1] - len(terms)
-    misfit = min(np.sqrt(np.sum((medians / (point @ terms) - 1) ** 2) / left_over), MOST_MISFIT)
-    resampled = [np.median(rng.choice(one, (draws, len(one))), axis=1) for one in samples]
-    times = np.stack(resampled, axis=1)
-    return np.concatenate([point, _least_squares(terms, times * np.exp(misfit * rng.standard_normal(times.shape)))])
-
-
-def _least_squares(terms: np.ndarray, times: np.ndarray) -> np.ndarray:
-    """argmin over x >= 0 of |x @ terms / times - 1|² for each row of `times`: [draws, terms]; one or two terms."""
-    scaled = terms[None] / times[:, None]  # [draws, terms, lengths]
-    alone = scaled.sum(-1) / (scaled**2).sum(-1)  # each term by itself
-    if len(terms) == 1:
-        return alone
-    both = np.linalg.solve(scaled @ scaled.transpose(0, 2, 1), scaled.sum(-1)[..., None])[..., 0]
-    # A negative coefficient puts the optimum on an edge; with one term x, |x·s - 1|² falls by x·sum(s).
-    better = alone * scaled.sum(-1)
-    edge = np.where(better == better.max(-1, keepdims=True), alone, 0.0)
-    return np.where((both >= 0).all(-1, keepdims=True), both, edge)
+    return _unless_contradicted(*_answer(fit, span, np.stack([a, c, alpha, beta, shift])[:, 1:]), over_linear)
 
 
 def _answer(fit: Crossover, span: int, drawn: np.ndarray) -> tuple[Crossover, tuple[float, float]]:
     """`fit` with the crossover of the draws, or with the reason why there is none; and between which lengths it lies.
 
-    `drawn` [4, draws] holds a, alpha, beta and alpha·offset.
+    `drawn` [5, draws] holds a, c, alpha, beta and alpha·offset.
     """
-    a, alpha, beta, shift = drawn
+    a, c, alpha, beta, shift = drawn
     longest = fit.lengths[-1]
     curved_share = beta * longest**2 / (alpha * longest - shift + beta * longest**2)
     if np.median(a - alpha) > 0 and np.quantile(curved_share, 0.05) < LEAST_QUADRATIC_SHARE:
@@ -201,9 +170,10 @@ def _answer(fit: Crossover, span: int, drawn: np.ndarray) -> tuple[Crossover, tu
         reason = f"attention grows no faster than N within the uncertainty; its share tends to {100 * limit:.0f} %"
         return replace(fit, reason=reason), (math.inf, math.inf)
     half = (a - alpha) / 2
-    root = np.sqrt(half**2 + beta * shift)
+    behind = shift + c  # beta·N² - 2·half·N - behind = 0
+    root = np.sqrt(half**2 + beta * behind)
     with np.errstate(divide="ignore", invalid="ignore"):  # a draw without curvature may cross nowhere: infinity
-        crossing = np.where(half > 0, (half + root) / beta, shift / (root - half))  # neither cancels
+        crossing = np.where(half > 0, (half + root) / beta, behind / (root - half))  # neither cancels
     low, middle, high = np.quantile(crossing, (0.05, 0.5, 0.95), method="nearest")  # infinities do not interpolate
     if middle < span:
         where = f"from {span:,} tokens on, where the formula begins" if span > 1 else "at every length"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 
-from eval.summary import Spread
+from eval.row import Spread
 
 NOTHING = "-"
 

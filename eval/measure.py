@@ -51,17 +51,13 @@ def measure_apart(sweep: Sweep, names: tuple[str, ...], tokens: int) -> dict[str
 
 
 def measure_linear(sweep: Sweep, names: tuple[str, ...], tokens: int) -> dict[str, Record]:
-    """The whole model with the attention kernel left out: all that grows as N.
-
-    Its record names the layouts that share it: those timed in parts alone have no record of their own.
-    """
+    """The whole model with the attention kernel left out: all that grows as N."""
     (name,) = names
     model = sweep.model.with_layout(name)
     flops = {count: prefill_flops(model.config, tokens, count=count) for count in ("useful", "executed")}
     for counted in flops.values():
         counted.pop("attention")
-    found = _time_prefill(sweep, model, tokens, flops, lambda q_btnh, *_, **__: q_btnh)
-    return {name: {"layouts": list(sweep.layouts), **found}}
+    return {name: _time_prefill(sweep, model, tokens, flops, lambda q_btnh, *_, **__: q_btnh)}
 
 
 def measure_attention(sweep: Sweep, names: tuple[str, ...], tokens: int) -> dict[str, Record]:

@@ -16,7 +16,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, NullLocator, PercentFormatter
 
 from eval.fit import Crossover
-from eval.summary import Row, Summary
+from eval.row import Row
+from eval.summary import Summary
 
 INK, GREY, PALE = "#222222", "#767676", "#e3e3e3"
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#222222", "#882255")
@@ -152,14 +153,14 @@ def _mark_crossover(axes: Axes, fit: Crossover | None, analytic: int | None, col
         if fit.tokens > fit.lengths[-1]:
             way = np.geomspace(fit.lengths[-1], fit.tokens)
             axes.plot(way, fit.attention_at(way), linestyle=":", linewidth=1, color=colour)
-            axes.plot(way, fit.linear_ms * way, linestyle=":", linewidth=1, color=GREY)
-        level = fit.linear_ms * fit.tokens
+            axes.plot(way, fit.linear_at(way), linestyle=":", linewidth=1, color=GREY)
+        level = fit.linear_at(fit.tokens)
         band = {"linewidth": 7, "alpha": 0.3, "solid_capstyle": "butt"}
         axes.plot(np.clip([fit.low, fit.high], *reach), [level, level], color=colour, zorder=4, **band)
         axes.plot(fit.tokens, level, marker="x", markersize=7, markeredgewidth=1.8, color=colour, zorder=5)
     if _within(analytic, reach):
         ring = {"markerfacecolor": "none", "markeredgecolor": colour, "markeredgewidth": 1.3}
-        axes.plot(analytic, fit.linear_ms * analytic, marker="o", markersize=12, zorder=6, **ring)
+        axes.plot(analytic, fit.linear_at(analytic), marker="o", markersize=12, zorder=6, **ring)
 
 
 def _within(tokens: float | None, reach: Reach) -> bool:

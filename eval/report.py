@@ -3,27 +3,25 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from rich.console import Console
 
 from eval import plots
+from eval.floor_table import FLOOR_CARD, FLOOR_MODEL, floor_table
 from eval.hardware import CARDS
 from eval.html_report.page import write_html
 from eval.html_report.rows import Crossovers
 from eval.records import Record
-from eval.run_facts import CONVENTION, cautions, crossovers, heading, layouts_of, run_facts
+from eval.run_facts import CONVENTION, UNTOLD_COMMAND, cautions, commands, crossovers, heading, layouts_of, run_facts
 from eval.summary import Summary, summarise
 from eval.tables import (
-    FLOOR_CARD,
-    FLOOR_MODEL,
     Table,
     apart_table,
     break_even_table,
     crossover_table,
     failure_table,
-    floor_table,
     flops_table,
     gain_table,
     memory_table,
@@ -81,18 +79,21 @@ def write_report(folder: Path, records: Iterable[Record], *, config: ModelConfig
         parts += [f"**{caution}**\n" for caution in cautions(summary)]
         parts += _sections(tables[place], _pictures(summary, crossed[place], folder, prefix))
     parts += [floor.to_markdown()]
-    parts += [f"## How to reproduce\n\n```\n{command}\n```\n\n{_what_it_does(command)}\n"]
+    parts += [_how_to_reproduce(records, command)]
     path = folder / "report.md"
     path.write_text("\n".join(parts), encoding="utf-8")
     write_html(folder, records, summaries, crossed, tables, config=config, command=command)
     return path
 
 
-def _what_it_does(command: str) -> str:
-    beside = "The records are in `records.jsonl` beside this file."
-    if shlex.split(command)[1:2] != ["report"]:
-        return beside
-    return f"This draws the report again. {beside} They do not tell the command that measured them."
+def _how_to_reproduce(records: Sequence[Record], command: str) -> str:
+    *measured, _ = lines = commands(records, command)
+    said = ["The records are in `records.jsonl` beside this file."]
+    if shlex.split(command)[1:2] == ["report"]:
+        said.insert(0, "The last line draws the report again from the records." if measured else "This draws it again.")
+        said += [] if all("invocation" in r for r in records) else [UNTOLD_COMMAND]
+    text = "\n".join(lines)
+    return f"## How to reproduce\n\n```\n{text}\n```\n\n{' '.join(said)}\n"
 
 
 def report_tables(summary: Summary, crossed: Crossovers) -> list[Table]:

@@ -20,6 +20,8 @@ it."""
 
 NOTHING_MEASURED = "Nothing could be measured: no layout has a time or a quality. The failed cells say why."
 
+UNTOLD_COMMAND = "Some records do not tell the command that measured them."
+
 MOST_APART = 0.3
 """How far the sum of the parts, timed apart, may be from the whole before the times are called into question."""
 
@@ -29,8 +31,22 @@ LEAST_MS = 100.0
 
 def cautions(summary: Summary) -> list[str]:
     """What to know before any figure of a summary is believed."""
+    left_out = _of_no_layout(summary.unnamed_variants)
     if summary.is_empty:
-        return [NOTHING_MEASURED]
+        return left_out or [NOTHING_MEASURED]
+    return left_out + _do_not_fit_together(summary)
+
+
+def _of_no_layout(variants: Sequence[str]) -> list[str]:
+    if not variants:
+        return []
+    return [
+        f"Left out, for attention was timed and no record names the layout that it is of: {', '.join(variants)}. "
+        "`prefillwall compare --resume` with the layout in --layouts names it."
+    ]
+
+
+def _do_not_fit_together(summary: Summary) -> list[str]:
     off = {
         (row.layout, row.tokens): (row.linear_ms.median + row.attention_ms.median) / row.whole_ms.median - 1
         for row in summary.rows
@@ -63,6 +79,11 @@ def heading(summary: Summary) -> str:
 def layouts_of(summaries: Iterable[Summary]) -> list[str]:
     """Of all summaries, each once."""
     return list(dict.fromkeys(layout for summary in summaries for layout in summary.layouts))
+
+
+def commands(records: Iterable[Record], command: str) -> list[str]:
+    """Those that measured the records, as far as they tell, and the one that draws."""
+    return list(dict.fromkeys([*(record["invocation"] for record in records if "invocation" in record), command]))
 
 
 def run_facts(records: Iterable[Record], config: ModelConfig) -> list[dict[str, str]]:

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import jax
 
 from attention.attend import resolve_impl
 from eval import records
-from eval.measure import MEASURES, on_gpu, work_of
+from eval.layer_impls import layer_impls
+from eval.measure import MEASURES, on_gpu
 from eval.plan import Cell, Sweep, plan
 from eval.records import Record
 
@@ -38,30 +39,49 @@ def records_file(
 
 def run_sweep(
     sweep: Sweep,
+    cells: Iterable[Cell],
     path: Path,
     *,
-    resume: bool = False,
+    invocation: str | None = None,
     on_start: Callable[[Cell], None] = lambda _: None,
     on_done: Callable[[Cell], None] = lambda _: None,
 ) -> Iterator[Record]:
-    """Measures every cell and appends each record to `path`, yielding it.
+    """Measures `cells`, as `missing_cells` gives them, and appends each record to `path`, yielding it.
 
-    A cell that fails is recorded as failed and the sweep goes on; `resume` skips the records that are there.
-    `on_start` and `on_done` are told of each cell that is measured.
+    A cell that fails is recorded as failed and the sweep goes on.  Records name the command `invocation` that measured
+    them, where it was one.  `on_start` and `on_done` are told of each cell.
     """
-    common = common_fields(sweep)
-    for cell in missing_cells(sweep, path) if resume else plan(sweep):
+    common = common_fields(sweep) | ({} if invocation is None else {"invocation": invocation})
+    layouts = _name_layouts(sweep, path)
+    for cell in cells:
         on_start(cell)
         results = _guarded(cell, sweep, cell.names)
         for name in cell.names:
             record = {**_identity(sweep, common, cell, name), **results[name], "time": records.now()}
+            if cell.kind == "linear":
+                record["layouts"] = layouts
             records.append(path, record)
             yield record
         on_done(cell)
 
 
+def _name_layouts(sweep: Sweep, path: Path) -> list[str]:
+    """All layouts that share the linear part: those that `path` names, and the sweep's.
+
+    A layout that is timed in parts alone has no record of its own, and where a run before timed its parts nothing of it
+    is missing: the linear part's records that are there name it from now on.
+    """
+    linear = [record for record in records.latest(records.read(path)) if record["kind"] == "linear"]
+    earlier = [layout for record in linear for layout in record.get("layouts", ())]
+    layouts = list(dict.fromkeys([*earlier, *sweep.layouts]))
+    for record in linear:
+        if record["status"] == "ok" and set(layouts) - set(record.get("layouts", ())):
+            records.append(path, record | {"layouts": layouts})
+    return layouts
+
+
 def missing_cells(sweep: Sweep, path: Path) -> list[Cell]:
-    """What a sweep has still to measure where `path` holds the records of a run that was stopped."""
+    """What a sweep has to measure: its plan, less what `path` holds of a run that was stopped."""
     done = {records.key(record) for record in records.read(path) if record["status"] == "ok"}
     if not done:
         return plan(sweep)
@@ -113,6 +133,7 @@ def _impl(sweep: Sweep, cell: Cell, name: str) -> str:
         return resolve_impl(sweep.impl, cell.tokens, cell.tokens)
     variants = dict.fromkeys(sweep.model.config.with_layout(name).layout)
     try:
-        return "+".join(dict.fromkeys(impl for v in variants for impl in work_of(sweep, v, cell.tokens).impls))
+        found = (layer_impls(sweep.model.config, v, cell.tokens, sweep.dtype, sweep.impl) for v in variants)
+        return "+".join(dict.fromkeys(impl for impls in found for impl in impls))
     except Exception:  # the cell itself will say what is wrong
         return sweep.impl

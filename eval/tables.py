@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -13,18 +13,11 @@ from rich.text import Text
 from eval.break_even import break_even_tokens
 from eval.crossover import limiting_share
 from eval.fit import Crossover
-from eval.flops.closed_form import NOT_LINEAR
-from eval.flops.traffic import Storage, weight_bytes
-from eval.hardware import CARDS, Card, card_of_device
+from eval.hardware import card_of_device
 from eval.humane import NOTHING, count, duration, factor, fitted, flops, percent, signed_percent, size, spread
-from eval.roofline import Assumptions, floor_ms
-from eval.summary import FULL, Gain, Summary
-from refmodel.config import ModelConfig
-from refmodel.presets import preset
+from eval.row import FULL, Gain
+from eval.summary import Summary
 
-FLOOR_MODEL, FLOOR_CARD = "qwen3-30b-a3b", "r9700"
-FLOOR_UNDER = Assumptions(storage=Storage(weights="4.5bit"))  # bf16 weights do not fit the card
-FLOOR_LENGTHS = tuple(1024 << k for k in range(7))
 COUNTS = ("useful", "executed")
 
 
@@ -180,7 +173,7 @@ def crossover_table(summary: Summary, measured: Mapping[str, Crossover], analyti
         rows.append((layout, f"never ({limit})" if by_flops is None else count(by_flops), found, interval, basis))
     header = ("layout", "by FLOPs", "measured", "90 % interval", "basis")
     note = "Tokens from which attention costs more than all linear layers; never: with the share that it tends to. \
-Measured: linear = a·N and attention = alpha·(N - offset) + beta·N², the offset known from the pattern; bootstrap."
+Measured: linear = a·N + c and attention = alpha·(N - offset) + beta·N², the offset known from the pattern; bootstrap."
     return Table("Crossover", header, tuple(rows), note, words=(0, 4))
 
 
@@ -230,43 +223,6 @@ def failure_table(summary: Summary) -> Table:
         (f"{r['kind']} {r['layout']}", count(r["tokens"]), r["status"], r.get("error", "")) for r in summary.failures
     ]
     return Table("Failed cells", ("cell", "tokens", "status", "error"), tuple(rows), words=(0, 2, 3))
-
-
-def floor_table(layouts: Sequence[str]) -> Table:
-    """The floor of `FLOOR_MODEL` on `FLOOR_CARD` for full attention and the layouts that fit its layer count."""
-    config, card = preset(FLOOR_MODEL), CARDS[FLOOR_CARD]
-    models, left_out = {FULL: config}, []
-    for layout in layouts:
-        try:
-            models[layout] = config.with_layout(layout)
-        except ValueError:
-            left_out.append(layout)
-    parts = {
-        layout: [floor_ms(model, tokens, card, FLOOR_UNDER) for tokens in FLOOR_LENGTHS]
-        for layout, model in models.items()
-    }
-    linear_ms = [sum(ms for name, ms in one.items() if name not in NOT_LINEAR) for one in parts[FULL]]
-    rows = [("linear layers", *map(duration, linear_ms))]
-    for layout, of_lengths in parts.items():
-        attention_ms = [ms["attention"] + ms.get("selection", 0) for ms in of_lengths]
-        pairs = zip(attention_ms, linear_ms, strict=True)
-        rows.append((layout, *(f"{duration(ms)} ({percent(ms / (ms + linear))})" for ms, linear in pairs)))
-    note = _floor_note(config, card, parts[FULL][0]["head"])
-    if left_out:
-        note += f" Left out, for they do not fit {config.n_layers} layers: {', '.join(left_out)}."
-    header = ("attention of", *(f"{count(tokens)} tokens" for tokens in FLOOR_LENGTHS))
-    return Table(f"Floor: {config.name} on {card.title}", header, tuple(rows), note)
-
-
-def _floor_note(config: ModelConfig, card: Card, head_ms: float) -> str:
-    peak, bandwidth = card.peak_flops_per_s() / 1e12, card.bandwidth_bytes_per_s / 1e9
-    stored, in_bf16 = (size(weight_bytes(config, name)) for name in (FLOOR_UNDER.storage.weights, "bf16"))
-    return f"**A floor, not a measurement, and not of the model and the machine above**: what these layouts would take \
-at the least where {config.name} runs on one {card.title}, the card that this project asks about and never had. The \
-time of attention, and its share beside the linear layers; per component the larger of FLOPs over peak \
-({peak:.0f} TFLOP/s, bf16) and bytes over bandwidth ({bandwidth:.0f} GB/s). Convention `layers`; the head on the last \
-token adds {duration(head_ms)}. Cache in bf16, weights of 4.5 bit ({stored}): the {in_bf16} of bf16 exceed the card's \
-{size(card.memory_bytes)}."
 
 
 def _escape(cell: str) -> str:

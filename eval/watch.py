@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import shlex
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-from eval.plan import Sweep, plan
+from eval.plan import Cell, Sweep
 from eval.records import Record
-from eval.sweep import missing_cells, run_sweep
+from eval.sweep import run_sweep
 
 
 def progress_bar(*, watched: bool) -> Progress:
@@ -21,15 +21,17 @@ def progress_bar(*, watched: bool) -> Progress:
     return Progress(*columns, transient=True, console=Console(stderr=True), disable=not watched)
 
 
-def watched_sweep(sweep: Sweep, path: Path, *, resume: bool, watched: bool) -> Iterator[Record]:
-    """The sweep's records, under a bar that counts FLOPs: the last cells take most of the time."""
+def watched_sweep(
+    sweep: Sweep, cells: Sequence[Cell], path: Path, *, watched: bool, invocation: str | None = None
+) -> Iterator[Record]:
+    """The records of `run_sweep`, under a bar that counts FLOPs: the last cells take most of the time."""
     with progress_bar(watched=watched) as progress:
-        wanted = missing_cells(sweep, path) if resume else plan(sweep)
-        task = progress.add_task("measuring", total=sum(cell.work_flops for cell in wanted))
+        task = progress.add_task("measuring", total=sum(cell.work_flops for cell in cells))
         yield from run_sweep(
             sweep,
+            cells,
             path,
-            resume=resume,
+            invocation=invocation,
             on_start=lambda cell: progress.update(task, description=f"{cell.kind} {cell.tokens:,}"),
             on_done=lambda cell: progress.advance(task, cell.work_flops),
         )

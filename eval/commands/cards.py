@@ -28,7 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    if options.card:
+    if options.card is not None:
         return _one(card(options.card), options)
     record = {
         "command": "cards",

@@ -8,14 +8,17 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from tokenizers import Tokenizer
 
 from attention.unknown import unknown
 from eval.memory import use_most_of_the_device
 from eval.preset_shapes import COST_SHAPES, cost_model
 from eval.shapes import ModelShape
 from refmodel.config import ModelConfig
+from refmodel.default_model import default_gguf
 from refmodel.presets import PRESETS
-from refmodel.source import Model, open_config, open_model
+from refmodel.source import DEFAULT_MODEL, Model, open_config, open_model
+from refmodel.tokenizer import load_tokenizer
 
 Shape = ModelConfig | ModelShape
 
@@ -29,7 +32,13 @@ def shape_named(name: str, layout: str | None = None) -> Shape:
         shape = open_config(name)
     else:
         raise ValueError(f"{unknown('model', name, known)}, or the path of a folder or of a .gguf file")
-    return shape.with_layout(layout) if layout else shape
+    return shape if layout is None else shape.with_layout(layout)
+
+
+def tokenizer_here(name: str) -> Tokenizer | None:
+    """The tokenizer of a checkpoint on this machine, its weights unread; None where it has to be fetched first."""
+    source = default_gguf() if name == DEFAULT_MODEL else Path(name).expanduser()
+    return load_tokenizer(source) if source.exists() else None
 
 
 def running_config(name: str) -> ModelConfig:

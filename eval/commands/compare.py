@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import get_args
 
@@ -14,14 +15,15 @@ from eval import estimate, records
 from eval.commands import arguments
 from eval.commands.chosen import open_device, running_config, running_dtype, running_model
 from eval.commands.output import Console, is_watched
-from eval.commands.report import draw
+from eval.commands.report import draw, invocation
 from eval.comparison import Comparison
 from eval.layers_apart import random_layers
-from eval.plan import GPU_LENGTHS, LAYOUTS, LENGTHS, QUALITY_TOKENS, Sweep, plan, usual_sweep
+from eval.plan import Cell, Sweep
 from eval.records import Record
 from eval.refuse_impl import refuse_impl
 from eval.sweep import missing_cells, records_file
 from eval.timing import median_ms
+from eval.usual_sweep import GPU_LENGTHS, LAYOUTS, LENGTHS, QUALITY_TOKENS, usual_sweep
 from eval.watch import remarks, say_set_aside, watched_sweep
 from refmodel.source import DEFAULT_MODEL, Model
 
@@ -74,7 +76,7 @@ def run(options: argparse.Namespace) -> int:
         options.layouts,
         options.tokens,
         quality_tokens=options.quality_tokens,
-        text=arguments.read_text(options.text) if options.text else None,
+        text=None if options.text is None else arguments.read_text(options.text),
         text_name=options.text,
         impl=options.impl,
         layers_apart=options.layers_apart,
@@ -82,15 +84,15 @@ def run(options: argparse.Namespace) -> int:
     with records_file(planned, options.out, resume=options.resume, on_set_aside=say_set_aside) as path:
         for remark in remarks(planned):
             print(remark, file=sys.stderr)
-        _announce(console, planned, path, options.resume)
-        for record in watched_sweep(planned, path, resume=options.resume, watched=is_watched()):
+        cells = missing_cells(planned, path)
+        _announce(console, planned, cells, path)
+        for record in watched_sweep(planned, cells, path, watched=is_watched(), invocation=invocation(options)):
             console.print(_line(record), highlight=False)
     return draw(Comparison(model.config, tuple(records.latest(records.read(path)))), options.out, console, options)
 
 
-def _announce(console: Console, planned: Sweep, path: Path, resume: bool) -> None:
+def _announce(console: Console, planned: Sweep, cells: Sequence[Cell], path: Path) -> None:
     model = planned.model
-    cells = missing_cells(planned, path) if resume else plan(planned)
     duration = estimate.in_words(cells, planned.dtype, extra_s=estimate.REPORT_S)
     console.print(
         f"{model.config.name} ({model.weights} weights), {model.config.n_layers} layers, "

@@ -146,7 +146,7 @@ def _record(options: argparse.Namespace, model: Shape, steps: tuple[Step, ...]) 
 
 
 def _floors(options: argparse.Namespace, model: Shape, steps: tuple[Step, ...]) -> dict[str, Floor]:
-    if not options.card:
+    if options.card is None:
         return {}
     return floors(model, steps, card(options.card), Assumptions(Storage(options.weights, options.kv)))
 

@@ -10,7 +10,7 @@ from tokenizers import Tokenizer
 from attention.layout import format_layout
 from attention.unknown import unknown
 from eval.commands import arguments, output
-from eval.commands.chosen import open_device, running_dtype, running_model
+from eval.commands.chosen import open_device, running_dtype, running_model, tokenizer_here
 from refmodel.generate import generate
 from refmodel.presets import PRESETS, preset
 from refmodel.source import DEFAULT_MODEL
@@ -52,7 +52,7 @@ def run(options: argparse.Namespace) -> int:
     if not ids:
         raise ValueError(f"the prompt {options.prompt!r} has no token in this vocabulary; a text is wanted")
     stop = stop_token(model.tokenizer, options.stop)
-    if options.layout:
+    if options.layout is not None:
         model = model.with_layout(options.layout, options.seed)
     new = generate(
         model.config, model.params, jnp.asarray([ids], jnp.int32), options.new,
@@ -83,17 +83,19 @@ def refuse_what_needs_no_weights(options: argparse.Namespace) -> None:
     if options.model in PRESETS:
         if options.model != DEFAULT_MODEL:
             raise ValueError(f"{options.model} has random weights and no tokenizer; give a checkpoint")
-        if options.layout:
+        if options.layout is not None:
             preset(options.model).with_layout(options.layout)
+    if options.stop not in (None, "none") and (tokenizer := tokenizer_here(options.model)):
+        stop_token(tokenizer, options.stop)
 
 
 def stop_token(tokenizer: Tokenizer, asked: str | None) -> int | None:
     """The id of the token that ends a text; None where none is wanted or the vocabulary has none."""
     if asked == "none":
         return None
-    known = {token: tokenizer.token_to_id(token) for token in ([asked] if asked else END_TOKENS)}
+    known = {token: tokenizer.token_to_id(token) for token in (END_TOKENS if asked is None else [asked])}
     found = next((token for token, number in known.items() if number is not None), None)
-    if asked and found is None:
-        raise ValueError(f"{unknown('token', asked, (*filter(tokenizer.token_to_id, END_TOKENS), 'none'))}, or any "
-                         "other token of the vocabulary")  # fmt: skip
+    if asked is not None and found is None:
+        ends = (token for token in END_TOKENS if tokenizer.token_to_id(token) is not None)
+        raise ValueError(f"{unknown('token', asked, (*ends, 'none'))}, or any other token of the vocabulary")
     return known[found] if found else None

@@ -121,7 +121,7 @@ def _programs(options: argparse.Namespace, chosen: Target) -> list[Program]:
     if options.head_dim and options.head_dim not in HEAD_SIZES:
         raise ValueError(f"--head-dim {options.head_dim}; accepted: {', '.join(map(str, HEAD_SIZES))}")
     model = running_config(options.model)
-    if options.layout:
+    if options.layout is not None:
         model = model.with_layout(options.layout)
     impl = vendor_of(chosen).attention if options.impl == "auto" else options.impl
     made: list[Program] = []

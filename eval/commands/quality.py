@@ -19,7 +19,8 @@ from eval.commands import arguments, output
 from eval.commands.chosen import open_device, running_dtype, running_model
 from eval.humane import count, percent, signed_percent
 from eval.measure import measure_quality
-from eval.plan import FULL, LAYOUTS, QUALITY_TOKENS, Sweep, plan, usual_sweep
+from eval.plan import FULL, Sweep, plan
+from eval.usual_sweep import LAYOUTS, QUALITY_TOKENS, usual_sweep
 from eval.watch import progress_bar, remarks
 from refmodel.observe import routes_taken
 from refmodel.source import DEFAULT_MODEL, Model
@@ -52,7 +53,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    text = arguments.read_text(options.text) if options.text else None
+    text = None if options.text is None else arguments.read_text(options.text)
     model = running_model(options, running_dtype(options, on_gpu=open_device(options.device)))
     if model.tokenizer is None:
         if options.text:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import shlex
 import shutil
 from pathlib import Path
@@ -11,7 +10,8 @@ from typing import Any
 
 from eval.commands import arguments
 from eval.commands.output import Console, print_json
-from eval.comparison import Comparison, records_path
+from eval.comparison import Comparison
+from eval.kept import records_path
 from eval.summary import summarise
 from refmodel.source import open_config
 
@@ -38,24 +38,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     console = Console(stderr=options.json)  # stdout is the record's then
     source = records_path(options.records)
-    compared = Comparison.read(source, open_config(options.model) if options.model else None)
+    compared = Comparison.read(source, None if options.model is None else open_config(options.model))
     summarise(compared.records, compared.config)  # what cannot be drawn is refused before anything is written
     folder = options.out or (source.parent if source.name == "records.jsonl" else source.with_suffix(""))
     _keep_beside(source, folder)
-    return draw(compared, folder, console, options, measured_by=_measured_by(folder))
+    return draw(compared, folder, console, options)
 
 
-def draw(
-    compared: Comparison, folder: Path, console: Console, options: argparse.Namespace, *, measured_by: str | None = None
-) -> int:
-    """The report in `folder`, its tables on `console`, with --json all numbers on stdout; the exit status.
-
-    `measured_by` is the command that the report names, where it is not the one that runs.
-    """
+def draw(compared: Comparison, folder: Path, console: Console, options: argparse.Namespace) -> int:
+    """The report in `folder`, its tables on `console`, with --json all numbers on stdout; the exit status."""
     from eval import report  # matplotlib takes a while to load
 
-    command = measured_by or shlex.join(["prefillwall", *options.words])
-    path = report.write_report(folder, compared.records, config=compared.config, command=command)
+    path = report.write_report(folder, compared.records, config=compared.config, command=invocation(options))
     report.render_terminal(compared.records, console, config=compared.config)
     console.print(f"\nreport: {path.resolve()}", soft_wrap=True, highlight=False)
     console.print(f"open in a browser: {path.with_suffix('.html').resolve()}", soft_wrap=True, highlight=False)
@@ -78,16 +72,9 @@ def _record(compared: Comparison, command: str, path: Path) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _measured_by(folder: Path) -> str | None:
-    """The command that an earlier report in `folder` names, unless records came after it: they may be another run's."""
-    earlier, kept = folder / "report.json", folder / "records.jsonl"
-    if not earlier.exists() or earlier.stat().st_mtime_ns < kept.stat().st_mtime_ns:
-        return None
-    try:
-        command = json.loads(earlier.read_text(encoding="utf-8"))["invocation"]
-    except (ValueError, KeyError):  # torn, or another program's
-        return None
-    return command if shlex.split(command)[1:2] == ["compare"] else None
+def invocation(options: argparse.Namespace) -> str:
+    """The command line as it was given."""
+    return shlex.join(["prefillwall", *options.words])
 
 
 def _keep_beside(source: Path, folder: Path) -> None:

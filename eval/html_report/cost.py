@@ -14,7 +14,7 @@ from eval.html_report.plot import NAMED, Plot, axis
 from eval.html_report.series import Series
 from eval.humane import fitted
 from eval.plots import REACH
-from eval.summary import Row, Spread
+from eval.row import Row, Spread
 
 
 def cost_figure(context: Context) -> Figure | None:
@@ -26,8 +26,9 @@ def cost_figure(context: Context) -> Figure | None:
         return None
     note = (
         "Median of the samples, with the fastest and the slowest; both axes are logarithmic. On the right attention "
-        "and the linear layers, timed apart: points are measured, lines are the fits linear = a·N and attention = "
-        "alpha·(N - offset) + beta·N². Where a layout has too few lengths for a fit its points are joined."
+        "and the linear layers, timed apart: points are measured, lines are the fits linear = a·N + c and attention = "
+        "alpha·(N - offset) + beta·N². Where there is no fit (too few lengths, or times of another form) the points "
+        "are joined."
     )
     related = (f"prefillwall crossover --model {context.model}",)
     title = "Cost against prompt length"
@@ -96,7 +97,7 @@ def _measured(plot: Plot, series: Series, found: list[tuple[Row, Spread]], what:
 def _linear(plot: Plot, context: Context, rows: list[Row]) -> Markup:
     fits = [fit for fit in context.measured.values() if fit.linear_ms is not None]
     x = plot.x.scale
-    ends = [(n, fits[0].linear_ms * n) for n in np.geomspace(x.low, x.high, 60)] if fits else []
+    ends = [(n, fits[0].linear_at(n)) for n in np.geomspace(x.low, x.high, 60)] if fits else []
     drawn = [
         marks.curve(plot, ends, "line") if ends else marks.line(plot, [(r.tokens, r.linear_ms.median) for r in rows])
     ]
@@ -124,7 +125,7 @@ def _crossings(context: Context, layout: str) -> Iterator[tuple[float, float]]:
     if fit.linear_ms is not None:
         for tokens in (fit.tokens, context.analytic[layout]):
             if tokens is not None and context.lengths[0] / REACH <= tokens <= reach:
-                yield tokens, fit.linear_ms * tokens
+                yield tokens, fit.linear_at(tokens)
 
 
 def _marks_of_crossover(plot: Plot, context: Context, series: Series) -> Markup:
@@ -132,14 +133,14 @@ def _marks_of_crossover(plot: Plot, context: Context, series: Series) -> Markup:
     fit, analytic = context.measured[series.layout], context.analytic[series.layout]
     near, drawn = [tokens for tokens, _ in _crossings(context, series.layout)], []
     if fit.tokens in near:
-        level = fit.linear_ms * fit.tokens
+        level = fit.linear_at(fit.tokens)
         x, y = plot.at(fit.tokens, level)
         cross = element("path", class_="cross", d=f"M{x - 4:.1f} {y - 4:.1f}l8 8m0 -8l-8 8")
         tip = (series.layout, f"measured crossover: {fitted(fit.tokens)} tokens",
                f"90 % interval {fitted(fit.low)} to {fitted(fit.high)}")  # fmt: skip
         drawn += [marks.interval(plot, level, fit.low, fit.high, "band"), marks.point(x, y, tip, cross)]
     if analytic in near:
-        x, y = plot.at(analytic, fit.linear_ms * analytic)
+        x, y = plot.at(analytic, fit.linear_at(analytic))
         tip = (series.layout, f"crossover by FLOPs: {words.tokens(analytic)} tokens")
         drawn.append(marks.point(x, y, tip, element("circle", class_="ring", cx=x, cy=y, r=6)))
     return marks.of_series(series, *drawn)

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import argparse
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
 from eval.fit import Crossover
 from eval.html_report.markup import Markup, element, join
 from eval.html_report.series import Series
-from eval.summary import Row, Summary
+from eval.row import Row
+from eval.summary import Summary
 
 
 @dataclass(frozen=True)
@@ -50,26 +51,30 @@ def reproduction(command: str, related: tuple[str, ...] = ()) -> Markup:
 
 @dataclass(frozen=True)
 class Context:
-    """What figures are made from: a summary, its crossovers, how layouts look, and the command that was given."""
+    """What figures are made from: a summary, its crossovers, how layouts look, and the commands that were given.
+
+    `commands` measured the records; the last one draws.
+    """
 
     summary: Summary
     measured: Mapping[str, Crossover]
     analytic: Mapping[str, int | None]
     series: Mapping[str, Series]
-    command: str
+    commands: Sequence[str]
 
     @property
     def redraw(self) -> str:
         """Draws from the kept records; `compare` measures what is missing."""
-        words = shlex.split(self.command)
-        return self.command if "--resume" in words or words[1:2] == ["report"] else f"{self.command} --resume"
+        words = shlex.split(self.commands[-1])
+        return self.commands[-1] + " --resume" * ("--resume" not in words and words[1:2] != ["report"])
 
     @property
     def model(self) -> str:
         """As commands take it."""
         parser = argparse.ArgumentParser(add_help=False)
         parser.add_argument("--model", default=self.summary.config.name)
-        return shlex.quote(parser.parse_known_args(shlex.split(self.command))[0].model)
+        words = [word for command in self.commands for word in shlex.split(command)]
+        return shlex.quote(parser.parse_known_args(words)[0].model)
 
     @property
     def shown(self) -> list[tuple[Series, tuple[Row, ...]]]:

@@ -8,7 +8,8 @@ from eval.hardware import card_of_device
 from eval.html_report.dots import Dot, dot_panel
 from eval.html_report.figure import Context, Figure
 from eval.humane import duration, flops, percent, spread
-from eval.summary import Row, Spread, Summary
+from eval.row import Row, Spread
+from eval.summary import Summary
 
 DTYPES = {"bfloat16": "bf16", "float16": "f16", "float32": "f32"}
 

@@ -8,7 +8,7 @@ from eval.html_report.markup import Markup, element
 from eval.html_report.plot import BARE, ENDED, Plot, axis
 from eval.html_report.series import Series
 from eval.humane import percent
-from eval.summary import FULL, Row
+from eval.row import FULL, Row
 
 
 def four_panels(context: Context, layout: str) -> Figure:

@@ -21,7 +21,7 @@ from eval.html_report.realisation import realisation_figure
 from eval.html_report.series import DARK, LIGHT, PAGE_DARK, PAGE_LIGHT, Series, all_series
 from eval.html_report.tile_maps import tile_map_figure
 from eval.records import Record
-from eval.run_facts import CONVENTION, cautions, heading, layouts_of, run_facts
+from eval.run_facts import CONVENTION, cautions, commands, heading, layouts_of, run_facts
 from eval.summary import Summary
 from eval.tables import Table
 from refmodel.config import ModelConfig
@@ -43,9 +43,10 @@ def write_html(
     series = all_series(layouts_of(summaries))
     rests_on = evidence()
     predicted, left_out = predictions(series, rests_on)
-    contexts = [Context(summary, *found, series, command) for summary, found in zip(summaries, crossovers, strict=True)]
+    given = commands(records, command)
+    contexts = [Context(summary, *found, series, given) for summary, found in zip(summaries, crossovers, strict=True)]
     facts = run_facts(records, config)
-    sections = [("run", "What was run", _run(facts, command))]
+    sections = [("run", "What was run", _run(facts, given))]
     for place, context in enumerate(contexts):
         several = len(contexts) > 1
         sections += _of_setting(
@@ -59,7 +60,7 @@ def write_html(
     sections.append(("numbers", "The numbers", _numbers(tables, contexts, series)))
     page = _page(config, contexts, facts, sections, series)
     figures = rows.all_numbers(summaries, crossovers, predicted)
-    run = {"run": facts, "invocation": command}
+    run = {"run": facts, "invocation": command, "commands": given}
     for name, text in (
         ("report.html", page),
         ("report.csv", rows.to_csv(figures)),
@@ -93,7 +94,7 @@ def _layout(context: Context, layout: str, prefix: str) -> Markup:
     )  # fmt: skip
 
 
-def _run(facts: Sequence[Mapping[str, str]], command: str) -> Markup:
+def _run(facts: Sequence[Mapping[str, str]], given: Sequence[str]) -> Markup:
     lists = [
         element("dl", *(element("div", element("dt", name), element("dd", value)) for name, value in one.items()))
         for one in facts
@@ -102,7 +103,8 @@ def _run(facts: Sequence[Mapping[str, str]], command: str) -> Markup:
         "Beside this file: the records in `records.jsonl`, the figures in `report.csv`, `report.json`, `report.md`."
     )
     return join([
-        *lists, element("p", "Command: ", element("code", command), class_="again"),
+        *lists,
+        *(element("p", "Command: ", element("code", command), class_="again") for command in given),
         element("p", prose(CONVENTION), class_="note"), element("p", prose(beside), class_="note"),
     ])  # fmt: skip
 

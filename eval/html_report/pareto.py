@@ -12,7 +12,8 @@ from eval.html_report.plot import WIDE, Plot, axis
 from eval.html_report.scales import Kind
 from eval.html_report.series import Series
 from eval.humane import number, percent, spread
-from eval.summary import Row, Spread, Summary
+from eval.row import Row, Spread
+from eval.summary import Summary
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from eval.html_report.figure import Context, Figure
 from eval.html_report.plot import NAMED, Plot, Size, axis
 from eval.html_report.series import Series
 from eval.humane import number
-from eval.summary import Row
+from eval.row import Row
 
 
 def read_rows(context: Context) -> list[tuple[Series, Row]]:

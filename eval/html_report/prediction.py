@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from eval.floor_table import FLOOR_CARD, FLOOR_MODEL, FLOOR_UNDER
 from eval.hardware import CARDS
 from eval.html_report.dots import Dot, dot_panel
 from eval.html_report.figure import Context, Figure
@@ -13,7 +14,7 @@ from eval.humane import count, duration, percent
 from eval.lowering.predict import Predicted, efficiencies, predict_prefill
 from eval.lowering.report import evidence_lines
 from eval.published import published
-from eval.tables import FLOOR_CARD, FLOOR_MODEL, FLOOR_UNDER, Table
+from eval.tables import Table
 from eval.validate import Prediction, summarise, validate
 from refmodel.presets import preset
 

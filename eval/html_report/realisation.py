@@ -7,7 +7,7 @@ from eval.html_report.figure import Context, Figure
 from eval.html_report.markup import Markup, element
 from eval.html_report.plot import WIDE, Plot, Size, axis
 from eval.html_report.series import Series
-from eval.summary import FULL, Gain, Row
+from eval.row import FULL, Gain, Row
 
 Found = list[tuple[Series, Row, Gain]]
 PARTS = {"attention": "attention part", "whole": "whole prefill"}

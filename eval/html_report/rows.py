@@ -13,10 +13,11 @@ from typing import Any
 from eval.break_even import break_even_tokens
 from eval.crossover import limiting_share
 from eval.fit import Crossover
+from eval.floor_table import FLOOR_CARD, FLOOR_MODEL
 from eval.html_report.prediction import Prefill
+from eval.row import FULL, Flops, Gain, Row, Spread
 from eval.run_facts import CONVENTION
-from eval.summary import FULL, Flops, Gain, Row, Spread, Summary
-from eval.tables import FLOOR_CARD, FLOOR_MODEL
+from eval.summary import Summary
 
 KINDS = {
     "measured": "timed or read off a run; low and high are the fastest and slowest sample",

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from eval.humane import NOTHING, count, duration, factor, number, percent
-from eval.summary import FULL, Row, Summary
+from eval.row import FULL, Row
+from eval.summary import Summary
 
 
 def sentence(summary: Summary, layout: str) -> str:

@@ -15,7 +15,7 @@ from eval.html_report.figure import Context, Figure
 from eval.html_report.markup import Markup, element, px
 from eval.html_report.seen_shares import Seen, seen
 from eval.humane import count, percent
-from eval.summary import FULL
+from eval.row import FULL
 from refmodel.config import ModelConfig
 
 SIDE = 256

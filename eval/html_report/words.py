@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from eval.humane import count, factor, percent, spread
-from eval.summary import Gain, Row, Spread
+from eval.row import Gain, Row, Spread
 
 
 def tokens(value: float) -> str:

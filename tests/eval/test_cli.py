@@ -21,6 +21,7 @@ from tokenizers.pre_tokenizers import Whitespace
 import eval.commands.cards
 import eval.commands.generate
 import eval.commands.quality
+import eval.sweep
 from eval import records
 from eval.cli import COMMANDS, build_parser, commands_of, main
 from eval.reason import WANTED, refusal
@@ -61,11 +62,12 @@ def status_of(argv: list[str]) -> int:
 @pytest.fixture
 def with_words(monkeypatch) -> Model:
     """The model that `generate` opens: random weights, and a tokenizer of made-up words."""
-    words = {f"word{i}": i for i in range(256)} | {"</s>": 256}
+    words = {"</s>": 0} | {f"word{i}": i for i in range(1, 257)}
     model = open_model("tiny-dense")
-    model = Model(model.config, model.params, Tokenizer(WordLevel(words, unk_token="word0")), model.weights)
+    model = Model(model.config, model.params, Tokenizer(WordLevel(words, unk_token="word1")), model.weights)
     model.tokenizer.pre_tokenizer = Whitespace()
     monkeypatch.setattr(eval.commands.generate, "running_model", lambda *_: model)
+    monkeypatch.setattr(eval.commands.generate, "tokenizer_here", lambda _: model.tokenizer)
     return model
 
 
@@ -122,13 +124,12 @@ def test_a_report_is_drawn_again_from_records_alone(tmp_path, capsys, fast_compi
     assert main(["report", str(tmp_path), "--json"]) == 0
     record = json.loads(capsys.readouterr().out)
     assert {row["layout"] for row in record["rows"]} == {"full", "swa(7)"} and (tmp_path / "report.html").exists()
-    unknown, measured = "do not tell the command that measured them", shlex.join([*common, "--layouts", "swa(7)"])
-    text = (tmp_path / "report.md").read_text()
-    assert f"prefillwall {measured}\n" in text and unknown not in text
-    assert f"prefillwall report {aside}\n" in (text := drawn.read_text()) and unknown in text
-    (tmp_path / "records.jsonl").touch()  # as a run that was stopped before its report leaves them
-    assert main(["report", str(tmp_path)]) == 0
-    assert unknown in (tmp_path / "report.md").read_text()
+    for text, layout, drew in (
+        ((tmp_path / "report.md").read_text(), "swa(7)", ["report", str(tmp_path), "--json"]),
+        (drawn.read_text(), "swa(16)", ["report", str(aside)]),
+    ):
+        measured = shlex.join(["prefillwall", *common, "--layouts", layout])
+        assert f"{measured}\n{shlex.join(['prefillwall', *drew])}\n" in text
 
 
 @pytest.mark.parametrize(("kind", "layout"), [("prefill_against_transformers", "full"), ("prefill", "7*full")])
@@ -143,6 +144,20 @@ def test_a_report_that_cannot_be_drawn_leaves_nothing(kind, layout, tmp_path, ca
 
 def test_what_is_said_of_a_missing_file_fits_one_that_is_read():
     assert "to be read it has to exist" in refusal(FileNotFoundError(2, "No such file or directory", "x"))
+
+
+def test_the_plan_is_made_once_and_told_before_anything_is_measured(tmp_path, capsys, monkeypatch):
+    planned, plan = [], eval.sweep.plan
+    monkeypatch.setattr(eval.sweep, "plan", lambda sweep: planned.append(sweep) or plan(sweep))
+
+    def measure(*_):
+        said = capsys.readouterr().out
+        assert "\nabout " in said and "GFLOP/s of a matrix product just now\nrecords: " in said
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(eval.sweep, "MEASURES", dict.fromkeys(eval.sweep.MEASURES, measure))
+    assert main([*TINY, "--out", str(tmp_path)]) == 130 and len(planned) == 1
+    assert not (tmp_path / "records.jsonl").exists()
 
 
 def test_a_run_that_lacks_nothing_says_so(tmp_path, capsys, fast_compile):
@@ -246,6 +261,12 @@ BAD_INPUT = [
     (["validate", "--data", "nowhere.csv"], "cannot read the published rates nowhere.csv: No such file"),
     (["validate", "--data", "bare"], "cannot read the published rates bare"),
     (["validate", "--data", "text"], "text: column "),
+    (["cards", "--card", ""], "no card ''; accepted: r9700, "),
+    (["flops", "--card", ""], "no card ''; accepted: r9700, "),
+    (["validate", "--card", ""], "no card ''; accepted: r9700, "),
+    (["flops", "--layout", ""], "cannot read '' in layout ''"),
+    (["quality", "--text", ""], "cannot read the text '' as UTF-8"),
+    (["generate", "x", "--model", "bare", "--stop", "y"], "bare: no readable tokenizer.json here"),
     (["cards", "--card", "nowhere.toml"], "nowhere.toml: not a readable TOML card (No such file or directory)"),
     (["cards", "--card", "text.toml"], "text.toml: a card needs a table [peak_tflops]"),
 ]
@@ -346,9 +367,12 @@ def test_help_documents_the_exit_statuses_and_lists_every_command(capsys):
         (("",), "the prompt is empty"),
         (("x", "--model", "qwen3-0.6b"), "no tokenizer; give a checkpoint"),
         (("x", "--layout", "7*swa(3)"), "does not divide 30"),
+        (("x", "--layout", ""), "cannot read '' in layout ''"),
+        (("x", "--stop", "<end>"), "no token '<end>'; accepted: </s>, none, or any other"),
+        (("x", "--stop", ""), "no token ''; accepted: </s>, none, or any other"),
     ],
 )
-def test_generate_reads_no_weights_for_what_it_refuses(words, said, monkeypatch, capsys):
+def test_generate_reads_no_weights_for_what_it_refuses(words, said, with_words, monkeypatch, capsys):
     monkeypatch.setattr(eval.commands.generate, "running_model", lambda *_: pytest.fail("weights are read"))
     assert main(["generate", *words]) == 2
     assert said in capsys.readouterr().err

@@ -14,8 +14,8 @@ import refmodel
 from eval import records
 from eval.cli import main
 from eval.comparison import Comparison
-from eval.plan import LAYOUTS, LENGTHS, usual_sweep
 from eval.timing import Budget
+from eval.usual_sweep import LAYOUTS, LENGTHS, usual_sweep
 from eval.watch import remarks
 from refmodel.presets import preset
 
@@ -84,6 +84,18 @@ def test_kept_records_are_those_of_the_command_and_can_be_resumed(tmp_path, caps
     assert list(again.records) == kept and len(told) == len(kept)
     with pytest.raises(ValueError, match="holds records of model 'tiny-dense', this run's is 'tiny-moe'"):
         prefillwall.compare("tiny-moe", ["swa(5)"], [17], out=tmp_path, resume=True)
+
+
+def test_a_layout_added_by_a_resumed_run_is_in_its_table_and_in_those_after_it(tmp_path):
+    """Its kernels were timed for the layout before, so that nothing of it is missing."""
+    common = {"model": "tiny-dense", "tokens": [17], "whole": [], "out": tmp_path, "budget": QUICK}
+    first = prefillwall.compare(layouts=["swa(5)+full"], **common)
+    told = []
+    added = prefillwall.compare(layouts=["3*swa(5)+full"], resume=True, on_record=told.append, **common)
+    assert told == [] and [row["layout"] for row in first.rows()] == ["full", "swa(5)+full"]
+    assert [row["layout"] for row in added.rows()] == ["full", "swa(5)+full", "3*swa(5)+full"]
+    assert added.rows()[2]["attention_ms"] > 0 and added.rows()[2]["prefill_ms"] is None
+    assert Comparison.read(tmp_path) == added
 
 
 def test_a_folder_of_records_is_read_back(tmp_path, capsys):

@@ -1,4 +1,4 @@
-"""The estimate of a sweep: it grows with what is to be done, and counts only that."""
+"""The estimate of a sweep: what any estimate owes, whatever its constants are, and a sweep counted by hand."""
 
 from __future__ import annotations
 
@@ -6,16 +6,28 @@ import dataclasses
 
 import jax.numpy as jnp
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from eval import estimate, records
-from eval.estimate import sweep_s
+from eval import estimate
+from eval.estimate import COMPILE_S, RUNS, sweep_s
 from eval.measure import MEASURES
-from eval.plan import Cell, plan, usual_sweep
+from eval.plan import Cell, plan
 from eval.sweep import missing_cells, run_sweep
 from eval.timing import Budget
+from eval.usual_sweep import usual_sweep
 from refmodel.source import open_model
 
 RATE = 1e12
+NAMES = ("full", "swa(3)", "swa(5)", "swa(7)")
+
+cells = st.builds(
+    Cell,
+    kind=st.sampled_from(sorted(MEASURES)),
+    tokens=st.integers(1, 2**20),
+    flops_by_name=st.dictionaries(st.sampled_from(NAMES), st.integers(1, 10**18), min_size=1),
+    programs=st.integers(1, 7),
+)
 
 
 @pytest.fixture(scope="module")
@@ -24,35 +36,79 @@ def sweep():
 
 
 def test_every_kind_of_cell_has_its_share():
-    assert set(estimate.RUNS) == set(estimate.COMPILE_S) == set(MEASURES)
+    assert set(RUNS) == set(COMPILE_S) == set(MEASURES)
+    assert min(RUNS.values()) > 1 and min(COMPILE_S.values()) > 0  # each program is compiled, run, and run again
 
 
-def test_it_is_additive_and_falls_with_the_rate(sweep):
-    cells = plan(sweep)
-    assert sweep_s(cells, RATE) == pytest.approx(sum(sweep_s([cell], RATE) for cell in cells))
-    compiling = sum(estimate.COMPILE_S[cell.kind] * len(cell.names) for cell in cells)
-    assert sweep_s(cells, RATE) - compiling == pytest.approx(7 * (sweep_s(cells, 7 * RATE) - compiling), rel=1e-6)
-    assert {cell.kind for cell in cells} == {"linear", "attention", "prefill", "quality"}
-    apart = plan(dataclasses.replace(sweep, layers_apart=True))
-    assert {cell.kind for cell in apart} == {"apart"} and sweep_s(apart, RATE) > 0
+@given(st.lists(cells, max_size=5), st.lists(cells, max_size=5))
+def test_two_sweeps_take_as_long_as_both(some, others):
+    assert sweep_s([*some, *others], RATE) == pytest.approx(sweep_s(some, RATE) + sweep_s(others, RATE))
+    assert sweep_s([*some, *others], RATE) == pytest.approx(sweep_s([*others, *some], RATE))
+    assert sweep_s([], RATE) == 0
 
 
-def test_only_what_is_missing_counts(sweep, tmp_path, fast_compile):
+@given(cells, st.integers(2, 9))
+def test_more_work_takes_longer_and_a_faster_device_takes_less(cell, factor):
+    name = cell.names[0]
+    dearer = dataclasses.replace(cell, flops_by_name=cell.flops_by_name | {name: 2 * cell.flops_by_name[name] + 10**12})
+    assert sweep_s([dearer], RATE) > sweep_s([cell], RATE)
+    assert sweep_s([dataclasses.replace(cell, programs=cell.programs + 1)], RATE) > sweep_s([cell], RATE)
+    assert sweep_s([cell.only([name])], RATE) <= sweep_s([cell], RATE)
+    compiling_s = sweep_s([cell], 1e40)
+    assert 0 < compiling_s <= sweep_s([cell], RATE)
+    running_s, faster_s = (sweep_s([cell], rate) - compiling_s for rate in (RATE, factor * RATE))
+    assert running_s == pytest.approx(factor * faster_s, rel=1e-6, abs=1e-6)
+
+
+def test_a_small_sweep_by_hand(sweep, monkeypatch):
+    """Rounded figures: 7 TFLOP of a whole prefill thrice, 11 TFLOP of two layers' kernels fifteen times."""
+    monkeypatch.setattr(estimate, "RUNS", {"prefill": 3.0, "attention": 15.0, "apart": 6.0})
+    monkeypatch.setattr(estimate, "COMPILE_S", {"prefill": 2.0, "attention": 1.0, "apart": 0.5})
+    by_hand = [
+        (Cell("prefill", 64, {"full": 7 * 10**12}), 21 + 2),
+        (Cell("attention", 64, {"full": 8 * 10**12, "swa(5)": 3 * 10**12}), 165 + 1 + 1),
+        (Cell("apart", 64, {"swa(5)+full": 2 * 10**12}, programs=3), 12 + 1.5),
+    ]
+    for cell, seconds in by_hand:
+        assert sweep_s([cell], 1e12) == pytest.approx(seconds)
+    assert sweep_s([cell for cell, _ in by_hand], 1e12) == pytest.approx(23 + 167 + 13.5)
+    monkeypatch.setattr(estimate, "matmul_flops_per_s", lambda _: 2e12)
+    said = estimate.in_words([cell for cell, _ in by_hand], jnp.float32, extra_s=60)
+    assert said == "about 2.7 min at the 2000 GFLOP/s of a matrix product just now"  # (99 + 5.5 + 60) / 60 = 2.74
+
+
+def test_layers_apart_take_as_long_as_their_distinct_layers(sweep):
+    """Many equal layers take no longer than one of each; in the whole model they do."""
+
+    def seconds(n_layers, *, apart):
+        config = dataclasses.replace(
+            sweep.model.config, n_layers=n_layers, layout=(sweep.model.config.layout[0],) * n_layers
+        )
+        model = dataclasses.replace(sweep.model, config=config)
+        deep = dataclasses.replace(sweep, model=model, layers_apart=apart, lengths=(31,), quality_tokens=0)
+        return sweep_s(plan(deep), 1e6)  # a rate at which running is all
+
+    assert seconds(64, apart=True) == seconds(4, apart=True) < seconds(4, apart=False)
+    assert seconds(64, apart=False) > 8 * seconds(4, apart=False)
+
+
+def test_nothing_is_left_of_a_sweep_that_is_done_and_its_share_of_one_that_was_stopped(sweep, tmp_path, monkeypatch):
+    at_once = {kind: lambda _, names, __: {name: {} for name in names} for kind in MEASURES}
+    monkeypatch.setattr("eval.sweep.MEASURES", at_once)
     path = tmp_path / "records.jsonl"
-    assert missing_cells(sweep, path) == plan(sweep)
-    found = list(run_sweep(sweep, path))
-    assert missing_cells(sweep, path) == []
-    assert estimate.in_words([], jnp.float32) == "nothing is missing"
-    path.unlink()
-    for record in found:
-        if (record["kind"], record["layout"], record["tokens"]) != ("attention", "swa(5)", 31):
-            records.append(path, record)
-    (left,) = missing_cells(sweep, path)
+    left = [sweep_s(missing_cells(sweep, path), RATE)]
+    assert left == [sweep_s(plan(sweep), RATE)]
+    for cell in plan(sweep):
+        list(run_sweep(sweep, [cell], path))
+        left.append(sweep_s(missing_cells(sweep, path), RATE))
+        assert left[-2] - left[-1] == pytest.approx(sweep_s([cell], RATE))
+    assert left[-1] == 0 and estimate.in_words(missing_cells(sweep, path), jnp.float32) == "nothing is missing"
+    kept = path.read_bytes().splitlines(keepends=True)
+    path.write_bytes(b"".join(line for line in kept if b'"swa(5)", "tokens": 31' not in line or b'"prefill"' in line))
+    (part,) = missing_cells(sweep, path)
     (whole,) = (cell for cell in plan(sweep) if (cell.kind, cell.tokens) == ("attention", 31))
-    assert left == Cell("attention", 31, {"swa(5)": whole.flops_by_name["swa(5)"]})
-    assert 0 < sweep_s([left], RATE) < sweep_s([whole], RATE)
+    assert part == whole.only(["swa(5)"]) and 0 < sweep_s([part], RATE) < sweep_s([whole], RATE)
 
 
-def test_in_words():
-    cell = Cell("linear", 5, {"full": 10**15})
-    assert estimate.in_words([cell], jnp.float32).startswith("about ")
+def test_the_rate_is_one_that_a_machine_has():
+    assert 1e8 < estimate.matmul_flops_per_s(jnp.float32) < 1e16

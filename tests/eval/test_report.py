@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import dataclasses
 import io
+import json
 import math
 import re
 
 import pytest
 from rich.console import Console
 
-from eval import humane, records, report, tables
+from eval import floor_table, humane, records, report, tables
 from eval.crossover import crossover_tokens
+from eval.hardware import CARDS
 from eval.readme import KEPT, ROOT
 from eval.roofline import floor_ms
+from eval.row import Spread
 from eval.run_facts import LEAST_MS, NOTHING_MEASURED
-from eval.summary import Spread, summarise
+from eval.summary import summarise
+from refmodel.presets import preset
 from tests.eval.synthetic_records import (
     CONFIG,
     LAYOUTS,
@@ -73,15 +77,15 @@ def test_tables_hold_the_figures(written):
 
 
 def test_floor_is_a_floor_of_the_layouts_that_fit():
-    table = tables.floor_table(["swa(1024)", "4*swa(1024)+full"])
+    table = floor_table.floor_table(["swa(1024)", "4*swa(1024)+full"])
     assert "A floor, not a measurement" in table.note
     assert "do not fit 48 layers: 4*swa(1024)+full" in table.note
     lengths = ("1,024", "2,048", "4,096", "8,192", "16,384", "32,768", "65,536")
     assert table.header[1:] == tuple(f"{length} tokens" for length in lengths)
     by_layout = {row[0]: row[1:] for row in table.rows}
     assert list(by_layout) == ["linear layers", "full", "swa(1024)"]
-    model = tables.preset("qwen3-30b-a3b")
-    short, ms = (floor_ms(model, n, tables.CARDS["r9700"], tables.FLOOR_UNDER) for n in (1024, 65_536))
+    model = preset("qwen3-30b-a3b")
+    short, ms = (floor_ms(model, n, CARDS["r9700"], floor_table.FLOOR_UNDER) for n in (1024, 65_536))
     assert by_layout["linear layers"][0] == f"{sum(short.values()) - short['attention'] - short['head']:.1f} ms"
     linear = sum(ms.values()) - ms["attention"] - ms["head"]
     share = ms["attention"] / (ms["attention"] + linear)
@@ -168,11 +172,50 @@ def test_times_that_do_not_fit_together_are_called_into_question(written, tmp_pa
         assert re.search(told, said.replace("*", "")), said.split("do not fit together")[1][:300]
 
 
-def test_a_crossover_that_the_times_contradict_is_not_told(written):
-    """Attention at one length takes a hundred times as long as its neighbours have it."""
-    slow = slowed("attention", 512, 100)
-    row = cells(written([*synthetic_records(), *slow]), "Crossover")["full", f"{crossover_tokens(CONFIG):,}"]
-    assert row[:2] == ["-", "-"] and "contradict the fit" in row[2]
+def test_times_of_another_form_have_neither_crossover_nor_interval(written, tmp_path):
+    """Attention at one length takes a hundred times as long as its neighbours have it; what else is fitted stays."""
+    text = written([*synthetic_records(), *slowed("attention", 512, 100)])
+    rows = cells(text, "Crossover")
+    crossing = rows["full", f"{crossover_tokens(CONFIG):,}"]
+    assert crossing[:2] == ["-", "-"] and re.fullmatch(
+        r"no fit: the times of attention are [\d,]+ % off .*", crossing[2]
+    )
+    assert rows["swa(1024)", "never (25.0 %)"][0] == "none"
+    assert crossing[2].split(" % off")[0] in (tmp_path / "out" / "report.html").read_text()
+    fitted = [row for row in json.loads((tmp_path / "out" / "report.json").read_text())["rows"]
+              if (row["layout"], row["quantity"], row["kind"]) == ("full", "crossover", "fitted")]  # fmt: skip
+    assert [(row["value"], row["low"], row["high"]) for row in fitted] == [(None, None, None)]
+    assert fitted[0]["note"].startswith("no fit")
+
+
+def test_a_layout_that_no_record_names_is_said_to_be_left_out(written, tmp_path):
+    """As a run with --resume left them that found all parts of a layout timed."""
+    parts = [r for r in synthetic_records() if r["kind"] in ("linear", "attention")]
+    told = "no record names the layout that it is of: {}. `prefillwall compare --resume`"
+    for kept, left_out in ((parts, "full, swa(1024)"), (synthetic_records(layouts=("full",)) + parts, "swa(1024)")):
+        text = written(kept)
+        assert told.format(left_out) in text and NOTHING_MEASURED not in text
+        assert f"is of: {left_out}." in (tmp_path / "out" / "report.html").read_text()
+    assert "no record names" not in written(synthetic_records())
+
+
+def test_commands_that_measured_stand_before_the_one_that_draws(tmp_path):
+    first, again, draws = (f"prefillwall {words}" for words in ("compare --seed 7", "compare --resume", "report out"))
+    half = synthetic_records(lengths=(512,))
+    told = [r | {"invocation": first} for r in half] + [
+        r | {"invocation": again} for r in synthetic_records(lengths=(1024,), quality_tokens=0)
+    ]
+    for kept, command, expected, untold in (
+        (told, draws, [first, again, draws], False),
+        (told, again, [first, again], False),
+        (half, draws, [draws], True),
+    ):
+        text = report.write_report(tmp_path, kept, config=CONFIG, command=command).read_text()
+        assert "\n".join(["```", *expected, "```"]) in text
+        assert ("do not tell the command that measured them" in text) == untold
+        page = (tmp_path / "report.html").read_text()
+        assert re.findall(r"Command: <code>(.*?)</code>", page) == expected
+        assert json.loads((tmp_path / "report.json").read_text())["commands"] == expected
 
 
 def test_a_column_that_says_one_thing_goes_into_the_title():

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from eval.records import UNTOLD
-from eval.summary import Flops, Gain, summarise
+from eval.row import Flops, Gain
+from eval.summary import summarise
 from tests.eval import synthetic_records as given
 from tests.eval.synthetic_records import CONFIG, record, synthetic_records
 
@@ -53,7 +54,8 @@ def test_what_a_library_did_not_tell_is_not_shown():
 
 def test_a_layout_that_was_timed_in_parts_alone_has_its_rows():
     parts = [r for r in synthetic_records() if r["kind"] in ("linear", "attention")]
-    assert only(parts).layouts == ()
+    assert only(parts).layouts == () and only(parts).unnamed_variants == ("full", "swa(1024)")
+    assert only(synthetic_records()).unnamed_variants == ()
     summary = only([r | {"layouts": ["full", MIXED]} if r["kind"] == "linear" else r for r in parts])
     assert summary.layouts == ("full", MIXED)
     assert row(summary, MIXED, 8192).attention_ms == row(only(synthetic_records()), MIXED, 8192).attention_ms

@@ -11,7 +11,8 @@ from eval import records, sweep
 from eval.measure import MEASURES
 from eval.plan import Sweep, Text
 from eval.plan import plan as cells_of
-from eval.timing import Budget
+from eval.summary import summarise
+from eval.timing import Budget, median_ms
 from refmodel.presets import preset
 from refmodel.source import Model
 from refmodel.weights.random import random_params
@@ -31,7 +32,7 @@ def plan() -> Sweep:
 
 def test_every_cell_is_measured_and_resumed(plan, tmp_path):
     path, started = tmp_path / "records.jsonl", []
-    found = list(sweep.run_sweep(plan, path, on_start=started.append))
+    found = list(sweep.run_sweep(plan, sweep.missing_cells(plan, path), path, on_start=started.append))
     assert [(r["kind"], r["layout"], r["tokens"]) for r in found] == [
         (kind, layout, tokens)
         for tokens in (17, 31)
@@ -46,14 +47,16 @@ def test_every_cell_is_measured_and_resumed(plan, tmp_path):
 
     lines = path.read_bytes().splitlines(keepends=True)
     path.write_bytes(b"".join(lines[:2] + lines[4:-1]))  # as if it had been killed
-    again = list(sweep.run_sweep(plan, path, resume=True))
+    again = list(sweep.run_sweep(plan, sweep.missing_cells(plan, path), path))
     assert [(r["kind"], r["layout"]) for r in again] == [
         ("attention", "swa(5)"), ("prefill", "full"), ("quality", "swa(5)+full"),
     ]  # fmt: skip
 
 
 def test_records_hold_what_they_say(plan, tmp_path):
-    by_cell = {(r["kind"], r["layout"], r["tokens"]): r for r in sweep.run_sweep(plan, tmp_path / "r")}
+    found = sweep.run_sweep(plan, cells_of(plan), tmp_path / "r", invocation="prefillwall compare --seed 7")
+    by_cell = {(r["kind"], r["layout"], r["tokens"]): r for r in found}
+    assert {r["invocation"] for r in by_cell.values()} == {"prefillwall compare --seed 7"}
     whole = by_cell["prefill", "swa(5)+full", 31]
     assert whole["flops"]["useful"]["attention"] < by_cell["prefill", "full", 31]["flops"]["useful"]["attention"]
     assert "attention" not in by_cell["linear", "full", 31]["flops"]["useful"]
@@ -68,13 +71,55 @@ def test_one_failing_cell_is_recorded_and_the_sweep_goes_on(plan, tmp_path, monk
         raise RuntimeError("RESOURCE_EXHAUSTED: out of memory\nsecond line")
 
     monkeypatch.setattr(sweep, "MEASURES", {**MEASURES, "linear": boom})
-    found = list(sweep.run_sweep(dataclasses.replace(plan, lengths=(17,), quality_tokens=0), tmp_path / "r"))
+    short, path = dataclasses.replace(plan, lengths=(17,), quality_tokens=0), tmp_path / "r"
+    found = list(sweep.run_sweep(short, cells_of(short), path))
     assert [r["status"] for r in found] == ["out-of-memory", "ok", "ok", "ok", "ok"]
     assert found[0]["error"] == "RuntimeError: RESOURCE_EXHAUSTED: out of memory"
-    again = list(
-        sweep.run_sweep(dataclasses.replace(plan, lengths=(17,), quality_tokens=0), tmp_path / "r", resume=True)
-    )
+    assert found[0]["layouts"] == list(plan.layouts)  # what shares it is known all the same
+    again = list(sweep.run_sweep(short, sweep.missing_cells(short, path), path))
     assert [r["kind"] for r in again] == ["linear"]  # what failed is tried again
+
+
+def test_a_layout_that_a_resumed_run_adds_has_its_rows_though_none_of_its_cells_is_missing(plan, tmp_path):
+    """`swa(5)+full` gave both kernels of `3*swa(5)+full`; the lengths that were measured before stay in the report."""
+    path, model = tmp_path / "records.jsonl", plan.model
+    parts = dataclasses.replace(plan, whole=(), quality_tokens=0)
+    before = list(sweep.run_sweep(parts, cells_of(parts), path))
+    added = dataclasses.replace(parts, layouts=("full", "3*swa(5)+full"), lengths=(31,))
+    assert sweep.missing_cells(added, path) == []
+    assert list(sweep.run_sweep(added, [], path)) == []
+    kept = records.latest(records.read(path))
+    assert [r | {"layouts": []} for r in kept] == [r | {"layouts": []} for r in before]  # as they were measured
+    (summary,) = summarise(kept, model.config)
+    assert summary.layouts == ("full", "swa(5)+full", "3*swa(5)+full") and not summary.unnamed_variants
+    for row in summary.of("3*swa(5)+full"):
+        layers = {
+            r["layout"]: median_ms(r["timing"]) for r in kept if (r["kind"], r["tokens"]) == ("attention", row.tokens)
+        }
+        assert row.attention_ms.median == pytest.approx(3 * layers["swa(5)"] + layers["full"]) and row.whole_ms is None
+    assert [row.tokens for row in summary.of("3*swa(5)+full")] == [17, 31]
+    size = path.stat().st_size
+    assert list(sweep.run_sweep(added, [], path)) == [] and path.stat().st_size == size  # named once
+
+
+def test_layers_apart_are_planned_as_the_distinct_layers_that_are_timed(plan):
+    """However many layers a layout has: each kind of layer is one program, and so is what is outside the layers."""
+    (full, mixed) = cells_of(dataclasses.replace(plan, layers_apart=True, lengths=(31,)))
+    (twice, _) = cells_of(dataclasses.replace(plan, layers_apart=True, lengths=(31,), model=deeper(plan.model)))
+    assert (full.kind, full.names, full.programs, mixed.programs) == ("apart", ("full",), 2, 3)
+    assert twice == full
+    config, tokens = plan.model.config, 31
+    d, n, k, h, f = (config.d_model, config.n_heads, config.n_kv_heads, config.head_dim, config.d_ff)
+    linear = 2 * tokens * (2 * d * n * h + 2 * d * k * h + 3 * d * f)
+    head = 2 * d * config.vocab_size
+    scores = 4 * n * h * tokens * tokens  # dense: every pair runs
+    assert full.work_flops == linear + scores + 2 * head
+    assert mixed.work_flops == 2 * (linear + scores) + 3 * head
+
+
+def deeper(model):
+    config = dataclasses.replace(model.config, n_layers=2 * model.config.n_layers, layout=2 * model.config.layout)
+    return dataclasses.replace(model, config=config)
 
 
 def test_a_layout_that_is_not_timed_whole_is_timed_in_parts(plan):
@@ -82,6 +127,18 @@ def test_a_layout_that_is_not_timed_whole_is_timed_in_parts(plan):
     assert [cell.names for cell in cells if cell.kind == "prefill"] == [("full",)] * 2
     assert [cell.names for cell in cells if cell.kind == "attention"] == [("full", "swa(5)")] * 2
     assert [cell.names for cell in cells if cell.kind == "quality"] == [("full", "swa(5)+full")]
+
+
+def test_what_a_resumed_run_lacks_on_a_gpu_is_found_without_running_a_layer(plan, tmp_path, monkeypatch):
+    monkeypatch.setattr(sweep, "on_gpu", lambda: True)
+    monkeypatch.setattr("eval.measure.layer_work", lambda *_: pytest.fail("a layer runs"))
+    at_once = {kind: lambda _, names, __: {name: {} for name in names} for kind in MEASURES}
+    monkeypatch.setattr(sweep, "MEASURES", at_once)
+    path = tmp_path / "records.jsonl"
+    found = list(sweep.run_sweep(plan, cells_of(plan), path))
+    assert {r["impl"] for r in found} == {"none", "dense"} and sweep.missing_cells(plan, path) == []
+    path.write_bytes(b"".join(path.read_bytes().splitlines(keepends=True)[3:]))
+    assert sweep.missing_cells(plan, path) == cells_of(plan)[:2]
 
 
 @pytest.mark.parametrize(

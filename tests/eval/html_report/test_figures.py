@@ -33,14 +33,17 @@ POSITIVE = st.floats(1e-3, 1e6)
     ],
 )
 def test_commands_beside_a_figure_name_the_model_that_was_compared(words, model):
-    context = Context(SUMMARY, {}, {}, {}, f"prefillwall compare {words}")
+    command = f"prefillwall compare {words}"
+    context = Context(SUMMARY, {}, {}, {}, [command])
     assert context.model == model
-    assert shlex.split(context.redraw) == shlex.split(context.command + " --resume" * ("--resume" not in words))
+    assert shlex.split(context.redraw) == shlex.split(command + " --resume" * ("--resume" not in words))
+    drawn_again = Context(SUMMARY, {}, {}, {}, [command, "prefillwall report out/x"])
+    assert (drawn_again.model, drawn_again.redraw) == (model, "prefillwall report out/x")
 
 
 def test_a_report_that_was_drawn_from_records_is_drawn_so_again():
     command = "prefillwall report out/compare --json"
-    assert Context(SUMMARY, {}, {}, {}, command).redraw == command
+    assert Context(SUMMARY, {}, {}, {}, [command]).redraw == command
 
 
 @given(st.lists(POSITIVE, min_size=1, max_size=9), st.sampled_from(["linear", "log", "sqrt"]))

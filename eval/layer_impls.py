@@ -1,0 +1,35 @@
+"""Which implementations a layer's attention takes, found by tracing it: nothing is compiled and nothing runs."""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+import jax
+
+from attention.attend import attend, choose_impl
+from attention.variant import Variant
+from eval.layer_kernel import layer_kernel
+from refmodel.config import ModelConfig
+
+
+@functools.cache
+def layer_impls(config: ModelConfig, variant: Variant, tokens: int, dtype: Any, impl: str = "auto") -> tuple[str, ...]:
+    """In the order of their first call; of one layer with `variant`, a prompt of `tokens` in one step.
+
+    Raises `ValueError` where `impl` names one that cannot run it.
+    """
+    found: dict[str, None] = {}
+
+    def noting(q_btnh, k_bskh, v_bskh, q_pos_bt, kv_pos_bks, pattern, *, return_lse=False, in_order=False):
+        chosen = choose_impl(q_btnh, k_bskh, pattern, impl=impl, in_order=in_order, return_lse=return_lse)
+        found[chosen] = None
+        operands = q_btnh, k_bskh, v_bskh, q_pos_bt, kv_pos_bks, pattern
+        return attend(*operands, impl=chosen, return_lse=return_lse, in_order=in_order)
+
+    def layer() -> jax.Array:
+        kernel, arguments = layer_kernel(config, variant, tokens, dtype, attend=noting)
+        return kernel(*arguments)
+
+    jax.eval_shape(layer)
+    return tuple(found)
