@@ -66,13 +66,14 @@ def chained(kernel: Callable[..., jax.Array], calls: int) -> Callable[..., jax.A
     """`calls` runs of a `layer_kernel` in one program, each one's output the next one's queries.
 
     A single call on a GPU takes longer to be sent off than a short prompt's attention runs.  The barrier keeps what
-    does not read the queries (routers, packing) inside the loop.
+    does not read the queries (routers, packing) inside the loop.  Of two calls in a turn the second may write where the
+    first one's queries were; with one, XLA copies every output back there.
     """
 
     def chain(inputs: Projected, params: dict[str, jax.Array]) -> jax.Array:
         def again(q_btnh: jax.Array, _: None) -> tuple[jax.Array, None]:
             return kernel(*lax.optimization_barrier((inputs._replace(q_btnh=q_btnh), params))), None
 
-        return lax.scan(again, inputs.q_btnh, length=calls)[0]
+        return lax.scan(again, inputs.q_btnh, length=calls, unroll=2)[0]
 
     return chain

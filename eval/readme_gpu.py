@@ -11,8 +11,10 @@ from typing import Any, Final
 
 from eval.humane import count, duration, factor, percent
 from eval.records import Record
+from eval.row import FULL
+from eval.run_facts import crossovers
 from eval.summary import summarise
-from eval.tables import Table, apart_table, gain_table, time_table
+from eval.tables import Table, apart_table, crossover_table, gain_table, time_table
 from refmodel.presets import preset
 
 KERNELS: Final = Path("eval/results/h100-kernels/records.jsonl")
@@ -21,6 +23,8 @@ VARIANTS: Final = Path("eval/results/h100-qwen3-30b-a3b/records.jsonl")
 OURS: Final = {"ours": "this project", "ours, Hopper": "this project, Hopper"}
 PEERS: Final = ("cudnn", "flash-attention-3", "flex-attention", "sdpa flash", "torch grouped_mm")
 MISSING: Final = "-"
+SHOWN_LENGTHS: Final = 2
+"""The longest of those that were measured; `prefillwall report` on the records shows every one."""
 
 
 def gpu_figures(root: Path) -> str:
@@ -31,12 +35,12 @@ def gpu_figures(root: Path) -> str:
 
 
 def variant_tables(kept: Sequence[Record]) -> tuple[Table, ...]:
-    """What each layout of the whole model saved at the longest prompt, and what the sum of its layers says."""
+    """What each layout of the whole model saved at long prompts, its crossover, and what the sum of its layers says."""
     (summary,) = summarise(kept, preset("qwen3-30b-a3b"))
-    longest = max(row.tokens for row in summary.rows)
-    at_longest = replace(summary, rows=tuple(row for row in summary.rows if row.tokens == longest))
-    gains = (gain_table(at_longest, part) for part in ("whole", "attention"))
-    return time_table(at_longest), *gains, apart_table(summary)
+    lengths = sorted({row.tokens for row in summary.of(FULL) if row.whole_ms})[-SHOWN_LENGTHS:]
+    long = replace(summary, rows=tuple(row for row in summary.rows if row.tokens in lengths))
+    gains = (gain_table(long, part) for part in ("whole", "attention"))
+    return time_table(long), *gains, crossover_table(summary, *crossovers(summary)), apart_table(summary)
 
 
 def kernel_table(kept: Sequence[dict[str, Any]], source: Path) -> Table:
