@@ -15,6 +15,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from attention.kernels import mosaic_item
+from attention.kernels.mosaic_item import KEYS, ROWS
 from attention.kernels.pallas_attention import attend_pallas
 from attention.kernels.row_tiles import tile_rows
 from attention.kernels.target import current_target, is_gpu
@@ -22,7 +24,6 @@ from attention.kernels.tiles import AttentionTiles, attention_tiles
 from attention.pattern import SpanPattern, Spans, head_spans
 
 HEAD_SIZES = 16, 32, 64, 128, 256
-MOSAIC_HEAD_SIZES = 64, 128
 
 
 class OnKernel(NamedTuple):
@@ -51,8 +52,8 @@ def mosaic_cannot(q_btnh: jax.Array, target: str, in_order: bool) -> str | None:
         return "mosaic takes the first step of a prompt, whose tokens stand at 0, 1, 2, ..."
     if q_btnh.dtype not in (jnp.bfloat16, jnp.float16):
         return f"mosaic takes bfloat16 and float16, got {q_btnh.dtype}"
-    if q_btnh.shape[-1] not in MOSAIC_HEAD_SIZES:
-        return f"mosaic takes head sizes {', '.join(map(str, MOSAIC_HEAD_SIZES))}, got {q_btnh.shape[-1]}"
+    if q_btnh.shape[-1] not in mosaic_item.HEAD_SIZES:
+        return f"mosaic takes head sizes {', '.join(map(str, mosaic_item.HEAD_SIZES))}, got {q_btnh.shape[-1]}"
     return None
 
 
@@ -92,7 +93,7 @@ def attend_mosaic_spans(
 ) -> OnKernel:
     """`attend_dense` by the kernel for Hopper, where `kv_pos_bks` is known to be 0, 1, 2, ...; `programs` and
     `interpret` as `attend_mosaic` has them."""
-    from attention.kernels.mosaic_attention import KEYS, ROWS, attend_mosaic  # loads a compiler
+    from attention.kernels.mosaic_attention import attend_mosaic  # loads a compiler
 
     del kv_pos_bks
     queries = _pack(q_btnh, q_pos_bt, pattern, k_bskh.shape[2], 2 * ROWS, groups_share=False)

@@ -13,6 +13,7 @@ from typing import Any, Final
 import numpy as np
 
 from attention.kernels.cover import blocks_of_walk, visit_name, walk_visits
+from attention.kernels.mosaic_item import KEYS, ROWS, count_tiles
 from attention.kernels.pallas_ranges import Ranges
 from eval.flops.known import Known, Operand
 
@@ -58,8 +59,6 @@ def mosaic_attention(eqn: Any, operands: Sequence[Operand]) -> int | None:
     """The same for the kernel in `attention.kernels.mosaic_attention`."""
     if eqn.params["name"] != "mosaic_attention":
         return None
-    from attention.kernels.mosaic_attention import KEYS, ROWS, count_tiles
-
     ranges = _bounds(operands[-1], "mosaic_attention")
     *batches, t, n, h = eqn.outvars[0].aval.shape
     return _tiles(count_tiles(ranges), (*batches, n, t // (2 * ROWS))) * 4 * 2 * ROWS * KEYS * h

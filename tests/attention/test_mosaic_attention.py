@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 
 from attention.attend import choose_impl
 from attention.kernels.dense import attend_dense
-from attention.kernels.mosaic_attention import KEYS, ROWS, attend_mosaic
+from attention.kernels.mosaic_attention import attend_mosaic
+from attention.kernels.mosaic_item import KEYS, ROWS
 from attention.kernels.pallas_spans import attend_mosaic_spans
 from attention.kernels.target import compiling_for
 from attention.kernels.tiles import AttentionTiles

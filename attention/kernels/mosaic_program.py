@@ -1,0 +1,147 @@
+"""A program of the Hopper kernel: the order of its items, and the warpgroup that has tiles brought to the other two."""
+
+from __future__ import annotations
+
+import jax.numpy as jnp
+from jax import lax
+from jax.experimental import pallas as pl
+from jax.experimental.pallas import mosaic_gpu as mgpu
+
+from attention.kernels.mosaic_item import KEYS, ROWS, Item, Memory, Shape
+from attention.kernels.mosaic_rows import attend_rows
+from attention.kernels.pallas_ranges import Ranges
+
+
+def attend_items(q_ref, k_ref, v_ref, pos_ref, left_ref, sink_ref, ranges_ref, *out_refs, shape: Shape):
+    """The kernel: every program turns over the items that are its own."""
+    swizzled = mgpu.TilingTransform((8, 64)), mgpu.SwizzleTransform(128)
+    stages = shape.stages
+
+    def tiles(*sizes: int):
+        return mgpu.SMEM((*sizes, shape.head_dim), q_ref.dtype, transforms=swizzled)
+
+    def barriers(count: int, arrivals: int = 1):
+        return mgpu.Barrier(num_barriers=count, num_arrivals=arrivals)
+
+    def run(*memory):
+        memory = Memory(*memory)
+        program = lax.axis_index("program")
+        warpgroup = lax.axis_index("warpgroup")
+        rounds, rest = divmod(shape.items, shape.programs)
+        count = rounds + (_turning(program, rounds, shape) < rest).astype(jnp.int32)
+
+        def item(j):
+            j = jnp.minimum(j, count - 1)
+            band, number = _divide(j * shape.programs + _turning(program, j, shape), shape.row_tiles * shape.band)
+            row_tile, head = _divide(number, shape.band)
+            row_tile = shape.row_tiles - 1 - row_tile  # longest walks first
+            batch, band = _divide(band, shape.n_heads // shape.band)
+            head += band * shape.band
+            seen = (
+                batch if shape.seen_batch > 1 else jnp.int32(0),
+                lax.div(head, jnp.int32(shape.n_heads // shape.seen_heads)),
+            )
+            bounds = Ranges(*(ranges_ref[*seen, row_tile, i] for i in range(len(Ranges._fields))))
+            return Item(batch, head, row_tile, seen, bounds)
+
+        @pl.when(warpgroup < 2)
+        def _():
+            mgpu.set_max_registers(232, action="increase")
+
+            @pl.when(warpgroup == 1)
+            def _():
+                mgpu.barrier_arrive(memory.turn.at[0])  # the first turn is the other's
+
+            def attend_item(j, carry):
+                item_, start = carry
+                following = item(j + 1)  # read ahead
+                rows = pos_ref, left_ref, sink_ref
+                attend_rows(rows, out_refs, memory, item_, j, start, warpgroup, j == count - 1, shape)
+                return following, start + item_.n_tiles
+
+            lax.fori_loop(0, count, attend_item, (item(0), jnp.int32(0)))
+            mgpu.wait_smem_to_gmem(0)
+            mgpu.barrier_arrive(memory.q_free.at[lax.rem(count - 1, jnp.int32(2))])
+
+        @pl.when(warpgroup == 2)
+        def _():
+            mgpu.set_max_registers(40, action="decrease")
+
+            def bring_item(j, carry):
+                item_, start = carry
+                following = item(j + 1)
+                _bring_tiles(q_ref, k_ref, v_ref, memory, item_, j, start, shape)
+                return following, start + item_.n_tiles
+
+            _, total = lax.fori_loop(0, count, bring_item, (item(0), jnp.int32(0)))
+            _wait_for_the_last(memory, count, total, shape)
+
+    pl.run_scoped(
+        run, tiles(4, ROWS), tiles(stages, KEYS), tiles(stages, KEYS), barriers(4), barriers(2, arrivals=2),
+        barriers(stages), barriers(stages, arrivals=2), barriers(stages), barriers(stages, arrivals=2), barriers(2),
+        *(mgpu.SMEM((4, ROWS), jnp.float32) for _ in out_refs[1:]), collective_axes="warpgroup",
+    )  # fmt: skip
+
+
+def _turning(program, j, shape: Shape):
+    """Place of a program in the j-th round: from the first to the last, then back, so that loads even out."""
+    return jnp.where(j % 2 == 0, program, shape.programs - 1 - program)
+
+
+def _divide(number, by: int):
+    return lax.div(number, jnp.int32(by)), lax.rem(number, jnp.int32(by))
+
+
+def _bring_tiles(q_ref, k_ref, v_ref, memory: Memory, item: Item, j, start, shape: Shape):
+    """Of the j-th item: queries, then tile i + 1 of keys before tile i of values, the order in which they are wanted.
+
+    `start` counts the tiles of the items before.
+    """
+    kv_head = lax.div(item.head, jnp.int32(shape.group))
+    buffer = lax.rem(j, jnp.int32(2))
+
+    @pl.when(j >= 2)
+    def _():
+        mgpu.barrier_wait(memory.q_free.at[buffer])
+
+    for warpgroup in range(2):
+        place = 2 * buffer + warpgroup
+        source = q_ref.at[item.batch, item.rows(warpgroup), item.head]
+        mgpu.copy_gmem_to_smem(source, memory.q.at[place], memory.q_full.at[place])
+
+    def bring(i, source, target, full, free):
+        slot = lax.rem(start + i, jnp.int32(shape.stages))
+
+        @pl.when(start + i >= shape.stages)
+        def _():
+            mgpu.barrier_wait(free.at[slot])
+
+        keys = pl.ds(item.key(i), KEYS)
+        mgpu.copy_gmem_to_smem(source.at[item.batch, keys, kv_head], target.at[slot], full.at[slot])
+
+    def bring_keys(i):
+        @pl.when(i < item.n_tiles)
+        def _():
+            bring(i, k_ref, memory.k, memory.k_full, memory.k_free)
+
+    bring_keys(jnp.int32(0))
+
+    @pl.loop(0, item.n_tiles)
+    def _(i):
+        bring_keys(i + 1)
+        bring(i, v_ref, memory.v, memory.v_full, memory.v_free)
+
+
+def _wait_for_the_last(memory: Memory, items, tiles, shape: Shape):
+    """Nothing is left in flight: every arrival at a barrier has been waited for."""
+
+    def wait(free, places: int, number):
+        @pl.when(number >= 0)
+        def _():
+            mgpu.barrier_wait(free.at[lax.rem(number, jnp.int32(places))])
+
+    for back in range(shape.stages):
+        wait(memory.k_free, shape.stages, tiles - 1 - back)
+        wait(memory.v_free, shape.stages, tiles - 1 - back)
+    for back in range(2):
+        wait(memory.q_free, 2, items - 1 - back)

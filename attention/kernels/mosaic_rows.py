@@ -1,0 +1,165 @@
+"""A warpgroup of the Hopper kernel: the online softmax of its 64 queries, in turns at the tensor cores."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+from jax.experimental import pallas as pl
+from jax.experimental.pallas import mosaic_gpu as mgpu
+
+from attention.kernels.mosaic_item import KEYS, ROWS, Item, Memory, Shape
+
+LEAST = -1e30
+"""The greatest score before any: finite, so that a row that has seen nothing yet rescales by one."""
+
+LOG2_E = float(np.log2(np.e))
+
+
+def attend_rows(row_refs, out_refs, memory: Memory, item: Item, j, start, warpgroup, is_last, shape: Shape):
+    """A warpgroup's 64 queries of the j-th item; `start` counts the tiles of the items before."""
+    pos_ref, left_ref, sink_ref = row_refs
+    rows = item.rows(warpgroup)
+    pos, left = (_load_rows(ref, (*item.seen, rows), shape) for ref in (pos_ref, left_ref))
+    sink = sink_ref[*item.seen]
+    buffer = lax.rem(j, jnp.int32(2))
+    q = memory.q.at[2 * buffer + warpgroup]
+    own, others = memory.turn.at[warpgroup], memory.turn.at[1 - warpgroup]
+    scale = LOG2_E / shape.head_dim**0.5  # exp2 is what the hardware has
+
+    def slot(i):
+        return lax.rem(start + i, jnp.int32(shape.stages))
+
+    def pass_turn():
+        mgpu.barrier_arrive(others)
+
+    def pass_last_turn():
+        pl.when((warpgroup == 0) | ~is_last)(pass_turn)  # the very last one has none to pass its turn to
+
+    def step(i, carry, masked: bool, more: bool = True):
+        """One step of the online softmax; `more` tiles of keys follow."""
+        scores, top, total, acc = carry
+        if masked:
+            key = item.key(i) + _iota(1, shape)
+            pos_rs, left_rs = (lax.broadcast_in_dim(x, key.shape, [0]) for x in (pos, left))
+            seen = (key <= pos_rs) & ((key > left_rs) | (key < sink))
+            scores = jnp.where(seen, scores, -jnp.inf)
+        new_top = jnp.maximum(top, scores.max(axis=1) * scale)
+        rescale = jnp.exp2(top - new_top)
+        weights = jnp.exp2(scores * scale - lax.broadcast_in_dim(new_top, scores.shape, [0]))
+        total = total * rescale + weights.sum(axis=1)
+        acc = acc * lax.broadcast_in_dim(rescale, acc.shape, [0])
+        # The softmax ends here: nothing of it is to be moved into the turn at the tensor cores.
+        acc, total, new_top, weights = lax.optimization_barrier((acc, total, new_top, weights.astype(q.dtype)))
+        mgpu.barrier_wait(memory.v_full.at[slot(i)])
+        if more:
+            mgpu.barrier_wait(memory.k_full.at[slot(i + 1)])
+        mgpu.barrier_wait(own)
+        k = memory.k.at[slot(i + 1)] if more else None
+        acc, scores = _multiply(acc, weights, memory.v.at[slot(i)], q, k, pass_turn if more else pass_last_turn, shape)
+        mgpu.barrier_arrive(memory.v_free.at[slot(i)])
+        if more:
+            mgpu.barrier_arrive(memory.k_free.at[slot(i + 1)])
+        return scores, new_top, total, acc
+
+    row = mgpu.Layout.WGMMA.reduce(1)
+    top = _laid_out(jnp.full((ROWS,), LEAST, jnp.float32), row, shape)
+    total = _laid_out(jnp.zeros((ROWS,), jnp.float32), row, shape)
+    acc = _laid_out(jnp.zeros((ROWS, shape.head_dim), jnp.float32), mgpu.Layout.WGMMA, shape)
+
+    mgpu.barrier_wait(memory.q_full.at[2 * buffer + warpgroup])
+    mgpu.barrier_wait(memory.k_full.at[slot(0)])
+    mgpu.barrier_wait(own)
+    scores = _first_scores(q, memory.k.at[slot(0)], pass_turn, shape)
+    mgpu.barrier_arrive(memory.k_free.at[slot(0)])
+
+    @pl.when(j > 0)
+    def _():  # the result before this one has long been copied
+        mgpu.wait_smem_to_gmem(0, wait_read_only=True)
+        mgpu.barrier_arrive(memory.q_free.at[1 - buffer])
+
+    last = item.n_tiles - 1
+    n_dense = jnp.minimum(item.n_dense, last)
+    carry = scores, top, total, acc
+    carry = lax.fori_loop(0, n_dense, partial(step, masked=False), carry)
+    carry = lax.fori_loop(n_dense, last, partial(step, masked=True), carry)
+    _, top, total, acc = step(last, carry, masked=True, more=False)
+
+    sees = (total > 0) & (pos >= 0)  # a padding query may have been computed without a mask
+    share = jnp.where(sees, 1 / jnp.where(sees, total, 1), 0)
+    q[...] = (acc * lax.broadcast_in_dim(share, acc.shape, [0])).astype(q.dtype)
+    copies = [(q, out_refs[0].at[item.batch, rows, item.head])]
+    if out_refs[1:]:
+        lse = memory.lse.at[2 * buffer + warpgroup]
+        lse[...] = jnp.where(sees, top + jnp.log2(jnp.where(sees, total, 1)), -jnp.inf) / LOG2_E
+        copies.append((lse, out_refs[1].at[item.batch, item.head, rows]))
+    mgpu.commit_smem()
+    for source, target in copies:
+        mgpu.copy_smem_to_gmem(source, target)
+
+
+def _first_scores(q, k, then: Callable[[], None], shape: Shape):
+    """Q·Kᵀ [rows, keys] in float32; `then` runs as soon as it is queued."""
+    if shape.interpret:
+        then()
+        scores = _dot(q[...], k[...], 1)
+        mgpu.commit_smem()  # threads read here, not the tensor cores: the copy engine is to know
+        return scores
+
+    def issue(scores_ref):
+        mgpu.wgmma(scores_ref, q, k.transpose((1, 0)))
+        then()
+        return scores_ref[...]
+
+    return pl.run_scoped(issue, mgpu.ACC((ROWS, KEYS), jnp.float32))
+
+
+def _multiply(acc, weights, v, q, k, then: Callable[[], None], shape: Shape):
+    """acc + weights·V, and the scores of the next tile of keys, if there is one; `then` runs when both are queued."""
+    if shape.interpret:
+        then()
+        acc += _dot(weights, v[...], 0)
+        scores = None if k is None else _dot(q[...], k[...], 1)
+        mgpu.commit_smem()
+        return acc, scores
+    if k is None:
+
+        def issue_last(acc_ref):
+            mgpu.wgmma(acc_ref, weights, v)
+            then()
+
+        return pl.run_state(issue_last)(mgpu.ACC.init(acc)), None
+
+    def issue(refs):
+        acc_ref, scores_ref = refs
+        mgpu.wgmma(acc_ref, weights, v)
+        mgpu.wgmma(scores_ref, q, k.transpose((1, 0)))
+        then()
+
+    zeros = _laid_out(jnp.zeros((ROWS, KEYS), jnp.float32), mgpu.Layout.WGMMA, shape)
+    return pl.run_state(issue)((mgpu.ACC.init(acc), mgpu.ACC.init(zeros)))
+
+
+def _dot(a, b, axis: int):
+    return lax.dot_general(a, b, (((1,), (axis,)), ((), ())), preferred_element_type=jnp.float32)
+
+
+def _laid_out(x, layout, shape: Shape):
+    return x if shape.interpret else mgpu.layout_cast(x, layout)
+
+
+def _load_rows(ref, at, shape: Shape):
+    if shape.interpret:
+        return ref[at]
+    source = (ref, at) if jax.__version_info__ < (0, 11) else (ref.at[at],)
+    return mgpu.load(*source, layout=mgpu.Layout.WGMMA.reduce(1), optimized=False)
+
+
+def _iota(axis: int, shape: Shape):
+    if shape.interpret:
+        return lax.broadcasted_iota(jnp.int32, (ROWS, KEYS), axis)
+    return mgpu.broadcasted_iota(jnp.int32, (ROWS, KEYS), axis, layout=mgpu.Layout.WGMMA)
