@@ -159,7 +159,7 @@ def compare(
     with _folder(out) as folder, records_file(sweep, folder, resume=resume, on_set_aside=say_set_aside) as path:
         cells = missing_cells(sweep, path)
         if watched:
-            print(*remarks(sweep), estimate.in_words(cells, sweep.dtype), sep="\n", file=sys.stderr)
+            print(*remarks(sweep), estimate.in_words(cells, sweep.dtype, sweep.budget), sep="\n", file=sys.stderr)
         for record in watched_sweep(sweep, cells, path, watched=watched):
             on_record(record)
         return Comparison(model.config, tuple(records.latest(records.read(path))))

@@ -9,7 +9,7 @@ from functools import cached_property
 import numpy as np
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Curve:
     """`terms` [terms, lengths] and the `samples` in ms of each length; there are more lengths than terms."""
 
@@ -23,10 +23,10 @@ class Curve:
 
     @cached_property
     def point(self) -> np.ndarray:
-        """Coefficients of the fit to the medians, none negative: [1, terms]."""
-        return least_squares(self.terms, self.medians[None])
+        """Coefficients of the fit to the medians, none negative: [terms]."""
+        return least_squares(self.terms, self.medians[None])[0]
 
-    @property
+    @cached_property
     def misfit(self) -> float:
         """Root of the sum of (median / curve - 1)² over the number of lengths less the number of terms."""
         left_over = self.terms.shape[1] - len(self.terms)
@@ -40,7 +40,7 @@ class Curve:
         resampled = [np.median(rng.choice(one, (draws, len(one))), axis=1) for one in self.samples]
         times = np.stack(resampled, axis=1)
         shaken = times * np.exp(self.misfit * rng.standard_normal(times.shape))
-        return np.concatenate([self.point, least_squares(self.terms, shaken)])
+        return np.concatenate([self.point[None], least_squares(self.terms, shaken)])
 
 
 def least_squares(terms: np.ndarray, times: np.ndarray) -> np.ndarray:

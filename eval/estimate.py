@@ -26,9 +26,6 @@ COMPILE_S: Final[Mapping[str, Mapping[str, float]]] = MappingProxyType(
 """Of one program, by platform: as SmolLM2-135M took on two cores, and Qwen3-30B-A3B on an H100, whose kernels are tuned
 and run once more to tell what they visit.  Of another machine these are a guess, printed as one."""
 
-SAMPLING_S: Final = Budget().seconds
-"""That cells are sampled for where one run takes less; those of quality are run once."""
-
 REPORT_S: Final = 10.0
 """Tables, pictures and the page."""
 
@@ -42,21 +39,21 @@ def matmul_flops_per_s(dtype: Any) -> float:
     return 2 * n**3 / (1e-3 * min(program.run_ms() for _ in range(3)))
 
 
-def sweep_s(cells: Iterable[Cell], flops_per_s: float) -> float:
-    """Seconds that cells take here, without the report."""
+def sweep_s(cells: Iterable[Cell], flops_per_s: float, budget: Budget) -> float:
+    """Seconds that cells take here, without the report; all but those of quality are sampled for `budget` at least."""
     compile_s = COMPILE_S["gpu" if jax.default_backend() == "gpu" else "cpu"]
     return sum(
         compile_s[cell.kind] * cell.programs * len(cell.names)
-        + max(RUNS[cell.kind] * cell.work_flops / flops_per_s, SAMPLING_S if cell.kind != "quality" else 0.0)
+        + max(RUNS[cell.kind] * cell.work_flops / flops_per_s, budget.seconds if cell.kind != "quality" else 0.0)
         for cell in cells
     )
 
 
-def in_words(cells: Iterable[Cell], dtype: Any, *, extra_s: float = 0.0) -> str:
+def in_words(cells: Iterable[Cell], dtype: Any, budget: Budget, *, extra_s: float = 0.0) -> str:
     """`about 7.6 min at the 216 GFLOP/s of a matrix product just now`; `nothing is missing` of no cells."""
     cells = list(cells)
     if not cells:
         return "nothing is missing"
     rate = matmul_flops_per_s(dtype)
-    minutes = (sweep_s(cells, rate) + extra_s) / 60
+    minutes = (sweep_s(cells, rate, budget) + extra_s) / 60
     return f"about {max(minutes, 0.1):.1f} min at the {rate / 1e9:.0f} GFLOP/s of a matrix product just now"

@@ -27,6 +27,9 @@ from eval.summary import Summary
 Samples = Mapping[int, Sequence[float]]
 """All samples in ms, per length in tokens."""
 
+COEFFICIENTS = "linear_ms", "fixed_ms", "alpha_ms", "beta_ms"
+"""Of a `Crossover`: a, c, alpha, beta."""
+
 LEAST_LENGTHS = 3
 """Two terms and one length left over to judge the fit by."""
 
@@ -46,7 +49,7 @@ class Crossover:
 
     Attributes:
         tokens, low, high: median and 90 % interval of N* over the bootstrap.
-        lengths: those at which the fit of every variant holds.
+        lengths: those at which the linear layers were timed and the fit of every variant holds.
         linear_ms, fixed_ms, alpha_ms, beta_ms: a and alpha per token, c, beta per token², of the fit to the medians;
             None where there is no fit.
         offset: tokens, see the module.
@@ -145,19 +148,18 @@ def fit_crossover(linear: Samples, kernels: Sequence[Kernel], draws: int = 2000,
     for kernel, curve in zip(kernels, curves, strict=True):
         one_alpha, one_beta = kernel.n_layers * curve.coefficients(draws, rng).T
         alpha, beta, shift = alpha + one_alpha, beta + one_beta, shift + one_alpha * kernel.offset
-    lengths = tuple(sorted(set.intersection(*(set(kernel.lengths) for kernel in kernels))))
+    lengths = tuple(sorted(set(linear).intersection(*(kernel.lengths for kernel in kernels))))
     offset = float(shift[0] / alpha[0]) if alpha[0] else 0.0
     of_medians = (float(drawn[0]) for drawn in (a, c, alpha, beta))
-    fit = Crossover(None, None, None, "", lengths, *of_medians, offset)
+    fit = Crossover(lengths=lengths, offset=offset, **dict(zip(COEFFICIENTS, of_medians, strict=True)))
     over_linear = {
         tokens: float(sum(k.n_layers * np.median(k.samples[tokens]) for k in kernels) / np.median(linear[tokens]))
         for tokens in lengths
-        if tokens in linear
     }
-    return _unless_contradicted(*_answer(fit, span, np.stack([a, c, alpha, beta, shift])[:, 1:]), over_linear)
+    return _unless_contradicted(*_answer(fit, np.stack([a, c, alpha, beta, shift])[:, 1:]), over_linear)
 
 
-def _answer(fit: Crossover, span: int, drawn: np.ndarray) -> tuple[Crossover, tuple[float, float]]:
+def _answer(fit: Crossover, drawn: np.ndarray) -> tuple[Crossover, tuple[float, float]]:
     """`fit` with the crossover of the draws, or with the reason why there is none; and between which lengths it lies.
 
     `drawn` [5, draws] holds a, c, alpha, beta and alpha·offset.
@@ -171,13 +173,16 @@ def _answer(fit: Crossover, span: int, drawn: np.ndarray) -> tuple[Crossover, tu
         return replace(fit, reason=reason), (math.inf, math.inf)
     half = (a - alpha) / 2
     behind = shift + c  # beta·N² - 2·half·N - behind = 0
-    root = np.sqrt(half**2 + beta * behind)
+    under = half**2 + beta * behind
     with np.errstate(divide="ignore", invalid="ignore"):  # a draw without curvature may cross nowhere: infinity
+        root = np.sqrt(under)
         crossing = np.where(half > 0, (half + root) / beta, behind / (root - half))  # neither cancels
+    always_dearer = (under < 0) | ((half <= 0) & (behind <= 0))
+    crossing = np.where(always_dearer, 0.0, crossing)
     low, middle, high = np.quantile(crossing, (0.05, 0.5, 0.95), method="nearest")  # infinities do not interpolate
-    if middle < span:
-        where = f"from {span:,} tokens on, where the formula begins" if span > 1 else "at every length"
-        return replace(fit, reason=f"attention costs more than the linear layers {where}"), (0.0, 0.0)
+    if middle < fit.lengths[0]:
+        reason = f"attention costs more than the linear layers at every length from {fit.lengths[0]:,} tokens on"
+        return replace(fit, reason=reason), (0.0, 0.0)
     return replace(fit, tokens=float(middle), low=float(low), high=float(high)), (float(low), float(high))
 
 

@@ -8,17 +8,26 @@ from typing import Any
 import jax
 
 from attention.attend import attend, choose_impl
+from attention.kernels.target import current_target
 from attention.variant import Variant
 from eval.layer_kernel import layer_kernel
 from refmodel.config import ModelConfig
 
 
-@functools.cache
 def layer_impls(config: ModelConfig, variant: Variant, tokens: int, dtype: Any, impl: str = "auto") -> tuple[str, ...]:
     """In the order of their first call; of one layer with `variant`, a prompt of `tokens` in one step.
 
     Raises `ValueError` where `impl` names one that cannot run it.
     """
+    return _on_target(current_target(), config, variant, tokens, dtype, impl)
+
+
+@functools.cache
+def _on_target(
+    target: str, config: ModelConfig, variant: Variant, tokens: int, dtype: Any, impl: str
+) -> tuple[str, ...]:
+    """The same for the current target, which is what `auto` asks for."""
+    del target
     found: dict[str, None] = {}
 
     def noting(q_btnh, k_bskh, v_bskh, q_pos_bt, kv_pos_bks, pattern, *, return_lse=False, in_order=False):

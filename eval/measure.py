@@ -19,9 +19,10 @@ from eval import layers_apart
 from eval.device_work import layer_work
 from eval.flops.closed_form import attention_flops, prefill_flops
 from eval.layer_kernel import chained, layer_kernel
-from eval.plan import FULL, Sweep
+from eval.plan import Sweep
 from eval.quality.divergence import final_hidden, per_token, summarise
 from eval.records import UNTOLD, Record
+from eval.row import FULL
 from eval.timing import PeakMemory, Program, compile_program, time_programs
 from refmodel.config import ModelConfig
 from refmodel.model import prefill

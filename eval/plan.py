@@ -11,11 +11,10 @@ from attention.layout import parse_variant
 from attention.variant import Variant
 from eval.flops.closed_form import attention_flops, prefill_flops
 from eval.layers_apart import one_layer
+from eval.row import FULL
 from eval.timing import Budget
 from refmodel.config import ModelConfig
 from refmodel.source import Model
-
-FULL = "full"
 
 
 @dataclass(frozen=True)
@@ -59,6 +58,8 @@ class Sweep:
             )
         if self.quality_tokens < 0 or self.quality_tokens == 1:
             raise ValueError(f"quality takes 0 (none) or at least 2 tokens of text, got {self.quality_tokens}")
+        if self.quality_tokens and self.layers_apart:
+            raise ValueError("layers apart are no model that reads a text: leave quality out, or time the whole model")
         if self.quality_tokens > self.model.config.max_positions:
             raise ValueError(
                 f"quality is read within the {self.model.config.max_positions:,} tokens that {self.model.config.name} "

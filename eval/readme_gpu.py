@@ -15,6 +15,7 @@ from eval.row import FULL
 from eval.run_facts import crossovers
 from eval.summary import summarise
 from eval.tables import Table, apart_table, crossover_table, gain_table, time_table
+from eval.timing import median_ms
 from refmodel.presets import preset
 
 KERNELS: Final = Path("eval/results/h100-kernels/records.jsonl")
@@ -72,29 +73,28 @@ def _read_share(record: dict[str, Any]) -> str:
 
 def model_table(kept: Sequence[dict[str, Any]], source: Path) -> Table:
     """Whole prefills of Qwen3-30B-A3B beside transformers', one after the other on one machine."""
-    medians = {
-        (r["contender"], r["layout"], r["tokens"]): statistics.median(r["timing"]["samples_ms"])
-        for r in kept
-        if r["status"] == "ok"
-    }
-    theirs = next(name for name, _, _ in medians if name == "transformers")
-    ours = _only(name for name, _, _ in medians if name != theirs)
-    layouts = dict.fromkeys(layout for name, layout, _ in medians if name == ours)
+    theirs: dict[int, Record] = {}
+    pairs: dict[tuple[str, int], tuple[Record, Record]] = {}
+    for record in kept:  # in the order of the runs, of which each times theirs first: ours belong to the last of theirs
+        if record["contender"] == "transformers":
+            theirs[record["tokens"]] = record
+        elif record["status"] == "ok":
+            pairs[record["layout"], record["tokens"]] = theirs[record["tokens"]], record
+    layouts = dict.fromkeys(layout for layout, _ in pairs)
     rows = []
-    for tokens in sorted({tokens for *_, tokens in medians}):
-        base = medians.get((theirs, "full", tokens))
-        cells = [count(tokens), duration(base)]
+    for tokens in sorted(theirs):
+        low, high = (pick(theirs[tokens]["timing"]["samples_ms"]) for pick in (min, max))
+        cells = [count(tokens), f"{duration(median_ms(theirs[tokens]['timing']))} ({duration(low)}-{duration(high)})"]
         for layout in layouts:
-            ms = medians.get((ours, layout, tokens))
-            cells += [duration(ms), factor(base / ms if base and ms else None)]
+            base_ms, ms = (median_ms(one["timing"]) for one in pairs[layout, tokens])
+            cells += [duration(ms), factor(base_ms / ms)]
         rows.append(tuple(cells))
     device = _only(r["device_kind"] for r in kept)
-    library = _only(r["transformers_version"] for r in kept if r["contender"] == theirs)
+    library = _only(r["transformers_version"] for r in theirs.values())
     header = ("tokens", "transformers, full", *(cell for layout in layouts for cell in (f"ours, {layout}", "faster")))
-    note = (
-        f"{device}: one prefill in bf16, last-token logits, random weights, median. transformers {library}: SDPA and \
-grouped_mm experts. Faster: than transformers' full attention. Records: `{source}`."
-    )
+    note = f"{device}: one prefill in bf16, last-token logits, random weights, median (fastest-slowest). transformers \
+{library}: SDPA and grouped_mm experts. Faster: than transformers' full attention in the same run, which went before \
+ours. Records: `{source}`."
     return Table("Qwen3-30B-A3B on one GPU", header, tuple(rows), note, words=())
 
 

@@ -100,7 +100,7 @@ def environment() -> Record:
         "cores": os.cpu_count(),
         "python": platform.python_version(),
         **versions,
-        **_git_state(Path(__file__)),
+        **git_state(Path(__file__)),
         "xla_flags": os.environ.get("XLA_FLAGS", ""),
     }
 
@@ -144,7 +144,7 @@ def _cpu_name() -> str:
     return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.machine())
 
 
-def _git_state(file: Path) -> Record:
+def git_state(file: Path) -> Record:
     """The commit of the repository that `file` belongs to; an installation inside somebody else's belongs to none."""
 
     def git(*words: str) -> str | None:

@@ -91,7 +91,8 @@ def _how_to_reproduce(records: Sequence[Record], command: str) -> str:
     said = ["The records are in `records.jsonl` beside this file."]
     if shlex.split(command)[1:2] == ["report"]:
         said.insert(0, "The last line draws the report again from the records." if measured else "This draws it again.")
-        said += [] if all("invocation" in r for r in records) else [UNTOLD_COMMAND]
+        if any("invocation" not in record for record in records):
+            said.append(UNTOLD_COMMAND)
     text = "\n".join(lines)
     return f"## How to reproduce\n\n```\n{text}\n```\n\n{' '.join(said)}\n"
 

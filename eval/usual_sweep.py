@@ -8,8 +8,9 @@ from types import MappingProxyType
 import jax
 
 from attention.layout import LayoutSpec, format_layout, parse_layout
-from eval.plan import FULL, Sweep, Text
+from eval.plan import Sweep, Text
 from eval.refuse_impl import refuse_impl
+from eval.row import FULL
 from eval.timing import Budget
 from refmodel.config import ModelConfig
 from refmodel.default_model import default_text, text_sha256

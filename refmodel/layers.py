@@ -66,7 +66,7 @@ class Attention(Stacked):
     def __call__(self, x_btd, index: LayerIndex, step: StepInput, variant: Variant, stack: LayerCache | Kept):
         c, layer = self.config, index.of_kind
         d, n, k, h = c.d_model, c.n_heads, c.n_kv_heads, c.head_dim
-        # Without the barrier XLA multiplies by all three at once, and then copies each result out of the others.
+        # Without the barrier XLA (of jax 0.11) multiplies by all three at once on a GPU, then copies each result out.
         for_q, for_k, for_v = lax.optimization_barrier((x_btd,) * 3)
         q_btnh = jnp.einsum("btd,dnh->btnh", for_q, self.at(layer, "q", d, n, h))
         k_btkh = jnp.einsum("btd,dkh->btkh", for_k, self.at(layer, "k", d, k, h))

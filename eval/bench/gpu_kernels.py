@@ -34,7 +34,7 @@ INPUT_SETS = 2
 CHECKED_ROWS = 48
 """Rows of an output that are compared with the float32 oracle."""
 READING = "reading the weights"
-"""What no kernel of a product can be faster than: XLA's sum of the weights, timed in turns with the contenders."""
+"""What XLA takes to sum the weights, timed in turns with the contenders: a product reads them too, and more."""
 
 
 def main() -> None:

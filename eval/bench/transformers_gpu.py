@@ -25,7 +25,7 @@ from rich.console import Console
 from rich.table import Table
 
 from eval.memory import use_most_of_the_device
-from eval.records import append, environment, now, read
+from eval.records import append, environment, git_state, now, read
 from eval.timing import compile_program, median_ms
 from refmodel.config import ModelConfig
 from refmodel.model import prefill
@@ -138,7 +138,8 @@ def _environment(contender: str) -> dict[str, Any]:
     import torch  # the card's memory is all theirs: JAX must not open it here
 
     versions = {f"{name}_version": importlib.metadata.version(name) for name in ("torch", "transformers")}
-    return {"device_kind": torch.cuda.get_device_name(), "cores": os.cpu_count(), **versions}
+    machine = {"device_kind": torch.cuda.get_device_name(), "cores": os.cpu_count()}
+    return machine | versions | git_state(Path(__file__))
 
 
 def ratios(records: list[dict[str, Any]]) -> Table:

@@ -93,7 +93,7 @@ def run(options: argparse.Namespace) -> int:
 
 def _announce(console: Console, planned: Sweep, cells: Sequence[Cell], path: Path) -> None:
     model = planned.model
-    duration = estimate.in_words(cells, planned.dtype, extra_s=estimate.REPORT_S)
+    duration = estimate.in_words(cells, planned.dtype, planned.budget, extra_s=estimate.REPORT_S)
     console.print(
         f"{model.config.name} ({model.weights} weights), {model.config.n_layers} layers, "
         f"on {jax.devices()[0].device_kind}\n"

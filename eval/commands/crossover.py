@@ -9,7 +9,7 @@ from eval.break_even import break_even_tokens
 from eval.commands import arguments, output
 from eval.commands.chosen import Shape, shape_named
 from eval.crossover import Linear, Pairs, attention_share, crossover_tokens, limiting_share, linear_params
-from eval.plan import FULL
+from eval.row import FULL
 from eval.shapes import shape_of
 
 DESCRIPTION = "The exact prompt length at which attention overtakes the linear layers, or the share it tends to."

@@ -19,7 +19,8 @@ from eval.commands import arguments, output
 from eval.commands.chosen import open_device, running_dtype, running_model
 from eval.humane import count, percent, signed_percent
 from eval.measure import measure_quality
-from eval.plan import FULL, Sweep, plan
+from eval.plan import Sweep, plan
+from eval.row import FULL
 from eval.usual_sweep import LAYOUTS, QUALITY_TOKENS, usual_sweep
 from eval.watch import progress_bar, remarks
 from refmodel.observe import routes_taken
@@ -80,7 +81,7 @@ def run(options: argparse.Namespace) -> int:
 def _waiting(planned: Sweep) -> str:
     """What goes on, and for how long."""
     cells = [cell for cell in plan(planned) if cell.kind == "quality"]
-    seconds = estimate.sweep_s(cells, estimate.matmul_flops_per_s(planned.dtype))
+    seconds = estimate.sweep_s(cells, estimate.matmul_flops_per_s(planned.dtype), planned.budget)
     return f"reading {planned.quality_tokens:,} tokens {len(planned.layouts)} times, about {seconds / 60:.1f} min"
 
 

@@ -65,8 +65,9 @@ class Context:
     @property
     def redraw(self) -> str:
         """Draws from the kept records; `compare` measures what is missing."""
-        words = shlex.split(self.commands[-1])
-        return self.commands[-1] + " --resume" * ("--resume" not in words and words[1:2] != ["report"])
+        last = self.commands[-1]
+        words = shlex.split(last)
+        return last if "--resume" in words or words[1:2] == ["report"] else f"{last} --resume"
 
     @property
     def model(self) -> str:

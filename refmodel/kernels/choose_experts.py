@@ -43,8 +43,12 @@ def _plain(logits_re: jax.Array, *, k: int, renormalise: bool) -> tuple[jax.Arra
 def choose_experts_pallas(
     logits_re: jax.Array, *, k: int, renormalise: bool, interpret: bool = False
 ) -> tuple[jax.Array, jax.Array]:
-    """The kernel, for float32 logits [rows, E].  No derivative."""
+    """The kernel, for float32 logits [rows, E].  No derivative.  Raises `ValueError` for others, and for k > E."""
     rows, experts = logits_re.shape
+    if k > experts or logits_re.dtype != jnp.float32:
+        raise ValueError(
+            f"the kernel chooses at most all experts by float32 logits, got {k} of {experts} by {logits_re.dtype}"
+        )
     shape = rows, k
     return pl.pallas_call(
         partial(_kernel, renormalise=renormalise),

@@ -11,7 +11,8 @@ import jax
 def with_derivative_of(plain: Callable[..., Any], kernel: Callable[..., Any]) -> Callable[..., Any]:
     """`kernel`, differentiated as `plain`, which computes the same function of the same operands in plain XLA.
 
-    `plain` is computed again on the way back, so that nothing but the operands is kept; integers get no derivative.
+    `plain` is computed again on the way back, so that nothing but the operands is kept; integers get no derivative,
+    and there is no forward mode.  Made at each call, so that callers belong under `jit`.
     """
     call = jax.custom_vjp(kernel)
 

@@ -32,7 +32,7 @@ def norm_and_rope(x_btnh: jax.Array, scale_h: jax.Array, angles: Angles, eps: fl
     """rope(rms_norm(x) · scale), [B, T, N, H]: the kernel on a GPU, where H is a power of two; plain XLA elsewhere."""
     plain = partial(_plain, eps=eps)
     half = x_btnh.shape[-1] // 2
-    if is_gpu(current_target()) and half >= 16 and half & -half == half:
+    if is_gpu(current_target()) and half >= 16 and half == pl.next_power_of_2(half):
         return with_derivative_of(plain, partial(norm_and_rope_pallas, eps=eps))(x_btnh, scale_h, angles)
     return plain(x_btnh, scale_h, angles)
 

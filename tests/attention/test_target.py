@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import jax
 import pytest
 
@@ -23,7 +25,11 @@ def test_a_device_that_is_not_there_is_compiled_for_only_inside_the_context():
     assert is_gpu(here) == (jax.default_backend() == "gpu")
 
 
-@pytest.mark.parametrize("chosen", ["cpu", jax.devices("cpu")[0]])
-def test_the_default_device_is_the_one_compiled_for(chosen):
-    with jax.default_device(chosen):
-        assert current_target() == "cpu"
+def test_the_default_device_is_the_one_compiled_for(monkeypatch):
+    """Also where the first device is another."""
+    (cpu, *_), gpu = jax.devices("cpu"), SimpleNamespace(platform="gpu", compute_capability="9.0")
+    monkeypatch.setattr(jax, "devices", lambda platform=None: [gpu] if platform is None else [cpu])
+    assert current_target() == "sm_90"
+    for chosen in ("cpu", cpu):
+        with jax.default_device(chosen):
+            assert current_target() == "cpu"

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from eval import estimate
-from eval.estimate import COMPILE_S, RUNS, sweep_s
+from eval.estimate import COMPILE_S, RUNS
 from eval.measure import MEASURES
 from eval.plan import Cell, plan
 from eval.sweep import missing_cells, run_sweep
@@ -19,6 +19,7 @@ from eval.usual_sweep import usual_sweep
 from refmodel.source import open_model
 
 RATE = 1e12
+BUDGET = Budget(seconds=1.5)
 NAMES = ("full", "swa(3)", "swa(5)", "swa(7)")
 
 cells = st.builds(
@@ -28,6 +29,10 @@ cells = st.builds(
     flops_by_name=st.dictionaries(st.sampled_from(NAMES), st.integers(1, 10**18), min_size=1),
     programs=st.integers(1, 7),
 )
+
+
+def sweep_s(cells, flops_per_s) -> float:
+    return estimate.sweep_s(cells, flops_per_s, BUDGET)
 
 
 @pytest.fixture(scope="module")
@@ -67,7 +72,7 @@ def test_what_takes_no_time_is_sampled_for_a_while_all_the_same(kind):
     """But the quality of a text is read once."""
     compiling_s = 2 * COMPILE_S["cpu"][kind]
     waits_s = sweep_s([Cell(kind, 64, {"full": 1, "swa(3)": 1})], 1e40) - compiling_s
-    assert waits_s == pytest.approx(0 if kind == "quality" else Budget().seconds)
+    assert waits_s == pytest.approx(0 if kind == "quality" else BUDGET.seconds)
 
 
 def test_a_small_sweep_by_hand(sweep, monkeypatch):
@@ -83,7 +88,7 @@ def test_a_small_sweep_by_hand(sweep, monkeypatch):
         assert sweep_s([cell], 1e12) == pytest.approx(seconds)
     assert sweep_s([cell for cell, _ in by_hand], 1e12) == pytest.approx(23 + 167 + 13.5)
     monkeypatch.setattr(estimate, "matmul_flops_per_s", lambda _: 2e12)
-    said = estimate.in_words([cell for cell, _ in by_hand], jnp.float32, extra_s=60)
+    said = estimate.in_words([cell for cell, _ in by_hand], jnp.float32, BUDGET, extra_s=60)
     assert said == "about 2.7 min at the 2000 GFLOP/s of a matrix product just now"  # (99 + 5.5 + 60) / 60 = 2.74
 
 
@@ -112,7 +117,7 @@ def test_nothing_is_left_of_a_sweep_that_is_done_and_its_share_of_one_that_was_s
         list(run_sweep(sweep, [cell], path))
         left.append(sweep_s(missing_cells(sweep, path), RATE))
         assert left[-2] - left[-1] == pytest.approx(sweep_s([cell], RATE))
-    assert left[-1] == 0 and estimate.in_words(missing_cells(sweep, path), jnp.float32) == "nothing is missing"
+    assert left[-1] == 0 and estimate.in_words(missing_cells(sweep, path), jnp.float32, BUDGET) == "nothing is missing"
     kept = path.read_bytes().splitlines(keepends=True)
     path.write_bytes(b"".join(line for line in kept if b'"swa(5)", "tokens": 31' not in line or b'"prefill"' in line))
     (part,) = missing_cells(sweep, path)

@@ -132,10 +132,27 @@ def test_a_wide_window_crosses_without_curvature():
     assert "from 512 tokens on" in dearer.reason
 
 
-def test_attention_dearer_from_the_start_has_none():
-    found = fit_crossover(noisy(lambda n: A * n), [Kernel(1, noisy(lambda n: 1.5 * A * n + BETA * n**2))])
-    assert (found.tokens, found.low, found.high) == (None, None, None)
-    assert "at every length" in found.reason
+@pytest.mark.parametrize("noise", [0.0, 0.01, 0.03])
+def test_attention_dearer_from_the_start_has_none(noise):
+    """Whatever noise makes of what does not grow with the prompt: c > 0 crosses somewhere below the first length."""
+    rng = np.random.default_rng(3)
+    for _ in range(20):
+        linear, dear = (noisy(time, rng, noise) for time in (lambda n: A * n, lambda n: 1.5 * A * n + BETA / 30 * n**2))
+        found = fit_crossover(linear, [Kernel(1, dear)], draws=200)
+        assert (found.tokens, found.low, found.high) == (None, None, None)
+        assert "at every length from 512 tokens on" in found.reason
+
+
+def test_attention_with_a_head_start_is_dearer_at_every_length():
+    """A negative offset: no N at which the two are equal."""
+    above = noisy(lambda n: ALPHA * (n + 9000) + 1e-4 * n**2)
+    found = fit_crossover(noisy(lambda n: A * n), [Kernel(1, above, offset=-9000.0)])
+    assert found.tokens is None and "at every length from 512 tokens on" in found.reason
+
+
+def test_a_crossover_behind_the_linear_layers_lengths_is_extrapolated():
+    found = fit_crossover(noisy(lambda n: A * n, lengths=(512, 1024, 2048)), [Kernel(1, noisy(curve))])
+    assert found.tokens == pytest.approx(TRUTH) and found.lengths == (512, 1024, 2048) and found.extrapolated
 
 
 def test_a_fit_that_the_times_contradict_is_no_answer():

@@ -34,6 +34,7 @@ def test_for_a_card_that_is_not_here_it_is_what_that_card_runs():
     with compiling_for("sm_90"):
         found = {text: layer_impls(config, parse_variant(text), 16_381, jnp.dtype("bfloat16")) for text in expected}
     assert found == {text: (impl,) for text, impl in expected.items()}
+    assert layer_impls(config, parse_variant("full"), 16_381, jnp.dtype("bfloat16")) == ("blockwise",)  # here
 
 
 def test_nothing_is_compiled_for_it():

@@ -2,14 +2,31 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from eval.readme import BEGIN, END, ROOT, spliced, whole_readme
+from eval.readme_gpu import model_table
 
 
 def test_the_readme_is_what_the_records_say():
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     assert whole_readme(readme) == readme, "run: python -m eval.readme"
+
+
+def test_each_of_our_times_is_beside_theirs_of_the_same_run():
+    def record(contender, layout, tokens, *samples_ms):
+        return {
+            "contender": contender, "layout": layout, "tokens": tokens, "status": "ok", "device_kind": "card",
+            "transformers_version": "5", "timing": {"samples_ms": samples_ms},
+        }  # fmt: skip
+
+    first = [record("transformers", "full", 64, 800.0), record("ours", "full", 64, 400.0)]
+    first += [record("ours", "swa(5)", 64, 200.0)]
+    second = [record("transformers", "full", 64, 900.0, 1000.0, 1300.0), record("ours", "full", 64, 400.0)]
+    (row,) = model_table([*first, *second], Path("records")).rows
+    assert row == ("64", "1.00 s (900 ms-1.30 s)", "400 ms", "2.50x", "200 ms", "4.00x")
 
 
 def test_marks_are_needed():

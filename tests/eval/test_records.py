@@ -80,5 +80,5 @@ def test_the_commit_is_that_of_our_own_repository(tmp_path):
     subprocess.run(["git", "-C", tmp_path, "add", "theirs.py"], check=True)
     subprocess.run(["git", "-C", tmp_path, "commit", "-qm", "theirs"], check=True)
     (tmp_path / "ours.py").write_text("")
-    assert records._git_state(tmp_path / "ours.py") == {"git_commit": None, "git_dirty": None}
-    assert len(records._git_state(tmp_path / "theirs.py")["git_commit"]) == 40
+    assert records.git_state(tmp_path / "ours.py") == {"git_commit": None, "git_dirty": None}
+    assert len(records.git_state(tmp_path / "theirs.py")["git_commit"]) == 40

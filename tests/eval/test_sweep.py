@@ -53,6 +53,12 @@ def test_every_cell_is_measured_and_resumed(plan, tmp_path):
     ]  # fmt: skip
 
 
+def test_layers_apart_read_no_text(plan):
+    with pytest.raises(ValueError, match="layers apart are no model that reads a text"):
+        dataclasses.replace(plan, layers_apart=True)
+    assert not dataclasses.replace(plan, layers_apart=True, quality_tokens=0).quality_tokens
+
+
 def test_records_hold_what_they_say(plan, tmp_path):
     found = sweep.run_sweep(plan, cells_of(plan), tmp_path / "r", invocation="prefillwall compare --seed 7")
     by_cell = {(r["kind"], r["layout"], r["tokens"]): r for r in found}
@@ -104,8 +110,9 @@ def test_a_layout_that_a_resumed_run_adds_has_its_rows_though_none_of_its_cells_
 
 def test_layers_apart_are_planned_as_the_distinct_layers_that_are_timed(plan):
     """However many layers a layout has: each kind of layer is one program, and so is what is outside the layers."""
-    (full, mixed) = cells_of(dataclasses.replace(plan, layers_apart=True, lengths=(31,)))
-    (twice, _) = cells_of(dataclasses.replace(plan, layers_apart=True, lengths=(31,), model=deeper(plan.model)))
+    apart = dataclasses.replace(plan, layers_apart=True, lengths=(31,), quality_tokens=0)
+    (full, mixed) = cells_of(apart)
+    (twice, _) = cells_of(dataclasses.replace(apart, model=deeper(plan.model)))
     assert (full.kind, full.names, full.programs, mixed.programs) == ("apart", ("full",), 2, 3)
     assert twice == full
     config, tokens = plan.model.config, 31

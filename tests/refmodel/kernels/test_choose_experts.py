@@ -45,7 +45,7 @@ def draw(seed: int, rows: int, experts: int, levels: int) -> jax.Array:
     return jnp.asarray(np.random.default_rng(seed).integers(-levels, levels, (rows, experts)) / 8, jnp.float32)
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=12, deadline=None)
 @given(st.integers(0, 2**32 - 1), st.sampled_from(SHAPES), st.sampled_from((1, 3, 40)), st.booleans())
 def test_the_interpreted_kernel_is_the_oracle(seed, shape, levels, renormalise):
     rows, experts, k = shape
@@ -69,6 +69,12 @@ def test_logits_that_are_no_numbers_choose_experts_that_exist():
     weight_rk, expert_rk = interpreted(logits_re, k=3, renormalise=True)
     assert ((expert_rk >= 0) & (expert_rk < 13)).all()
     chex.assert_trees_all_equal(jnp.isnan(weight_rk).all(1), jnp.arange(5) == 2)
+
+
+@pytest.mark.parametrize(("k", "dtype", "said"), [(14, jnp.float32, "14 of 13"), (3, jnp.bfloat16, "by bfloat16")])
+def test_what_it_does_not_take_is_named(k, dtype, said):
+    with pytest.raises(ValueError, match=said):
+        choose_experts_pallas(jnp.zeros((5, 13), dtype), k=k, renormalise=True, interpret=True)
 
 
 @pytest.mark.parametrize("renormalise", [True, False])

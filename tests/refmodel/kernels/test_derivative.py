@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import chex
 import jax
 import jax.numpy as jnp
-import pytest
 
 from refmodel.kernels.derivative import with_derivative_of
 
@@ -26,10 +27,19 @@ def test_the_value_is_the_kernels_and_the_derivative_the_plain_functions():
     assert to_place.dtype == jax.dtypes.float0
 
 
-def test_a_kernel_alone_would_have_none():
-    def kernel(x):
-        return jax.pure_callback(lambda x: x, jax.ShapeDtypeStruct((), jnp.float32), x)
+def test_it_holds_under_loops_checkpoints_and_batches():
+    """As the model uses it: a scan over layers, whose body may be computed again on the way back."""
+    call = with_derivative_of(plain, plain)
 
-    with pytest.raises(ValueError, match="JVP"):
-        jax.grad(kernel)(1.0)
-    assert jax.grad(with_derivative_of(jnp.sin, kernel))(0.0) == 1
+    def loss(function, x, scale):
+        def layer(carry, place):
+            out, _ = function(carry, place, scale)
+            return jnp.sin(out), None
+
+        return jax.lax.scan(jax.checkpoint(layer), x, jnp.array([[2, 0, 1], [1, 1, 0]]))[0].sum()
+
+    operands = jnp.arange(3.0), jnp.array([2.0, 3.0, 5.0])
+    of_call, of_plain = (jax.jit(jax.grad(partial(loss, function), argnums=(0, 1))) for function in (call, plain))
+    chex.assert_trees_all_close(of_call(*operands), of_plain(*operands))
+    batch = jax.tree.map(lambda x: jnp.stack([x, 2 * x]), operands)
+    chex.assert_trees_all_close(jax.vmap(of_call)(*batch), jax.vmap(of_plain)(*batch))
