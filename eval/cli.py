@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import importlib.metadata
 import os
 import sys
 from collections.abc import Collection, Mapping, Sequence
@@ -89,6 +90,8 @@ def build_parser(wanted: Collection[str] = tuple(COMMANDS)) -> argparse.Argument
         description="What an attention variant costs in prefill, and what it is worth.",
         epilog=EPILOG,
     )
+    version = f"%(prog)s {importlib.metadata.version('prefillwall')}"
+    parser.add_argument("--version", action="version", version=version, help="print the version, and end")
     subparsers = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for name, summary in COMMANDS.items():
         made = subparsers.add_parser(name, help=summary)

@@ -113,6 +113,11 @@ def _linear_curve(linear: Samples) -> Curve:
     return Curve(np.stack([n, np.ones_like(n)]), [linear[tokens] for tokens in lengths])
 
 
+def linear_misfit(linear: Samples) -> float | None:
+    """How far the linear layers' times are off a·N + c (`Curve.misfit`); None of fewer than three lengths."""
+    return _linear_curve(linear).misfit if len(linear) >= LEAST_LENGTHS else None
+
+
 def measured_crossover(summary: Summary, layout: str, draws: int = 2000, seed: int = 0) -> Crossover:
     """The crossover of one layout of a summary, from its linear part and its variants' kernels."""
     kernels = [

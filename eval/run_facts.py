@@ -6,8 +6,9 @@ import json
 from collections.abc import Iterable, Sequence
 
 from eval.crossover import crossover_tokens
-from eval.fit import Crossover, measured_crossover
+from eval.fit import MOST_MISFIT, Crossover, linear_misfit, measured_crossover
 from eval.records import Record
+from eval.row import FULL
 from eval.summary import NO_IMPL, Summary
 from refmodel.config import ModelConfig
 
@@ -34,7 +35,7 @@ def cautions(summary: Summary) -> list[str]:
     left_out = _of_no_layout(summary.unnamed_variants)
     if summary.is_empty:
         return left_out or [NOTHING_MEASURED]
-    return left_out + _do_not_fit_together(summary)
+    return left_out + _do_not_fit_together(summary) + _are_no_line(summary)
 
 
 def _of_no_layout(variants: Sequence[str]) -> list[str]:
@@ -62,6 +63,17 @@ def _do_not_fit_together(summary: Summary) -> list[str]:
         f"apart, is more than {100 * MOST_APART:.0f} % off the whole (most at {layout}, {tokens:,} tokens: "
         f"{100 * too_far[worst]:+.0f} %). The machine was disturbed or is noisy{experts}: measure again before you "
         "rely on gains and crossovers."
+    ]
+
+
+def _are_no_line(summary: Summary) -> list[str]:
+    misfit = linear_misfit(summary.samples_ms("linear", FULL))
+    if misfit is None or misfit <= MOST_MISFIT:
+        return []
+    return [
+        f"The times of the linear layers are {100 * misfit:,.0f} % off a line over the lengths: the machine was "
+        "disturbed or is noisy, or something else paces short prompts. Measure again before you rely on gains and "
+        "crossovers."
     ]
 
 

@@ -65,7 +65,7 @@ class Table:
 
 def time_table(summary: Summary) -> Table:
     """The whole and its two parts."""
-    header = ("layout", "tokens", "whole", "linear", "attention", "share", "by FLOPs")
+    header = ("layout", "tokens", "whole", "linear", "attention", "time share", "FLOP share")
     rows = [
         (
             row.layout, count(row.tokens), spread(row.whole_ms) if row.status in ("ok", None) else row.status,
@@ -76,7 +76,7 @@ def time_table(summary: Summary) -> Table:
         if row.status or row.attention_ms
     ]  # fmt: skip
     note = "One prefill, last-token logits: median (fastest-slowest). The parts are timed apart, attention per layer. \
-Share: attention / (attention + linear), of the time and of the useful FLOPs."
+Shares: attention / (attention + linear), of the time and of the useful FLOPs."
     return Table("Time", header, tuple(rows), note)
 
 
@@ -133,13 +133,14 @@ def break_even_table(summary: Summary) -> Table:
         if layout == FULL:
             continue
         by_flops = break_even_tokens(summary.config, summary.config.with_layout(layout))
-        gains = [(row.tokens, row.whole_gain.speed_up) for row in summary.of(layout) if row.whole_gain.speed_up]
+        rows_with_less = (row for row in summary.of(layout) if (row.attention_gain.useful_reduction or 1) > 1)
+        gains = [(row.tokens, row.whole_gain.speed_up) for row in rows_with_less if row.whole_gain.speed_up]
         slower = max((tokens for tokens, speed_up in gains if speed_up <= 1), default=0)
         faster = [count(tokens) for tokens, _ in gains if tokens > slower]
         measured = (faster[0] if faster else "never") if gains else NOTHING
         rows.append((layout, "never" if by_flops is None else count(by_flops), measured))
     note = "Tokens from which on a layout asks for fewer attention FLOPs than full attention, and the first measured \
-length from which on its whole prefill is faster."
+length of those from which on its whole prefill is faster."
     return Table("Break-even", ("layout", "by FLOPs", "measured"), tuple(rows), note)
 
 

@@ -87,7 +87,7 @@ def run(options: argparse.Namespace) -> int:
         cells = missing_cells(planned, path)
         _announce(console, planned, cells, path)
         for record in watched_sweep(planned, cells, path, watched=is_watched(), invocation=invocation(options)):
-            console.print(_line(record), highlight=False)
+            console.print(_line(record), highlight=False, soft_wrap=True)
     return draw(Comparison(model.config, tuple(records.latest(records.read(path)))), options.out, console, options)
 
 

@@ -16,6 +16,20 @@ class Console(rich.console.Console):
     def on_broken_pipe(self) -> None:
         raise BrokenPipeError
 
+    def print(self, *objects: Any, **how: Any) -> None:
+        """Also tables that are wider than the terminal, which breaks their lines: no figure is folded or left out."""
+        room = self.options.update(width=1000)
+        tables = [one for one in objects if isinstance(one, Table)]
+        too_wide = [one for one in tables if self.measure(one, options=room).maximum > self.width]
+        for column in (column for one in too_wide for column in one.columns if column.justify == "right"):
+            words = str(column.header).split()
+            column.width = max(self.measure(one).maximum for one in (*words, *column.cells))
+        least = max((self.measure(one, options=room).minimum for one in too_wide), default=0)
+        if least > self.width:
+            Console(file=self.file, width=least).print(*objects, **how)
+        else:
+            super().print(*objects, **how)
+
 
 def print_json(record: dict[str, Any]) -> None:
     """The record on one line of stdout; it names its command and its conventions."""
@@ -23,10 +37,12 @@ def print_json(record: dict[str, Any]) -> None:
 
 
 def table(title: str, *columns: str, left: int = 1) -> Table:
-    """A table whose first `left` columns hold words and the others figures."""
+    """A table whose first `left` columns hold words, folded where room is short, and the others figures."""
     made = Table(title=title or None, title_justify="left", box=None, header_style="bold", pad_edge=False)
     for place, column in enumerate(columns):
-        made.add_column(column, justify="left" if place < left else "right", no_wrap=place < left, overflow="fold")
+        words = place < left
+        least = 8 if words else None  # so that a name is folded, and not one letter below the other
+        made.add_column(column, justify="left" if words else "right", min_width=least, overflow="fold")
     return made
 
 

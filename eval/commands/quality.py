@@ -43,8 +43,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     arguments.add_model(parser, DEFAULT_MODEL, runs=True)
     arguments.add_layouts(parser, LAYOUTS, also="; full is added")
     parser.add_argument(
-        "--tokens", type=arguments.predicting, default=QUALITY_TOKENS, metavar="N",
-        help="length of text to read (default: %(default)s)",
+        "--tokens", type=arguments.predicting, metavar="N",
+        help=f"length of text to read (default: {QUALITY_TOKENS}, or the whole of a shorter text)",
     )  # fmt: skip
     arguments.add_text(parser)
     arguments.add_device(parser)
@@ -61,8 +61,9 @@ def run(options: argparse.Namespace) -> int:
             raise ValueError(f"{options.model} has random weights and no tokenizer to read --text with")
         print(f"{options.model} has random weights and no tokenizer: it reads random ids, and its figures say nothing "
               "of a trained model", file=sys.stderr)  # fmt: skip
+    tokens = options.tokens or _readable_tokens(model, text)
     planned = usual_sweep(
-        model, options.layouts, [options.tokens], quality_tokens=options.tokens, text=text,
+        model, options.layouts, [tokens], quality_tokens=tokens, text=text,
         text_name=options.text or "",
     )  # fmt: skip
     for remark in remarks(planned):
@@ -76,6 +77,12 @@ def run(options: argparse.Namespace) -> int:
     else:
         _print(record)
     return 0
+
+
+def _readable_tokens(model: Model, text: str | None) -> int:
+    """What is read where no length is named: as much as `compare` reads, or the whole of a shorter text."""
+    there = QUALITY_TOKENS if text is None else len(model.tokenizer.encode(text, add_special_tokens=False).ids)
+    return max(2, min(QUALITY_TOKENS, there, model.config.max_positions))
 
 
 def _waiting(planned: Sweep) -> str:

@@ -118,7 +118,7 @@ def _by_family(predictions: list[Prediction]) -> Any:
         "error\nlowest",
         "error\nmedian",
         "error\nhighest",
-        left=2,
+        left=3,
     )
     for (family, model, length), group in sorted(groups.items()):
         errors = [one.error for one in group]

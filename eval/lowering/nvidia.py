@@ -51,9 +51,7 @@ device_description_str: "{target.name}"
 
     def evidence(self, missing: tuple[str, ...]) -> str:
         here = "no NVIDIA driver here: this can compile and cannot execute" if missing else "driver of this machine"
-        return (
-            f"{here}; attention of a model is the portable kernel: neither cuDNN nor the one for Hopper is compiled for"
-        )
+        return f"{here}; attention of a model is the portable kernel: neither cuDNN nor the one for Hopper is compiled"
 
     def flags(self, folder: Path, jaxlib: tuple[int, ...], *, keep_ir: bool) -> list[str]:
         """The cache of kernels is where XLA writes cubins uncompressed; before 0.11 it wants kernels apart."""

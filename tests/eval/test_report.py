@@ -13,6 +13,7 @@ from rich.console import Console
 
 from eval import floor_table, humane, records, report, tables
 from eval.crossover import crossover_tokens
+from eval.fit import MOST_MISFIT
 from eval.hardware import CARDS
 from eval.readme import KEPT, ROOT
 from eval.roofline import floor_ms
@@ -157,6 +158,14 @@ def slowed(kind, tokens, factor):
     return [r | {"timing": {"samples_ms": [factor * ms for ms in r["timing"]["samples_ms"]]}} for r in cell]
 
 
+def test_linear_times_that_are_no_line_are_called_into_question(written, tmp_path):
+    assert "off a line over the lengths" not in written(synthetic_records())
+    text = written([*synthetic_records(), *slowed("linear", 1024, 3)])
+    for said in (text, (tmp_path / "out" / "report.html").read_text()):
+        percent = int(re.search(r"The times of the linear layers are (\d+) % off a line over the lengths", said)[1])
+        assert percent > 100 * MOST_MISFIT
+
+
 def test_times_that_do_not_fit_together_are_called_into_question(written, tmp_path):
     assert "do not fit together" not in written(synthetic_records())
     text = written([*synthetic_records(), *slowed("linear", 8192, 4)])
@@ -260,6 +269,11 @@ def test_break_even_is_the_first_length_from_which_all_are_faster():
     [summary] = summarise(synthetic_records(), CONFIG)
     found = {row[0]: row[1:] for row in tables.break_even_table(summary).rows}
     assert found["swa(1024)"] == ("1,025", "2,048")
+    lucky = [r | {"timing": {"samples_ms": [1.01 * ms for ms in r["timing"]["samples_ms"]]}}
+             for r in synthetic_records() if (r["kind"], r["layout"]) == ("prefill", "full")]  # fmt: skip
+    [summary] = summarise([*synthetic_records(), *lucky], CONFIG)
+    assert summary.of("swa(1024)")[0].whole_gain.speed_up > 1  # where the window holds the whole prompt
+    assert {row[0]: row[1:] for row in tables.break_even_table(summary).rows} == found
 
 
 def test_layers_apart_are_beside_the_whole_where_both_are_there():
