@@ -140,6 +140,9 @@ def fit_crossover(linear: Samples, kernels: Sequence[Kernel], draws: int = 2000,
         if count < LEAST_LENGTHS:
             wanted = f" of {span:,} tokens or more" if what == "attention" and span > 1 else ""
             return Crossover(reason=f"needs {what} at {LEAST_LENGTHS} lengths{wanted}, has {count}")
+    lengths = tuple(sorted(set(linear).intersection(*(kernel.lengths for kernel in kernels))))
+    if not lengths:
+        return Crossover(reason="the linear layers and attention were timed at no length in common")
     linear_curve, curves = _linear_curve(linear), [kernel.curve for kernel in kernels]
     for what, formula, misfit in (
         ("the linear layers", "a·N + c", linear_curve.misfit),
@@ -153,7 +156,6 @@ def fit_crossover(linear: Samples, kernels: Sequence[Kernel], draws: int = 2000,
     for kernel, curve in zip(kernels, curves, strict=True):
         one_alpha, one_beta = kernel.n_layers * curve.coefficients(draws, rng).T
         alpha, beta, shift = alpha + one_alpha, beta + one_beta, shift + one_alpha * kernel.offset
-    lengths = tuple(sorted(set(linear).intersection(*(kernel.lengths for kernel in kernels))))
     offset = float(shift[0] / alpha[0]) if alpha[0] else 0.0
     of_medians = (float(drawn[0]) for drawn in (a, c, alpha, beta))
     fit = Crossover(lengths=lengths, offset=offset, **dict(zip(COEFFICIENTS, of_medians, strict=True)))

@@ -210,6 +210,11 @@ def test_the_misfit_decides(wave):
     assert fits == (wave < 0.2)
 
 
+def test_no_length_in_common_says_so():
+    early, late = noisy(lambda n: A * n, lengths=(64, 128, 256)), noisy(curve)
+    assert fit_crossover(early, [Kernel(1, late)]).reason.endswith("timed at no length in common")
+
+
 def test_too_few_lengths_say_so():
     full, short = noisy(curve), noisy(curve, lengths=(512, 1024))
     assert "needs attention at 3 lengths, has 2" in fit_crossover(full, [Kernel(1, full), Kernel(1, short)]).reason
