@@ -28,6 +28,13 @@ def fast_compile() -> Iterator[None]:
     jax.config.update("jax_disable_most_optimizations", False)
 
 
+@pytest.fixture
+def fast_off_gpu(request: pytest.FixtureRequest) -> None:
+    """`fast_compile`, but for the tests of a module that compile its kernels for a GPU."""
+    if "gpu" not in request.keywords:
+        request.getfixturevalue("fast_compile")
+
+
 MOST_MAPS = 20_000
 """Of the 65,530 memory maps that Linux grants a process; each compiled program takes some."""
 

@@ -24,7 +24,7 @@ from attention.variant import LayerInput
 from tests.attention.layer_inputs import first_tokens, heads, layer_input
 
 pytestmark = pytest.mark.usefixtures("fast_compile")
-COMPILING = settings(max_examples=4)
+COMPILING = settings(max_examples=3)
 variants = st.builds(BlockRouted, st.sampled_from((1, 7, 16, 41)), st.integers(1, 5))
 
 

@@ -23,7 +23,7 @@ from attention.pattern import UNBOUNDED, SpanPattern, Tile, tile_map
 from tests.attention.span_problem import ORDERS, draw_operands, oracle, safe_oracle
 from tests.gpu import TRITON_IS_LEAVING, absent_gpu, close
 
-pytestmark = TRITON_IS_LEAVING
+pytestmark = [TRITON_IS_LEAVING, pytest.mark.usefixtures("fast_off_gpu")]
 
 SHAPES = {  # (B, T, S, K, G, H), tiles, heads of the spans
     "packed": ((2, 37, 83, 2, 3, 16), AttentionTiles(16, 16, 4, 1), 1),
@@ -37,12 +37,6 @@ LARGE = {
     "per head": ((1, 1031, 1031, 2, 4, 128), None, 8),
     "large heads": ((1, 519, 1024, 1, 2, 256), None, 2),
 }
-
-
-@pytest.fixture(autouse=True)
-def _fast(request):
-    if "gpu" not in request.keywords:
-        request.getfixturevalue("fast_compile")
 
 
 def tiles_to_visit(q, k, q_pos, kv_pos, span, sink, tiles: AttentionTiles) -> int:

@@ -21,16 +21,10 @@ from refmodel.kernels.grouped import expert_ffn, resolve_impl
 from refmodel.kernels.grouped_pallas import expert_ffn_pallas, grouped_matmul
 from tests.gpu import TRITON_IS_LEAVING, absent_gpu, close
 
-pytestmark = TRITON_IS_LEAVING
+pytestmark = [TRITON_IS_LEAVING, pytest.mark.usefixtures("fast_off_gpu")]
 
 SMALL = MatmulTiles(16, 4, 32, 16, 4, 1)
 LAYERS, EXPERTS, WIDTH, HIDDEN, LAYER = 2, 7, 48, 32, 1
-
-
-@pytest.fixture(autouse=True)
-def _fast(request):
-    if "gpu" not in request.keywords:
-        request.getfixturevalue("fast_compile")
 
 
 def draw_operands(tokens: int, choices: int, seed: int, spread: float, dtype=jnp.float32, sizes=None):

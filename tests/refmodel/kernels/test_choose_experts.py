@@ -20,7 +20,7 @@ from refmodel.kernels import choose_experts as module
 from refmodel.kernels.choose_experts import NAME, choose_experts, choose_experts_pallas
 from tests.gpu import TRITON_IS_LEAVING, absent_gpu
 
-pytestmark = TRITON_IS_LEAVING
+pytestmark = [TRITON_IS_LEAVING, pytest.mark.usefixtures("fast_off_gpu")]
 
 SHAPES = [(37, 128, 8), (19, 13, 3), (3, 5, 5), (16, 31, 1)]
 """Rows, experts, and how many are chosen."""

@@ -51,6 +51,7 @@ def test_expert_ffn_is_the_sum_over_choices(rows, choices, seed, favourite, row_
     chex.assert_trees_all_close(out, expected.astype(np.float32), atol=2e-5, rtol=2e-5)
 
 
+@settings(max_examples=15)
 @given(st.lists(st.integers(0, EXPERTS - 1), min_size=1, max_size=61), st.sampled_from((1, 2, 8)))
 def test_every_row_has_one_place_in_a_tile_of_its_expert(experts, row_tile):
     tiles = tile_rows(jnp.asarray(experts), EXPERTS, row_tile)

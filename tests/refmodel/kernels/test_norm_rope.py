@@ -21,7 +21,7 @@ from refmodel.kernels.norm_rope import NAME, norm_and_rope, norm_and_rope_pallas
 from refmodel.rope import rope_angles
 from tests.gpu import TRITON_IS_LEAVING, absent_gpu, close
 
-pytestmark = TRITON_IS_LEAVING
+pytestmark = [TRITON_IS_LEAVING, pytest.mark.usefixtures("fast_off_gpu")]
 
 EPS, THETA = 1e-3, 1e4
 SHAPES = [(1, 1, 1, 32), (2, 7, 5, 32), (3, 23, 2, 64)]
