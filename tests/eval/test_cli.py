@@ -160,6 +160,7 @@ def test_the_plan_is_made_once_and_told_before_anything_is_measured(tmp_path, ca
     assert not (tmp_path / "records.jsonl").exists()
 
 
+@pytest.mark.slow
 def test_a_run_that_lacks_nothing_says_so(tmp_path, capsys, fast_compile):
     assert main([*TINY, "--out", str(tmp_path)]) == 0
     assert "GFLOP/s of a matrix product just now" in capsys.readouterr().out
@@ -427,6 +428,7 @@ def test_who_watches_quality_is_told_how_long_it_takes_and_how_far_it_is(monkeyp
     assert told == [True] and task.description.startswith("reading 41 tokens 3 times, about ") and task.completed == 3
 
 
+@pytest.mark.slow
 def test_quality_is_what_compare_measures(tmp_path, capsys, fast_compile):
     common = ["--model", "tiny-dense", "--layouts", "swa(5)", "--tokens", "37", "--json"]
     assert main(["quality", *common]) == 0
