@@ -3,12 +3,14 @@
 A program works through items of 128 queries of one head.  Two warpgroups have 64 of them each and take turns at the
 tensor cores: one multiplies while the other is at its softmax (FlashAttention-3, Shah et al., 2407.08608).  In its turn
 a warpgroup queues weights·V of one tile and Q·Kᵀ of the next, one behind the other.  A third warpgroup has the copy
-engine bring queries, keys and values, those of the next item too.  Spans and sinks are data, and
+engine bring queries, keys and values, those of the next item too.  Two programs that stand at two heads of the same
+keys, of which they see the same, share what is brought.  Spans and sinks are data, and
 `attention.kernels.pallas_ranges` says which tiles are visited.
 """
 
 from __future__ import annotations
 
+import math
 from functools import partial
 from typing import Any
 
@@ -23,6 +25,9 @@ from attention.kernels.pallas_backward import attention_gradients
 from attention.kernels.pallas_ranges import find_ranges
 from attention.pattern import pad_positions
 
+CLUSTER = 2
+"""Programs that have each tile of keys and values brought once for all of them, into the shared memory of each.  The
+card runs against its limit of power, and bytes from the L2 cache cost some of that."""
 STAGES = 2
 """Tiles of keys and of values in shared memory."""
 CACHE_BYTES = 40_000_000
@@ -52,7 +57,7 @@ def attend_mosaic(
         q_pos_bnt: int32 [B or 1, N or K or 1, T], in any order, -1 for padding, whose output is 0.
         span_bnt: int32 [B or 1, N or K or 1, T or 1], keys.
         sink_n: int32 [N or K or 1], keys.
-        programs: that share the work, one for each multiprocessor if None.
+        programs: that share the work, one for each multiprocessor if None; of an odd number none share keys.
         interpret: parameters of Pallas' GPU interpreter, to run on any device.
 
     Returns:
@@ -122,20 +127,24 @@ _attend.defvjp(_attend_forward, _attend_backward)
 def mosaic_attention(q, k, v, pos, left, sink, ranges, *, programs, interpret, with_lse):
     """The call, by whose name and `ranges` FLOPs are counted (`eval.flops.annotations`)."""
     b, t, n, h = q.shape
-    row_tiles = t // (2 * ROWS)
-    group = n // k.shape[2]
+    row_tiles, group = t // (2 * ROWS), n // k.shape[2]
+    heads_alike = math.gcd(group, n // pos.shape[1])  # that see the same of the same keys
+    cluster = math.gcd(CLUSTER, heads_alike, programs)
+    items = row_tiles * n * b // cluster
     shape = Shape(
-        n_heads=n, group=group, head_dim=h, row_tiles=row_tiles, items=row_tiles * n * b,
+        n_heads=n, group=group, head_dim=h, row_tiles=row_tiles, cluster=cluster,
         band=group * _together(k.shape[2], 2 * k.itemsize * k.shape[1] * h),
-        programs=min(row_tiles * n * b, programs), seen_heads=pos.shape[1], seen_batch=pos.shape[0],
+        items=items, clusters=min(items, programs // cluster), seen_heads=pos.shape[1], seen_batch=pos.shape[0],
         stages=2 * STAGES if h == 64 else STAGES, interpret=interpret is not None,
     )  # fmt: skip
+    abreast = {"cluster": (cluster,), "cluster_names": ("rank",)} if cluster > 1 else {}
     lse = [jax.ShapeDtypeStruct((b, n, t), jnp.float32)] if with_lse else []
     return mgpu.kernel(
         partial(attend_items, shape=shape),
         out_type=[jax.ShapeDtypeStruct(q.shape, q.dtype), *lse],
-        grid=(shape.programs,),
-        grid_names=("program",),
+        grid=(shape.clusters,),
+        grid_names=("cluster",),
+        **abreast,
         num_threads=3,
         thread_name="warpgroup",
         compiler_params=mgpu.CompilerParams(approx_math=True, unsafe_no_auto_barriers=True),

@@ -24,9 +24,10 @@ class Shape(NamedTuple):
     group: int  # query heads of a key-value head
     head_dim: int
     row_tiles: int
+    cluster: int  # programs of a cluster: each takes one of as many heads, and they share keys and values
     band: int  # heads that are worked on at a time
-    items: int  # row tiles of all heads and batches
-    programs: int
+    items: int  # row tiles of all heads and batches, those of a cluster's heads together one
+    clusters: int
     seen_heads: int  # heads and batches that see something of their own, or 1
     seen_batch: int
     stages: int

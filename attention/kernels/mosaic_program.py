@@ -23,20 +23,28 @@ def attend_items(q_ref, k_ref, v_ref, pos_ref, left_ref, sink_ref, ranges_ref, *
     def barriers(count: int, arrivals: int = 1):
         return mgpu.Barrier(num_barriers=count, num_arrivals=arrivals)
 
+    def shared_barriers():
+        """Free once both warpgroups of every program of the cluster are through: what is brought goes to all of them."""
+        if shape.cluster == 1:
+            return barriers(stages, arrivals=2)
+        return mgpu.ClusterBarrier(collective_axes=("rank",), num_barriers=stages, num_arrivals=2)
+
     def run(*memory):
         memory = Memory(*memory)
-        program = lax.axis_index("program")
+        cluster = lax.axis_index("cluster")
+        rank = lax.axis_index("rank") if shape.cluster > 1 else 0
         warpgroup = lax.axis_index("warpgroup")
-        rounds, rest = divmod(shape.items, shape.programs)
-        count = rounds + (_turning(program, rounds, shape) < rest).astype(jnp.int32)
+        rounds, rest = divmod(shape.items, shape.clusters)
+        count = rounds + (_turning(cluster, rounds, shape) < rest).astype(jnp.int32)
 
         def item(j):
             j = jnp.minimum(j, count - 1)
-            band, number = _divide(j * shape.programs + _turning(program, j, shape), shape.row_tiles * shape.band)
-            row_tile, head = _divide(number, shape.band)
+            steps = shape.band // shape.cluster
+            band, number = _divide(j * shape.clusters + _turning(cluster, j, shape), shape.row_tiles * steps)
+            row_tile, step = _divide(number, steps)
             row_tile = shape.row_tiles - 1 - row_tile  # longest walks first
             batch, band = _divide(band, shape.n_heads // shape.band)
-            head += band * shape.band
+            head = band * shape.band + step * shape.cluster + rank
             seen = (
                 batch if shape.seen_batch > 1 else jnp.int32(0),
                 lax.div(head, jnp.int32(shape.n_heads // shape.seen_heads)),
@@ -78,14 +86,14 @@ def attend_items(q_ref, k_ref, v_ref, pos_ref, left_ref, sink_ref, ranges_ref, *
 
     pl.run_scoped(
         run, tiles(4, ROWS), tiles(stages, KEYS), tiles(stages, KEYS), barriers(4), barriers(2, arrivals=2),
-        barriers(stages), barriers(stages, arrivals=2), barriers(stages), barriers(stages, arrivals=2), barriers(2),
+        barriers(stages), shared_barriers(), barriers(stages), shared_barriers(), barriers(2),
         *(mgpu.SMEM((4, ROWS), jnp.float32) for _ in out_refs[1:]), collective_axes="warpgroup",
     )  # fmt: skip
 
 
-def _turning(program, j, shape: Shape):
-    """Place of a program in the j-th round: from the first to the last, then back, so that loads even out."""
-    return jnp.where(j % 2 == 0, program, shape.programs - 1 - program)
+def _turning(cluster, j, shape: Shape):
+    """Place of a cluster in the j-th round: from the first to the last, then back, so that loads even out."""
+    return jnp.where(j % 2 == 0, cluster, shape.clusters - 1 - cluster)
 
 
 def _divide(number, by: int):
@@ -117,7 +125,8 @@ def _bring_tiles(q_ref, k_ref, v_ref, memory: Memory, item: Item, j, start, shap
             mgpu.barrier_wait(free.at[slot])
 
         keys = pl.ds(item.key(i), KEYS)
-        mgpu.copy_gmem_to_smem(source.at[item.batch, keys, kv_head], target.at[slot], full.at[slot])
+        to = {"collective_axes": "rank"} if shape.cluster > 1 else {}
+        mgpu.copy_gmem_to_smem(source.at[item.batch, keys, kv_head], target.at[slot], full.at[slot], **to)
 
     def bring_keys(i):
         @pl.when(i < item.n_tiles)

@@ -27,7 +27,6 @@ def attend_rows(row_refs, out_refs, memory: Memory, item: Item, j, start, warpgr
     pos, left = (_load_rows(ref, (*item.seen, rows), shape) for ref in (pos_ref, left_ref))
     sink = sink_ref[*item.seen]
     buffer = lax.rem(j, jnp.int32(2))
-    q = memory.q.at[2 * buffer + warpgroup]
     own, others = memory.turn.at[warpgroup], memory.turn.at[1 - warpgroup]
     scale = LOG2_E / shape.head_dim**0.5  # exp2 is what the hardware has
 
@@ -72,6 +71,7 @@ def attend_rows(row_refs, out_refs, memory: Memory, item: Item, j, start, warpgr
     acc = _laid_out(jnp.zeros((ROWS, shape.head_dim), jnp.float32), mgpu.Layout.WGMMA, shape)
 
     mgpu.barrier_wait(memory.q_full.at[2 * buffer + warpgroup])
+    q = _laid_out(memory.q[2 * buffer + warpgroup], mgpu.Layout.WGMMA, shape)
     mgpu.barrier_wait(memory.k_full.at[slot(0)])
     mgpu.barrier_wait(own)
     scores = _first_scores(q, memory.k.at[slot(0)], pass_turn, shape)
@@ -91,8 +91,9 @@ def attend_rows(row_refs, out_refs, memory: Memory, item: Item, j, start, warpgr
 
     sees = (total > 0) & (pos >= 0)  # a padding query may have been computed without a mask
     share = jnp.where(sees, 1 / jnp.where(sees, total, 1), 0)
-    q[...] = (acc * lax.broadcast_in_dim(share, acc.shape, [0])).astype(q.dtype)
-    copies = [(q, out_refs[0].at[item.batch, rows, item.head])]
+    out = memory.q.at[2 * buffer + warpgroup]
+    out[...] = (acc * lax.broadcast_in_dim(share, acc.shape, [0])).astype(out.dtype)
+    copies = [(out, out_refs[0].at[item.batch, rows, item.head])]
     if out_refs[1:]:
         lse = memory.lse.at[2 * buffer + warpgroup]
         lse[...] = jnp.where(sees, top + jnp.log2(jnp.where(sees, total, 1)), -jnp.inf) / LOG2_E
@@ -106,7 +107,7 @@ def _first_scores(q, k, then: Callable[[], None], shape: Shape):
     """Q·Kᵀ [rows, keys] in float32; `then` runs as soon as it is queued."""
     if shape.interpret:
         then()
-        scores = _dot(q[...], k[...], 1)
+        scores = _dot(q, k[...], 1)
         mgpu.commit_smem()  # threads read here, not the tensor cores: the copy engine is to know
         return scores
 
@@ -123,7 +124,7 @@ def _multiply(acc, weights, v, q, k, then: Callable[[], None], shape: Shape):
     if shape.interpret:
         then()
         acc += _dot(weights, v[...], 0)
-        scores = None if k is None else _dot(q[...], k[...], 1)
+        scores = None if k is None else _dot(q, k[...], 1)
         mgpu.commit_smem()
         return acc, scores
     if k is None:

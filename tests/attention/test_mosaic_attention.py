@@ -27,9 +27,11 @@ from tests.attention.span_problem import draw_operands, oracle, safe_oracle
 from tests.attention.test_pallas_attention import tiles_to_visit
 from tests.gpu import close, gpu_interpreter
 
-SMALL = {  # (B, T, S, K, G, H), heads of the spans
-    "one program after another": ((1, 150, 200, 1, 2, 64), 2),
-    "two batches": ((2, 64, 64, 1, 1, 128), 1),
+SMALL = {  # (B, T, S, K, G, H), heads of the spans, programs
+    "one program after another": ((1, 150, 200, 1, 2, 64), 2, 2),
+    "two batches": ((2, 64, 64, 1, 1, 128), 1, 2),
+    # The interpreter knows no clusters before jax 0.12, and an odd number of programs forms none.
+    "heads that share keys": ((1, 150, 200, 2, 2, 64), 1, 4 if jax.__version_info__ >= (0, 12) else 3),
 }
 LARGE = {
     "group of 8": ((1, 1531, 2111, 4, 8, 128), 1),
@@ -61,16 +63,17 @@ def check(operands, found):
     kv_pos = jnp.broadcast_to(jnp.arange(k.shape[1]), (k.shape[0], k.shape[2], k.shape[1]))
     span = jnp.broadcast_to(span, (*span.shape[:2], q.shape[1]))
     every_head = span.repeat(q.shape[2] // span.shape[1], axis=1)  # tiles are not shared by the heads of a group
-    assert int(visited) == tiles_to_visit(q, k, pos, kv_pos, every_head, sink, TILE)
+    assert int(visited) == tiles_to_visit(q, k, pos, kv_pos, every_head, sink, TILE, least=1)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", SMALL)
 def test_interpreted_kernel_is_the_oracle(name):
     """Unwritten outputs are NaN, a barrier that nobody waits for or a copy that races is an error."""
-    operands = in_order(*SMALL[name], 0, jnp.float16)
+    shape, span_heads, programs = SMALL[name]
+    operands = in_order(shape, span_heads, 0, jnp.float16)
     with gpu_interpreter() as interpret:
-        check(operands, attend_mosaic(*operands, programs=2, interpret=interpret, return_lse=True))
+        check(operands, attend_mosaic(*operands, programs=programs, interpret=interpret, return_lse=True))
 
 
 @pytest.mark.slow

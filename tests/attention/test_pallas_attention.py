@@ -39,8 +39,11 @@ LARGE = {
 }
 
 
-def tiles_to_visit(q, k, q_pos, kv_pos, span, sink, tiles: AttentionTiles) -> int:
-    """Pairs of a tile of rows and a tile of keys of which bounds alone do not say that nothing is visible."""
+def tiles_to_visit(q, k, q_pos, kv_pos, span, sink, tiles: AttentionTiles, least: int = 0) -> int:
+    """Pairs of a tile of rows and a tile of keys of which bounds alone do not say that nothing is visible.
+
+    A tile of rows counts for `least` at least.
+    """
     (b, t, n, _), k_heads = q.shape, k.shape[2]
     packed = n // k_heads if span.shape[1] in (1, k_heads) else 1
     q_pos, span, kv_pos = (np.asarray(x.repeat(n // x.shape[1], axis=1)) for x in (q_pos, span, kv_pos))
@@ -52,10 +55,12 @@ def tiles_to_visit(q, k, q_pos, kv_pos, span, sink, tiles: AttentionTiles) -> in
         for first in range(0, pos.size, tiles.rows):
             rows = slice(first, first + tiles.rows)
             exists = pos[rows] >= 0
+            visited = 0
             for keys in np.split(kv_pos[batch, heads.start], range(tiles.keys, kv_pos.shape[-1], tiles.keys)):
                 keys = keys[keys >= 0]
                 if exists.any() and keys.size and keys.min() <= pos[rows].max():
-                    count += keys.max() > left[rows][exists].min() or keys.min() < sinks[rows][exists].max()
+                    visited += keys.max() > left[rows][exists].min() or keys.min() < sinks[rows][exists].max()
+            count += max(least, visited)
     return count
 
 
