@@ -24,7 +24,7 @@ def attend_items(q_ref, k_ref, v_ref, pos_ref, left_ref, sink_ref, ranges_ref, *
         return mgpu.Barrier(num_barriers=count, num_arrivals=arrivals)
 
     def shared_barriers():
-        """Free once both warpgroups of every program of the cluster are through: what is brought goes to all of them."""
+        """Free once both warpgroups of every program of a cluster are through: what is brought goes to them all."""
         if shape.cluster == 1:
             return barriers(stages, arrivals=2)
         return mgpu.ClusterBarrier(collective_axes=("rank",), num_barriers=stages, num_arrivals=2)
