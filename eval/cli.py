@@ -90,8 +90,7 @@ def build_parser(wanted: Collection[str] = tuple(COMMANDS)) -> argparse.Argument
         description="What an attention variant costs in prefill, and what it is worth.",
         epilog=EPILOG,
     )
-    version = f"%(prog)s {importlib.metadata.version('prefillwall')}"
-    parser.add_argument("--version", action="version", version=version, help="print the version, and end")
+    parser.add_argument("--version", action=Version, nargs=0, help="print the version, and end")
     subparsers = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for name, summary in COMMANDS.items():
         made = subparsers.add_parser(name, help=summary)
@@ -118,6 +117,17 @@ class Parser(argparse.ArgumentParser):
         if action.choices is not None and value not in action.choices:
             what = action.option_strings[0] if action.option_strings else action.dest
             raise argparse.ArgumentError(None, unknown(what, str(value), map(str, action.choices)))
+
+
+class Version(argparse.Action):
+    """Asks for the version only where somebody wants it: sources on a path are no installed package."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> NoReturn:
+        try:
+            print(f"{parser.prog} {importlib.metadata.version('prefillwall')}")
+        except importlib.metadata.PackageNotFoundError:
+            parser.error("the version is known once the package is installed, such as by pip install --editable .")
+        sys.exit()
 
 
 def commands_of(parser: argparse.ArgumentParser) -> Mapping[str, argparse.ArgumentParser]:
