@@ -19,6 +19,7 @@ from jax import lax
 
 from attention.kernels.dense import attend_masked
 from attention.kernels.row_tiles import choose_row_tile, most_tiles, tile_rows
+from attention.kernels.target import current_target, is_gpu
 from attention.pattern import UNBOUNDED
 
 GATED_QUERIES = 256
@@ -26,6 +27,9 @@ GATED_QUERIES = 256
 
 MOST_ROWS = 256
 """Rows in a tile, at most; measured on a CPU."""
+
+TILES_AT_A_TIME = 64
+"""On a GPU, which one tile leaves idle; there tiles that hold no row are computed too.  Not yet tuned on a card."""
 
 
 @dataclass(frozen=True)
@@ -130,10 +134,11 @@ def attend_chosen(
     def one_choice(merged: tuple, chosen_r: jax.Array) -> tuple[tuple, None]:
         tiles = tile_rows(jnp.where(chosen_r < 0, none, stream_r * n_blocks + chosen_r), none + 1, row_tile)
 
-        def one_tile(_: None, tile: tuple[jax.Array, jax.Array]) -> tuple[None, tuple[jax.Array, jax.Array]]:
-            return None, lax.cond(tile[0] < none, run_tile, skip_tile, *tile)
+        def one_tile(tile: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
+            return lax.cond(tile[0] < none, run_tile, skip_tile, *tile)
 
-        _, (out, lse) = lax.scan(one_tile, None, (tiles.group_i, tiles.row_it))
+        at_a_time = TILES_AT_A_TIME if is_gpu(current_target()) else None
+        out, lse = lax.map(one_tile, (tiles.group_i, tiles.row_it), batch_size=at_a_time)
         out_rh, lse_r = out.reshape(-1, h)[tiles.place_r], lse.reshape(-1)[tiles.place_r]
         return (*_merge(*merged[:2], out_rh, lse_r), merged[2] + (tiles.group_i < none).sum()), None
 
