@@ -90,7 +90,7 @@ def build_parser(wanted: Collection[str] = tuple(COMMANDS)) -> argparse.Argument
         description="What an attention variant costs in prefill, and what it is worth.",
         epilog=EPILOG,
     )
-    parser.add_argument("--version", action=Version, nargs=0, help="print the version, and end")
+    parser.add_argument("--version", action=Version, help="print the version, and end")
     subparsers = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for name, summary in COMMANDS.items():
         made = subparsers.add_parser(name, help=summary)
@@ -119,7 +119,7 @@ class Parser(argparse.ArgumentParser):
             raise argparse.ArgumentError(None, unknown(what, str(value), map(str, action.choices)))
 
 
-class Version(argparse.Action):
+class Version(argparse._VersionAction):
     """Asks for the version only where somebody wants it: sources on a path are no installed package."""
 
     def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> NoReturn:

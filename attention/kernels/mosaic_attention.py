@@ -10,7 +10,6 @@ keys, of which they see the same, share what is brought.  Spans and sinks are da
 
 from __future__ import annotations
 
-import math
 from functools import partial
 from typing import Any
 
@@ -18,20 +17,12 @@ import jax
 import jax.numpy as jnp
 from jax.experimental.pallas import mosaic_gpu as mgpu
 
-from attention.kernels.mosaic_item import HEAD_SIZES, KEYS, ROWS, Shape, count_tiles
+from attention.kernels.mosaic_item import CLUSTER, HEAD_SIZES, KEYS, ROWS, count_tiles, make_shape
 from attention.kernels.mosaic_program import attend_items
 from attention.kernels.pallas_attention import check_operands
 from attention.kernels.pallas_backward import attention_gradients
 from attention.kernels.pallas_ranges import find_ranges
 from attention.pattern import pad_positions
-
-CLUSTER = 2
-"""Programs that have each tile of keys and values brought once for all of them, into the shared memory of each.  The
-card runs against its limit of power, and bytes from the L2 cache cost some of that."""
-STAGES = 2
-"""Tiles of keys and of values in shared memory."""
-CACHE_BYTES = 40_000_000
-"""Of keys and values that stay in the L2 cache: of the H100's 50 MB, most."""
 
 
 def attend_mosaic(
@@ -126,25 +117,16 @@ _attend.defvjp(_attend_forward, _attend_backward)
 @partial(jax.jit, static_argnames=("programs", "interpret", "with_lse"))
 def mosaic_attention(q, k, v, pos, left, sink, ranges, *, programs, interpret, with_lse):
     """The call, by whose name and `ranges` FLOPs are counted (`eval.flops.annotations`)."""
-    b, t, n, h = q.shape
-    row_tiles, group = t // (2 * ROWS), n // k.shape[2]
-    heads_alike = math.gcd(group, n // pos.shape[1])  # that see the same of the same keys
-    cluster = math.gcd(CLUSTER, heads_alike, programs)
-    items = row_tiles * n * b // cluster
-    shape = Shape(
-        n_heads=n, group=group, head_dim=h, row_tiles=row_tiles, cluster=cluster,
-        band=group * _together(k.shape[2], 2 * k.itemsize * k.shape[1] * h),
-        items=items, clusters=min(items, programs // cluster), seen_heads=pos.shape[1], seen_batch=pos.shape[0],
-        stages=2 * STAGES if h == 64 else STAGES, interpret=interpret is not None,
-    )  # fmt: skip
-    abreast = {"cluster": (cluster,), "cluster_names": ("rank",)} if cluster > 1 else {}
+    b, t, n, _ = q.shape
+    shape = make_shape(q, k, pos, programs, interpret is not None)
+    clusters = {"cluster": (shape.cluster,), "cluster_names": ("rank",)} if shape.cluster > 1 else {}
     lse = [jax.ShapeDtypeStruct((b, n, t), jnp.float32)] if with_lse else []
     return mgpu.kernel(
         partial(attend_items, shape=shape),
         out_type=[jax.ShapeDtypeStruct(q.shape, q.dtype), *lse],
         grid=(shape.clusters,),
         grid_names=("cluster",),
-        **abreast,
+        **clusters,
         num_threads=3,
         thread_name="warpgroup",
         compiler_params=mgpu.CompilerParams(approx_math=True, unsafe_no_auto_barriers=True),
@@ -152,14 +134,10 @@ def mosaic_attention(q, k, v, pos, left, sink, ranges, *, programs, interpret, w
     )(q, k, v, pos, left, sink, ranges)
 
 
-def _together(kv_heads: int, kv_bytes: int) -> int:
-    """Key-value heads to work on at a time: a divisor of all, as many as the L2 cache holds, and one at least."""
-    return max(d for d in range(1, kv_heads + 1) if kv_heads % d == 0 and (d == 1 or d * kv_bytes <= CACHE_BYTES))
-
-
 def _multiprocessors() -> int:
-    """Of the device that is there, or an H100's: as many programs share the work, and no result depends on it."""
-    return getattr(jax.devices()[0], "core_count", None) or 132
+    """Of the device that is there, or an H100's, in whole clusters: no result depends on how many share the work."""
+    count = getattr(jax.devices()[0], "core_count", None) or 132
+    return max(CLUSTER, count // CLUSTER * CLUSTER)
 
 
 def _whole_tiles(x: jax.Array, tile: int) -> jax.Array:

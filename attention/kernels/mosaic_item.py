@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, Final, NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jax import lax
 from jax.experimental import pallas as pl
 
 from attention.kernels.pallas_ranges import Ranges, masked_tile
@@ -15,6 +17,13 @@ ROWS: Final = 64
 """Queries of a warpgroup: what one instruction of Hopper's tensor cores takes."""
 KEYS: Final = 128
 """Keys of a tile."""
+STAGES: Final = 2
+"""Tiles of keys and of values in shared memory; twice as many of head size 64."""
+CLUSTER: Final = 2
+"""Programs that have each tile of keys and values brought once for all of them, into the shared memory of each.  The
+card runs against its limit of power, and bytes from the L2 cache cost some of that."""
+CACHE_BYTES: Final = 40_000_000
+"""Of keys and values that stay in the L2 cache: of the H100's 50 MB, most."""
 
 
 class Shape(NamedTuple):
@@ -32,6 +41,25 @@ class Shape(NamedTuple):
     seen_batch: int
     stages: int
     interpret: bool
+
+
+def make_shape(q: Any, k: Any, pos: Any, programs: int, interpret: bool) -> Shape:
+    """How the work on operands of these shapes is shared out among so many programs.
+
+    Two programs form a cluster where heads see the same of the same keys; the interpreter of jax 0.10 knows none.
+    """
+    (b, t, n, h), (_, s, kv_heads, _) = q.shape, k.shape
+    row_tiles, group = t // (2 * ROWS), n // kv_heads
+    cluster = math.gcd(CLUSTER, group, n // pos.shape[1], programs)
+    if interpret and jax.__version_info__ < (0, 11):
+        cluster = 1
+    items, kv_bytes = row_tiles * n * b // cluster, 2 * k.dtype.itemsize * s * h
+    together = max(d for d in range(1, kv_heads + 1) if kv_heads % d == 0 and (d == 1 or d * kv_bytes <= CACHE_BYTES))
+    return Shape(
+        n_heads=n, group=group, head_dim=h, row_tiles=row_tiles, cluster=cluster, band=group * together, items=items,
+        clusters=min(items, programs // cluster), seen_heads=pos.shape[1], seen_batch=pos.shape[0],
+        stages=2 * STAGES if h == 64 else STAGES, interpret=interpret,
+    )  # fmt: skip
 
 
 class Memory(NamedTuple):
@@ -74,6 +102,36 @@ class Item(NamedTuple):
         """First key of the i-th tile."""
         masked = masked_tile(self.bounds, i - self.n_dense)
         return jnp.where(i < self.n_dense, self.bounds.dense_start + i, masked) * KEYS
+
+
+def count_items(cluster: jax.Array, shape: Shape) -> jax.Array:
+    """Of each program of a cluster."""
+    rounds, rest = divmod(shape.items, shape.clusters)
+    return rounds + (_turning(cluster, rounds, shape) < rest).astype(jnp.int32)
+
+
+def item_place(cluster: jax.Array, rank: jax.Array | int, j: jax.Array, shape: Shape) -> tuple[jax.Array, ...]:
+    """(batch, head, row tile) of the j-th item of a program, the `rank`-th of its cluster."""
+    steps = shape.band // shape.cluster
+    band, number = divide(j * shape.clusters + _turning(cluster, j, shape), shape.row_tiles * steps)
+    row_tile, step = divide(number, steps)
+    batch, band = divide(band, shape.n_heads // shape.band)
+    return batch, band * shape.band + step * shape.cluster + rank, shape.row_tiles - 1 - row_tile  # longest walks first
+
+
+def seen_place(batch: jax.Array, head: jax.Array, shape: Shape) -> tuple[jax.Array, jax.Array]:
+    """Batch and head in what says who sees what."""
+    return batch if shape.seen_batch > 1 else jnp.int32(0), divide(head, shape.n_heads // shape.seen_heads)[0]
+
+
+def divide(number: jax.Array, by: int) -> tuple[jax.Array, jax.Array]:
+    """Quotient and rest of a number that is not negative."""
+    return lax.div(number, jnp.int32(by)), lax.rem(number, jnp.int32(by))
+
+
+def _turning(cluster, j, shape: Shape):
+    """Place of a cluster in the j-th round: from the first to the last, then back, so that loads even out."""
+    return jnp.where(j % 2 == 0, cluster, shape.clusters - 1 - cluster)
 
 
 def count_tiles(bounds: Ranges) -> jax.Array:

@@ -7,7 +7,7 @@ from jax import lax
 from jax.experimental import pallas as pl
 from jax.experimental.pallas import mosaic_gpu as mgpu
 
-from attention.kernels.mosaic_item import KEYS, ROWS, Item, Memory, Shape
+from attention.kernels.mosaic_item import KEYS, ROWS, Item, Memory, Shape, count_items, item_place, seen_place
 from attention.kernels.mosaic_rows import attend_rows
 from attention.kernels.pallas_ranges import Ranges
 
@@ -23,32 +23,25 @@ def attend_items(q_ref, k_ref, v_ref, pos_ref, left_ref, sink_ref, ranges_ref, *
     def barriers(count: int, arrivals: int = 1):
         return mgpu.Barrier(num_barriers=count, num_arrivals=arrivals)
 
-    def shared_barriers():
-        """Free once both warpgroups of every program of a cluster are through: what is brought goes to them all."""
+    def free_barriers():
+        """Of keys and values, which go to every program of a cluster: free once the warpgroups of all are through.
+
+        A warpgroup arrives at those of a cluster by one of its threads, without waiting for the others: what only the
+        tensor cores read is read by then, and nothing else may read keys or values.
+        """
         if shape.cluster == 1:
             return barriers(stages, arrivals=2)
         return mgpu.ClusterBarrier(collective_axes=("rank",), num_barriers=stages, num_arrivals=2)
 
     def run(*memory):
         memory = Memory(*memory)
-        cluster = lax.axis_index("cluster")
+        cluster, warpgroup = lax.axis_index("cluster"), lax.axis_index("warpgroup")
         rank = lax.axis_index("rank") if shape.cluster > 1 else 0
-        warpgroup = lax.axis_index("warpgroup")
-        rounds, rest = divmod(shape.items, shape.clusters)
-        count = rounds + (_turning(cluster, rounds, shape) < rest).astype(jnp.int32)
+        count = count_items(cluster, shape)
 
         def item(j):
-            j = jnp.minimum(j, count - 1)
-            steps = shape.band // shape.cluster
-            band, number = _divide(j * shape.clusters + _turning(cluster, j, shape), shape.row_tiles * steps)
-            row_tile, step = _divide(number, steps)
-            row_tile = shape.row_tiles - 1 - row_tile  # longest walks first
-            batch, band = _divide(band, shape.n_heads // shape.band)
-            head = band * shape.band + step * shape.cluster + rank
-            seen = (
-                batch if shape.seen_batch > 1 else jnp.int32(0),
-                lax.div(head, jnp.int32(shape.n_heads // shape.seen_heads)),
-            )
+            batch, head, row_tile = item_place(cluster, rank, jnp.minimum(j, count - 1), shape)
+            seen = seen_place(batch, head, shape)
             bounds = Ranges(*(ranges_ref[*seen, row_tile, i] for i in range(len(Ranges._fields))))
             return Item(batch, head, row_tile, seen, bounds)
 
@@ -86,18 +79,9 @@ def attend_items(q_ref, k_ref, v_ref, pos_ref, left_ref, sink_ref, ranges_ref, *
 
     pl.run_scoped(
         run, tiles(4, ROWS), tiles(stages, KEYS), tiles(stages, KEYS), barriers(4), barriers(2, arrivals=2),
-        barriers(stages), shared_barriers(), barriers(stages), shared_barriers(), barriers(2),
+        barriers(stages), free_barriers(), barriers(stages), free_barriers(), barriers(2),
         *(mgpu.SMEM((4, ROWS), jnp.float32) for _ in out_refs[1:]), collective_axes="warpgroup",
     )  # fmt: skip
-
-
-def _turning(cluster, j, shape: Shape):
-    """Place of a cluster in the j-th round: from the first to the last, then back, so that loads even out."""
-    return jnp.where(j % 2 == 0, cluster, shape.clusters - 1 - cluster)
-
-
-def _divide(number, by: int):
-    return lax.div(number, jnp.int32(by)), lax.rem(number, jnp.int32(by))
 
 
 def _bring_tiles(q_ref, k_ref, v_ref, memory: Memory, item: Item, j, start, shape: Shape):
@@ -125,8 +109,8 @@ def _bring_tiles(q_ref, k_ref, v_ref, memory: Memory, item: Item, j, start, shap
             mgpu.barrier_wait(free.at[slot])
 
         keys = pl.ds(item.key(i), KEYS)
-        to = {"collective_axes": "rank"} if shape.cluster > 1 else {}
-        mgpu.copy_gmem_to_smem(source.at[item.batch, keys, kv_head], target.at[slot], full.at[slot], **to)
+        tile, everyone = source.at[item.batch, keys, kv_head], "rank" if shape.cluster > 1 else None
+        mgpu.copy_gmem_to_smem(tile, target.at[slot], full.at[slot], collective_axes=everyone)
 
     def bring_keys(i):
         @pl.when(i < item.n_tiles)
