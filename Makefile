@@ -9,10 +9,12 @@ compare: $(VENV)/.installed
 	$(BIN)/prefillwall compare
 
 test: $(VENV)/.installed-test
-	$(BIN)/python -m pytest -n auto -m "not slow and not gpu and not lower and not browser" --durations=15
+	XLA_FLAGS="$$($(BIN)/python -m tests.compiling)" \
+	  $(BIN)/python -m pytest -n auto -m "not slow and not gpu and not lower and not browser" --durations=15
 
 test-slow: $(VENV)/.installed-test
-	$(BIN)/python -m pytest -n auto -m "slow and not gpu and not lower and not browser" --ignore=tests/notebooks --durations=10
+	$(BIN)/python -m pytest -n auto tests/test_docs.py tests -m "slow and not gpu and not lower and not browser" \
+	  --ignore=tests/notebooks --durations=10  # the longest first
 	$(BIN)/python -m pytest tests/notebooks -m "slow and not lower" --durations=5
 
 # Compiles the whole model and every kernel for gfx1201 and for sm_90, in an environment of its own: with the compiler

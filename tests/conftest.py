@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Iterator
 from pathlib import Path
 
 import jax
 import pytest
 from hypothesis import HealthCheck, settings
+
+from tests.compiling import unoptimised
 
 # Compiling dominates an example that compiles, so time limits mean nothing; such tests lower `max_examples`.
 settings.register_profile(
@@ -19,13 +22,15 @@ settings.register_profile(
 )
 settings.load_profile("default")
 
+# Jaxprs are many small objects that stay: looking through all of them so often takes a tenth of the time.
+gc.set_threshold(50_000, 20, 20)
+
 
 @pytest.fixture
 def fast_compile() -> Iterator[None]:
     """Compiles without optimising: for tests of many small programs, whose results do not depend on it."""
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", False)
+    with unoptimised():
+        yield
 
 
 @pytest.fixture
@@ -39,9 +44,9 @@ MOST_MAPS = 20_000
 """Of the 65,530 memory maps that Linux grants a process; each compiled program takes some."""
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture(autouse=True, scope="module")
 def drop_compiled_programs() -> Iterator[None]:
-    """Forgets the programs of earlier tests before they use up what the system grants: LLVM aborts then."""
+    """Forgets the programs of earlier modules before they use up what the system grants: LLVM aborts then."""
     yield
     maps = Path("/proc/self/maps")  # where there is none, there is no such limit
     if maps.exists() and maps.read_bytes().count(b"\n") > MOST_MAPS:

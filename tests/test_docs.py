@@ -21,7 +21,7 @@ from tests.printed import ROOT, blocks, carry_out
 PAGES = sorted((ROOT / "docs").glob("*.md"))
 
 
-def test_a_policy_is_what_the_page_says(monkeypatch) -> None:
+def test_a_policy_is_what_the_page_says(monkeypatch, fast_compile) -> None:
     names = carry_out(blocks("docs/extending.md", "python")[0])
     known = MappingProxyType({**attention.eviction.registry.POLICIES, "vnorm": names["ValueNorm"]})
     for place in (attention.eviction.registry, attention.eviction.base):
@@ -43,7 +43,7 @@ def test_a_card_from_a_file(tmp_path: Path, capsys) -> None:
     assert "bf16 must be a finite number above 0" in capsys.readouterr().err
 
 
-def test_a_model_of_ones_own() -> None:
+def test_a_model_of_ones_own(fast_compile) -> None:
     names = carry_out(blocks("docs/extending.md", "python")[1])
     assert [str(variant) for variant in names["config"].layout] == ["swa(8)", "full"]
     assert names["params"]["embed"]["embedding"].shape == (101, 64)

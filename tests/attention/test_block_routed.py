@@ -15,13 +15,15 @@ from hypothesis import strategies as st
 from attention.attend import attend
 from attention.block_routed import BlockRouted
 from attention.cost import Heads
-from attention.kernels.block_routed import MOST_ROWS, attend_chosen
+from attention.kernels.block_routed import MOST_ROWS, BlockChoice, attend_chosen
 from attention.kernels.dense import attend_dense, attend_masked
 from attention.kernels.row_tiles import choose_row_tile
 from attention.layout import parse_variant
 from attention.pattern import SpanPattern
 from attention.variant import LayerInput
+from eval.flops.traced import count_flops
 from tests.attention.layer_inputs import first_tokens, heads, layer_input
+from tests.compiling import AS_USERS_DO
 
 pytestmark = pytest.mark.usefixtures("fast_compile")
 COMPILING = settings(max_examples=3)
@@ -126,10 +128,24 @@ def test_slots_in_any_order_with_gaps_and_padded_queries(impl):
     assert not np.asarray(out[:, 50:]).any()
 
 
+def test_many_tiles_at_a_time_are_tiles_one_by_one(monkeypatch):
+    """As a GPU computes them: the same, and as many FLOPs in the program."""
+    operands = layer_input(BlockRouted(7, 3), Heads(6, 2, 8, 11), 131)[1:6]
+
+    def found():
+        run = partial(attend_chosen, pattern=BlockChoice(7, 3))
+        return jax.jit(run)(*operands), count_flops(run, *operands).total
+
+    one_by_one = found()
+    monkeypatch.setattr("attention.kernels.block_routed.current_target", lambda: "gfx1201")
+    monkeypatch.setattr("attention.kernels.block_routed.TILES_AT_A_TIME", 5)
+    chex.assert_trees_all_close(found(), one_by_one, atol=1e-6)
+
+
 @pytest.mark.parametrize("text", ["moba(16, topk=7)", "moba(97, topk=1)", "moba(1000)"])
 def test_as_many_choices_as_blocks_are_full_attention(text):
     layer = layer_input(parse_variant(text), Heads(6, 2, 8, 11), 97)
-    out = parse_variant(text).attend(partial(attend, impl="blockwise"), layer)
+    out = jax.jit(lambda layer: parse_variant(text).attend(partial(attend, impl="blockwise"), layer))(layer)
     full, _ = attend_dense(*layer[1:6], SpanPattern())
     chex.assert_trees_all_close(out, full, atol=1e-5)
 
@@ -140,7 +156,8 @@ def test_of_equal_gates_the_earlier_block_wins():
     position = jnp.arange(tokens)[None]
     for impl in ("blockwise", "dense"):
         layer = LayerInput(q, q, keys, jnp.eye(tokens)[None, :, None], position, position[:, None], {}, jnp.int32(0))
-        seen = np.asarray(variant.attend(partial(attend, impl=impl), layer)[0, 18, 0]) > 0
+        run = jax.jit(lambda layer, impl=impl: variant.attend(partial(attend, impl=impl), layer))
+        seen = np.asarray(run(layer)[0, 18, 0]) > 0
         assert np.flatnonzero(seen).tolist() == [0, 1, 2, 3, 4, 5, 6, 7, 16, 17, 18]
 
 
@@ -152,7 +169,8 @@ def test_gradients_are_those_of_the_dense_form():
         q, k, v = qkv
         return (variant.attend(partial(attend, impl=impl), layer._replace(q_btnh=q, k_bskh=k, v_bskh=v)) ** 2).sum()
 
-    grads = [jax.grad(loss)((layer.q_btnh, layer.k_bskh, layer.v_bskh), impl) for impl in ("blockwise", "dense")]
+    gradient = jax.jit(jax.grad(loss), static_argnums=1)
+    grads = [gradient((layer.q_btnh, layer.k_bskh, layer.v_bskh), impl) for impl in ("blockwise", "dense")]
     chex.assert_trees_all_close(*grads, atol=1e-4)
 
 
@@ -160,7 +178,7 @@ def test_memory_is_linear_in_the_prompt():
     def temp_bytes(tokens: int) -> int:
         shapes = jax.eval_shape(lambda: layer_input(variant, heads, tokens, batch=1))
         run = jax.jit(lambda layer: variant.attend(partial(attend, impl="blockwise"), layer))
-        return run.lower(shapes).compile().memory_analysis().temp_size_in_bytes
+        return run.lower(shapes).compile(AS_USERS_DO).memory_analysis().temp_size_in_bytes
 
     variant, heads = BlockRouted(128, 3), Heads(6, 2, 16, 11)
     short, long = temp_bytes(16_384), temp_bytes(65_536)

@@ -16,6 +16,8 @@ from attention.layout import parse_layout, parse_variant
 from attention.soft_routing import SoftRouted, for_training, mixture, price, span_gates, straight_through
 from tests.attention.layer_inputs import layer_input
 
+pytestmark = pytest.mark.usefixtures("fast_compile")
+
 HARD = parse_variant("routed(3|full, sinks=1, per=group)")
 HEADS = Heads(6, 2, 5, 7)
 LAYER = layer_input(HARD, HEADS, 19)

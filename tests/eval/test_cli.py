@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import json
 import os
 import pty
@@ -140,6 +141,25 @@ def test_a_report_that_cannot_be_drawn_leaves_nothing(kind, layout, tmp_path, ca
     assert main(["report", str(tmp_path / "other.jsonl")]) == 2
     assert capsys.readouterr().err.count("\n") == 1
     assert [path.name for path in tmp_path.iterdir()] == ["other.jsonl"]
+
+
+def test_the_version_is_asked_for_only_where_it_is_wanted(capsys, monkeypatch):
+    """Sources on a path are no installed package, and run all the same."""
+
+    def ended(*words: str) -> tuple[int | str | None, str]:
+        with pytest.raises(SystemExit) as end:
+            main(words)
+        return end.value.code, "".join(capsys.readouterr())
+
+    assert ended("--version") == (0, f"prefillwall {importlib.metadata.version('prefillwall')}\n")
+
+    def not_installed(name: str) -> str:
+        raise importlib.metadata.PackageNotFoundError(name)
+
+    monkeypatch.setattr(importlib.metadata, "version", not_installed)
+    code, said = ended("--version")
+    assert code == 2 and "once the package is installed" in said and said.count("\n") == 1
+    assert main(["models"]) == 0
 
 
 def test_what_is_said_of_a_missing_file_fits_one_that_is_read():

@@ -18,6 +18,7 @@ from eval.timing import Budget
 from eval.usual_sweep import LAYOUTS, LENGTHS, usual_sweep
 from eval.watch import remarks
 from refmodel.presets import preset
+from tests.compiling import unoptimised
 
 pytestmark = pytest.mark.usefixtures("fast_compile")
 
@@ -26,9 +27,10 @@ QUICK = Budget(0, 1, 1)
 
 @pytest.fixture(scope="module")
 def found():
-    model = refmodel.load("tiny-dense")
     layouts = ["3*swa(5)+full", attention.make("swa", window=7)]
-    return prefillwall.compare(model, layouts, [17, 31], quality_tokens=31, whole=["swa(7)"], budget=QUICK)
+    with unoptimised():
+        model = refmodel.load("tiny-dense")
+        return prefillwall.compare(model, layouts, [17, 31], quality_tokens=31, whole=["swa(7)"], budget=QUICK)
 
 
 def test_a_row_for_each_layout_and_length(found):

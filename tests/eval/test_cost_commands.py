@@ -12,6 +12,8 @@ from eval.cli import main
 from eval.commands.flops import agreement
 from eval.preset_shapes import COST_SHAPES, cost_model
 
+pytestmark = pytest.mark.usefixtures("fast_compile")
+
 SMALL = {
     "flops": ("--model", "tiny-moe", "--layout", "swa(5)+full", "--tokens", "300", "--card", "r9700"),
     "crossover": (),

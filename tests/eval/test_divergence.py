@@ -12,6 +12,8 @@ from refmodel.model import unembed
 from refmodel.presets import preset
 from refmodel.weights.random import random_params
 
+pytestmark = pytest.mark.usefixtures("fast_compile")
+
 
 @pytest.mark.parametrize("tokens", [2, 257, 300])  # one prediction; a whole stretch of logits; a ragged one
 def test_per_token_figures_are_their_definitions(tokens):

@@ -10,6 +10,8 @@ from attention.pattern import UNBOUNDED, SpanPattern, visible_pairs
 from eval.bench import gpu_kernels
 from eval.bench.gpu_peers import AttentionCase, MatmulCase, Skip
 
+pytestmark = pytest.mark.usefixtures("fast_compile")
+
 
 @pytest.mark.parametrize("span", [1, 29, 67, UNBOUNDED])
 def test_flops_are_those_of_the_visible_pairs(span):

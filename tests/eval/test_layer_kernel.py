@@ -5,12 +5,15 @@ from __future__ import annotations
 import chex
 import jax
 import jax.numpy as jnp
+import pytest
 
 from attention.kernels.dense import attend_dense
 from attention.layout import parse_variant
 from attention.pattern import SpanPattern
 from eval.layer_kernel import chained, layer_kernel
 from refmodel.presets import preset
+
+pytestmark = pytest.mark.usefixtures("fast_compile")
 
 TOKENS = 331  # long enough for the blockwise path
 

@@ -16,7 +16,7 @@ from refmodel.presets import preset
 CONFIG = preset("tiny-moe").with_layout("swa(5)+full")
 
 
-def test_one_layer_of_each_kind_has_the_shapes_of_the_model():
+def test_one_layer_of_each_kind_has_the_shapes_of_the_model(fast_compile):
     params = layers_apart.random_layers(CONFIG, 0, jnp.bfloat16)
     whole = abstract_params(CONFIG, jnp.bfloat16)
     one = jax.tree.map(lambda x: jax.ShapeDtypeStruct((1, *x.shape[1:]), x.dtype), whole["blocks"])

@@ -37,14 +37,14 @@ def wedge(monkeypatch, preface):
 
 
 @pytest.mark.parametrize("preface", ["", "from __future__ import annotations\n"])
-def test_it_is_spelled_as_the_readme_says(wedge, capsys):
+def test_it_is_spelled_as_the_readme_says(wedge, capsys, fast_compile):
     assert main(["variants", wedge.example]) == 0
     assert "\nwedge(5)  " in capsys.readouterr().out
     assert main(["variants", "wedge(five)"]) == 2
     assert "window must be a whole number, got 'five'; accepted: wedge(window)" in capsys.readouterr().err
 
 
-def test_it_has_a_name_a_picture_and_a_cost(wedge, capsys):
+def test_it_has_a_name_a_picture_and_a_cost(wedge, capsys, fast_compile):
     assert main(["variants", "--draw", "12"]) == 0
     printed = capsys.readouterr().out
     assert "wedge(window)" in printed and "a window, and as many sinks as the window is wide" in printed

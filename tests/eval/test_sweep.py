@@ -16,6 +16,7 @@ from eval.timing import Budget, median_ms
 from refmodel.presets import preset
 from refmodel.source import Model
 from refmodel.weights.random import random_params
+from tests.compiling import unoptimised
 
 pytestmark = pytest.mark.usefixtures("fast_compile")
 
@@ -25,7 +26,8 @@ TEXT = Text("counting", "0" * 64, tuple(i % 257 for i in range(101)))
 @pytest.fixture(scope="module")
 def plan() -> Sweep:
     config = preset("tiny-dense")
-    model = Model(config, random_params(config, 0, jnp.float32), None, "random")
+    with unoptimised():
+        model = Model(config, random_params(config, 0, jnp.float32), None, "random")
     layouts = ("full", "swa(5)+full")
     return Sweep(model, TEXT, layouts, layouts, (17, 31), 29, Budget(0, 1, 1))
 

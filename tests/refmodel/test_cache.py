@@ -10,6 +10,8 @@ from attention.pattern import SpanPattern
 from refmodel.cache import LayerCache, extend, init_cache, keep
 from refmodel.presets import preset
 
+pytestmark = pytest.mark.usefixtures("fast_compile")
+
 
 def layer_cache(positions, batch=1):
     """Keys that carry their own position, values its negative: [B, C, 1, 1]."""

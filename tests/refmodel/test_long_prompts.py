@@ -11,6 +11,7 @@ import pytest
 from refmodel.model import prefill
 from refmodel.presets import preset
 from refmodel.weights.random import random_params
+from tests.compiling import AS_USERS_DO
 
 pytestmark = pytest.mark.slow
 CHUNK = 4096
@@ -23,7 +24,7 @@ def test_a_prompt_of_200_000_tokens(layout):
     run = jax.jit(partial(prefill, config, chunk_tokens=CHUNK))
 
     def compiled(tokens: int):
-        return run.lower(params, jax.ShapeDtypeStruct((1, tokens), jnp.int32)).compile()
+        return run.lower(params, jax.ShapeDtypeStruct((1, tokens), jnp.int32)).compile(AS_USERS_DO)
 
     def beside_weights_bytes(program) -> int:
         planned = program.memory_analysis()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import itertools
 from functools import partial
 
@@ -31,9 +32,11 @@ LAYOUTS = (
     "moba(7,topk=2)+routed(3|9|full,per=head,router=random,seed=1)",
 )  # fmt: skip
 jitted_step = jax.jit(step, static_argnums=0, static_argnames=("logits", "attend"))
+jitted_prefill = jax.jit(prefill, static_argnums=0, static_argnames="logits")
 ATTEND = {impl: partial(attend, impl=impl) for impl in ("dense", "blockwise")}  # `auto` takes the oracle at this size
 
 
+@functools.cache
 def model(name: str, layout: str):
     """Norms of keys differ without qk_norm only."""
     config = dataclasses.replace(preset(name), qk_norm="keynorm" not in layout).with_layout(layout)
@@ -91,9 +94,9 @@ def test_rows_of_different_lengths_in_one_batch():
     alone, _ = in_steps(config, params, prompt(1)[:, :short], [])
     positions = jnp.arange(TOKENS)[None].repeat(2, 0).at[0, short:].set(-1)
     cache = init_cache(config, 2, TOKENS, ragged=True)
-    together, _ = step(config, params, cache, prompt(1).repeat(2, 0), logits="all", positions_bt=positions)
+    together, _ = jitted_step(config, params, cache, prompt(1).repeat(2, 0), logits="all", positions_bt=positions)
     chex.assert_trees_all_close(together[0, :short], alone[0], atol=1e-5)
-    last, _ = step(config, params, cache, prompt(1).repeat(2, 0), positions_bt=positions)
+    last, _ = jitted_step(config, params, cache, prompt(1).repeat(2, 0), positions_bt=positions)
     chex.assert_trees_all_close(last, jnp.stack([together[0, short - 1], together[1, -1]]), atol=1e-5)
 
 
@@ -128,7 +131,7 @@ def test_a_bfloat16_model_keeps_its_dtype_and_its_best_guesses():
     config, params = model("tiny-moe", "swa(13)+full")
     exact, _ = in_steps(config, params, prompt(), [])
     half = jax.tree.map(lambda x: x.astype(jnp.bfloat16), params)
-    logits, cache = prefill(config, half, prompt(), logits="all")
+    logits, cache = jitted_prefill(config, half, prompt(), logits="all")
     assert logits.dtype == jnp.float32 and {run.keys.dtype for run in cache.runs} == {jnp.dtype(jnp.bfloat16)}
     agrees = logits.argmax(-1) == exact.argmax(-1)
     assert agrees.mean() > 0.8
@@ -151,16 +154,17 @@ def test_a_full_cache_never_loses_tokens_silently():
 
 def test_last_logits_are_the_last_of_all():
     config, params = model("tiny-moe", "full")
-    every, _ = prefill(config, params, prompt(), logits="all")
-    last, _ = prefill(config, params, prompt())
+    every, _ = jitted_prefill(config, params, prompt(), logits="all")
+    last, _ = jitted_prefill(config, params, prompt())
     chex.assert_trees_all_close(last, every[:, -1], atol=1e-6)
 
 
 def test_hidden_states_of_every_layer():
     config, params = model("tiny-dense", "swa(5)+full")
-    out = hidden_states(config, params, init_cache(config, 2, TOKENS), prompt(), every_layer=True)
+    run = jax.jit(partial(hidden_states, config, every_layer=True))
+    out = run(params, init_cache(config, 2, TOKENS), prompt())
     chex.assert_shape(out.layers_lbtd, (config.n_layers, 2, TOKENS, config.d_model))
-    logits, _ = prefill(config, params, prompt(), logits="all")
+    logits, _ = jitted_prefill(config, params, prompt(), logits="all")
     chex.assert_trees_all_close(unembed(config, params, out.final_btd), logits, atol=1e-5)
 
 
@@ -187,10 +191,10 @@ def test_gradients_are_finite_and_reach_every_parameter(name):
 def test_greedy_generation_is_prefill_repeated(layout):
     config, params = model("tiny-moe", layout)
     tokens = prompt(2, 11)
-    expected = tokens
-    for _ in range(3):
-        logits, _ = jitted_step(config, params, init_cache(config, 2, 14), expected)
-        expected = jnp.concatenate([expected, logits.argmax(-1)[:, None]], axis=1)
+    expected = jnp.pad(tokens, [(0, 0), (0, 3)])  # of one length, since the future does not reach the past
+    for at in range(11, 14):
+        logits, _ = jitted_prefill(config, params, expected, logits="all")
+        expected = expected.at[:, at].set(logits[:, at - 1].argmax(-1))
     np.testing.assert_array_equal(generate(config, params, tokens, 3), expected[:, 11:])
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 
 import chex
+import jax
 import jax.numpy as jnp
 import pytest
 
@@ -16,7 +17,7 @@ from refmodel.presets import preset
 from refmodel.source import open_config, open_model
 
 
-def test_a_preset_has_random_weights_that_its_seed_decides():
+def test_a_preset_has_random_weights_that_its_seed_decides(fast_compile):
     one, same, other = (open_model("tiny-moe", seed=seed) for seed in (1, 1, 2))
     assert one.weights == "random (seed 1)" and one.tokenizer is None
     q = [model.params["blocks"]["moe"]["attn"]["q"] for model in (one, same, other)]
@@ -48,7 +49,7 @@ def test_what_cannot_fit_is_refused_before_it_is_made(monkeypatch):
     assert open_config("qwen3-4b").n_layers == 36
 
 
-def test_a_layout_may_come_with_the_model():
+def test_a_layout_may_come_with_the_model(fast_compile):
     model = refmodel.load("tiny-dense", layout="swa(5)+routed(5|full)", seed=3)
     assert model.config == preset("tiny-dense").with_layout("swa(5)+routed(5|full)")
     chex.assert_trees_all_equal(
@@ -59,7 +60,7 @@ def test_a_layout_may_come_with_the_model():
 def test_a_prompt_is_ids_of_one_row_or_several(fast_compile):
     model = refmodel.load("tiny-dense", layout="swa(5)+full")
     tokens_bt = jnp.arange(2 * 13).reshape(2, 13)
-    expected, _ = prefill(model.config, model.params, tokens_bt)
+    expected, _ = jax.jit(prefill, static_argnums=0)(model.config, model.params, tokens_bt)
     found, cache = model.prefill(tokens_bt, chunk_tokens=5, capacity_tokens=17)
     chex.assert_trees_all_close(found, expected, atol=1e-4)
     assert int(cache.length) == 13 and cache.runs[1].keys.shape[2] == 17
@@ -68,7 +69,7 @@ def test_a_prompt_is_ids_of_one_row_or_several(fast_compile):
 
 
 @pytest.mark.parametrize("tokens", [[], [0.5, 1.0], [[[1]]]])
-def test_what_is_no_prompt_is_refused(tokens):
+def test_what_is_no_prompt_is_refused(tokens, fast_compile):
     with pytest.raises(ValueError, match=r"tokens must be ids, \[B, T\] or \[T\], got "):
         refmodel.load("tiny-dense").prefill(tokens)
 

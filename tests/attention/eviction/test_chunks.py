@@ -30,6 +30,7 @@ from tests.attention.eviction.strategies import (
     run,
     tokens,
 )
+from tests.compiling import AS_USERS_DO
 
 pytestmark = pytest.mark.usefixtures("fast_compile")
 
@@ -184,8 +185,8 @@ def test_memory_beside_the_step_does_not_grow_with_the_prompt():
         call = partial(attend_in_chunks, eviction, partial(attend, impl="blockwise"))
         positions = jax.ShapeDtypeStruct((1, tokens), jnp.int32)
         length = jax.ShapeDtypeStruct((), jnp.int32)
-        compiled = jax.jit(call, static_argnums=(6,)).lower(kept, q, kv, kv, positions, length, (0, 1)).compile()
-        return compiled.memory_analysis().temp_size_in_bytes
+        lowered = jax.jit(call, static_argnums=(6,)).lower(kept, q, kv, kv, positions, length, (0, 1))
+        return lowered.compile(AS_USERS_DO).memory_analysis().temp_size_in_bytes
 
     short, long = temporaries(2048), temporaries(8192)
     own = 4 * 8 * (4 + 2 + 2 + 4)  # bytes of a token's q, k, v and output

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 
 import jax
@@ -29,6 +30,7 @@ SCHEDULES = {
 }
 
 
+@functools.cache
 def _masked_pairs(variant: str, n_heads: int, step: Step) -> int:
     """Visible pairs by looking at every one of them, all earlier keys present."""
     q_pos = np.arange(step.start, step.start + step.tokens)
@@ -109,15 +111,16 @@ def test_schedules_share_the_useful_count_and_differ_in_what_runs() -> None:
 
 @pytest.mark.parametrize("variant", ["full", "swa(7)", "swa(5, sinks=3)", "swa(40)"])
 @pytest.mark.parametrize("chunk", [1, 4, 9, 23])
-def test_slots_of_a_step_are_those_of_the_real_cache(variant: str, chunk: int) -> None:
+def test_slots_of_a_step_are_those_of_the_real_cache(variant: str, chunk: int, fast_compile) -> None:
     config: ModelConfig = PRESETS["tiny-dense"].with_layout(variant)
     pattern = config.layout[0].pattern()
     stack = init_cache(config, 1, 23).runs[0]
+    put = jax.jit(functools.partial(extend, pattern=pattern), static_argnames="first")
     for step in prefill_steps(23, chunk):
         own, slots = step_positions(pattern, step.tokens, step.start, step.capacity)
         keys = np.zeros((1, step.tokens, config.n_kv_heads, config.head_dim), np.float32)
         new = LayerCache(keys, keys, own[None, None])
-        seen, stack = extend(stack, np.int32(0), new, np.int32(step.start), pattern, first=step.start == 0)
+        seen, stack = put(stack, np.int32(0), new, np.int32(step.start), first=step.start == 0)
         np.testing.assert_array_equal(seen.positions[0, 0], slots)
 
 

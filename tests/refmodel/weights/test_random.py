@@ -6,11 +6,14 @@ import dataclasses
 
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 from refmodel.model import abstract_params
 from refmodel.presets import preset
 from refmodel.weights.fill import leaves_by_path
 from refmodel.weights.random import random_params
+
+pytestmark = pytest.mark.usefixtures("fast_compile")
 
 MOE = dataclasses.replace(preset("tiny-moe"), mlp_only_layers=(1, 3), d_ff=40)
 
