@@ -127,7 +127,7 @@ class Version(argparse._VersionAction):
             print(f"{parser.prog} {importlib.metadata.version('prefillwall')}")
         except importlib.metadata.PackageNotFoundError:
             parser.error("the version is known once the package is installed, such as by pip install --editable .")
-        sys.exit()
+        parser.exit()
 
 
 def commands_of(parser: argparse.ArgumentParser) -> Mapping[str, argparse.ArgumentParser]:
