@@ -113,18 +113,18 @@ def count_items(cluster: jax.Array, shape: Shape) -> jax.Array:
 def item_place(cluster: jax.Array, rank: jax.Array | int, j: jax.Array, shape: Shape) -> tuple[jax.Array, ...]:
     """(batch, head, row tile) of the j-th item of a program, the `rank`-th of its cluster."""
     steps = shape.band // shape.cluster
-    band, number = divide(j * shape.clusters + _turning(cluster, j, shape), shape.row_tiles * steps)
-    row_tile, step = divide(number, steps)
-    batch, band = divide(band, shape.n_heads // shape.band)
+    band, number = _divide(j * shape.clusters + _turning(cluster, j, shape), shape.row_tiles * steps)
+    row_tile, step = _divide(number, steps)
+    batch, band = _divide(band, shape.n_heads // shape.band)
     return batch, band * shape.band + step * shape.cluster + rank, shape.row_tiles - 1 - row_tile  # longest walks first
 
 
 def seen_place(batch: jax.Array, head: jax.Array, shape: Shape) -> tuple[jax.Array, jax.Array]:
     """Batch and head in what says who sees what."""
-    return batch if shape.seen_batch > 1 else jnp.int32(0), divide(head, shape.n_heads // shape.seen_heads)[0]
+    return batch if shape.seen_batch > 1 else jnp.int32(0), _divide(head, shape.n_heads // shape.seen_heads)[0]
 
 
-def divide(number: jax.Array, by: int) -> tuple[jax.Array, jax.Array]:
+def _divide(number: jax.Array, by: int) -> tuple[jax.Array, jax.Array]:
     """Quotient and rest of a number that is not negative."""
     return lax.div(number, jnp.int32(by)), lax.rem(number, jnp.int32(by))
 

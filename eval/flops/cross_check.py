@@ -22,7 +22,7 @@ _FOR_TEXT: Final = {"xla_backend_optimization_level": 0, "xla_disable_hlo_passes
 """Compile for the program's text: no effort on machine code that never runs, no folding of a prompt's positions."""
 
 _QUICK_CODE: Final = {"xla_cpu_use_fusion_emitters": False}
-"""Halves the rest of the compile; XLA gave the option up with jax 0.12."""
+"""Halves the rest of the compile; XLA gave the option up with jax 0.11."""
 
 
 @dataclass(frozen=True)

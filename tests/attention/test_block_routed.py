@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from attention.attend import attend
 from attention.block_routed import BlockRouted
 from attention.cost import Heads
-from attention.kernels.block_routed import MOST_ROWS, BlockChoice, attend_chosen
+from attention.kernels.block_routed import MOST_ROWS, BlockChoice, attend_chosen, most_pairs
 from attention.kernels.dense import attend_dense, attend_masked
 from attention.kernels.row_tiles import choose_row_tile
 from attention.layout import parse_variant
@@ -26,7 +26,7 @@ from tests.attention.layer_inputs import first_tokens, heads, layer_input
 from tests.compiling import AS_USERS_DO
 
 pytestmark = pytest.mark.usefixtures("fast_compile")
-COMPILING = settings(max_examples=3)
+COMPILING = settings(max_examples=4)
 variants = st.builds(BlockRouted, st.sampled_from((1, 7, 16, 41)), st.integers(1, 5))
 
 
@@ -129,17 +129,22 @@ def test_slots_in_any_order_with_gaps_and_padded_queries(impl):
 
 
 def test_many_tiles_at_a_time_are_tiles_one_by_one(monkeypatch):
-    """As a GPU computes them: the same, and as many FLOPs in the program."""
-    operands = layer_input(BlockRouted(7, 3), Heads(6, 2, 8, 11), 131)[1:6]
+    """As a GPU computes them: the same, with as many FLOPs in the program; and all of them run."""
+    operands, choice = layer_input(BlockRouted(7, 3), Heads(6, 2, 8, 11), 131, batch=1)[1:6], BlockChoice(7, 3)
 
     def found():
-        run = partial(attend_chosen, pattern=BlockChoice(7, 3))
-        return jax.jit(run)(*operands), count_flops(run, *operands).total
+        run = partial(attend_chosen, pattern=choice)
+        *results, ran = jax.jit(run)(*operands)
+        return results, count_flops(run, *operands).total, int(ran)
 
-    one_by_one = found()
+    *one_by_one, with_rows = found()
     monkeypatch.setattr("attention.kernels.block_routed.current_target", lambda: "gfx1201")
     monkeypatch.setattr("attention.kernels.block_routed.TILES_AT_A_TIME", 5)
-    chex.assert_trees_all_close(found(), one_by_one, atol=1e-6)
+    *many, ran = found()
+    chex.assert_trees_all_close(many, one_by_one, atol=1e-6)
+    assert ran > with_rows and ran * choose_row_tile(131 * 6, 2 * 19, MOST_ROWS) * 7 == most_pairs(
+        choice, 6, 2, 131, 131
+    )
 
 
 @pytest.mark.parametrize("text", ["moba(16, topk=7)", "moba(97, topk=1)", "moba(1000)"])

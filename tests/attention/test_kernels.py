@@ -42,7 +42,6 @@ def test_blockwise_is_the_oracle_in_float32(problem, blocks):
     chex.assert_trees_all_close((out, lse), attend_dense(*operands, problem.pattern), atol=2e-5, rtol=0)
 
 
-@pytest.mark.slow
 @COMPILING
 @given(problems())
 def test_blockwise_is_the_oracle_in_bfloat16(problem):

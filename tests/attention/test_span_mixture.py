@@ -48,7 +48,7 @@ def mask_by_hand(variant: SpanMixture, heads: Heads, tokens: int, start: int) ->
     return mask
 
 
-@settings(max_examples=3)
+@settings(max_examples=6)
 @given(problems())
 def test_attention_is_dense_attention_under_its_mask(problem):
     variant, heads, tokens, start = problem

@@ -25,7 +25,7 @@ from attention.variant import LayerInput
 from tests.attention.layer_inputs import first_tokens, heads, layer_input
 
 pytestmark = pytest.mark.usefixtures("fast_compile")
-COMPILING = settings(max_examples=3)
+COMPILING = settings(max_examples=4)
 FIXED = tuple(name for name, router in ROUTERS.items() if not router.reads_tokens)
 
 

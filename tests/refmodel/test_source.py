@@ -24,7 +24,6 @@ def test_a_preset_has_random_weights_that_its_seed_decides(fast_compile):
     assert (q[0] == q[1]).all() and (q[0] != q[2]).any()
 
 
-@pytest.mark.slow
 def test_the_default_model_is_smollm2_and_reads():
     try:
         default_gguf()

@@ -22,7 +22,6 @@ def test_every_kind_of_step_runs_and_is_timed(fast_compile) -> None:
     assert all(len(timing["samples_ms"]) == 2 and median_ms(timing) > 0 for timing in timings.values())
 
 
-@pytest.mark.slow
 def test_what_does_not_run_says_why_and_the_others_go_on() -> None:
     bad, good = (
         ModelProgram("prefill", "tiny-dense", "full", n, impl=impl) for n, impl in ((7, "pallas"), (11, "dense"))

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from attention.kernels.row_tiles import tile_rows
@@ -39,7 +39,6 @@ def problem(rows: int, choices: int, seed: int, favourite: bool):
     return rng.normal(size=(rows, WIDTH)), expert_rk, rng.random((rows, choices)), *weights
 
 
-@settings(max_examples=15)
 @given(
     st.integers(1, 43), st.integers(1, 3), st.integers(0, 2**32 - 1), st.booleans(), st.sampled_from((None, 1, 4, 16))
 )
@@ -52,7 +51,6 @@ def test_expert_ffn_is_the_sum_over_choices(rows, choices, seed, favourite, row_
     chex.assert_trees_all_close(out, expected.astype(np.float32), atol=2e-5, rtol=2e-5)
 
 
-@settings(max_examples=15)
 @given(st.lists(st.integers(0, EXPERTS - 1), min_size=1, max_size=61), st.sampled_from((1, 2, 8)))
 def test_every_row_has_one_place_in_a_tile_of_its_expert(experts, row_tile):
     tiles = jax.jit(tile_rows, static_argnums=(1, 2))(jnp.asarray(experts), EXPERTS, row_tile)

@@ -1,0 +1,23 @@
+"""Fixtures of the command line's tests."""
+
+from __future__ import annotations
+
+import pytest
+from tokenizers import Tokenizer
+from tokenizers.models import WordLevel
+from tokenizers.pre_tokenizers import Whitespace
+
+import eval.commands.generate
+from refmodel.source import Model, open_model
+
+
+@pytest.fixture
+def with_words(monkeypatch) -> Model:
+    """The model that `generate` opens: random weights, and a tokenizer of made-up words."""
+    words = {"</s>": 0} | {f"word{i}": i for i in range(1, 257)}
+    model = open_model("tiny-dense")
+    model = Model(model.config, model.params, Tokenizer(WordLevel(words, unk_token="word1")), model.weights)
+    model.tokenizer.pre_tokenizer = Whitespace()
+    monkeypatch.setattr(eval.commands.generate, "running_model", lambda *_: model)
+    monkeypatch.setattr(eval.commands.generate, "tokenizer_here", lambda _: model.tokenizer)
+    return model

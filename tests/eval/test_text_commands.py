@@ -1,0 +1,85 @@
+"""`prefillwall generate` and `quality`: what they read, and what they say of it."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from rich.progress import Progress
+
+import eval.commands.generate
+import eval.commands.quality
+from eval.cli import main
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("",), "the prompt is empty"),
+        (("x", "--model", "qwen3-0.6b"), "no tokenizer; give a checkpoint"),
+        (("x", "--layout", "7*swa(3)"), "does not divide 30"),
+        (("x", "--layout", ""), "cannot read '' in layout ''"),
+        (("x", "--stop", "<end>"), "no token '<end>'; accepted: </s>, none, or any other"),
+        (("x", "--stop", ""), "no token ''; accepted: </s>, none, or any other"),
+    ],
+)
+def test_generate_reads_no_weights_for_what_it_refuses(words, said, with_words, monkeypatch, capsys):
+    monkeypatch.setattr(eval.commands.generate, "running_model", lambda *_: pytest.fail("weights are read"))
+    assert main(["generate", *words]) == 2
+    assert said in capsys.readouterr().err
+
+
+def test_generate_ends_at_the_stop_token(with_words, capsys, fast_compile):
+    def answer(*words: str) -> dict:
+        assert main(["generate", "word3 word5", "--new", "11", "--json", *words]) == 0
+        return json.loads(capsys.readouterr().out)
+
+    free = answer("--stop", "none")
+    assert len(free["tokens"]) == 11 and not free["stopped"] and free["conventions"]["stop"] == "none"
+    end = free["tokens"][-1]
+    stopped = answer("--stop", f"word{end}")
+    assert stopped["stopped"] and stopped["tokens"] == free["tokens"][: free["tokens"].index(end)]
+    assert answer()["conventions"]["stop"] == "</s>"
+    assert main(["generate", "word3", "--stop", "<end>"]) == 2
+    assert "no token '<end>'; accepted: </s>, none, or any other" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_quality_says_what_was_read_routed_and_assumed(capsys, fast_compile):
+    words = ["quality", "--model", "tiny-moe", "--layouts", "routed(5|full)", "swa(7)", "--tokens", "41"]
+    assert main([*words, "--json"]) == 0
+    captured = capsys.readouterr()
+    assert captured.err.count("\n") == 1 and "random weights and no tokenizer" in captured.err
+    record = json.loads(captured.out)
+    full, routed, window = record["layouts"]
+    assert (full["layout"], full["kl_nats"], full["top1_agreement"]) == ("full", pytest.approx(0, abs=1e-6), 1)
+    assert routed["assumptions"] == {"routed(5|full)": "routes take turns"} and not window["assumptions"]
+    assert [route["layer"] for route in routed["routes"]] == [0, 1, 2, 3] and not window["routes"]
+    assert all(sum(unit) == pytest.approx(1) for route in routed["routes"] for unit in route["shares"])
+    assert main(words) == 0
+    table = capsys.readouterr().out
+    for one in record["layouts"]:
+        assert f"{one['perplexity']:.3f}" in table and f"{one['kl_nats']:.4f}" in table
+    mean = sum(route["shares"][0][0] for route in routed["routes"]) / 4
+    assert f"{100 * mean:.1f} %" in table and "counts of routed(5|full) assume: routes take turns" in table
+
+
+def test_who_watches_quality_is_told_how_long_it_takes_and_how_far_it_is(monkeypatch, capsys, fast_compile):
+    bar, told = Progress(disable=True), []
+    monkeypatch.setattr(eval.commands.quality, "progress_bar", lambda *, watched: told.append(watched) or bar)
+    monkeypatch.setattr(eval.commands.quality.output, "is_watched", lambda: True)
+    assert main(["quality", "--model", "tiny-dense", "--layouts", "swa(7)", "swa(5)", "--tokens", "41"]) == 0
+    (task,) = bar.tasks
+    assert told == [True] and task.description.startswith("reading 41 tokens 3 times, about ") and task.completed == 3
+
+
+def test_quality_is_what_compare_measures(tmp_path, capsys, fast_compile):
+    common = ["--model", "tiny-dense", "--layouts", "swa(5)", "--tokens", "37", "--json"]
+    assert main(["quality", *common]) == 0
+    alone = json.loads(capsys.readouterr().out)["layouts"]
+    assert main(["compare", *common, "--quality-tokens", "37", "--out", str(tmp_path)]) == 0
+    rows = json.loads(capsys.readouterr().out)["rows"]
+    for one, row in zip(alone, rows, strict=True):
+        assert [one[x] for x in ("layout", "perplexity", "kl_nats")] == [
+            row[x] for x in ("layout", "perplexity", "kl_nats")
+        ]
