@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Literal, get_args
 
 import jax
@@ -9,13 +10,16 @@ import jax
 from attention.kernels.block_routed import BlockChoice, attend_chosen, attend_chosen_dense
 from attention.kernels.blockwise import attend_blockwise
 from attention.kernels.dense import attend_dense
+from attention.kernels.mosaic_item import ROWS
 from attention.kernels.nvidia import attend_nvidia, cannot
-from attention.kernels.pallas_spans import ON_KERNEL, mosaic_cannot, pallas_cannot
+from attention.kernels.pallas_blocks import attend_pallas_blocks
+from attention.kernels.pallas_spans import ON_KERNEL, OnKernel, mosaic_cannot, pallas_cannot
 from attention.kernels.target import current_target, is_gpu
 from attention.pattern import SpanPattern, Spans
 
 Impl = Literal["auto", "dense", "blockwise", "pallas", "mosaic", "cudnn", "tokamax"]
 Pattern = SpanPattern | Spans | BlockChoice
+Order = Literal["any", "keys", "prompt"]
 
 DENSE_SCORES_LIMIT = 2**16
 """`auto` materialises the scores of a head only up to this many; decode steps and toy prompts stay below."""
@@ -31,13 +35,13 @@ def resolve_impl(impl: str, q_tokens: int, kv_tokens: int) -> str:
 
 
 def choose_impl(
-    q_btnh: jax.Array, k_bskh: jax.Array, pattern: Pattern, *, impl: str = "auto", in_order: bool = False,
+    q_btnh: jax.Array, k_bskh: jax.Array, pattern: Pattern, *, impl: str = "auto", order: Order = "any",
     return_lse: bool = False,
 ) -> str:  # fmt: skip
     """What `attend` will run for such operands on the device that is compiled for.
 
-    `auto` on a GPU: a few scores are dense; then whoever can express the step of Hopper's kernel, cuDNN, the portable
-    Pallas kernel and blockwise, in this order.  Elsewhere `resolve_impl`.
+    `auto` on a GPU: a few scores are dense; then whoever can express the step of Hopper's kernel, where there are
+    queries for a tile of it, cuDNN, the portable Pallas kernel and blockwise, in this order.  Elsewhere `resolve_impl`.
 
     Raises:
         ValueError: an unknown implementation, or a named one that cannot run this: it never falls back.
@@ -46,9 +50,10 @@ def choose_impl(
     target = current_target()
     if impl in ("dense", "blockwise") or (impl == "auto" and (by_shape == "dense" or not is_gpu(target))):
         return by_shape
-    candidates = ("mosaic", "cudnn", "pallas") if impl == "auto" else (impl,)
+    for_auto = ("mosaic", "cudnn", "pallas") if q_btnh.shape[1] >= 2 * ROWS else ("cudnn", "pallas")
+    candidates = for_auto if impl == "auto" else (impl,)
     for candidate in candidates:
-        reason = _cannot(candidate, q_btnh, k_bskh, pattern, in_order, return_lse, target)
+        reason = _cannot(candidate, q_btnh, k_bskh, pattern, order, return_lse, target)
         if reason is None:
             return candidate
     if impl != "auto":
@@ -56,21 +61,28 @@ def choose_impl(
     return "blockwise"
 
 
-def _cannot(candidate, q_btnh, k_bskh, pattern, in_order, return_lse, target) -> str | None:
+def _cannot(candidate, q_btnh, k_bskh, pattern, order, return_lse, target) -> str | None:
     """Why a GPU implementation cannot run this, None if it can."""
-    if isinstance(pattern, BlockChoice):
-        return f"{candidate} takes spans, not blocks that queries choose"
     if candidate == "pallas":
         return pallas_cannot(q_btnh, target)
+    if isinstance(pattern, BlockChoice):
+        return f"{candidate} takes spans, not blocks that queries choose"
     if candidate == "mosaic":
-        return mosaic_cannot(q_btnh, target, in_order)
+        return mosaic_cannot(q_btnh, target, order != "any")
     if isinstance(pattern, Spans):
         return f"{candidate} takes no span per query"
     if return_lse:
         return f"{candidate} gives no log-sum-exp here"
-    if not in_order:
+    if order != "prompt":
         return f"{candidate} takes the first step of a prompt, whose tokens stand at 0, 1, 2, ..."
     return cannot(candidate, q_btnh, k_bskh, pattern)
+
+
+def reporting_kernel(impl: str, pattern: Pattern) -> Callable[..., OnKernel] | None:
+    """The kernel of a chosen implementation that tells which tiles it visited; None where that is none."""
+    if impl == "pallas" and isinstance(pattern, BlockChoice):
+        return attend_pallas_blocks
+    return ON_KERNEL.get(impl)
 
 
 def attend(
@@ -83,7 +95,7 @@ def attend(
     *,
     impl: str = "auto",
     return_lse: bool = False,
-    in_order: bool = False,
+    order: Order = "any",
 ) -> jax.Array | tuple[jax.Array, jax.Array]:
     """Attention of T queries to S slots under `pattern`: [B, T, N, H].
 
@@ -99,8 +111,9 @@ def attend(
             or a choice of blocks of keys.
         return_lse: also return the log of each softmax's denominator, float32 [B, N, T], -inf where nothing is seen:
             what merges parts of a row, and turns a score into a probability.
-        in_order: query i and key i are known to stand at position i, as in the first step of a prompt: what
-            `mosaic`, cuDNN and tokamax need, and positions that are data cannot say.
+        order: what is known of positions, which as data cannot say it.  `keys`: slot i stands at position i, or is
+            empty and beyond every query, as `mosaic` needs it.  `prompt`: query i stands there too, and nothing is
+            empty, as in the first step of a prompt: for cuDNN and tokamax.
 
     Raises:
         ValueError: shapes that do not belong together, an unknown `impl`, or a named one that cannot run this.
@@ -129,11 +142,11 @@ def attend(
     dense, blockwise = (
         (attend_chosen_dense, attend_chosen) if isinstance(pattern, BlockChoice) else (attend_dense, attend_blockwise)
     )
-    chosen = choose_impl(q_btnh, k_bskh, pattern, impl=impl, in_order=in_order, return_lse=return_lse)
+    chosen = choose_impl(q_btnh, k_bskh, pattern, impl=impl, order=order, return_lse=return_lse)
     if chosen in ("cudnn", "tokamax"):
         return attend_nvidia(q_btnh, k_bskh, v_bskh, pattern, library=chosen)
-    if chosen in ON_KERNEL:
-        found = ON_KERNEL[chosen](q_btnh, k_bskh, v_bskh, q_pos_bt, kv_pos_bks, pattern, return_lse=return_lse)
+    if kernel := reporting_kernel(chosen, pattern):
+        found = kernel(q_btnh, k_bskh, v_bskh, q_pos_bt, kv_pos_bks, pattern, return_lse=return_lse)
         return (found.out_btnh, found.lse_bnt) if return_lse else found.out_btnh
     run = dense if chosen == "dense" else blockwise
     out_btnh, lse_bnt, *_ = run(q_btnh, k_bskh, v_bskh, q_pos_bt, kv_pos_bks, pattern)

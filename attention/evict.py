@@ -92,6 +92,10 @@ class Evict(Eviction):
             (after % self.chunk == 0) & (after > budget),
         )
 
+    def keys_in_order(self, first: bool, n_layers: int) -> bool:
+        """Where all heads of all layers keep as many keys."""
+        return not self.rule.per_head and set(self.rule.layer_budgets(n_layers)) == {self.rule.most_kept}
+
     def useful_pairs(self, tokens: int, start: int = 0) -> int:
         """N(C + 1)/2 + B·N - B(B + C)/2 for start = 0 and N and B multiples of C; exact for any."""
         budget, c = self.layer_budget, self.chunk

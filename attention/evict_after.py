@@ -53,6 +53,10 @@ class EvictAfter(Eviction):
         """How long the prompt was is in the positions only."""
         return pos_bks >= 0 if self.rule.per_head else pos_bks[:1, :1] >= 0
 
+    def keys_in_order(self, first: bool, n_layers: int) -> bool:
+        """Until the event; after it new tokens stand where the prompt ended."""
+        return first
+
     @property
     def knows_its_slots(self) -> bool:
         """How long the prompt was is in the positions only."""

@@ -8,11 +8,10 @@ from typing import Any
 
 import jax
 
-from attention.attend import Pattern, attend, choose_impl
+from attention.attend import Pattern, attend, choose_impl, reporting_kernel
 from attention.kernels.block_routed import MOST_ROWS, BlockChoice, attend_chosen
 from attention.kernels.blockwise import attend_blockwise, walks_over_heads
 from attention.kernels.cover import GRANULE, choose_blocks
-from attention.kernels.pallas_spans import ON_KERNEL
 from attention.kernels.row_tiles import choose_row_tile
 from attention.variant import Variant
 from eval.layer_kernel import layer_kernel
@@ -36,29 +35,30 @@ class Work:
 @functools.cache
 def layer_work(config: ModelConfig, variant: Variant, tokens: int, dtype: Any, impl: str = "auto") -> Work:
     """Runs the layer once, apart from any timing, with kernels that report to the host.  Remembers what it found."""
-    impls: dict[str, None] = {}
+    impls: dict[str, bool] = {}  # and whether it tells what it visited
     visited: list[float] = []
 
-    def reporting(q_btnh, k_bskh, v_bskh, q_pos_bt, kv_pos_bks, pattern, *, return_lse=False, in_order=False):
-        chosen = choose_impl(q_btnh, k_bskh, pattern, impl=impl, in_order=in_order, return_lse=return_lse)
-        impls[chosen] = None
+    def reporting(q_btnh, k_bskh, v_bskh, q_pos_bt, kv_pos_bks, pattern, *, return_lse=False, order="any"):
+        chosen = choose_impl(q_btnh, k_bskh, pattern, impl=impl, order=order, return_lse=return_lse)
+        kernel = reporting_kernel(chosen, pattern)
+        impls[chosen] = kernel is not None or chosen == "blockwise"
         operands = q_btnh, k_bskh, v_bskh, q_pos_bt, kv_pos_bks, pattern
-        if chosen in ON_KERNEL:
-            found = ON_KERNEL[chosen](*operands, return_lse=return_lse)
+        if kernel:
+            found = kernel(*operands, return_lse=return_lse)
             out_btnh, lse_bnt, tiles, pairs_of_a_tile = found.out_btnh, found.lse_bnt, found.visited_pairs, 1
         elif chosen == "blockwise":
             run = attend_chosen if isinstance(pattern, BlockChoice) else attend_blockwise
             out_btnh, lse_bnt, tiles = run(*operands)
             pairs_of_a_tile = _tile_pairs(q_btnh, k_bskh, kv_pos_bks, pattern)
         else:
-            return attend(*operands, impl=chosen, return_lse=return_lse, in_order=in_order)
+            return attend(*operands, impl=chosen, return_lse=return_lse, order=order)
         jax.debug.callback(lambda tiles: visited.append(pairs_of_a_tile * float(tiles)), tiles)
         return (out_btnh, lse_bnt) if return_lse else out_btnh
 
-    kernel, arguments = layer_kernel(config, variant, tokens, dtype, attend=reporting)
-    jax.block_until_ready(jax.jit(kernel)(*arguments))
+    layer, arguments = layer_kernel(config, variant, tokens, dtype, attend=reporting)
+    jax.block_until_ready(jax.jit(layer)(*arguments))
     jax.effects_barrier()
-    return Work(tuple(impls), round(sum(visited)) if impls and set(impls) <= {*ON_KERNEL, "blockwise"} else None)
+    return Work(tuple(impls), round(sum(visited)) if impls and all(impls.values()) else None)
 
 
 def _tile_pairs(q_btnh: jax.Array, k_bskh: jax.Array, kv_pos_bks: jax.Array, pattern: Pattern) -> int:

@@ -30,11 +30,11 @@ def _on_target(
     del target
     found: dict[str, None] = {}
 
-    def noting(q_btnh, k_bskh, v_bskh, q_pos_bt, kv_pos_bks, pattern, *, return_lse=False, in_order=False):
-        chosen = choose_impl(q_btnh, k_bskh, pattern, impl=impl, in_order=in_order, return_lse=return_lse)
+    def noting(q_btnh, k_bskh, v_bskh, q_pos_bt, kv_pos_bks, pattern, *, return_lse=False, order="any"):
+        chosen = choose_impl(q_btnh, k_bskh, pattern, impl=impl, order=order, return_lse=return_lse)
         found[chosen] = None
         operands = q_btnh, k_bskh, v_bskh, q_pos_bt, kv_pos_bks, pattern
-        return attend(*operands, impl=chosen, return_lse=return_lse, in_order=in_order)
+        return attend(*operands, impl=chosen, return_lse=return_lse, order=order)
 
     def layer() -> jax.Array:
         kernel, arguments = layer_kernel(config, variant, tokens, dtype, attend=noting)

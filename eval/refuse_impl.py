@@ -26,7 +26,7 @@ def refuse_impl(impl: str, dtype: Any, head_dim: int = 64) -> None:
 def _why_not(impl: str, dtype: Any, head_dim: int) -> str | None:
     operand = jax.ShapeDtypeStruct((1, 1024, 1, head_dim), jnp.dtype(dtype))
     try:
-        choose_impl(operand, operand, Full().pattern(), impl=impl, in_order=True)
+        choose_impl(operand, operand, Full().pattern(), impl=impl, order="prompt")
     except ValueError as error:
         return str(error)
     return None

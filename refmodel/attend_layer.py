@@ -68,13 +68,15 @@ def attend_layer(
     """
     x_btd, q_btnh, k_btkh, v_btkh = inputs
     if isinstance(variant, Eviction):
+        in_order = variant.keys_in_order(step.first, config.n_layers)
+        attend = partial(step.attend, order="keys") if in_order else step.attend
         kept = read_layer(stack, index.of_run)
         depth = (index.depth, config.n_layers)
         o_btnh, kept = attend_in_chunks(
-            variant, step.attend, kept, q_btnh, k_btkh, v_btkh, step.q_pos_bt, step.length, depth, config.rope_theta
+            variant, attend, kept, q_btnh, k_btkh, v_btkh, step.q_pos_bt, step.length, depth, config.rope_theta
         )
         return o_btnh, write_layer(stack, kept, index.of_run)
     own = LayerCache(k_btkh, v_btkh, step.q_pos_bt[:, None])
     seen, stack = extend(stack, index.of_run, own, step.length, variant.pattern(), step.first)
     layer = LayerInput(x_btd, q_btnh, seen.keys, seen.values, step.q_pos_bt, seen.positions, params, index.depth)
-    return variant.attend(partial(step.attend, in_order=True) if step.in_order else step.attend, layer), stack
+    return variant.attend(partial(step.attend, order="prompt") if step.in_order else step.attend, layer), stack

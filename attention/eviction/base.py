@@ -109,6 +109,11 @@ class Eviction(Variant):
             return pos_bks >= 0
         return ((slot_s >= piece.first) & (slot_s < piece.place + tokens))[None, None]
 
+    def keys_in_order(self, first: bool, n_layers: int) -> bool:
+        """Whether what is held fills the first slots without a gap, in each of so many layers; `first`: in a step that
+        nothing went before."""
+        raise NotImplementedError
+
     # ---------------------------------------------------------------------------------------------------- the cost
 
     @property

@@ -12,24 +12,27 @@ prompt.  Nothing that a row computes depends on which later rows share its tile.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 
 import jax
 import jax.numpy as jnp
 from jax import lax
 
 from attention.kernels.dense import attend_masked
+from attention.kernels.pallas_choice import choice_cannot, choose_blocks_pallas
 from attention.kernels.row_tiles import choose_row_tile, most_tiles, tile_rows
 from attention.kernels.target import current_target, is_gpu
 from attention.pattern import UNBOUNDED
 
 GATED_QUERIES = 256
-"""Queries whose gates are in memory at once."""
+"""Queries whose gates are in memory at once; measured on a CPU."""
+
+GATES_BYTES = 2**26
+"""Of gates in memory at once on a GPU where `attention.kernels.pallas_choice` does not choose: few queries are too
+little for it to do."""
 
 MOST_ROWS = 256
 """Rows in a tile, at most; measured on a CPU."""
-
-TILES_AT_A_TIME = 64
-"""On a GPU, which one tile leaves idle; there tiles that hold no row are computed too.  Not yet tuned on a card."""
 
 
 @dataclass(frozen=True)
@@ -62,20 +65,49 @@ def chosen_blocks(q_btnh: jax.Array, k_bksh: jax.Array, q_pos_bt: jax.Array, pat
     earlier = pattern.choices(slots) - 1
     if not earlier:
         return own_1btn
+    q_btnh, k_bksh = lax.stop_gradient((q_btnh, k_bksh))
     mean_bkch = k_bksh.astype(jnp.float32).reshape(b, k, -1, pattern.block, h).mean(3)
+    with jax.named_scope("selection"):
+        alone = choice_cannot(q_btnh, mean_bkch.shape[2], earlier, current_target()) is None
+        choose = choose_blocks_pallas if alone else _choose_blocks
+        return jnp.concatenate([own_1btn, choose(q_btnh, mean_bkch, own_bt, earlier)])
+
+
+def _choose_blocks(q_btnh: jax.Array, mean_bkch: jax.Array, own_bt: jax.Array, choices: int) -> jax.Array:
+    """`choose_blocks_pallas` in plain XLA, for any device, dtype and number of blocks."""
+    (b, t, n, h), (_, k, n_blocks, _) = q_btnh.shape, mean_bkch.shape
+    on_gpu = is_gpu(current_target())
+    best_blocks = best_by_maximum if on_gpu else best_by_sorting
+    queries = max(1, GATES_BYTES // (4 * b * n * n_blocks)) if on_gpu else GATED_QUERIES
 
     def of_query(operand: tuple[jax.Array, jax.Array]) -> jax.Array:
         q_bkgh, own_b = operand
         gate_bkgc = jnp.einsum("bkgh,bkch->bkgc", q_bkgh.astype(jnp.float32), mean_bkch, precision="highest")
-        is_earlier = jnp.arange(mean_bkch.shape[2]) < own_b[:, None, None, None]
-        gate, block = lax.top_k(jnp.where(is_earlier, gate_bkgc, -jnp.inf), earlier)
-        return jnp.where(gate == -jnp.inf, -1, block)
+        is_earlier = jnp.arange(n_blocks) < own_b[:, None, None, None]
+        return best_blocks(jnp.where(is_earlier, gate_bkgc, -jnp.inf), choices)
 
-    with jax.named_scope("selection"):
-        q_tbkgh = q_btnh.reshape(b, t, k, n // k, h).swapaxes(0, 1)
-        block_tbkge = lax.map(of_query, (q_tbkgh, own_bt.T), batch_size=GATED_QUERIES)
-    block_ebtn = jnp.moveaxis(block_tbkge, (4, 1, 0), (0, 1, 2)).reshape(earlier, b, t, n)
-    return jnp.concatenate([own_1btn, block_ebtn.astype(jnp.int32)])
+    q_tbkgh = q_btnh.reshape(b, t, k, n // k, h).swapaxes(0, 1)
+    block_tbkge = lax.map(of_query, (q_tbkgh, own_bt.T), batch_size=queries)
+    return jnp.moveaxis(block_tbkge, (4, 1, 0), (0, 1, 2)).reshape(choices, b, t, n)
+
+
+def best_by_sorting(gate_xc: jax.Array, choices: int) -> jax.Array:
+    """int32 [..., choices]: the blocks with the greatest gates, the earlier of equals first, -1 for gates of -inf."""
+    gate_xe, block_xe = lax.top_k(gate_xc, choices)
+    return jnp.where(gate_xe == -jnp.inf, -1, block_xe).astype(jnp.int32)
+
+
+def best_by_maximum(gate_xc: jax.Array, choices: int) -> jax.Array:
+    """The same, one choice after the other: on a GPU a few passes are cheaper than a sort, on a CPU they are not."""
+
+    def choose(gate_xc: jax.Array, _: None) -> tuple[jax.Array, jax.Array]:
+        block_x = gate_xc.argmax(-1)
+        is_chosen_xc = jnp.arange(gate_xc.shape[-1]) == block_x[..., None]
+        chosen_x = jnp.where(gate_xc.max(-1) == -jnp.inf, -1, block_x)
+        return jnp.where(is_chosen_xc, -jnp.inf, gate_xc), chosen_x.astype(jnp.int32)
+
+    _, block_ex = lax.scan(choose, gate_xc, length=choices)
+    return jnp.moveaxis(block_ex, 0, -1)
 
 
 def attend_chosen_dense(
@@ -88,7 +120,7 @@ def attend_chosen_dense(
 ) -> tuple[jax.Array, jax.Array]:
     """The same over the whole mask: an oracle, quadratic in memory.  Results as `attend_dense`."""
     n = q_btnh.shape[2]
-    k_bksh, _ = _by_position(k_bskh, v_bskh, kv_pos_bks, pattern.block)
+    k_bksh, _ = by_position(k_bskh, v_bskh, kv_pos_bks, pattern.block)
     chosen_jbtn = chosen_blocks(q_btnh, k_bksh, q_pos_bt, pattern)
     kv_pos_bns = kv_pos_bks.repeat(n // kv_pos_bks.shape[1], axis=1)[:, :, None]
     block_bns = kv_pos_bns // pattern.block
@@ -107,7 +139,7 @@ def attend_chosen(
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
     """As `attend_chosen_dense`, computing chosen blocks only; and the tiles that ran."""
     (b, t, n, h), k, size = q_btnh.shape, k_bskh.shape[2], pattern.block
-    k_bksh, v_bksh = _by_position(k_bskh, v_bskh, kv_pos_bks, size)
+    k_bksh, v_bksh = by_position(k_bskh, v_bskh, kv_pos_bks, size)
     n_blocks = k_bksh.shape[2] // size
     q_rh = q_btnh.reshape(-1, h)
     q_pos_r = jnp.broadcast_to(q_pos_bt[..., None], (b, t, n)).reshape(-1)
@@ -116,16 +148,18 @@ def attend_chosen(
     none = b * k * n_blocks  # the group of rows without a choice, whose tiles do not run
     row_tile = choose_row_tile(q_rh.shape[0], none, MOST_ROWS)
 
+    product = partial(jnp.einsum, precision="highest", preferred_element_type=jnp.float32)  # float32 in no less
+
     def run_tile(group: jax.Array, row_t: jax.Array) -> tuple[jax.Array, jax.Array]:
         keys, values = (lax.dynamic_index_in_dim(x, group, keepdims=False) for x in blocks)
-        scores = h**-0.5 * jnp.einsum("th,sh->ts", q_rh[row_t], keys, preferred_element_type=jnp.float32)
+        scores = h**-0.5 * product("th,sh->ts", q_rh[row_t], keys)
         key_pos = group % n_blocks * size + jnp.arange(size)
         scores = jnp.where((key_pos <= q_pos_r[row_t][:, None]) & (row_t >= 0)[:, None], scores, -jnp.inf)
         top = scores.max(-1)
         top = jnp.where(top == -jnp.inf, 0, top)
         weights = jnp.exp(scores - top[:, None])
         total = weights.sum(-1)
-        out = jnp.einsum("ts,sh->th", weights.astype(values.dtype), values, preferred_element_type=jnp.float32)
+        out = product("ts,sh->th", weights.astype(values.dtype), values)
         return out / jnp.where(total == 0, 1, total)[:, None], top + jnp.log(total)
 
     def skip_tile(group: jax.Array, row_t: jax.Array) -> tuple[jax.Array, jax.Array]:
@@ -137,11 +171,9 @@ def attend_chosen(
         def one_tile(tile: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
             return lax.cond(tile[0] < none, run_tile, skip_tile, *tile)
 
-        at_a_time = TILES_AT_A_TIME if is_gpu(current_target()) else None
-        out, lse = lax.map(one_tile, (tiles.group_i, tiles.row_it), batch_size=at_a_time)
+        out, lse = lax.map(one_tile, (tiles.group_i, tiles.row_it))
         out_rh, lse_r = out.reshape(-1, h)[tiles.place_r], lse.reshape(-1)[tiles.place_r]
-        ran = (tiles.group_i < none).sum() if at_a_time is None else tiles.group_i.size
-        return (*_merge(*merged[:2], out_rh, lse_r), merged[2] + ran), None
+        return (*_merge(*merged[:2], out_rh, lse_r), merged[2] + (tiles.group_i < none).sum()), None
 
     nothing = jnp.zeros((q_rh.shape[0], h), jnp.float32), jnp.full(q_rh.shape[0], -jnp.inf), jnp.int32(0)
     chosen_jr = chosen_blocks(q_btnh, k_bksh, q_pos_bt, pattern).reshape(-1, q_rh.shape[0])
@@ -163,7 +195,7 @@ def _merge(out_rh: jax.Array, lse_r: jax.Array, more_rh: jax.Array, more_lse_r: 
     return sum(share * part for share, part in zip(shares, (out_rh, more_rh), strict=True)), both
 
 
-def _by_position(k_bskh: jax.Array, v_bskh: jax.Array, kv_pos_bks: jax.Array, size: int) -> tuple:
+def by_position(k_bskh: jax.Array, v_bskh: jax.Array, kv_pos_bks: jax.Array, size: int) -> tuple:
     """Keys and values [B, K, S', H] at slot = position, S' a whole number of blocks."""
     s = k_bskh.shape[1]
     pos_bks = jnp.broadcast_to(kv_pos_bks, (k_bskh.shape[0], k_bskh.shape[2], s))

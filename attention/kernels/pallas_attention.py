@@ -158,7 +158,7 @@ def _forward(q_btnh, k_bskh, v_bskh, q_pos_bnt, kv_pos_bks, span_bnt, sink_n, *,
         out_shape.append(jax.ShapeDtypeStruct((b, n, t), jnp.float32))
         out_specs.append(pl.BlockSpec((None, n, t), lambda i, j, b: (b, 0, 0)))
     out_btnh, visited, *lse_bnt = pl.pallas_call(
-        partial(_kernel, shape=shape, row_tiles=row_tiles, exp2=_exp2_ptx if tiles.ptx and not interpret else jnp.exp2),
+        partial(_kernel, shape=shape, row_tiles=row_tiles, exp2=exp2_ptx if tiles.ptx and not interpret else jnp.exp2),
         grid=(row_tiles, streams, b),
         in_specs=[
             whole,
@@ -271,7 +271,8 @@ def _kernel(
         plgpu.store(lse_ref[0].at[head, token], lse, mask=exists)
 
 
-def _exp2_ptx(x: jax.Array) -> jax.Array:
+def exp2_ptx(x: jax.Array) -> jax.Array:
+    """2**x of float32 as one instruction of PTX, which flushes results below 2**-126 to zero."""
     [result] = plgpu.elementwise_inline_asm(
         "ex2.approx.ftz.f32 $0, $1;",
         args=[x],

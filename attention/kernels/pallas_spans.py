@@ -44,12 +44,12 @@ def pallas_cannot(q_btnh: jax.Array, target: str) -> str | None:
     return None
 
 
-def mosaic_cannot(q_btnh: jax.Array, target: str, in_order: bool) -> str | None:
+def mosaic_cannot(q_btnh: jax.Array, target: str, keys_in_order: bool) -> str | None:
     """Why the kernel for Hopper cannot serve such queries on `target`, None if it can."""
     if target != "sm_90":
         return f"mosaic runs on sm_90, this is {target}"
-    if not in_order:
-        return "mosaic takes the first step of a prompt, whose tokens stand at 0, 1, 2, ..."
+    if not keys_in_order:
+        return "mosaic takes keys that are known to stand at 0, 1, 2, ..., as in the first step of a prompt"
     if q_btnh.dtype not in (jnp.bfloat16, jnp.float16):
         return f"mosaic takes bfloat16 and float16, got {q_btnh.dtype}"
     if q_btnh.shape[-1] not in mosaic_item.HEAD_SIZES:
@@ -91,7 +91,8 @@ def attend_mosaic_spans(
     programs: int | None = None,
     interpret: Any = None,
 ) -> OnKernel:
-    """`attend_dense` by the kernel for Hopper, where `kv_pos_bks` is known to be 0, 1, 2, ...; `programs` and
+    """`attend_dense` by the kernel for Hopper, where slot i is known to stand at position i, or is empty and
+    beyond every query; `programs` and
     `interpret` as `attend_mosaic` has them."""
     from attention.kernels.mosaic_attention import attend_mosaic  # loads a compiler
 

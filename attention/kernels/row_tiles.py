@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jax import lax
 
 
 class RowTiles(NamedTuple):
@@ -32,16 +33,16 @@ loop of launches.  More groups grow with the prompt (blocks of keys do), and suc
 def tile_rows(group_r: jax.Array, n_groups: int, row_tile: int) -> RowTiles:
     """The tile table for rows of the given groups; any split over the groups fits."""
     rows = group_r.size
-    order_r = jnp.argsort(group_r)
+    sorted_group_r, order_r = lax.sort((group_r, jnp.arange(rows)), num_keys=1)
     few = n_groups <= FEW_GROUPS
-    rows_e = (
-        (group_r[:, None] == jnp.arange(n_groups)).sum(0) if few else jnp.zeros(n_groups, jnp.int32).at[group_r].add(1)
-    )
+    if few:
+        rows_e = (group_r[:, None] == jnp.arange(n_groups)).sum(0)
+    else:
+        rows_e = jnp.diff(jnp.searchsorted(sorted_group_r, jnp.arange(n_groups + 1, dtype=group_r.dtype)))
     tiles_e = -(-rows_e // row_tile)
     first_row_e, first_tile_e = (jnp.cumsum(x) - x for x in (rows_e, tiles_e))
     n_tiles = most_tiles(rows, n_groups, row_tile)
 
-    sorted_group_r = group_r[order_r]
     within_r = jnp.arange(rows) - first_row_e[sorted_group_r]
     sorted_place_r = first_tile_e[sorted_group_r] * row_tile + within_r
     row_it = jnp.full(n_tiles * row_tile, -1).at[sorted_place_r].set(order_r).reshape(n_tiles, row_tile)

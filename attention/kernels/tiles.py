@@ -71,6 +71,26 @@ def attention_tiles(target: str, dtype: jnp.dtype, head_dim: int) -> AttentionTi
     return ATTENTION.get((target, jnp.dtype(dtype).itemsize, head_dim), SMALL_ATTENTION)
 
 
+KEY_MASS: dict[tuple[str, int, int], AttentionTiles] = {
+    # (target, bytes of an input element, head size)
+    # Each compiles without a spill for groups of 2 and 8.  At head size 128 an H100 needs as long for 2**x as for the
+    # product: 64x128 in 8 warps leaves registers for a second program, which multiplies meanwhile.
+    ("sm_90", 2, 64): AttentionTiles(64, 128, 8, 3, ptx=True),
+    ("sm_90", 2, 128): AttentionTiles(64, 128, 8, 3, ptx=True),
+    ("sm_90", 2, 256): AttentionTiles(64, 128, 8, 3, ptx=True),
+    # The keys stay in registers: at head size 128, 128x128 spills, and so does 64x128 with 4 warps or at 256.
+    ("gfx1201", 2, 64): AttentionTiles(64, 128, 8, 1),
+    ("gfx1201", 2, 128): AttentionTiles(64, 128, 8, 1),
+    ("gfx1201", 2, 256): AttentionTiles(64, 64, 8, 1),
+}
+
+
+def key_mass_tiles(target: str, dtype: jnp.dtype, head_dim: int) -> AttentionTiles:
+    """Tiles of the kernel that sums probabilities by key, as `attention_tiles`."""
+    small = SMALL_ATTENTION if jnp.dtype(dtype).itemsize == 2 else AttentionTiles(16, 16, 4, 1)  # float32 spills sooner
+    return KEY_MASS.get((target, jnp.dtype(dtype).itemsize, head_dim), small)
+
+
 MATMUL: dict[tuple[str, int, bool, bool], MatmulTiles] = {
     # (target, bytes of an input element, whether an expert has 128 rows or more on average, whether 1,024 deep or more)
     # Measured on an H100: 128 columns or rows less run at 90 % of this rate, bound by what the L2 cache delivers.

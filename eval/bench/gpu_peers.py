@@ -117,7 +117,7 @@ def hopper(case: AttentionCase) -> Contender:
     span = jnp.asarray(case.span_t, jnp.int32)[None, None]
     spans = Spans(span if case.routed else span[..., :1], jnp.zeros(1, jnp.int32), tuple(np.unique(case.span_t)))
     heads = (jax.ShapeDtypeStruct((1, case.tokens, n, case.head_dim), jnp.bfloat16) for n in (case.n_heads, 4))
-    chosen = choose_impl(*heads, spans, in_order=True)
+    chosen = choose_impl(*heads, spans, order="prompt")
     if chosen != "mosaic":
         raise Skip(f"auto takes {chosen} here")
 

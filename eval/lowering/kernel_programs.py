@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 import jax
 import jax.numpy as jnp
 
+from attention.kernels import pallas_blocks, pallas_choice, pallas_key_mass
 from attention.kernels.pallas_attention import attend_pallas
 from attention.kernels.target import current_target
 from attention.kernels.tiles import MatmulTiles, attention_tiles, matmul_tiles
@@ -154,7 +155,8 @@ def launched_as(wanted: str, name: str) -> bool:
 def is_own(name: str) -> bool:
     """Whether a GPU kernel is one of this project's, and not one that the compiler made."""
     with_programs = (program.kernel for program in (AttentionKernel, ExpertKernel))
-    return any(launched_as(kernel, name) for kernel in (*with_programs, norm_rope.NAME, choose_experts.NAME))
+    others = (module.NAME for module in (pallas_blocks, pallas_choice, pallas_key_mass, norm_rope, choose_experts))
+    return any(launched_as(kernel, name) for kernel in (*with_programs, *others))
 
 
 def shipped_attention(target: str, head_dim: int, group: int, dtype: str = "bf16") -> AttentionKernel:

@@ -14,8 +14,8 @@ import jax.numpy as jnp
 from jax.experimental import pallas as pl
 from jax.experimental.pallas import triton as plgpu
 
+from attention.kernels.derivative import with_derivative_of
 from attention.kernels.target import current_target, is_gpu
-from refmodel.kernels.derivative import with_derivative_of
 
 NAME: Final = "choose_experts"
 """Of the kernel in compiled programs."""

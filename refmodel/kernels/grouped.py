@@ -13,9 +13,9 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from attention.kernels.derivative import with_derivative_of
 from attention.kernels.row_tiles import choose_row_tile, tile_rows
 from attention.kernels.target import current_target, is_gpu
-from refmodel.kernels.derivative import with_derivative_of
 from refmodel.kernels.grouped_pallas import expert_ffn_pallas
 
 Impl = Literal["auto", "blockwise", "pallas"]

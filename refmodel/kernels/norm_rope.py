@@ -15,8 +15,8 @@ from jax import lax
 from jax.experimental import pallas as pl
 from jax.experimental.pallas import triton as plgpu
 
+from attention.kernels.derivative import with_derivative_of
 from attention.kernels.target import current_target, is_gpu
-from refmodel.kernels.derivative import with_derivative_of
 from refmodel.norm import rms_norm
 from refmodel.rope import apply_rope
 

@@ -15,13 +15,19 @@ from hypothesis import strategies as st
 from attention.attend import attend
 from attention.block_routed import BlockRouted
 from attention.cost import Heads
-from attention.kernels.block_routed import MOST_ROWS, BlockChoice, attend_chosen, most_pairs
+from attention.kernels.block_routed import (
+    MOST_ROWS,
+    BlockChoice,
+    attend_chosen,
+    best_by_maximum,
+    best_by_sorting,
+    chosen_blocks,
+)
 from attention.kernels.dense import attend_dense, attend_masked
 from attention.kernels.row_tiles import choose_row_tile
 from attention.layout import parse_variant
 from attention.pattern import SpanPattern
 from attention.variant import LayerInput
-from eval.flops.traced import count_flops
 from tests.attention.layer_inputs import first_tokens, heads, layer_input
 from tests.compiling import AS_USERS_DO
 
@@ -128,23 +134,22 @@ def test_slots_in_any_order_with_gaps_and_padded_queries(impl):
     assert not np.asarray(out[:, 50:]).any()
 
 
-def test_many_tiles_at_a_time_are_tiles_one_by_one(monkeypatch):
-    """As a GPU computes them: the same, with as many FLOPs in the program; and all of them run."""
-    operands, choice = layer_input(BlockRouted(7, 3), Heads(6, 2, 8, 11), 131, batch=1)[1:6], BlockChoice(7, 3)
+@pytest.mark.parametrize("choices", [1, 3, 5])
+def test_maxima_one_after_the_other_are_the_first_of_a_sort(choices):
+    """Few values, so that many are equal."""
+    gate = np.random.default_rng(0).choice([-np.inf, -1.0, 0.0, 2.0], (7, 13, 5)).astype(np.float32)
+    gate[0] = -np.inf
+    chex.assert_trees_all_equal(*(best(jnp.asarray(gate), choices) for best in (best_by_maximum, best_by_sorting)))
 
-    def found():
-        run = partial(attend_chosen, pattern=choice)
-        *results, ran = jax.jit(run)(*operands)
-        return results, count_flops(run, *operands).total, int(ran)
 
-    *one_by_one, with_rows = found()
+def test_a_gpu_chooses_the_same_blocks(monkeypatch):
+    q, k, _, q_pos, _ = layer_input(BlockRouted(7, 3), Heads(6, 2, 8, 11), 133)[1:6]
+    choose = partial(chosen_blocks, q, k.swapaxes(1, 2), q_pos, BlockChoice(7, 3))
+    on_cpu = choose()
     monkeypatch.setattr("attention.kernels.block_routed.current_target", lambda: "gfx1201")
-    monkeypatch.setattr("attention.kernels.block_routed.TILES_AT_A_TIME", 5)
-    *many, ran = found()
-    chex.assert_trees_all_close(many, one_by_one, atol=1e-6)
-    assert ran > with_rows and ran * choose_row_tile(131 * 6, 2 * 19, MOST_ROWS) * 7 == most_pairs(
-        choice, 6, 2, 131, 131
-    )
+    for queries in (11, 1000):
+        monkeypatch.setattr("attention.kernels.block_routed.GATES_BYTES", queries * 2 * 6 * 19 * 4)
+        chex.assert_trees_all_equal(choose(), on_cpu)
 
 
 @pytest.mark.parametrize("text", ["moba(16, topk=7)", "moba(97, topk=1)", "moba(1000)"])

@@ -146,7 +146,7 @@ def test_lowers_for_an_absent_gpu_and_counts_the_tile_map(pattern, head_dim):
         return attend_mosaic_spans(q, k, v, pos[None], pos[None, None], pattern).out_btnh
 
     with compiling_for("sm_90"):
-        assert choose_impl(q, kv, pattern, in_order=True) == "mosaic"
+        assert choose_impl(q, kv, pattern, order="prompt") == "mosaic"
         assert "mosaic_gpu" in jax.jit(run).trace(q, kv, kv).lower(lowering_platforms=("cuda",)).as_text()
         counted = count_flops(run, q, kv, kv).total
     heads = [pattern] * 2 if pattern.is_uniform else [SpanPattern((span,)) for span in pattern.span]
@@ -163,11 +163,11 @@ def test_what_it_is_not_made_for_is_named():
         attend_mosaic(x, x[:, :, :2], x[:, :, :2], pos, pos.repeat(3, axis=1), jnp.zeros(1, int))
     with compiling_for("sm_90"):
         for change, message in [
-            ({"in_order": False}, "mosaic takes the first step of a prompt"),
+            ({"order": "any"}, "mosaic takes keys that are known to stand at 0, 1, 2"),
             ({"q": x[..., :48]}, "mosaic takes head sizes 64, 128, got 48"),
             ({"q": x.astype(jnp.float32)}, "mosaic takes bfloat16 and float16, got float32"),
         ]:
-            options = {"in_order": True, **change}
+            options = {"order": "prompt", **change}
             with pytest.raises(ValueError, match=f"attention by mosaic: {message}"):
                 choose_impl(options.pop("q", x), x, SpanPattern(), impl="mosaic", **options)
 

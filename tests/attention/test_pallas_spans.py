@@ -81,7 +81,7 @@ def test_a_named_implementation_never_falls_back():
         pytest.skip("the refusals are those of a CPU")
     for impl in ("pallas", "mosaic", "cudnn", "tokamax"):
         with pytest.raises(ValueError, match=f"attention by {impl}: {impl} runs on"):
-            attend(*problem(), SpanPattern(), impl=impl, in_order=True)
+            attend(*problem(), SpanPattern(), impl=impl, order="prompt")
     with pytest.raises(ValueError, match="accepted: auto, dense, blockwise, pallas, mosaic, cudnn, tokamax"):
         attend(*problem(), SpanPattern(), impl="flash")
 
@@ -95,20 +95,20 @@ def on_gfx1201():
 def test_auto_on_a_gpu(on_gfx1201):
     """Decided by shapes alone, so no GPU is needed to see it."""
     q, k, *_ = problem(331)
-    assert choose_impl(q, k, SpanPattern(), in_order=True) == "pallas"
+    assert choose_impl(q, k, SpanPattern(), order="prompt") == "pallas"
     assert choose_impl(q, k, routed(1, 1, 331)) == "pallas"
     assert choose_impl(q[:, :1], k, SpanPattern()) == "dense"
-    assert choose_impl(q, k, BlockChoice(16, 2)) == "blockwise"
+    assert choose_impl(q, k, BlockChoice(16, 2), order="prompt") == "pallas"
     assert choose_impl(q[..., :12], k[..., :12], SpanPattern()) == "blockwise"
 
 
 @pytest.mark.parametrize(
     ("pattern", "options", "message"),
     [
-        (Spans(*routed(1, 1)), {"in_order": True}, "cudnn takes no span per query"),
+        (Spans(*routed(1, 1)), {"order": "prompt"}, "cudnn takes no span per query"),
         (SpanPattern(), {}, "cudnn takes the first step of a prompt"),
-        (SpanPattern(), {"in_order": True, "return_lse": True}, "cudnn gives no log-sum-exp"),
-        (BlockChoice(16, 2), {"in_order": True}, "cudnn takes spans, not blocks"),
+        (SpanPattern(), {"order": "prompt", "return_lse": True}, "cudnn gives no log-sum-exp"),
+        (BlockChoice(16, 2), {"order": "prompt"}, "cudnn takes spans, not blocks"),
     ],
 )
 def test_refusals_name_the_reason(pattern, options, message, on_gfx1201):
@@ -123,7 +123,7 @@ def test_refusals_name_the_reason(pattern, options, message, on_gfx1201):
 def test_attend_on_a_gpu_is_the_oracle(impl, pattern):
     q, k, v, *positions = problem(1531, 32, 4, 128, jnp.bfloat16)
     exact = attend_dense(*(x.astype(jnp.float32) for x in (q, k, v)), *positions, pattern)[0]
-    assert close(attend(q, k, v, *positions, pattern, impl=impl, in_order=True), exact, 1e-2)
+    assert close(attend(q, k, v, *positions, pattern, impl=impl, order="prompt"), exact, 1e-2)
 
 
 @pytest.mark.gpu

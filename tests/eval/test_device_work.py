@@ -7,7 +7,7 @@ from functools import partial
 import jax.numpy as jnp
 import pytest
 
-from attention.kernels.pallas_spans import attend_pallas_spans
+from attention.attend import reporting_kernel
 from attention.kernels.tiles import AttentionTiles
 from attention.layout import parse_variant
 from eval import device_work
@@ -21,13 +21,17 @@ CONFIG, TOKENS = preset("tiny-dense"), 331
 
 
 @pytest.mark.parametrize(
-    "text", ["full", "swa(29)", "routed(5|full, router=periodic)", "evict(keydiff, budget=64, chunk=64)"]
+    "text",
+    ["full", "swa(29)", "routed(5|full, router=periodic)", "evict(keydiff, budget=64, chunk=64)", "moba(29, topk=2)"],
 )
 def test_visited_pairs_hold_the_useful_ones(text, monkeypatch):
     layer_work.cache_clear()
     monkeypatch.setattr(device_work, "choose_impl", lambda *_, **__: "pallas")
-    interpreted = partial(attend_pallas_spans, interpret=True, tiles=AttentionTiles(16, 16, 4, 1))
-    monkeypatch.setattr(device_work, "ON_KERNEL", {"pallas": interpreted})
+
+    def interpreted(impl, pattern):
+        return partial(reporting_kernel(impl, pattern), interpret=True, tiles=AttentionTiles(16, 16, 4, 1))
+
+    monkeypatch.setattr(device_work, "reporting_kernel", interpreted)
     variant = parse_variant(text)
     work = layer_work(CONFIG, variant, TOKENS, jnp.dtype("float32"))
     layer_work.cache_clear()

@@ -24,7 +24,7 @@ SURE = 7.5
 
 LAYOUTS = [
     "full", "swa(128)", "swa(124,sinks=4)", "routed(64|256|full,router=periodic)", "spans(64|full)", "moba(128,topk=2)",
-    *(f"evict({policy},budget=64,chunk=64)" for policy in ("keydiff", "h2o")),
+    *(f"evict({policy},budget=128,chunk=256)" for policy in ("keydiff", "h2o")),  # chunks that no dense path takes
 ]  # fmt: skip
 
 

@@ -8,7 +8,7 @@ import chex
 import jax
 import jax.numpy as jnp
 
-from refmodel.kernels.derivative import with_derivative_of
+from attention.kernels.derivative import with_derivative_of
 
 
 def plain(x, place, scale):
