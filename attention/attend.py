@@ -44,8 +44,10 @@ def choose_impl(
     queries for a tile of it, cuDNN, the portable Pallas kernel and blockwise, in this order.  Elsewhere `resolve_impl`.
 
     Raises:
-        ValueError: an unknown implementation, or a named one that cannot run this: it never falls back.
+        ValueError: an unknown order or implementation, or a named one that cannot run this: it never falls back.
     """
+    if order not in get_args(Order):
+        raise ValueError(f"no order {order!r} of positions; accepted: {', '.join(get_args(Order))}")
     by_shape = resolve_impl(impl, q_btnh.shape[1], k_bskh.shape[1])
     target = current_target()
     if impl in ("dense", "blockwise") or (impl == "auto" and (by_shape == "dense" or not is_gpu(target))):
@@ -68,7 +70,7 @@ def _cannot(candidate, q_btnh, k_bskh, pattern, order, return_lse, target) -> st
     if isinstance(pattern, BlockChoice):
         return f"{candidate} takes spans, not blocks that queries choose"
     if candidate == "mosaic":
-        return mosaic_cannot(q_btnh, target, order != "any")
+        return mosaic_cannot(q_btnh, target, order in ("keys", "prompt"))
     if isinstance(pattern, Spans):
         return f"{candidate} takes no span per query"
     if return_lse:
@@ -116,7 +118,8 @@ def attend(
             empty, as in the first step of a prompt: for cuDNN and tokamax.
 
     Raises:
-        ValueError: shapes that do not belong together, an unknown `impl`, or a named one that cannot run this.
+        ValueError: shapes that do not belong together, an unknown `impl` or `order`, or a named implementation that
+            cannot run this.
     """
     (b, t, n, h), (s, k) = q_btnh.shape, k_bskh.shape[1:3]
     expected = {"k": (b, s, k, h), "v": (b, s, k, h)}

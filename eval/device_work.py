@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 
 from attention.attend import Pattern, attend, choose_impl, reporting_kernel
 from attention.kernels.block_routed import MOST_ROWS, BlockChoice, attend_chosen
@@ -14,6 +15,8 @@ from attention.kernels.blockwise import attend_blockwise, walks_over_heads
 from attention.kernels.cover import GRANULE, choose_blocks
 from attention.kernels.row_tiles import choose_row_tile
 from attention.variant import Variant
+from eval.flops.model_program import component_of
+from eval.flops.traced import count_flops
 from eval.layer_kernel import layer_kernel
 from refmodel.config import ModelConfig
 
@@ -59,6 +62,23 @@ def layer_work(config: ModelConfig, variant: Variant, tokens: int, dtype: Any, i
     jax.block_until_ready(jax.jit(layer)(*arguments))
     jax.effects_barrier()
     return Work(tuple(impls), round(sum(visited)) if impls and all(impls.values()) else None)
+
+
+@functools.cache
+def selection_flops(config: ModelConfig, variant: Variant, tokens: int, dtype: Any, impl: str = "auto") -> int:
+    """What choosing who is seen costs in a layer as it runs here, whose kernels pad: from a trace, nothing runs."""
+    if not variant.at_length(tokens).useful(config.heads, tokens).selection_flops:
+        return 0
+
+    def choosing(q_btnh, k_bskh, v_bskh, q_pos_bt, kv_pos_bks, pattern, *, return_lse=False, order="any"):
+        if isinstance(pattern, BlockChoice):  # chosen inside
+            return attend(q_btnh, k_bskh, v_bskh, q_pos_bt, kv_pos_bks, pattern, impl=impl, return_lse=return_lse)
+        b, t, n, _ = q_btnh.shape
+        out_btnh, lse_bnt = jnp.zeros_like(q_btnh), jnp.zeros((b, n, t), jnp.float32)
+        return (out_btnh, lse_bnt) if return_lse else out_btnh
+
+    layer, arguments = layer_kernel(config, variant, tokens, dtype, attend=choosing)
+    return count_flops(layer, *arguments).grouped(component_of).get("selection", 0)
 
 
 def _tile_pairs(q_btnh: jax.Array, k_bskh: jax.Array, kv_pos_bks: jax.Array, pattern: Pattern) -> int:

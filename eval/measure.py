@@ -16,7 +16,7 @@ from attention.attend import attend
 from attention.layout import parse_variant
 from attention.variant import Variant
 from eval import layers_apart
-from eval.device_work import layer_work
+from eval.device_work import layer_work, selection_flops
 from eval.flops.closed_form import attention_flops, prefill_flops
 from eval.layer_kernel import chained, layer_kernel
 from eval.plan import Sweep
@@ -123,9 +123,10 @@ def _time_prefill(sweep: Sweep, model: Model, tokens: int, flops: Record, attend
 def _flops(sweep: Sweep, config: ModelConfig, tokens: int) -> Record:
     useful, executed = (prefill_flops(config, tokens, count=count) for count in ("useful", "executed"))
     if on_gpu():
-        choosing = executed.get("selection", 0)
-        attention = sum(n * _executed_flops(sweep, variant, tokens) for variant, n in Counter(config.layout).items())
-        executed = executed | {"attention": attention - choosing}
+        layers = Counter(config.layout).items()
+        choosing = sum(n * _selection_flops(sweep, variant, tokens) for variant, n in layers)
+        attention = sum(n * _executed_flops(sweep, variant, tokens) for variant, n in layers) - choosing
+        executed = executed | {"attention": attention} | ({"selection": choosing} if choosing else {})
     return {"useful": useful, "executed": executed}
 
 
@@ -146,8 +147,11 @@ def _executed_flops(sweep: Sweep, variant: Variant, tokens: int) -> int:
     pairs = work_of(sweep, variant, tokens).visited_pairs
     if pairs is None:
         return attention_flops(variant, config, tokens)
-    choosing = variant.at_length(tokens).executed(config.heads, tokens).selection_flops
-    return 4 * config.head_dim * pairs + choosing
+    return 4 * config.head_dim * pairs + _selection_flops(sweep, variant, tokens)
+
+
+def _selection_flops(sweep: Sweep, variant: Variant, tokens: int) -> int:
+    return selection_flops(sweep.model.config, variant, tokens, sweep.dtype, sweep.impl)
 
 
 def _told(sweep: Sweep, variants: Sequence[Variant], tokens: int) -> Record:

@@ -45,7 +45,7 @@ class H2O(Policy):
         return state.by_slot
 
     def observe_flops(self, heads: Heads, keys: int, queries: int) -> int:
-        """As `Policy` has it; of the scan: the kernel says itself what its tiles cost, which depend on the device."""
+        """As `Policy` has it; of the scan: the kernel declares what its tiles cost, which depend on the device."""
         tile, n_tiles = _tiles(queries)
         return 2 * heads.n_heads * tile * n_tiles * keys * heads.head_dim
 

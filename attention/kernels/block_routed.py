@@ -34,6 +34,10 @@ little for it to do."""
 MOST_ROWS = 256
 """Rows in a tile, at most; measured on a CPU."""
 
+TILES_AT_A_TIME = 64
+"""On a GPU, which one tile leaves idle (there derivatives, and heads that no kernel takes, come this way); tiles that
+hold no row are computed too."""
+
 
 @dataclass(frozen=True)
 class BlockChoice:
@@ -68,8 +72,8 @@ def chosen_blocks(q_btnh: jax.Array, k_bksh: jax.Array, q_pos_bt: jax.Array, pat
     q_btnh, k_bksh = lax.stop_gradient((q_btnh, k_bksh))
     mean_bkch = k_bksh.astype(jnp.float32).reshape(b, k, -1, pattern.block, h).mean(3)
     with jax.named_scope("selection"):
-        alone = choice_cannot(q_btnh, mean_bkch.shape[2], earlier, current_target()) is None
-        choose = choose_blocks_pallas if alone else _choose_blocks
+        on_kernel = choice_cannot(q_btnh, mean_bkch.shape[2], earlier, current_target()) is None
+        choose = choose_blocks_pallas if on_kernel else _choose_blocks
         return jnp.concatenate([own_1btn, choose(q_btnh, mean_bkch, own_bt, earlier)])
 
 
@@ -171,9 +175,11 @@ def attend_chosen(
         def one_tile(tile: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
             return lax.cond(tile[0] < none, run_tile, skip_tile, *tile)
 
-        out, lse = lax.map(one_tile, (tiles.group_i, tiles.row_it))
+        at_a_time = TILES_AT_A_TIME if is_gpu(current_target()) else None
+        out, lse = lax.map(one_tile, (tiles.group_i, tiles.row_it), batch_size=at_a_time)
         out_rh, lse_r = out.reshape(-1, h)[tiles.place_r], lse.reshape(-1)[tiles.place_r]
-        return (*_merge(*merged[:2], out_rh, lse_r), merged[2] + (tiles.group_i < none).sum()), None
+        ran = (tiles.group_i < none).sum() if at_a_time is None else tiles.group_i.size
+        return (*_merge(*merged[:2], out_rh, lse_r), merged[2] + ran), None
 
     nothing = jnp.zeros((q_rh.shape[0], h), jnp.float32), jnp.full(q_rh.shape[0], -jnp.inf), jnp.int32(0)
     chosen_jr = chosen_blocks(q_btnh, k_bksh, q_pos_bt, pattern).reshape(-1, q_rh.shape[0])

@@ -3,15 +3,15 @@
 In its own block a query at position p sees a span of p % block + 1 keys: that part is the kernel for spans.  Every
 (choice, query, head) of the earlier blocks is a row of a tile whose rows chose one block; all choices, and the heads of
 a group, share one table of tiles.  An earlier block is whole and behind the query, so that its kernel needs no mask.
-A row's parts are merged by their log-sum-exp.
+A row's parts are merged by their log-sum-exp; all of
+them are there at once, topk - 1 times as large as the queries.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from functools import partial
-from types import MappingProxyType
 from typing import NamedTuple
 
 import jax
@@ -26,7 +26,7 @@ from attention.kernels.pallas_attention import LOG2_E, exp2_ptx
 from attention.kernels.pallas_spans import OnKernel, attend_pallas_spans
 from attention.kernels.row_tiles import RowTiles, choose_row_tile, tile_rows
 from attention.kernels.target import current_target
-from attention.kernels.tiles import AttentionTiles, attention_tiles
+from attention.kernels.tiles import AttentionTiles, block_tiles
 from attention.pattern import Spans
 
 NAME = "block_attention"
@@ -34,12 +34,6 @@ NAME = "block_attention"
 
 LEAST_SIDE = 16
 """Of a tile: what Triton multiplies at least."""
-
-TILES: Mapping[tuple[str, int, int], AttentionTiles] = MappingProxyType(
-    # (target, bytes of an input element, head size)
-    {("sm_90", 2, 128): AttentionTiles(128, 64, 4, 2, ptx=True)}  # 256x64 in 8 warps runs at 92 % of its rate
-)
-"""Where the kernel wants others than the one for spans, measured on an H100."""
 
 
 def attend_pallas_blocks(
@@ -197,12 +191,6 @@ def _compute(q_ref, k_ref, v_ref, group, pair, out_ref, lse_ref, shape: _Shape, 
     place = jnp.where(exists, pair, out_ref.shape[0])
     plgpu.store(out_ref.at[at(place)], (acc / total[:, None]).astype(out_ref.dtype), mask=exists_h)
     plgpu.store(lse_ref.at[place], (top + jnp.log2(total)) / LOG2_E, mask=exists)
-
-
-def block_tiles(target: str, dtype: jnp.dtype, head_dim: int) -> AttentionTiles:
-    """Tiles of the kernel for inputs of `dtype` with heads of `head_dim` on `target`."""
-    shipped = TILES.get((target, jnp.dtype(dtype).itemsize, head_dim))
-    return shipped or attention_tiles(target, dtype, head_dim)
 
 
 def _fitting(tiles: AttentionTiles, pairs: int, groups: int, block: int) -> AttentionTiles:

@@ -44,7 +44,7 @@ def key_mass_pallas(
     not, so that shapes alone say what the call costs.  No derivative.
 
     Args:
-        q_btnh: bfloat16, float16 or float32; H a power of two in 16..256.
+        q_btnh: bfloat16 or float16, or float32, for which XLA's products are faster; H a power of two in 16..256.
         k_bskh: in q's dtype; query head n reads key-value head n // (N / K).
         lse_bnt: float32, the log of what a query's softmax divides by; an infinite one stands for a query that sees
             nothing.

@@ -22,6 +22,7 @@ from attention.kernels.block_routed import (
     best_by_maximum,
     best_by_sorting,
     chosen_blocks,
+    most_pairs,
 )
 from attention.kernels.dense import attend_dense, attend_masked
 from attention.kernels.row_tiles import choose_row_tile
@@ -132,6 +133,25 @@ def test_slots_in_any_order_with_gaps_and_padded_queries(impl):
     out = run(mixed)
     chex.assert_trees_all_close(out[:, :50], whole[:, :50], atol=1e-5)
     assert not np.asarray(out[:, 50:]).any()
+
+
+def test_many_tiles_at_a_time_are_tiles_one_by_one(monkeypatch):
+    """As a GPU computes them: the same, with as many FLOPs in the program; and all of them run."""
+    operands, choice = layer_input(BlockRouted(7, 3), Heads(6, 2, 8, 11), 131, batch=1)[1:6], BlockChoice(7, 3)
+
+    def found():
+        run = partial(attend_chosen, pattern=choice)
+        *results, ran = jax.jit(run)(*operands)
+        return results, int(ran)
+
+    one_by_one, with_rows = found()
+    monkeypatch.setattr("attention.kernels.block_routed.current_target", lambda: "gfx1201")
+    monkeypatch.setattr("attention.kernels.block_routed.TILES_AT_A_TIME", 5)
+    many, ran = found()
+    chex.assert_trees_all_close(many, one_by_one, atol=1e-6)
+    assert ran > with_rows and ran * choose_row_tile(131 * 6, 2 * 19, MOST_ROWS) * 7 == most_pairs(
+        choice, 6, 2, 131, 131
+    )
 
 
 @pytest.mark.parametrize("choices", [1, 3, 5])

@@ -20,11 +20,11 @@ from attention.cost import Heads
 from attention.kernels import pallas_choice
 from attention.kernels.block_routed import BlockChoice, attend_chosen_dense
 from attention.kernels.dense import attend_dense
-from attention.kernels.pallas_blocks import NAME, attend_blocks, attend_pallas_blocks, block_tiles
+from attention.kernels.pallas_blocks import NAME, attend_blocks, attend_pallas_blocks
 from attention.kernels.pallas_choice import PARTS
 from attention.kernels.row_tiles import most_tiles, tile_rows
 from attention.kernels.target import compiling_for
-from attention.kernels.tiles import ATTENTION, AttentionTiles
+from attention.kernels.tiles import ATTENTION, AttentionTiles, block_tiles
 from attention.pattern import SpanPattern
 from eval.flops.traced import count_flops
 from tests.attention.layer_inputs import layer_input

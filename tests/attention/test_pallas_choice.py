@@ -5,6 +5,7 @@ On a GPU: `pytest -m gpu tests/attention/test_pallas_choice.py`.
 
 from __future__ import annotations
 
+import re
 from functools import partial
 
 import jax
@@ -95,8 +96,7 @@ def test_declared_flops_are_those_of_the_tiles():
 ])  # fmt: skip
 def test_what_it_is_not_made_for_is_named(q, blocks, choices, target, message):
     q = jnp.zeros((1, 5, 2, *q[0]), q[1])
-    with pytest.raises(ValueError, match=message):
-        raise ValueError(choice_cannot(q, blocks, choices, target))
+    assert re.search(message, choice_cannot(q, blocks, choices, target))
     if target != "cpu":
         with pytest.raises(ValueError, match=message):
             choose_blocks_pallas(q, jnp.zeros((1, 1, blocks, q.shape[-1])), jnp.zeros((1, 5), int), choices)

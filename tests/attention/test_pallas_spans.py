@@ -84,6 +84,9 @@ def test_a_named_implementation_never_falls_back():
             attend(*problem(), SpanPattern(), impl=impl, order="prompt")
     with pytest.raises(ValueError, match="accepted: auto, dense, blockwise, pallas, mosaic, cudnn, tokamax"):
         attend(*problem(), SpanPattern(), impl="flash")
+    for order in ("sorted", True, False):  # of which each could be taken for a promise
+        with pytest.raises(ValueError, match=f"no order {order!r} of positions; accepted: any, keys, prompt"):
+            attend(*problem(), SpanPattern(), order=order)
 
 
 @pytest.fixture

@@ -8,10 +8,12 @@ import jax.numpy as jnp
 import pytest
 
 from attention.attend import reporting_kernel
+from attention.kernels.pallas_choice import PARTS
+from attention.kernels.target import compiling_for
 from attention.kernels.tiles import AttentionTiles
 from attention.layout import parse_variant
 from eval import device_work
-from eval.device_work import Work, layer_work
+from eval.device_work import Work, layer_work, selection_flops
 from refmodel.presets import preset
 from tests.gpu import TRITON_IS_LEAVING
 
@@ -49,3 +51,28 @@ def test_the_blocks_of_a_choice_lie_between_what_is_asked_for_and_what_is_provid
 def test_what_does_not_tell_is_unknown():
     work = layer_work(CONFIG, parse_variant("full"), TOKENS, jnp.dtype("float32"), "dense")
     assert work == Work(("dense",), None)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["full", "moba(29, topk=3)", "routed(5|full, router=linear)", *(
+        f"evict({policy}, budget=64, chunk=64)" for policy in ("h2o", "snapkv", "adakv", "streaming")
+    )],
+)  # fmt: skip
+def test_what_choosing_costs_here_is_the_closed_form(text):
+    variant = parse_variant(text)
+    closed = variant.at_length(TOKENS).executed(CONFIG.heads, TOKENS).selection_flops
+    assert selection_flops(CONFIG, variant, TOKENS, jnp.dtype("float32")) == closed
+
+
+def test_what_choosing_costs_on_a_gpu_is_what_its_kernels_pad_to():
+    heads, bf16, count = CONFIG.heads, jnp.dtype("bfloat16"), selection_flops.__wrapped__  # caches know no target
+    rows = heads.n_kv_heads * -(-TOKENS * heads.n_heads // heads.n_kv_heads // 128) * 128
+    h2o = parse_variant("evict(h2o, budget=300, chunk=300)")
+    with compiling_for("gfx1201"):
+        assert count(CONFIG, parse_variant("moba(29, topk=3)"), TOKENS, bf16) == (
+            PARTS * 2 * heads.head_dim * rows * 16  # 12 blocks as 16
+        )
+        on_kernel = count(CONFIG, h2o, TOKENS, bf16)
+    scanned = h2o.executed(heads, TOKENS).selection_flops
+    assert scanned < on_kernel < 1.5 * scanned
