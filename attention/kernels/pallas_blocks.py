@@ -3,8 +3,7 @@
 In its own block a query at position p sees a span of p % block + 1 keys: that part is the kernel for spans.  Every
 (choice, query, head) of the earlier blocks is a row of a tile whose rows chose one block; all choices, and the heads of
 a group, share one table of tiles.  An earlier block is whole and behind the query, so that its kernel needs no mask.
-A row's parts are merged by their log-sum-exp; all of
-them are there at once, topk - 1 times as large as the queries.
+A row's parts are merged by their log-sum-exp; all of them are there at once, topk - 1 times as large as the queries.
 """
 
 from __future__ import annotations
