@@ -18,6 +18,7 @@ from attention.variant import Variant
 from eval.flops.model_program import component_of
 from eval.flops.traced import count_flops
 from eval.layer_kernel import layer_kernel
+from eval.timing import compile_program
 from refmodel.config import ModelConfig
 
 
@@ -59,7 +60,7 @@ def layer_work(config: ModelConfig, variant: Variant, tokens: int, dtype: Any, i
         return (out_btnh, lse_bnt) if return_lse else out_btnh
 
     layer, arguments = layer_kernel(config, variant, tokens, dtype, attend=reporting)
-    jax.block_until_ready(jax.jit(layer)(*arguments))
+    compile_program(layer, *arguments).run_ms()
     jax.effects_barrier()
     return Work(tuple(impls), round(sum(visited)) if impls and all(impls.values()) else None)
 

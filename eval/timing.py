@@ -16,6 +16,8 @@ from typing import Any
 
 import jax
 
+from refmodel.source import free_device_bytes
+
 
 @dataclass(frozen=True)
 class Budget:
@@ -46,13 +48,19 @@ class Program:
 
 
 def compile_program(function: Callable[..., Any], *arguments: Any) -> Program:
-    """Lowers and compiles `function` for `arguments` (arrays, on the device where it shall run)."""
+    """Lowers and compiles `function` for `arguments` (arrays, on the device where it shall run).
+
+    Raises `MemoryError` if it would not fit there.  Seen only in a run, that costs more than the run: on a CPU the
+    system kills the process, and on a GPU what XLA had allocated for the program before it failed stays allocated.
+    """
     start = time.perf_counter()
     lowered = jax.jit(function).lower(*arguments)
     lowered_at = time.perf_counter()
     compiled = lowered.compile()
     done = time.perf_counter()
-    return Program(compiled, arguments, 1e3 * (lowered_at - start), 1e3 * (done - lowered_at), _memory(compiled))
+    memory = _memory(compiled)
+    _refuse_what_does_not_fit(memory)
+    return Program(compiled, arguments, 1e3 * (lowered_at - start), 1e3 * (done - lowered_at), memory)
 
 
 def time_programs(
@@ -120,3 +128,11 @@ def _memory(compiled: Any) -> dict[str, int]:
         "temp_bytes": plan.temp_size_in_bytes,
         "output_bytes": plan.output_size_in_bytes,
     }
+
+
+def _refuse_what_does_not_fit(memory: Mapping[str, int]) -> None:
+    needed, free = memory.get("temp_bytes", 0) + memory.get("output_bytes", 0), free_device_bytes()
+    if free is not None and needed > free:
+        raise MemoryError(
+            f"the program needs {needed / 1e9:.1f} GB beside its arguments, the device has {free / 1e9:.1f} GB free"
+        )

@@ -181,7 +181,7 @@ def _from_hub(repo_id: str) -> Path:
 def _refuse_what_cannot_fit(config: ModelConfig, dtype: Any) -> None:
     leaves = jax.tree.leaves(abstract_params(config, dtype))
     needed_bytes = sum(math.prod(leaf.shape) * leaf.dtype.itemsize for leaf in leaves)
-    memory_bytes = _device_memory_bytes()
+    memory_bytes = free_device_bytes()
     if memory_bytes is not None and needed_bytes > memory_bytes:
         raise ValueError(
             f"{config.name} needs {needed_bytes / 1e9:.1f} GB of weights in {jnp.dtype(dtype).name}, the device has "
@@ -189,7 +189,8 @@ def _refuse_what_cannot_fit(config: ModelConfig, dtype: Any) -> None:
         )
 
 
-def _device_memory_bytes() -> int | None:
+def free_device_bytes() -> int | None:
+    """Free memory of the first device, of what JAX may take of it; None where the system does not tell."""
     stats = jax.devices()[0].memory_stats()
     if stats and "bytes_limit" in stats:
         return stats["bytes_limit"] - stats.get("bytes_in_use", 0)

@@ -45,13 +45,20 @@ LARGE = {
 }
 
 
+@jax.jit
+def scores_of(q, keys) -> jax.Array:
+    """[B, K, G, T, S], in float32."""
+    (b, t, _, h), k = q.shape, keys.shape[2]
+    q, keys = q.astype(jnp.float32), keys.astype(jnp.float32)
+    return jnp.einsum("btkgh,bskh->bkgts", q.reshape(b, t, k, -1, h), keys, precision="highest") / h**0.5
+
+
 def draw_operands(shape, seed: int, dtype=jnp.float32) -> tuple[jax.Array, ...]:
     """q, k, lse, slot and valid: some queries see nothing, as their lse says in either way; some slots are empty."""
     b, t, s, k, g, h = shape
     rng = np.random.default_rng(seed)
     q, keys = (jnp.asarray(rng.normal(size=size), dtype) for size in ((b, t, k * g, h), (b, s, k, h)))
-    scores = np.einsum("btkgh,bskh->bkgts", np.float64(q).reshape(b, t, k, g, h), np.float64(keys)) / h**0.5
-    lse = np.logaddexp.reduce(scores, axis=-1).reshape(b, k * g, t).astype(np.float32)
+    lse = np.asarray(jax.nn.logsumexp(scores_of(q, keys), axis=-1)).reshape(b, k * g, t)
     blind = rng.random(lse.shape)
     lse = np.where(blind < 0.1, np.inf, np.where(blind > 0.9, -np.inf, lse))
     slot = int(rng.integers(-t, s)) + np.arange(t)
@@ -62,12 +69,10 @@ def draw_operands(shape, seed: int, dtype=jnp.float32) -> tuple[jax.Array, ...]:
 @jax.jit
 def oracle(q, keys, lse, slot, valid) -> jax.Array:
     """All probabilities at once, in float32."""
-    (b, t, _, h), (s, k) = q.shape, keys.shape[1:3]
-    q, keys = q.astype(jnp.float32), keys.astype(jnp.float32)
-    scores = jnp.einsum("btkgh,bskh->bkgts", q.reshape(b, t, k, -1, h), keys, precision="highest") / h**0.5
+    (b, t), (s, k) = q.shape[:2], keys.shape[1:3]
     lse = lse.reshape(b, k, -1, t, 1)
     seen = jnp.isfinite(lse) & valid[:, :, None, None] & (jnp.arange(s) <= slot[:, None])
-    return jnp.where(seen, jnp.exp(scores - lse), 0).sum((2, 3))
+    return jnp.where(seen, jnp.exp(scores_of(q, keys) - lse), 0).sum((2, 3))
 
 
 run = partial(jax.jit, static_argnames=("tiles", "interpret"))(key_mass_pallas)

@@ -7,7 +7,7 @@ import dataclasses
 import jax.numpy as jnp
 import pytest
 
-from eval import records, sweep
+from eval import records, sweep, timing
 from eval.measure import MEASURES
 from eval.plan import Sweep, Text
 from eval.plan import plan as cells_of
@@ -86,6 +86,23 @@ def test_one_failing_cell_is_recorded_and_the_sweep_goes_on(plan, tmp_path, monk
     assert found[0]["layouts"] == list(plan.layouts)  # what shares it is known all the same
     again = list(sweep.run_sweep(short, sweep.missing_cells(short, path), path))
     assert [r["kind"] for r in again] == ["linear"]  # what failed is tried again
+
+
+def test_cells_without_room_are_out_of_memory_and_the_others_are_measured(plan, tmp_path, monkeypatch):
+    parts, path = dataclasses.replace(plan, whole=(), quality_tokens=0), tmp_path / "r"
+    linear = [r for r in sweep.run_sweep(parts, cells_of(parts), path) if r["kind"] == "linear"]
+    fits = {r["tokens"]: r["memory"] for r in linear}
+    room = fits[17]["temp_bytes"] + fits[17]["output_bytes"]
+    assert room < fits[31]["temp_bytes"] + fits[31]["output_bytes"]
+    monkeypatch.setattr(timing, "free_device_bytes", lambda: room)
+    found = {(r["kind"], r["tokens"]): r for r in sweep.run_sweep(parts, cells_of(parts), tmp_path / "again")}
+    assert {key: r["status"] for key, r in found.items()} == {
+        ("linear", 17): "ok",
+        ("attention", 17): "ok",
+        ("linear", 31): "out-of-memory",
+        ("attention", 31): "ok",
+    }
+    assert "beside its arguments" in found["linear", 31]["error"]
 
 
 def test_a_layout_that_a_resumed_run_adds_has_its_rows_though_none_of_its_cells_is_missing(plan, tmp_path):

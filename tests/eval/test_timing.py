@@ -7,9 +7,13 @@ import math
 import subprocess
 import sys
 
+import jax
 import jax.numpy as jnp
+import pytest
 
+from eval import timing
 from eval.timing import Budget, Program, compile_program, median_ms, time_programs
+from refmodel.source import free_device_bytes
 
 
 class Scripted(Program):
@@ -51,6 +55,24 @@ def test_a_real_program_is_compiled_run_and_measured():
     timing = time_programs({"dot": program}, Budget(seconds=0, min_samples=2))["dot"]
     values = [timing["lower_ms"], timing["compile_ms"], timing["warmup_ms"], *timing["samples_ms"]]
     assert all(value > 0 and math.isfinite(value) for value in values)
+
+
+def test_a_program_without_room_is_refused_before_it_runs(monkeypatch):
+    x = jnp.ones((257, 257))
+    monkeypatch.setattr(timing, "free_device_bytes", lambda: 257 * 257 * 4 - 1)
+    with pytest.raises(MemoryError, match=r"needs 0\.0 GB beside its arguments, the device has 0\.0 GB free"):
+        compile_program(jnp.dot, x, x)
+    monkeypatch.setattr(timing, "free_device_bytes", lambda: None)  # a system that does not tell
+    assert compile_program(jnp.dot, x, x).run_ms() > 0
+
+
+@pytest.mark.gpu
+def test_a_gpu_is_asked_for_its_room():
+    x = jnp.ones(math.isqrt(free_device_bytes() // 4) + 2**10)
+    before = jax.devices()[0].memory_stats()["bytes_in_use"]
+    with pytest.raises(MemoryError, match="beside its arguments"):
+        compile_program(jnp.outer, x, x)
+    assert jax.devices()[0].memory_stats()["bytes_in_use"] <= before
 
 
 def test_peak_memory_sees_an_allocation():
