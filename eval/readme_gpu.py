@@ -13,7 +13,7 @@ from eval.humane import count, duration, factor, percent
 from eval.records import Record
 from eval.row import FULL
 from eval.run_facts import crossovers
-from eval.summary import summarise
+from eval.summary import Summary, summarise
 from eval.tables import Table, apart_table, crossover_table, gain_table, time_table
 from eval.timing import median_ms
 from refmodel.presets import preset
@@ -21,6 +21,7 @@ from refmodel.presets import preset
 KERNELS: Final = Path("eval/results/h100-kernels/records.jsonl")
 PEER: Final = Path("eval/results/h100-qwen3-30b-a3b/transformers.jsonl")
 VARIANTS: Final = Path("eval/results/h100-qwen3-30b-a3b/records.jsonl")
+OTHERS: Final = Path("eval/results/h100-other-layouts/records.jsonl")
 OURS: Final = {"ours": "this project", "ours, Hopper": "this project, Hopper"}
 PEERS: Final = ("cudnn", "flash-attention-3", "flex-attention", "sdpa flash", "torch grouped_mm")
 MISSING: Final = "-"
@@ -31,17 +32,27 @@ SHOWN_LENGTHS: Final = 2
 def gpu_figures(root: Path) -> str:
     """All tables, with the device that the records name."""
     kernels, prefills = (_read(root / path) for path in (KERNELS, PEER))
-    tables = kernel_table(kernels, KERNELS), model_table(prefills, PEER), *variant_tables(_read(root / VARIANTS))
+    tables = [kernel_table(kernels, KERNELS), model_table(prefills, PEER), *variant_tables(_read(root / VARIANTS))]
+    tables += other_tables(_read(root / OTHERS))
     return "\n".join(table.to_markdown().replace("## ", "### ", 1) for table in tables)
 
 
 def variant_tables(kept: Sequence[Record]) -> tuple[Table, ...]:
     """What each layout of the whole model saved at long prompts, its crossover, and what the sum of its layers says."""
     (summary,) = summarise(kept, preset("qwen3-30b-a3b"))
+    return *_saved(summary), crossover_table(summary, *crossovers(summary)), apart_table(summary)
+
+
+def other_tables(kept: Sequence[Record]) -> list[Table]:
+    """What layouts saved that are not among the usual ones, beside full attention in a run of their own."""
+    (summary,) = summarise(kept, preset("qwen3-30b-a3b"))
+    return [replace(table, title=f"Other layouts, in a run of their own: {table.title}") for table in _saved(summary)]
+
+
+def _saved(summary: Summary) -> list[Table]:
     lengths = sorted({row.tokens for row in summary.of(FULL) if row.whole_ms})[-SHOWN_LENGTHS:]
     long = replace(summary, rows=tuple(row for row in summary.rows if row.tokens in lengths))
-    gains = (gain_table(long, part) for part in ("whole", "attention"))
-    return time_table(long), *gains, crossover_table(summary, *crossovers(summary)), apart_table(summary)
+    return [time_table(long), *(gain_table(long, part) for part in ("whole", "attention"))]
 
 
 def kernel_table(kept: Sequence[dict[str, Any]], source: Path) -> Table:
