@@ -65,6 +65,8 @@ def choose_impl(
 
 def _cannot(candidate, q_btnh, k_bskh, pattern, order, return_lse, target) -> str | None:
     """Why a GPU implementation cannot run this, None if it can."""
+    if q_btnh.dtype != k_bskh.dtype:
+        return f"{candidate} takes q, k and v of one dtype, got {q_btnh.dtype} and {k_bskh.dtype}"
     if candidate == "pallas":
         return pallas_cannot(q_btnh, target)
     if isinstance(pattern, BlockChoice):
@@ -118,7 +120,7 @@ def attend(
             empty, as in the first step of a prompt: for cuDNN and tokamax.
 
     Raises:
-        ValueError: shapes that do not belong together, an unknown `impl` or `order`, or a named implementation that
+        ValueError: empty operands, shapes or dtypes that do not belong together, an unknown `impl` or `order`, or a named implementation that
             cannot run this.
     """
     (b, t, n, h), (s, k) = q_btnh.shape, k_bskh.shape[1:3]
@@ -128,6 +130,10 @@ def attend(
             raise ValueError(
                 f"{name} must be [B, S, K, H] = {expected[name]} to fit q {q_btnh.shape}, got {array.shape}"
             )
+    if not q_btnh.size or not k_bskh.size:
+        raise ValueError(f"attention takes at least one of each size, got q {q_btnh.shape} and k {k_bskh.shape}")
+    if k_bskh.dtype != v_bskh.dtype:
+        raise ValueError(f"k and v must have one dtype, got {k_bskh.dtype} and {v_bskh.dtype}")
     if n % k:
         raise ValueError(f"{n} query heads are not a multiple of {k} key-value heads")
     if q_pos_bt.shape not in ((b, t), (1, t)):

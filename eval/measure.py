@@ -65,11 +65,13 @@ def measure_attention(sweep: Sweep, names: tuple[str, ...], tokens: int) -> dict
     """One layer's attention kernel of each variant, on the shapes that the layer really sees, sampled in turns."""
     config = sweep.model.config
     calls = max(1, CHAINED_TOKENS // tokens) if on_gpu() else 1
-    programs = {}
+    programs, inputs = {}, None
     for name in names:
         attend_fn = partial(attend, impl=sweep.impl)
-        kernel, arguments = layer_kernel(config, parse_variant(name), tokens, sweep.dtype, attend=attend_fn)
-        programs[name] = compile_program(chained(kernel, calls) if calls > 1 else kernel, *arguments)
+        kernel, (drawn, params) = layer_kernel(config, parse_variant(name), tokens, sweep.dtype, attend=attend_fn)
+        inputs = inputs or drawn  # alike for all variants: kept once, for at long prompts they are gigabytes
+        del drawn
+        programs[name] = compile_program(chained(kernel, calls) if calls > 1 else kernel, inputs, params)
     timings = time_programs(programs, replace(sweep.budget, min_samples=max(5, sweep.budget.min_samples)))
     for timing in timings.values():
         timing["samples_ms"] = [ms / calls for ms in timing["samples_ms"]]

@@ -190,11 +190,12 @@ def _refuse_what_cannot_fit(config: ModelConfig, dtype: Any) -> None:
 
 
 def free_device_bytes() -> int | None:
-    """Free memory of the first device, of what JAX may take of it; None where the system does not tell."""
-    stats = jax.devices()[0].memory_stats()
-    if stats and "bytes_limit" in stats:
-        return stats["bytes_limit"] - stats.get("bytes_in_use", 0)
-    return available_host_bytes()
+    """Free memory of the first device, of what JAX may take of it; None where it does not tell."""
+    device = jax.devices()[0]
+    if device.platform == "cpu":
+        return available_host_bytes()
+    stats = device.memory_stats() or {}
+    return stats["bytes_limit"] - stats.get("bytes_in_use", 0) if "bytes_limit" in stats else None
 
 
 def available_host_bytes() -> int | None:

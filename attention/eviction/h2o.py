@@ -55,7 +55,7 @@ def _on_kernel(q_btnh: jax.Array, keys_bskh: jax.Array) -> bool:
     exactly: there a library's product is faster than what Triton makes of it."""
     many = q_btnh.shape[1] * keys_bskh.shape[1] > DENSE_SCORES_LIMIT
     short = q_btnh.dtype in (jnp.bfloat16, jnp.float16)
-    return many and short and pallas_cannot(q_btnh, current_target()) is None
+    return many and short and q_btnh.dtype == keys_bskh.dtype and pallas_cannot(q_btnh, current_target()) is None
 
 
 def key_mass(
@@ -74,7 +74,7 @@ def key_mass(
         q_btnh, lse_bnt, slot_t = operands
         scores_bkgts = product("btkgh,bskh->bkgts", grouped(q_btnh, k), keys_bskh) / q_btnh.shape[-1] ** 0.5
         lse_bkgt = lse_bnt.reshape(b, k, -1, tile)
-        visible = valid_bks[:, :, None, None] & (jnp.arange(s) <= slot_t[:, None])
+        visible = valid_bks[:, :, None, None] & (jnp.arange(s) <= slot_t[:, None]) & jnp.isfinite(lse_bkgt[..., None])
         p_bkgts = jnp.where(visible, jnp.exp(scores_bkgts - lse_bkgt[..., None]), 0)
         return mass_bks + p_bkgts.sum((2, 3)), None
 

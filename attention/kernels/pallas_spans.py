@@ -91,9 +91,8 @@ def attend_mosaic_spans(
     programs: int | None = None,
     interpret: Any = None,
 ) -> OnKernel:
-    """`attend_dense` by the kernel for Hopper, where slot i is known to stand at position i, or is empty and
-    beyond every query; `programs` and
-    `interpret` as `attend_mosaic` has them."""
+    """`attend_dense` by the kernel for Hopper, where slot i is known to stand at position i, or is empty and beyond
+    every query; `programs` and `interpret` as `attend_mosaic` has them."""
     from attention.kernels.mosaic_attention import attend_mosaic  # loads a compiler
 
     del kv_pos_bks

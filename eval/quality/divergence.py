@@ -12,6 +12,7 @@ import jax
 import numpy as np
 import optax
 
+from eval.timing import compile_program
 from refmodel.cache import init_cache
 from refmodel.config import ModelConfig
 from refmodel.model import Params, hidden_states, unembed
@@ -60,16 +61,15 @@ class Quality:
 
 
 def final_hidden(config: ModelConfig, params: Params, tokens_t: jax.Array) -> jax.Array:
-    """Final hidden states [T, D] of one text."""
-
+    """Final hidden states [T, D] of one text.  Raises `MemoryError` if there is no room for them."""
     config = config.at_length(tokens_t.size)
 
-    @jax.jit
     def run(params: Params, tokens_bt: jax.Array) -> jax.Array:
         cache = init_cache(config, 1, tokens_bt.shape[1], params["embed"]["embedding"].dtype)
         return hidden_states(config, params, cache, tokens_bt, first=True).final_btd[0]
 
-    return run(params, tokens_t[None])
+    arguments = params, tokens_t[None]
+    return compile_program(run, *arguments).compiled(*arguments)
 
 
 def per_token(

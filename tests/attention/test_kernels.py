@@ -139,6 +139,9 @@ def test_auto_says_what_it_runs():
         ({"v_bskh": jnp.zeros((1, 5, 2, 4))}, r"v must be \[B, S, K, H\] = \(1, 7, 2, 4\)"),
         ({"q_btnh": jnp.zeros((1, 3, 5, 4))}, "5 query heads are not a multiple of 2"),
         ({"q_pos_bt": jnp.zeros((1, 2), int)}, r"q_pos must be \[B or 1, T\] = \(1, 3\)"),
+        ({"v_bskh": jnp.zeros((1, 7, 2, 4), jnp.bfloat16)}, "k and v must have one dtype, got float32 and bfloat16"),
+        ({"q_btnh": jnp.zeros((1, 0, 6, 4))}, r"at least one of each size, got q \(1, 0, 6, 4\) and k \(1, 7, 2, 4\)"),
+        (dict.fromkeys(("k_bskh", "v_bskh"), jnp.zeros((1, 0, 2, 4))), r"at least one of each size, got q"),
         ({"kv_pos_bks": jnp.zeros((1, 7), int)}, r"kv_pos must be \[B or 1, K or 1, S\] = \(1, 2, 7\)"),
     ],
 )

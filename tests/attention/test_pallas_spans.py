@@ -103,6 +103,7 @@ def test_auto_on_a_gpu(on_gfx1201):
     assert choose_impl(q[:, :1], k, SpanPattern()) == "dense"
     assert choose_impl(q, k, BlockChoice(16, 2), order="prompt") == "pallas"
     assert choose_impl(q[..., :12], k[..., :12], SpanPattern()) == "blockwise"
+    assert choose_impl(q, k.astype(jnp.bfloat16), SpanPattern()) == "blockwise"
 
 
 @pytest.mark.parametrize(
@@ -118,6 +119,14 @@ def test_refusals_name_the_reason(pattern, options, message, on_gfx1201):
     q, k, *_ = problem()
     with pytest.raises(ValueError, match=f"attention by cudnn: {message}"):
         choose_impl(q, k, pattern, impl="cudnn", **options)
+
+
+def test_a_kernel_takes_operands_of_one_dtype(on_gfx1201):
+    q, k, *_ = problem()
+    with pytest.raises(
+        ValueError, match="attention by pallas: pallas takes q, k and v of one dtype, got float32 and bf"
+    ):
+        choose_impl(q, k.astype(jnp.bfloat16), SpanPattern(), impl="pallas")
 
 
 @pytest.mark.gpu

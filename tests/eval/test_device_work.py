@@ -12,7 +12,7 @@ from attention.kernels.pallas_choice import PARTS
 from attention.kernels.target import compiling_for
 from attention.kernels.tiles import AttentionTiles
 from attention.layout import parse_variant
-from eval import device_work
+from eval import device_work, timing
 from eval.device_work import Work, layer_work, selection_flops
 from refmodel.presets import preset
 from tests.gpu import TRITON_IS_LEAVING
@@ -46,6 +46,13 @@ def test_the_blocks_of_a_choice_lie_between_what_is_asked_for_and_what_is_provid
     work = layer_work(CONFIG, variant, TOKENS, jnp.dtype("float32"), "blockwise")
     useful, executed = (count(CONFIG.heads, TOKENS).pairs for count in (variant.useful, variant.executed))
     assert useful < work.visited_pairs <= executed
+
+
+def test_a_layer_without_room_is_refused(monkeypatch):
+    layer_work.cache_clear()
+    monkeypatch.setattr(timing, "free_device_bytes", lambda: 1)
+    with pytest.raises(MemoryError, match="beside its arguments"):
+        layer_work(CONFIG, parse_variant("full"), TOKENS, jnp.dtype("float32"), "dense")
 
 
 def test_what_does_not_tell_is_unknown():

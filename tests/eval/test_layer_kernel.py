@@ -15,6 +15,7 @@ from refmodel.presets import preset
 
 pytestmark = pytest.mark.usefixtures("fast_compile")
 
+VARIANTS = "full", "swa(29)", "routed(5|full, router=linear)", "evict(keydiff, budget=64, chunk=64)"
 TOKENS = 331  # long enough for the blockwise path
 
 
@@ -24,6 +25,13 @@ def test_the_kernel_is_attention() -> None:
     position = jnp.arange(TOKENS)
     expected, _ = attend_dense(*inputs[1:], position[None], position[None, None], SpanPattern((29,), (3,)))
     chex.assert_trees_all_close(jax.jit(kernel)(inputs, params), expected, atol=2e-5)
+
+
+def test_all_variants_of_a_model_are_timed_on_the_same_inputs() -> None:
+    drawn = (layer_kernel(preset("tiny-dense"), parse_variant(text), TOKENS, jnp.float32)[1][0] for text in VARIANTS)
+    first, *others = drawn
+    for other in others:
+        chex.assert_trees_all_equal(other, first)
 
 
 def test_a_chain_feeds_each_output_to_the_next_call() -> None:

@@ -7,7 +7,6 @@ import math
 import subprocess
 import sys
 
-import jax
 import jax.numpy as jnp
 import pytest
 
@@ -69,10 +68,8 @@ def test_a_program_without_room_is_refused_before_it_runs(monkeypatch):
 @pytest.mark.gpu
 def test_a_gpu_is_asked_for_its_room():
     x = jnp.ones(math.isqrt(free_device_bytes() // 4) + 2**10)
-    before = jax.devices()[0].memory_stats()["bytes_in_use"]
     with pytest.raises(MemoryError, match="beside its arguments"):
         compile_program(jnp.outer, x, x)
-    assert jax.devices()[0].memory_stats()["bytes_in_use"] <= before
 
 
 def test_peak_memory_sees_an_allocation():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from types import SimpleNamespace
 
 import chex
 import jax
@@ -46,6 +47,16 @@ def test_what_cannot_fit_is_refused_before_it_is_made(monkeypatch):
     with pytest.raises(ValueError, match=r"qwen3-4b needs 16.1 GB of weights in float32, the device has 1.0 GB free"):
         open_model("qwen3-4b")
     assert open_config("qwen3-4b").n_layers == 36
+
+
+@pytest.mark.parametrize(("stats", "free_bytes"), [
+    ({"bytes_limit": 101, "bytes_in_use": 29}, 72), ({"bytes_limit": 101}, 101), ({"bytes_in_use": 29}, None),
+    (None, None),
+])  # fmt: skip
+def test_a_gpu_says_what_of_its_memory_is_free(stats, free_bytes, monkeypatch):
+    gpu = SimpleNamespace(platform="gpu", memory_stats=lambda: stats)
+    monkeypatch.setattr(source.jax, "devices", lambda: [gpu])
+    assert source.free_device_bytes() == free_bytes
 
 
 def test_a_layout_may_come_with_the_model(fast_compile):
