@@ -120,8 +120,8 @@ def attend(
             empty, as in the first step of a prompt: for cuDNN and tokamax.
 
     Raises:
-        ValueError: empty operands, shapes or dtypes that do not belong together, an unknown `impl` or `order`, or a named implementation that
-            cannot run this.
+        ValueError: empty operands, shapes or dtypes that do not belong together, an unknown `impl` or `order`, or a
+            named implementation that cannot run this.
     """
     (b, t, n, h), (s, k) = q_btnh.shape, k_bskh.shape[1:3]
     expected = {"k": (b, s, k, h), "v": (b, s, k, h)}

@@ -32,27 +32,50 @@ SHOWN_LENGTHS: Final = 2
 def gpu_figures(root: Path) -> str:
     """All tables, with the device that the records name."""
     kernels, prefills = (_read(root / path) for path in (KERNELS, PEER))
-    tables = [kernel_table(kernels, KERNELS), model_table(prefills, PEER), *variant_tables(_read(root / VARIANTS))]
-    tables += other_tables(_read(root / OTHERS))
+    tables = [
+        kernel_table(kernels, KERNELS),
+        model_table(prefills, PEER),
+        *variant_tables(_read(root / VARIANTS), VARIANTS),
+    ]
+    tables += other_tables(_read(root / OTHERS), OTHERS)
     return "\n".join(table.to_markdown().replace("## ", "### ", 1) for table in tables)
 
 
-def variant_tables(kept: Sequence[Record]) -> tuple[Table, ...]:
+def variant_tables(kept: Sequence[Record], source: Path) -> tuple[Table, ...]:
     """What each layout of the whole model saved at long prompts, its crossover, and what the sum of its layers says."""
     (summary,) = summarise(kept, preset("qwen3-30b-a3b"))
-    return *_saved(summary), crossover_table(summary, *crossovers(summary)), apart_table(summary)
+    return *_saved(summary, source), crossover_table(summary, *crossovers(summary)), apart_table(summary)
 
 
-def other_tables(kept: Sequence[Record]) -> list[Table]:
+def other_tables(kept: Sequence[Record], source: Path) -> list[Table]:
     """What layouts saved that are not among the usual ones, beside full attention in a run of their own."""
     (summary,) = summarise(kept, preset("qwen3-30b-a3b"))
-    return [replace(table, title=f"Other layouts, in a run of their own: {table.title}") for table in _saved(summary)]
+    return [replace(table, title=f"Other layouts: {table.title}") for table in _saved(summary, source)]
 
 
-def _saved(summary: Summary) -> list[Table]:
+def _saved(summary: Summary, source: Path) -> list[Table]:
     lengths = sorted({row.tokens for row in summary.of(FULL) if row.whole_ms})[-SHOWN_LENGTHS:]
     long = replace(summary, rows=tuple(row for row in summary.rows if row.tokens in lengths))
-    return [time_table(long), *(gain_table(long, part) for part in ("whole", "attention"))]
+    card = _only(record["environment"]["device_kind"] for record in summary.records)
+    time = time_table(long)
+    note = f"{time.note} {summary.config.name} with random weights in {summary.dtype}, {card}. \
+{other_runs(summary.records, lengths)}Records: `{source}`."
+    return [replace(time, note=note), *(gain_table(long, part) for part in ("whole", "attention"))]
+
+
+def other_runs(kept: Sequence[Record], lengths: Sequence[int]) -> str:
+    """Whole prefills that were not timed at the commit of full attention's, and so in another run."""
+    commits = {
+        (record["layout"], record["tokens"]): record["environment"]["git_commit"]
+        for record in kept
+        if (record["kind"], record["status"]) == ("prefill", "ok") and record["tokens"] in lengths
+    }
+    others = [
+        f"`{layout}` at {count(tokens)}" for (layout, tokens), at in commits.items() if at != commits[FULL, tokens]
+    ]
+    if not others:
+        return ""
+    return f"Of another run than full attention's, so that their gains are less sure: {'; '.join(others)}. "
 
 
 def kernel_table(kept: Sequence[dict[str, Any]], source: Path) -> Table:

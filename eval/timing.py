@@ -50,9 +50,9 @@ class Program:
 def compile_program(function: Callable[..., Any], *arguments: Any) -> Program:
     """Lowers and compiles `function` for `arguments` (arrays, on the device where it shall run).
 
-    Raises `MemoryError` if the first device has no room for it, as far as it tells.  Seen only in a run, that costs more
-    than the run: on a CPU the system kills the process, and on a GPU what XLA had allocated for the program before it
-    failed stays allocated.
+    Raises `MemoryError` if the first device says that it has no room for it.  Seen only in a run, that costs more than
+    the run: on a CPU the system kills the process, and on a GPU what XLA had allocated for the program before it failed
+    stays allocated.
     """
     start = time.perf_counter()
     lowered = jax.jit(function).lower(*arguments)

@@ -123,9 +123,7 @@ def test_refusals_name_the_reason(pattern, options, message, on_gfx1201):
 
 def test_a_kernel_takes_operands_of_one_dtype(on_gfx1201):
     q, k, *_ = problem()
-    with pytest.raises(
-        ValueError, match="attention by pallas: pallas takes q, k and v of one dtype, got float32 and bf"
-    ):
+    with pytest.raises(ValueError, match="pallas takes q, k and v of one dtype, got float32 and bfloat16"):
         choose_impl(q, k.astype(jnp.bfloat16), SpanPattern(), impl="pallas")
 
 

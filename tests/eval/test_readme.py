@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from eval.readme import BEGIN, END, ROOT, spliced, whole_readme
-from eval.readme_gpu import model_table
+from eval.readme_gpu import model_table, other_runs
+from tests.eval.synthetic_records import record
 
 
 def test_the_readme_is_what_the_records_say():
@@ -16,17 +17,32 @@ def test_the_readme_is_what_the_records_say():
 
 
 def test_each_of_our_times_is_beside_theirs_of_the_same_run():
-    def record(contender, layout, tokens, *samples_ms):
+    def timed(contender, layout, tokens, *samples_ms):
         return {
             "contender": contender, "layout": layout, "tokens": tokens, "status": "ok", "device_kind": "card",
             "transformers_version": "5", "timing": {"samples_ms": samples_ms},
         }  # fmt: skip
 
-    first = [record("transformers", "full", 64, 800.0), record("ours", "full", 64, 400.0)]
-    first += [record("ours", "swa(5)", 64, 200.0)]
-    second = [record("transformers", "full", 64, 900.0, 1000.0, 1300.0), record("ours", "full", 64, 400.0)]
+    first = [timed("transformers", "full", 64, 800.0), timed("ours", "full", 64, 400.0)]
+    first += [timed("ours", "swa(5)", 64, 200.0)]
+    second = [timed("transformers", "full", 64, 900.0, 1000.0, 1300.0), timed("ours", "full", 64, 400.0)]
     (row,) = model_table([*first, *second], Path("records")).rows
     assert row == ("64", "1.00 s (900 ms-1.30 s)", "400 ms", "2.50x", "200 ms", "4.00x")
+
+
+def test_prefills_of_another_run_than_full_attentions_are_named():
+    def prefill(layout, tokens, commit):
+        return record("prefill", layout, tokens) | {"environment": {"git_commit": commit}}
+
+    kept = [
+        prefill("full", 64, "a"),
+        prefill("swa(5)", 64, "b"),
+        prefill("swa(7)", 64, "a"),
+        prefill("swa(5)", 32, "b"),
+    ]
+    found = other_runs(kept, [64])
+    assert "`swa(5)` at 64." in found and "swa(7)" not in found and "32" not in found
+    assert other_runs(kept[:1] + kept[2:3], [64]) == ""
 
 
 def test_marks_are_needed():
