@@ -100,15 +100,21 @@ def measure_quality(
     """
     model = sweep.model
     tokens_t = jnp.asarray(sweep.text.tokens[:tokens], jnp.int32)
-    reference_td = final_hidden(model.config.with_layout(FULL), model.params, tokens_t)
+    reference_td = _read(model.with_layout(FULL), tokens_t)
     found = {}
     for name in names:
         other = model.with_layout(name)
-        variant_td = reference_td if name == FULL else final_hidden(other.config, other.params, tokens_t)
+        variant_td = reference_td if name == FULL else _read(other, tokens_t)
         quality = summarise(per_token(other.config, other.params, tokens_t, reference_td, variant_td))
         found[name] = {"quality": quality.to_json(), "text": {"name": sweep.text.name, "sha256": sweep.text.sha256}}
         on_read()
     return found
+
+
+def _read(model: Model, tokens_t: jax.Array) -> jax.Array:
+    """Final hidden states, if there is room for them."""
+    program = compile_program(partial(final_hidden, model.config), model.params, tokens_t)
+    return program.compiled(*program.arguments)
 
 
 def _time_prefill(sweep: Sweep, model: Model, tokens: int, flops: Record, attend_fn: Any) -> Record:

@@ -12,7 +12,6 @@ import jax
 import numpy as np
 import optax
 
-from eval.timing import compile_program
 from refmodel.cache import init_cache
 from refmodel.config import ModelConfig
 from refmodel.model import Params, hidden_states, unembed
@@ -61,15 +60,16 @@ class Quality:
 
 
 def final_hidden(config: ModelConfig, params: Params, tokens_t: jax.Array) -> jax.Array:
-    """Final hidden states [T, D] of one text.  Raises `MemoryError` if there is no room for them."""
+    """Final hidden states [T, D] of one text."""
+
     config = config.at_length(tokens_t.size)
 
+    @jax.jit
     def run(params: Params, tokens_bt: jax.Array) -> jax.Array:
         cache = init_cache(config, 1, tokens_bt.shape[1], params["embed"]["embedding"].dtype)
         return hidden_states(config, params, cache, tokens_bt, first=True).final_btd[0]
 
-    arguments = params, tokens_t[None]
-    return compile_program(run, *arguments).compiled(*arguments)
+    return run(params, tokens_t[None])
 
 
 def per_token(

@@ -105,6 +105,13 @@ def test_cells_without_room_are_out_of_memory_and_the_others_are_measured(plan, 
     assert "beside its arguments" in found["linear", 31]["error"]
 
 
+@pytest.mark.parametrize("kind", MEASURES)
+def test_every_kind_of_cell_asks_for_its_room(plan, kind, monkeypatch):
+    monkeypatch.setattr(timing, "free_device_bytes", lambda: 0)
+    with pytest.raises(MemoryError, match="beside its arguments"):
+        MEASURES[kind](plan, ("full",), 31)
+
+
 def test_a_layout_that_a_resumed_run_adds_has_its_rows_though_none_of_its_cells_is_missing(plan, tmp_path):
     """`swa(5)+full` gave both kernels of `3*swa(5)+full`; the lengths that were measured before stay in the report."""
     path, model = tmp_path / "records.jsonl", plan.model
