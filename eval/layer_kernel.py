@@ -27,11 +27,13 @@ def layer_kernel(
     seed: int = 0,
     batch: int = 1,
     steps: Sequence[int] = (),
+    inputs: Projected | None = None,
 ) -> tuple[Callable[..., jax.Array], tuple[Any, ...]]:
     """A function and its arguments: attention [B, N, heads, H] of one layer of `config` with `variant`.
 
     Random inputs of unit variance, a prompt of `tokens` from an empty cache, as `refmodel.layers.Attention` runs it: in
-    one step, or in `steps` of so many tokens each.  `attend` is `attention.attend.attend` or a function with its
+    one step, or in `steps` of so many tokens each.  `inputs` of another variant of the same model and length are used
+    instead of drawn: at long prompts they are gigabytes.  `attend` is `attention.attend.attend` or a function with its
     signature.
     """
     one = dataclasses.replace(config, n_layers=1, mlp_only_layers=(), layout=(variant,)).at_length(tokens)
@@ -39,7 +41,8 @@ def layer_kernel(
     n, k, h, d = one.n_heads, one.n_kv_heads, one.head_dim, one.d_model
     shapes = ((batch, tokens, d), (batch, tokens, n, h), (batch, tokens, k, h), (batch, tokens, k, h))
     keys = jax.random.split(jax.random.key(seed), len(shapes) + 1)
-    inputs = Projected(*(jax.random.normal(key, shape, dtype) for key, shape in zip(keys, shapes, strict=False)))
+    if inputs is None:
+        inputs = Projected(*(jax.random.normal(key, shape, dtype) for key, shape in zip(keys, shapes, strict=False)))
     params = {
         name: jax.random.normal(jax.random.fold_in(keys[-1], i), shape, dtype) * shape[0] ** -0.5
         for i, (name, shape) in enumerate(variant.params(one.heads).items())

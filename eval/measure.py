@@ -68,9 +68,9 @@ def measure_attention(sweep: Sweep, names: tuple[str, ...], tokens: int) -> dict
     programs, inputs = {}, None
     for name in names:
         attend_fn = partial(attend, impl=sweep.impl)
-        kernel, (drawn, params) = layer_kernel(config, parse_variant(name), tokens, sweep.dtype, attend=attend_fn)
-        inputs = inputs or drawn  # alike for all variants: kept once, for at long prompts they are gigabytes
-        del drawn
+        kernel, (inputs, params) = layer_kernel(
+            config, parse_variant(name), tokens, sweep.dtype, attend=attend_fn, inputs=inputs
+        )
         programs[name] = compile_program(chained(kernel, calls) if calls > 1 else kernel, inputs, params)
     timings = time_programs(programs, replace(sweep.budget, min_samples=max(5, sweep.budget.min_samples)))
     for timing in timings.values():
@@ -100,18 +100,18 @@ def measure_quality(
     """
     model = sweep.model
     tokens_t = jnp.asarray(sweep.text.tokens[:tokens], jnp.int32)
-    reference_td = _read(model.with_layout(FULL), tokens_t)
+    reference_td = _final_hidden(model.with_layout(FULL), tokens_t)
     found = {}
     for name in names:
         other = model.with_layout(name)
-        variant_td = reference_td if name == FULL else _read(other, tokens_t)
+        variant_td = reference_td if name == FULL else _final_hidden(other, tokens_t)
         quality = summarise(per_token(other.config, other.params, tokens_t, reference_td, variant_td))
         found[name] = {"quality": quality.to_json(), "text": {"name": sweep.text.name, "sha256": sweep.text.sha256}}
         on_read()
     return found
 
 
-def _read(model: Model, tokens_t: jax.Array) -> jax.Array:
+def _final_hidden(model: Model, tokens_t: jax.Array) -> jax.Array:
     """Final hidden states, if there is room for them."""
     program = compile_program(partial(final_hidden, model.config), model.params, tokens_t)
     return program.compiled(*program.arguments)

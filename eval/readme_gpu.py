@@ -32,12 +32,12 @@ SHOWN_LENGTHS: Final = 2
 def gpu_figures(root: Path) -> str:
     """All tables, with the device that the records name."""
     kernels, prefills = (_read(root / path) for path in (KERNELS, PEER))
-    tables = [
+    tables = (
         kernel_table(kernels, KERNELS),
         model_table(prefills, PEER),
         *variant_tables(_read(root / VARIANTS), VARIANTS),
-    ]
-    tables += other_tables(_read(root / OTHERS), OTHERS)
+        *other_tables(_read(root / OTHERS), OTHERS),
+    )
     return "\n".join(table.to_markdown().replace("## ", "### ", 1) for table in tables)
 
 

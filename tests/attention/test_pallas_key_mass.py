@@ -106,6 +106,19 @@ def test_short_floats_are_accumulated_in_float32(dtype):
     assert mass.dtype == jnp.float32 and close(mass, oracle(*operands), 1e-5)
 
 
+@pytest.mark.parametrize("name", SHAPES)
+def test_the_twin_in_plain_xla_is_the_oracle(name):
+    operands = draw_operands(SHAPES[name][0], 2)
+    np.testing.assert_allclose(jax.jit(h2o.key_mass)(*operands), oracle(*operands), rtol=1e-5, atol=1e-6)
+
+
+def test_operands_of_two_dtypes_are_not_the_kernels():
+    q, keys = (jax.ShapeDtypeStruct((1, 701, n, 64), jnp.bfloat16) for n in (6, 2))
+    with compiling_for("sm_90"):
+        assert h2o._on_kernel(q, keys)
+        assert not h2o._on_kernel(q, jax.ShapeDtypeStruct(keys.shape, jnp.float32))
+
+
 def test_what_an_empty_slot_or_a_blind_query_holds_does_not_matter():
     shape, tiles = SHAPES["few keys"]
     q, k, lse, slot, valid = draw_operands(shape, 1)

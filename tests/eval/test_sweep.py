@@ -95,14 +95,10 @@ def test_cells_without_room_are_out_of_memory_and_the_others_are_measured(plan, 
     room = fits[17]["temp_bytes"] + fits[17]["output_bytes"]
     assert room < fits[31]["temp_bytes"] + fits[31]["output_bytes"]
     monkeypatch.setattr(timing, "free_device_bytes", lambda: room)
-    found = {(r["kind"], r["tokens"]): r for r in sweep.run_sweep(parts, cells_of(parts), tmp_path / "again")}
-    assert {key: r["status"] for key, r in found.items()} == {
-        ("linear", 17): "ok",
-        ("attention", 17): "ok",
-        ("linear", 31): "out-of-memory",
-        ("attention", 31): "ok",
-    }
-    assert "beside its arguments" in found["linear", 31]["error"]
+    found = list(sweep.run_sweep(parts, cells_of(parts), tmp_path / "again"))
+    (failed,) = (r for r in found if r["status"] != "ok")
+    assert (failed["kind"], failed["tokens"], failed["status"]) == ("linear", 31, "out-of-memory")
+    assert "beside its arguments" in failed["error"] and found[-1]["kind"] == "attention"
 
 
 @pytest.mark.parametrize("kind", MEASURES)
