@@ -89,9 +89,10 @@ def flops_table(summary: Summary) -> Table:
             executed = (row.executed.attention, row.executed.whole) if row.executed else (None, None)
             counts = (row.useful.linear, row.useful.attention, executed[0], row.useful.whole, executed[1])
             rows.append((row.layout, count(row.tokens), *map(flops, counts)))
-    heads = dict.fromkeys(flops(row.useful.head) for row in summary.rows if row.useful)
-    note = f"Useful: visible pairs. Executed: tiles that ran. Attention includes choosing the pairs. \
-The whole includes {', '.join(heads)} of the head."
+    heads = dict.fromkeys(flops(row.useful.head) for row in summary.rows if row.useful and row.useful.head is not None)
+    note = "Useful: visible pairs. Executed: tiles that ran. Attention includes choosing the pairs."
+    if heads:
+        note += f" The whole includes {', '.join(heads)} of the head."
     return Table("FLOPs", header, tuple(rows), note)
 
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import pytest
 
+from eval.humane import NOTHING
 from eval.records import UNTOLD
 from eval.row import Flops, Gain
 from eval.summary import summarise
+from eval.tables import flops_table
 from tests.eval import synthetic_records as given
 from tests.eval.synthetic_records import CONFIG, record, synthetic_records
 
@@ -114,6 +116,22 @@ def test_a_failed_cell_keeps_its_fault_and_the_flops_of_its_parts():
     assert found.attention_ms == expected.attention_ms
     assert row(summary, MIXED, 8192).whole_gain.speed_up is None
     assert [(f["kind"], f["layout"], f["tokens"]) for f in summary.failures] == [("prefill", "full", 8192)]
+
+
+def test_where_only_attention_fits_its_gain_is_told_and_nothing_of_the_whole():
+    records = synthetic_records()
+    expected = only(records)
+    kinds = ("linear", "prefill")
+    failed = [r | {"status": "out-of-memory"} for r in records if r["tokens"] == 8192 and r["kind"] in kinds]
+    failed = [{key: value for key, value in r.items() if key not in ("flops", "timing")} for r in failed]
+    summary = only([*records, *failed])
+    found, before = row(summary, "swa(1024)", 8192), row(expected, "swa(1024)", 8192)
+    assert (found.useful.attention, found.useful.linear, found.useful.whole) == (before.useful.attention, None, None)
+    assert found.attention_gain == before.attention_gain and found.attention_gain.realisation
+    assert (found.whole_gain, found.share_predicted) == (Gain(), None)
+    counted = flops_table(summary.at_longest())
+    assert [r[2] for r in counted.rows] == [NOTHING] * 3 and "of the head" not in counted.note
+    assert expected.at_longest().rows[0].useful.head and "of the head" in flops_table(expected.at_longest()).note
 
 
 def test_the_longest_prompt_is_the_longest_that_has_a_time():
