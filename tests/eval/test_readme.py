@@ -43,6 +43,7 @@ def test_prefills_of_another_run_than_full_attentions_are_named():
     found = other_runs(kept, [64])
     assert "`swa(5)` at 64." in found and "swa(7)" not in found and "32" not in found
     assert other_runs(kept[:1] + kept[2:3], [64]) == ""
+    assert other_runs(kept[1:], [64]) == ""  # full attention did not fit: there are no gains to doubt
 
 
 def test_marks_are_needed():
