@@ -23,7 +23,10 @@ PEER: Final = Path("eval/results/h100-qwen3-30b-a3b/transformers.jsonl")
 VARIANTS: Final = Path("eval/results/h100-qwen3-30b-a3b/records.jsonl")
 OTHERS: Final = Path("eval/results/h100-other-layouts/records.jsonl")
 OURS: Final = {"ours": "this project", "ours, Hopper": "this project, Hopper"}
-PEERS: Final = ("cudnn", "flash-attention-3", "flex-attention", "sdpa flash", "torch grouped_mm")
+PEERS: Final = (
+    "cudnn", "flash-attention-3", "flex-attention", "sdpa flash", "jax mha", "jax attention_mgpu", "torch grouped_mm",
+    "jax ragged_dot_mgpu",
+)  # fmt: skip
 MISSING: Final = "-"
 SHOWN_LENGTHS: Final = 3
 """The longest of those at which some layout was measured; `prefillwall report` on the records shows every one."""

@@ -25,7 +25,8 @@ from rich.table import Table
 
 from attention.kernels.dense import attend_masked
 from attention.pattern import UNBOUNDED, visible
-from eval.bench.gpu_peers import ATTENTION, MATMUL, AttentionCase, MatmulCase, Skip
+from eval.bench.gpu_cases import AttentionCase, MatmulCase, Skip
+from eval.bench.gpu_peers import ATTENTION, MATMUL
 from eval.records import append, environment, now
 
 Case = AttentionCase | MatmulCase

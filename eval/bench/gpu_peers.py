@@ -7,9 +7,7 @@ from __future__ import annotations
 
 import importlib.util
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -20,72 +18,13 @@ from attention.kernels.nvidia import attend_nvidia, cannot, import_tokamax
 from attention.kernels.pallas_attention import attend_pallas
 from attention.kernels.pallas_spans import attend_mosaic_spans
 from attention.kernels.row_tiles import tile_rows
-from attention.kernels.target import current_target
-from attention.kernels.tiles import AttentionTiles, MatmulTiles, attention_tiles, matmul_tiles
-from attention.pattern import UNBOUNDED, SpanPattern, Spans
+from attention.pattern import SpanPattern, Spans
+from eval.bench.gpu_cases import AttentionCase, Contender, MatmulCase, Skip
+from eval.bench.jax_peers import jax_mha, jax_mosaic_attention, jax_ragged_dot
 from refmodel.kernels.grouped_pallas import grouped_matmul
 
 
-class Skip(Exception):
-    """Why a contender does not take part in a case."""
-
-
-@dataclass(frozen=True)
-class AttentionCase:
-    """Causal prefill of `tokens` queries; `span_t` says how many keys each sees, the same for all where `routed` is
-    false."""
-
-    name: str
-    tokens: int
-    span_t: np.ndarray
-    routed: bool = False
-    n_heads: int = 32
-    n_kv_heads: int = 4
-    head_dim: int = 128
-
-    @property
-    def flops(self) -> int:
-        """4·H for each visible pair."""
-        pairs = np.minimum(np.arange(1, self.tokens + 1), self.span_t).sum(dtype=np.int64)
-        return 4 * self.head_dim * self.n_heads * int(pairs)
-
-    @property
-    def tiles(self) -> AttentionTiles:
-        """Ours, on this device."""
-        return attention_tiles(current_target(), jnp.bfloat16, self.head_dim)
-
-    @property
-    def window(self) -> int | None:
-        """Keys of the window, the query's own included; None for full attention."""
-        if self.routed:
-            raise Skip("takes no span per query")
-        return None if self.span_t[0] == UNBOUNDED else int(self.span_t[0])
-
-
-@dataclass(frozen=True)
-class MatmulCase:
-    """Rows sorted by expert times their expert's weight [depth, width]."""
-
-    name: str
-    expert_r: np.ndarray
-    experts: int
-    depth: int
-    width: int
-
-    @property
-    def flops(self) -> int:
-        return 2 * self.expert_r.size * self.depth * self.width
-
-    @property
-    def tiles(self) -> MatmulTiles:
-        """Ours, on this device."""
-        return matmul_tiles(current_target(), jnp.bfloat16, self.expert_r.size, self.experts, self.depth)
-
-
-Contender = tuple[Callable[..., Any], Callable[..., tuple]]
-
-
-def same(*inputs: Any) -> tuple:
+def same(*inputs: jax.Array) -> tuple:
     return inputs
 
 
@@ -180,6 +119,8 @@ ATTENTION: dict[str, Callable[[AttentionCase], Contender]] = {
     "flash-attention-3": flash_attention_3,
     "flex-attention": flex_attention,
     "sdpa flash": sdpa_flash,
+    "jax mha": jax_mha,
+    "jax attention_mgpu": jax_mosaic_attention,
 }
 
 
@@ -199,7 +140,7 @@ def our_matmul(case: MatmulCase) -> Contender:
 
 def tokamax_matmul(case: MatmulCase) -> Contender:
     _need("tokamax")
-    sizes = jnp.asarray(np.bincount(case.expert_r, minlength=case.experts), jnp.int32)
+    sizes = jnp.asarray(case.group_sizes, jnp.int32)
     return jax.jit(partial(import_tokamax().ragged_dot, implementation="mosaic")), lambda x, w: (x, w, sizes)
 
 
@@ -207,7 +148,7 @@ def torch_matmul(case: MatmulCase) -> Contender:
     _need("torch")
     import torch
 
-    ends = torch.tensor(np.cumsum(np.bincount(case.expert_r, minlength=case.experts)), dtype=torch.int32, device="cuda")
+    ends = torch.tensor(np.cumsum(case.group_sizes), dtype=torch.int32, device="cuda")
     return partial(torch._grouped_mm, offs=ends), lambda x, w: (torch.from_dlpack(x), torch.from_dlpack(w))
 
 
@@ -215,6 +156,7 @@ MATMUL: dict[str, Callable[[MatmulCase], Contender]] = {
     "ours": our_matmul,
     "tokamax": tokamax_matmul,
     "torch grouped_mm": torch_matmul,
+    "jax ragged_dot_mgpu": jax_ragged_dot,
 }
 
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import time
+
 import jax
 import numpy as np
 import pytest
 
 from attention.pattern import UNBOUNDED, SpanPattern, visible_pairs
 from eval.bench import gpu_kernels
-from eval.bench.gpu_peers import AttentionCase, MatmulCase, Skip
+from eval.bench.gpu_cases import AttentionCase, MatmulCase, Skip
+from eval.bench.jax_peers import fastest, jax_mha, jax_mosaic_attention
 
 pytestmark = pytest.mark.usefixtures("fast_compile")
 
@@ -63,3 +66,35 @@ def test_rows_of_the_oracle_are_those_of_the_experts():
     exact = gpu_kernels._exact_rows(case, (x, w), rows)
     expected = [np.float32(x[row]) @ np.float32(w[case.expert_r[row]]) for row in rows]
     np.testing.assert_allclose(exact, expected, atol=1e-4)
+
+
+def test_of_several_tiles_the_quickest_that_runs_is_taken():
+    calls = []
+
+    def too_big(x):
+        calls.append("too big")
+        raise ValueError("exceeds shared memory")
+
+    def slow(x):
+        calls.append("slow")
+        time.sleep(0.05)
+        return x + 1
+
+    def quick(x):
+        calls.append("quick")
+        return x + 1
+
+    call = fastest([slow, too_big, quick])
+    assert call(1) == 2 and set(calls) == {"slow", "too big", "quick"}
+    calls.clear()
+    assert call(2) == 3 and calls == ["quick"]
+    with pytest.raises(ValueError, match="exceeds shared memory"):
+        fastest([too_big])(1)
+
+
+@pytest.mark.parametrize("peer", [jax_mha, jax_mosaic_attention])
+def test_jaxs_own_kernels_say_that_they_take_no_window(peer):
+    with pytest.raises(Skip, match="takes no window"):
+        peer(AttentionCase("window 29", 67, np.full(67, 29)))
+    with pytest.raises(Skip, match="takes no span per query"):
+        peer(AttentionCase("routed", 67, np.full(67, 29), routed=True))
