@@ -20,7 +20,7 @@ from attention.kernels.pallas_spans import attend_mosaic_spans
 from attention.kernels.row_tiles import tile_rows
 from attention.pattern import SpanPattern, Spans
 from eval.bench.gpu_cases import AttentionCase, Contender, MatmulCase, Skip
-from eval.bench.jax_peers import jax_mha, jax_mosaic_attention, jax_ragged_dot
+from eval.bench.jax_peers import jax_mha, jax_ragged_dot
 from refmodel.kernels.grouped_pallas import grouped_matmul
 
 
@@ -120,7 +120,6 @@ ATTENTION: dict[str, Callable[[AttentionCase], Contender]] = {
     "flex-attention": flex_attention,
     "sdpa flash": sdpa_flash,
     "jax mha": jax_mha,
-    "jax attention_mgpu": jax_mosaic_attention,
 }
 
 

@@ -1,6 +1,7 @@
 """The GPU kernels that jax ships as examples, as contenders of `eval.bench.gpu_kernels`.
 
-They leave their tiles to the caller: the fastest of a few is taken.
+They leave their tiles to the caller: the fastest of a few is taken.  Of `attention_mgpu` there is none, for its buffers
+are float16.
 """
 
 from __future__ import annotations
@@ -18,7 +19,8 @@ from eval.bench.gpu_cases import AttentionCase, Contender, MatmulCase, Skip
 
 def jax_mha(case: AttentionCase) -> Contender:
     """Pallas-Triton; knows no groups of queries: keys and values are repeated, outside the call."""
-    _only_causal(case)
+    if case.window is not None:
+        raise Skip("takes no window")
     from jax.experimental.pallas.ops.gpu.attention import BlockSizes, mha
 
     def tiled(block_q: int, block_k: int) -> Callable[..., jax.Array]:
@@ -27,16 +29,6 @@ def jax_mha(case: AttentionCase) -> Contender:
 
     repeat = partial(jnp.repeat, repeats=case.n_heads // case.n_kv_heads, axis=2)
     return fastest([tiled(128, 128), tiled(128, 64), tiled(64, 64)]), lambda q, k, v: (q, repeat(k), repeat(v))
-
-
-def jax_mosaic_attention(case: AttentionCase) -> Contender:
-    """Pallas-Mosaic for Hopper; scales no scores: queries are scaled, outside the call."""
-    _only_causal(case)
-    from jax.experimental.pallas.ops.gpu.attention_mgpu import TuningConfig, attention
-
-    tiles = (TuningConfig(64, block_kv, max_concurrent_steps=2, causal=True) for block_kv in (128, 64))
-    calls = [jax.jit(partial(attention, config=config)) for config in tiles]
-    return fastest(calls), lambda q, k, v: (q * case.head_dim**-0.5, k, v)
 
 
 def jax_ragged_dot(case: MatmulCase) -> Contender:
@@ -82,8 +74,3 @@ def _quickest(calls: Sequence[Callable[..., Any]], inputs: tuple) -> Callable[..
     if not took_s:
         raise last_fault
     return min(took_s, key=took_s.__getitem__)
-
-
-def _only_causal(case: AttentionCase) -> None:
-    if case.window is not None:
-        raise Skip("takes no window")

@@ -11,7 +11,7 @@ import pytest
 from attention.pattern import UNBOUNDED, SpanPattern, visible_pairs
 from eval.bench import gpu_kernels
 from eval.bench.gpu_cases import AttentionCase, MatmulCase, Skip
-from eval.bench.jax_peers import fastest, jax_mha, jax_mosaic_attention
+from eval.bench.jax_peers import fastest, jax_mha
 
 pytestmark = pytest.mark.usefixtures("fast_compile")
 
@@ -92,9 +92,8 @@ def test_of_several_tiles_the_quickest_that_runs_is_taken():
         fastest([too_big])(1)
 
 
-@pytest.mark.parametrize("peer", [jax_mha, jax_mosaic_attention])
-def test_jaxs_own_kernels_say_that_they_take_no_window(peer):
+def test_jaxs_own_kernel_says_that_it_takes_no_window():
     with pytest.raises(Skip, match="takes no window"):
-        peer(AttentionCase("window 29", 67, np.full(67, 29)))
+        jax_mha(AttentionCase("window 29", 67, np.full(67, 29)))
     with pytest.raises(Skip, match="takes no span per query"):
-        peer(AttentionCase("routed", 67, np.full(67, 29), routed=True))
+        jax_mha(AttentionCase("routed", 67, np.full(67, 29), routed=True))

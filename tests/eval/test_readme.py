@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from eval.readme import BEGIN, END, ROOT, spliced, whole_readme
-from eval.readme_gpu import model_table, other_runs
+from eval.readme_gpu import kernel_table, model_table, other_runs
 from tests.eval.synthetic_records import record
 
 
@@ -44,6 +44,17 @@ def test_prefills_of_another_run_than_full_attentions_are_named():
     assert "`swa(5)` at 64." in found and "swa(7)" not in found and "32" not in found
     assert other_runs(kept[:1] + kept[2:3], [64]) == ""
     assert other_runs(kept[1:], [64]) == ""  # full attention did not fit: there are no gains to doubt
+
+
+def test_a_kernels_row_is_of_the_last_run_that_timed_it():
+    def rate(case, contender, time, tflops):
+        kept = {"case": case, "rows": 64, "contender": contender, "time": time, "tflops": tflops, "status": "ok"}
+        return kept | {"device_kind": "card", "jax": "0"}
+
+    first = [rate("causal", "ours", "1", 5.0), rate("causal", "cudnn", "1", 3.0), rate("window", "ours", "1", 7.0)]
+    table = kernel_table([rate("causal", "ours", "2", 11.0), *first], Path("records"))
+    assert [row[:5] for row in table.rows] == [("causal", "64", "11", "-", "-"), ("window", "64", "7", "-", "-")]
+    assert "of 2 runs" in table.note and "of 1 run." in kernel_table(first, Path("records")).note
 
 
 def test_marks_are_needed():
