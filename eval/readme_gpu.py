@@ -87,7 +87,7 @@ def kernel_table(kept: Sequence[dict[str, Any]], source: Path) -> Table:
     run_of = {(r["case"], r["rows"]): r["time"] for r in sorted(kept, key=lambda r: r["time"])}
     kept = [r for r in kept if r["time"] == run_of[r["case"], r["rows"]]]
     device, version = _only(r["device_kind"] for r in kept), _only(r["jax"] for r in kept)
-    runs, rows = len(set(run_of.values())), []
+    rows = []
     for case, size in run_of:
         rates = {
             r["contender"]: f"{r['tflops']:.0f}"
@@ -96,10 +96,12 @@ def kernel_table(kept: Sequence[dict[str, Any]], source: Path) -> Table:
         }
         ours = next(r for r in kept if (r["case"], r["rows"], r["contender"]) == (case, size, "ours"))
         rows.append((case, count(size), *(rates.get(name, MISSING) for name in (*OURS, *PEERS)), _read_share(ours)))
+    runs = len(set(run_of.values()))
+    of_runs = "one run" if runs == 1 else f"{runs} runs"
     note = f"{device}, jax {version}, bf16: TFLOP/s of useful FLOPs (visible pairs; rows that an expert has). \
 Attention: 32 query and 4 key-value heads of 128. Routed: half of the tokens see 512 keys, a quarter 4,096, a quarter \
 all, packing included; no peer skips there. Weights read: the time of a sum of all weights, as a share of this \
-project's. The contenders of a row took turns; the rows are of {runs} {'run' if runs == 1 else 'runs'}. Records: `{source}`."
+project's. The contenders of a row took turns; the rows are of {of_runs}. Records: `{source}`."
     return Table("Kernels", ("case", "rows", *OURS.values(), *PEERS, "weights read"), tuple(rows), note)
 
 

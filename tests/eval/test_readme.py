@@ -54,7 +54,7 @@ def test_a_kernels_row_is_of_the_last_run_that_timed_it():
     first = [rate("causal", "ours", "1", 5.0), rate("causal", "cudnn", "1", 3.0), rate("window", "ours", "1", 7.0)]
     table = kernel_table([rate("causal", "ours", "2", 11.0), *first], Path("records"))
     assert [row[:5] for row in table.rows] == [("causal", "64", "11", "-", "-"), ("window", "64", "7", "-", "-")]
-    assert "of 2 runs" in table.note and "of 1 run." in kernel_table(first, Path("records")).note
+    assert "of 2 runs" in table.note and "of one run." in kernel_table(first, Path("records")).note
 
 
 def test_marks_are_needed():
