@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 
 import jax.numpy as jnp
 from tokenizers import Tokenizer
@@ -11,6 +12,7 @@ from attention.layout import format_layout
 from attention.unknown import unknown
 from eval.commands import arguments, output
 from eval.commands.chosen import open_device, running_dtype, running_model, tokenizer_here
+from refmodel.config import ModelConfig
 from refmodel.generate import generate
 from refmodel.presets import PRESETS, preset
 from refmodel.source import DEFAULT_MODEL
@@ -54,6 +56,7 @@ def run(options: argparse.Namespace) -> int:
     stop = stop_token(model.tokenizer, options.stop)
     if options.layout is not None:
         model = model.with_layout(options.layout, options.seed)
+    say_beyond_context(model.config, len(ids), options.new)
     new = generate(
         model.config, model.params, jnp.asarray([ids], jnp.int32), options.new,
         temperature=options.temperature, seed=options.seed, stop_token=stop,
@@ -87,6 +90,16 @@ def refuse_what_needs_no_weights(options: argparse.Namespace) -> None:
             preset(options.model).with_layout(options.layout)
     if options.stop not in (None, "none") and (tokenizer := tokenizer_here(options.model)):
         stop_token(tokenizer, options.stop)
+
+
+def say_beyond_context(config: ModelConfig, prompt_tokens: int, most_new: int) -> None:
+    """One line on stderr where the text may grow longer than what the model has been trained on."""
+    if prompt_tokens + most_new > config.max_positions:
+        print(
+            f"{config.name} is made for {config.max_positions:,} tokens; the prompt has {prompt_tokens:,} and up to "
+            f"{most_new:,} are asked for: what comes beyond may make no sense",
+            file=sys.stderr,
+        )
 
 
 def stop_token(tokenizer: Tokenizer, asked: str | None) -> int | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 
 import pytest
@@ -42,6 +43,15 @@ def test_generate_ends_at_the_stop_token(with_words, capsys, fast_compile):
     assert answer()["conventions"]["stop"] == "</s>"
     assert main(["generate", "word3", "--stop", "<end>"]) == 2
     assert "no token '<end>'; accepted: </s>, none, or any other" in capsys.readouterr().err
+
+
+def test_generate_says_what_lies_beyond_the_models_context(with_words, monkeypatch, capsys, fast_compile):
+    small = dataclasses.replace(with_words, config=dataclasses.replace(with_words.config, max_positions=7))
+    monkeypatch.setattr(eval.commands.generate, "running_model", lambda *_: small)
+    assert main(["generate", "word3 word5", "--new", "5"]) == 0
+    assert capsys.readouterr().err == ""
+    assert main(["generate", "word3 word5", "--new", "6"]) == 0
+    assert "made for 7 tokens; the prompt has 2 and up to 6 are asked for" in capsys.readouterr().err
 
 
 @pytest.mark.slow
