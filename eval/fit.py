@@ -21,11 +21,8 @@ import numpy as np
 from attention.layout import parse_variant
 from eval.bounded_keys import bounded_keys
 from eval.curve import Curve
-from eval.row import FULL
+from eval.linear_times import CLEARLY, Samples, linear_samples
 from eval.summary import Summary
-
-Samples = Mapping[int, Sequence[float]]
-"""All samples in ms, per length in tokens."""
 
 COEFFICIENTS = "linear_ms", "fixed_ms", "alpha_ms", "beta_ms"
 """Of a `Crossover`: a, c, alpha, beta."""
@@ -35,9 +32,6 @@ LEAST_LENGTHS = 3
 
 LEAST_QUADRATIC_SHARE = 0.01
 """A beta·N² below this share of attention's time at the longest length is not told from a fault of the model."""
-
-CLEARLY = 1.1
-"""From this ratio of two medians on, one is said to be the longer time."""
 
 MOST_MISFIT = 0.25
 """A `Curve.misfit` beyond this says that the times are of another form: where such curves cross is no news of them."""
@@ -126,7 +120,7 @@ def measured_crossover(summary: Summary, layout: str, draws: int = 2000, seed: i
         )
         for name, n_layers in summary.variants(layout).items()
     ]
-    return fit_crossover(summary.samples_ms("linear", FULL), kernels, draws, seed)
+    return fit_crossover(linear_samples(summary), kernels, draws, seed)
 
 
 def fit_crossover(linear: Samples, kernels: Sequence[Kernel], draws: int = 2000, seed: int = 0) -> Crossover:

@@ -31,14 +31,11 @@ class Spread:
 
 @dataclass(frozen=True)
 class Flops:
-    """Scores, values and selection of all layers; every other matrix of the layers; the head on the last token.
-
-    The last two are None where attention alone was measured.
-    """
+    """Scores, values and selection of all layers; every other matrix of the layers; the head on the last token."""
 
     attention: int
-    linear: int | None = None
-    head: int | None = None
+    linear: int
+    head: int
 
     @classmethod
     def of(cls, components: Mapping[str, int]) -> Flops:
@@ -47,8 +44,8 @@ class Flops:
         return cls(attention, sum(components.values()) - attention - head, head)
 
     @property
-    def whole(self) -> int | None:
-        return None if self.linear is None or self.head is None else self.attention + self.linear + self.head
+    def whole(self) -> int:
+        return self.attention + self.linear + self.head
 
 
 @dataclass(frozen=True)
@@ -115,9 +112,7 @@ class Row:
     @property
     def share_predicted(self) -> float | None:
         """The same of useful FLOPs, without the head."""
-        if self.useful is None or self.useful.linear is None:
-            return None
-        return self.useful.attention / (self.useful.attention + self.useful.linear)
+        return self.useful and self.useful.attention / (self.useful.attention + self.useful.linear)
 
 
 def row_of(layout: str, variants: Mapping[str, int], tokens: int, cells: Mapping[tuple[str, str], Record]) -> Row:
@@ -175,17 +170,15 @@ def _sum_spread(cells: list[tuple[Record | None, int]]) -> Spread | None:
 def _flops(
     whole: Record | None, linear: Record | None, kernels: list[tuple[Record | None, int]], count: str
 ) -> Flops | None:
-    """Of the whole prefill, or where that failed of the parts that did not; None where a library did not tell."""
+    """Of the whole prefill, or where that failed the sum of its parts; None where a library did not tell."""
     told_by = [record.get("executed_from", {}) for record in (whole, *(kernel for kernel, _ in kernels)) if record]
     if count == "executed" and any(UNTOLD in sources.values() for sources in told_by):
         return None
     if whole and "flops" in whole:
         return Flops.of(whole["flops"][count])
-    if any(not kernel or "flops" not in kernel for kernel, _ in kernels):
+    if any(not record or "flops" not in record for record in (linear, *(kernel for kernel, _ in kernels))):
         return None
     attention = sum(n * kernel["flops"][count]["attention"] for kernel, n in kernels)
-    if not linear or "flops" not in linear:
-        return Flops(attention)
     return Flops.of(linear["flops"][count] | {"attention": attention})
 
 

@@ -7,8 +7,8 @@ from collections.abc import Iterable, Sequence
 
 from eval.crossover import crossover_tokens
 from eval.fit import MOST_MISFIT, Crossover, linear_misfit, measured_crossover
+from eval.linear_times import linear_samples
 from eval.records import Record
-from eval.row import FULL
 from eval.summary import NO_IMPL, Summary
 from refmodel.config import ModelConfig
 
@@ -67,7 +67,7 @@ def _do_not_fit_together(summary: Summary) -> list[str]:
 
 
 def _are_no_line(summary: Summary) -> list[str]:
-    misfit = linear_misfit(summary.samples_ms("linear", FULL))
+    misfit = linear_misfit(linear_samples(summary))
     if misfit is None or misfit <= MOST_MISFIT:
         return []
     return [

@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from attention.layout import format_layout, parse_layout
+from eval.flops.closed_form import prefill_flops
 from eval.records import Record, latest
 from eval.row import FULL, Row, beside, row_of
 from refmodel.config import ModelConfig
@@ -48,12 +49,14 @@ class Summary:
         return not apart and not any(row.whole_ms or row.attention_ms or row.quality for row in self.rows)
 
     def at_longest(self) -> Summary:
-        """With the rows of the longest prompt that has a time, or of the longest of all where none has.
+        """With the rows of the longest prompt at which full attention was timed whole; failing that, of the longest
+        that has a time, or of all.
 
-        A cell that failed does not choose: beyond what fits into memory there is nothing to compare.
+        A cell that failed does not choose: beyond what fits into memory there is less to compare.
         """
         timed = [row for row in self.rows if row.whole_ms or row.attention_ms]
-        longest = max((row.tokens for row in timed or self.rows), default=0)
+        reference = [row for row in timed if row.layout == FULL and row.whole_ms]
+        longest = max((row.tokens for row in reference or timed or self.rows), default=0)
         return replace(self, rows=tuple(row for row in self.rows if row.tokens == longest))
 
     @property
@@ -120,9 +123,21 @@ def _summary(config: ModelConfig, records: list[Record], impls: tuple[str, ...])
     lengths = sorted({record["tokens"] for record in records})
     by_length = {n: {(r["kind"], r["layout"]): r for r in records if r["tokens"] == n} for n in lengths}
     rows = [
-        row_of(layout, summary.variants(layout), tokens, by_length[tokens])
+        row_of(layout, summary.variants(layout), tokens, _with_linear_flops(by_length[tokens], config, tokens))
         for tokens, layout in itertools.product(lengths, layouts)
     ]
     rows = [row for row in rows if row.status or row.attention_ms or row.quality]
     full = {row.tokens: row for row in rows if row.layout == FULL}
     return replace(summary, rows=tuple(beside(row, full.get(row.tokens)) for row in rows))
+
+
+def _with_linear_flops(
+    cells: dict[tuple[str, str], Record], config: ModelConfig, tokens: int
+) -> dict[tuple[str, str], Record]:
+    """With the linear layers' FLOPs where they could not be timed: they are the same under every layout."""
+    linear = cells.get(("linear", FULL), {"status": "missing"})
+    if "flops" in linear:
+        return cells
+    full = config.with_layout(FULL)
+    flops = {count: prefill_flops(full, tokens, count=count) for count in ("useful", "executed")}
+    return cells | {("linear", FULL): linear | {"flops": flops}}

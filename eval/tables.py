@@ -15,6 +15,7 @@ from eval.crossover import limiting_share
 from eval.fit import Crossover
 from eval.hardware import card_of_device
 from eval.humane import NOTHING, count, duration, factor, fitted, flops, percent, signed_percent, size, spread
+from eval.linear_times import foreign_lengths
 from eval.row import FULL, Gain
 from eval.summary import Summary
 
@@ -89,10 +90,9 @@ def flops_table(summary: Summary) -> Table:
             executed = (row.executed.attention, row.executed.whole) if row.executed else (None, None)
             counts = (row.useful.linear, row.useful.attention, executed[0], row.useful.whole, executed[1])
             rows.append((row.layout, count(row.tokens), *map(flops, counts)))
-    heads = dict.fromkeys(flops(row.useful.head) for row in summary.rows if row.useful and row.useful.head is not None)
-    note = "Useful: visible pairs. Executed: tiles that ran. Attention includes choosing the pairs."
-    if heads:
-        note += f" The whole includes {', '.join(heads)} of the head."
+    heads = dict.fromkeys(flops(row.useful.head) for row in summary.rows if row.useful)
+    note = f"Useful: visible pairs. Executed: tiles that ran. Attention includes choosing the pairs. \
+The whole includes {', '.join(heads)} of the head."
     return Table("FLOPs", header, tuple(rows), note)
 
 
@@ -176,6 +176,9 @@ def crossover_table(summary: Summary, measured: Mapping[str, Crossover], analyti
     header = ("layout", "by FLOPs", "measured", "90 % interval", "basis")
     note = "Tokens from which attention costs more than all linear layers; never: with the share that it tends to. \
 Measured: linear = a·N + c and attention = alpha·(N - offset) + beta·N², the offset known from the pattern; bootstrap."
+    foreign = ", ".join(map(count, foreign_lengths(summary)))
+    if foreign:
+        note += f" Left out: {foreign} tokens, where the linear layers alone take longer than the whole prefill."
     return Table("Crossover", header, tuple(rows), note, words=(0, 4))
 
 

@@ -88,6 +88,8 @@ def flex_attention(case: AttentionCase) -> Contender:
     import torch
     from torch.nn.attention.flex_attention import create_block_mask, flex_attention
 
+    if case.routed:
+        raise Skip("a mask of blocks for each prompt is not written")
     window = case.window
 
     def mask(b, h, i, j):

@@ -6,14 +6,14 @@ are float16.
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
+from eval.bench.chain import chain_ms
 from eval.bench.gpu_cases import AttentionCase, Contender, MatmulCase, Skip
 
 
@@ -28,7 +28,8 @@ def jax_mha(case: AttentionCase) -> Contender:
         return jax.jit(lambda q, k, v: mha(q, k, v, None, **options))
 
     repeat = partial(jnp.repeat, repeats=case.n_heads // case.n_kv_heads, axis=2)
-    return fastest([tiled(128, 128), tiled(128, 64), tiled(64, 64)]), lambda q, k, v: (q, repeat(k), repeat(v))
+    calls = {f"{q}x{k}": tiled(q, k) for q, k in ((128, 128), (128, 64), (64, 64))}
+    return Fastest(calls), lambda q, k, v: (q, repeat(k), repeat(v))
 
 
 def jax_ragged_dot(case: MatmulCase) -> Contender:
@@ -41,36 +42,36 @@ def jax_ragged_dot(case: MatmulCase) -> Contender:
         tiles = {"block_m": block_m, "block_n": block_n, "block_k": 64, "grid_block_n": grid_block_n}
         return jax.jit(lambda x, w, sizes: ragged_dot(x, w, group_sizes=sizes, max_concurrent_steps=4, **tiles))
 
-    calls = [tiled(64, 256, 1), tiled(128, 128, 1), tiled(128, 128, 2), tiled(64, 128, 2)]
-    return fastest(calls), lambda x, w: (x, w, sizes)
+    sides = (64, 256, 1), (128, 128, 1), (128, 128, 2), (64, 128, 2)
+    calls = {f"{m}x{n}x64, {wide} wide": tiled(m, n, wide) for m, n, wide in sides}
+    return Fastest(calls), lambda x, w: (x, w, sizes)
 
 
-def fastest(calls: Sequence[Callable[..., Any]]) -> Callable[..., Any]:
-    """The one of `calls` that is quickest on the inputs of the first call; those that do not run there are left out.
+class Fastest:
+    """The one of `calls`, by name, that is quickest on the inputs of the first call, and its name as `chosen`.
 
-    The first call raises what the last of them raised if none runs.
+    Those that do not run there are left out; the first call raises what the last of them raised if none runs.
     """
-    chosen: list[Callable[..., Any]] = []
 
-    def call(*inputs: Any) -> Any:
-        if not chosen:
-            chosen.append(_quickest(calls, inputs))
-        return chosen[0](*inputs)
+    def __init__(self, calls: Mapping[str, Callable[..., Any]]):
+        self.calls = calls
+        self.chosen: str | None = None
 
-    return call
+    def __call__(self, *inputs: Any) -> Any:
+        if self.chosen is None:
+            self.chosen = _quickest(self.calls, inputs)
+        return self.calls[self.chosen](*inputs)
 
 
-def _quickest(calls: Sequence[Callable[..., Any]], inputs: tuple) -> Callable[..., Any]:
-    took_s: dict[Callable[..., Any], float] = {}
-    for call in calls:
+def _quickest(calls: Mapping[str, Callable[..., Any]], inputs: tuple) -> str:
+    took_ms: dict[str, float] = {}
+    for name, call in calls.items():
         try:
-            jax.block_until_ready(call(*inputs))
+            chain_ms(call, [inputs], 2)
         except Exception as fault:  # tiles that do not fit
             last_fault = fault
-            continue
-        start = time.perf_counter()
-        jax.block_until_ready([call(*inputs) for _ in range(3)])
-        took_s[call] = time.perf_counter() - start
-    if not took_s:
+        else:
+            took_ms[name] = chain_ms(call, [inputs], 10)
+    if not took_ms:
         raise last_fault
-    return min(took_s, key=took_s.__getitem__)
+    return min(took_ms, key=took_ms.__getitem__)

@@ -24,6 +24,7 @@ import jax.numpy as jnp
 from rich.console import Console
 from rich.table import Table
 
+from eval.bench.chain import invocation
 from eval.memory import use_most_of_the_device
 from eval.records import append, environment, git_state, now, read
 from eval.timing import compile_program, median_ms
@@ -69,7 +70,8 @@ def measure(arguments: argparse.Namespace) -> None:
     else:
         runs = [("full", their_prefill(config))]
     common = {"kind": KIND, "model": config.name, "weights": "random", "dtype": "bfloat16"}
-    common |= {"contender": arguments.contender, "status": "ok", **_environment(arguments.contender)}
+    common |= {"contender": arguments.contender, "status": "ok", "invocation": invocation(__spec__.name)}
+    common |= _environment(arguments.contender)
     for layout, at_length in runs:
         for tokens in arguments.tokens:
             try:

@@ -41,20 +41,16 @@ def best_rate(summary: Summary) -> Rate | None:
 def floor_figure(context: Context) -> Figure | None:
     """Attention of each layout, and the linear layers, at the longest length; None without times."""
     rate = best_rate(context.summary)
-    rows = {
-        layout: [row for row in context.summary.of(layout) if row.attention_ms and row.useful]
-        for layout in context.series
-    }
-    lengths = [row.tokens for found in rows.values() for row in found]
-    if rate is None or not lengths:
+    rows = [row for row in context.summary.at_longest().rows if row.attention_ms and row.useful]
+    if rate is None or not rows:
         return None
-    tokens = max(lengths)
-    at_longest = {layout: found[-1] for layout, found in rows.items() if found and found[-1].tokens == tokens}
+    tokens = rows[0].tokens
     dots = [
-        _dot(context.series[name], context.series[name].label, row.attention_ms, row.useful.attention, rate)
-        for name, row in at_longest.items()
+        _dot(series, series.label, row.attention_ms, row.useful.attention, rate)
+        for row in rows
+        if (series := context.series.get(row.layout))
     ]
-    linear = next((row for row in at_longest.values() if row.linear_ms), None)
+    linear = next((row for row in rows if row.linear_ms), None)
     if linear:
         dots.append(_dot(None, "linear layers", linear.linear_ms, linear.useful.linear, rate))
     title = f"Attention of all layers at {tokens:,} tokens"

@@ -124,10 +124,9 @@ def _shares(row: Row) -> Changes:
 def _flops(row: Row) -> Changes:
     for count in ("useful", "executed"):
         flops: Flops | None = getattr(row, count)
-        counted = {part: getattr(flops, part, None) for part in ("attention", "linear", "head", "whole")}
-        for part, value in counted.items():
-            if value is not None:
-                yield {"part": part, "quantity": f"{count} FLOPs", "kind": "counted", "unit": "FLOP", "value": value}
+        for part in ("attention", "linear", "head", "whole") if flops else ():
+            yield {"part": part, "quantity": f"{count} FLOPs", "kind": "counted", "unit": "FLOP",
+                   "value": getattr(flops, part)}  # fmt: skip
 
 
 def _gains(row: Row) -> Changes:

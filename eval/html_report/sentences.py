@@ -8,7 +8,7 @@ from eval.summary import Summary
 
 
 def sentence(summary: Summary, layout: str) -> str:
-    """From the longest length at which the layout's attention was timed, and the longest text that it read."""
+    """From the longest lengths at which attention and the whole were timed, and the longest text that was read."""
     rows = summary.of(layout)
     timed = [row for row in rows if row.attention_ms or row.whole_ms]
     read = [row for row in rows if row.quality]
@@ -23,7 +23,7 @@ def sentence(summary: Summary, layout: str) -> str:
 def _reference(timed: list[Row], read: list[Row]) -> str:
     parts = []
     if timed:
-        row = timed[-1]
+        row = next((row for row in reversed(timed) if row.whole_ms), timed[-1])
         whole = f"a prefill takes {duration(row.whole_ms.median)}" if row.whole_ms else "a prefill was not timed whole"
         share = percent(row.share_measured)
         parts.append(
@@ -35,18 +35,16 @@ def _reference(timed: list[Row], read: list[Row]) -> str:
 
 
 def _saved(timed: list[Row]) -> str:
-    if not timed or (timed[-1].attention_gain.speed_up is None and timed[-1].whole_gain.speed_up is None):
-        return ""
-    row = timed[-1]
-    attention, whole, parts = row.attention_gain, row.whole_gain, []
-    if attention.speed_up:
-        parts.append(
-            f"attention runs {factor(attention.speed_up)} as fast as full attention for "
-            f"{factor(attention.useful_reduction)} fewer useful FLOPs ({percent(attention.realisation)} realised)"
+    parts: dict[int, list[str]] = {}  # the whole may fit at shorter prompts alone
+    for row in [row for row in timed if row.attention_gain.speed_up][-1:]:
+        gain = row.attention_gain
+        parts.setdefault(row.tokens, []).append(
+            f"attention runs {factor(gain.speed_up)} as fast as full attention for "
+            f"{factor(gain.useful_reduction)} fewer useful FLOPs ({percent(gain.realisation)} realised)"
         )
-    if whole.speed_up:
-        parts.append(f"the whole prefill {factor(whole.speed_up)} as fast")
-    return f"at {count(row.tokens)} tokens " + ", ".join(parts)
+    for row in [row for row in timed if row.whole_gain.speed_up][-1:]:
+        parts.setdefault(row.tokens, []).append(f"the whole prefill {factor(row.whole_gain.speed_up)} as fast")
+    return "; ".join(f"at {count(tokens)} tokens {', '.join(said)}" for tokens, said in parts.items())
 
 
 def _lost(summary: Summary, read: list[Row]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 
 import numpy as np
@@ -13,6 +14,10 @@ from attention.pattern import UNBOUNDED
 from attention.sliding_window import SlidingWindow
 from eval.bounded_keys import bounded_keys
 from eval.fit import MOST_MISFIT, Crossover, Kernel, fit_crossover
+from eval.linear_times import foreign_lengths, linear_samples
+from eval.summary import Summary
+from eval.tables import crossover_table
+from refmodel.presets import preset
 
 LENGTHS = (512, 1024, 2048, 4096, 8192)
 A, ALPHA, BETA = 0.2, 0.05, 3e-5
@@ -208,6 +213,23 @@ def test_the_misfit_decides(wave):
     fits = off_a_line(linear) <= MOST_MISFIT
     assert (found.tokens is not None) == fits == (not found.reason.startswith("no fit")), found
     assert fits == (wave < 0.2)
+
+
+def test_lengths_at_which_the_linear_layers_are_not_part_of_the_whole_are_left_out():
+    experts = preset("tiny-moe")
+    whole = {512: 1.11, 1024: 1.0, 2048: 0.5}  # of the linear layers alone, which `CLEARLY` lets be a tenth longer
+    linear = {n: A * n for n in LENGTHS}
+    cells = [("linear", n, ms) for n, ms in linear.items()] + [("prefill", n, linear[n] * x) for n, x in whole.items()]
+    records = [
+        {"status": "ok", "kind": kind, "layout": "full", "tokens": n, "timing": {"samples_ms": [ms, ms]}}
+        for kind, n, ms in cells
+    ]
+    summary = Summary(experts, "gpu", "bfloat16", "mosaic", (), tuple(records))
+    assert foreign_lengths(summary) == (2048,)
+    assert set(linear_samples(summary)) == set(LENGTHS) - {2048}
+    assert "Left out: 2,048 tokens, where the linear layers alone" in crossover_table(summary, {}, {}).note
+    dense = dataclasses.replace(summary, config=preset("tiny-dense"))
+    assert foreign_lengths(dense) == () and "Left out" not in crossover_table(dense, {}, {}).note
 
 
 def test_no_length_in_common_says_so():

@@ -5,13 +5,14 @@ from __future__ import annotations
 import time
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from attention.pattern import UNBOUNDED, SpanPattern, visible_pairs
 from eval.bench import gpu_kernels
 from eval.bench.gpu_cases import AttentionCase, MatmulCase, Skip
-from eval.bench.jax_peers import fastest, jax_mha
+from eval.bench.jax_peers import Fastest, jax_mha, jax_ragged_dot
 
 pytestmark = pytest.mark.usefixtures("fast_compile")
 
@@ -84,12 +85,41 @@ def test_of_several_tiles_the_quickest_that_runs_is_taken():
         calls.append("quick")
         return x + 1
 
-    call = fastest([slow, too_big, quick])
-    assert call(1) == 2 and set(calls) == {"slow", "too big", "quick"}
+    call = Fastest({"a": slow, "b": too_big, "c": quick})
+    one = jnp.ones(())
+    assert call(one) == 2 and set(calls) == {"slow", "too big", "quick"} and call.chosen == "c"
     calls.clear()
-    assert call(2) == 3 and calls == ["quick"]
+    assert call(2 * one) == 3 and calls == ["quick"]
     with pytest.raises(ValueError, match="exceeds shared memory"):
-        fastest([too_big])(1)
+        Fastest({"a": too_big})(one)
+
+
+def test_nobody_always_comes_after_the_same_other(monkeypatch):
+    order = []
+    monkeypatch.setattr(gpu_kernels, "chain_ms", lambda call, inputs, calls: order.append(call) or 30.0)
+    times = gpu_kernels.time_in_turns({name: (name, []) for name in "abc"}, samples=3)
+    assert times == dict.fromkeys("abc", [30.0] * 3)
+    assert "".join(order[6:]) == "abcbcacab"
+
+
+@pytest.mark.filterwarnings("ignore:jax.experimental.pallas.ops.gpu:DeprecationWarning")
+def test_jaxs_own_attention_takes_what_it_is_given():
+    case = AttentionCase("causal", 256, np.full(256, UNBOUNDED))
+    call, adapt = jax_mha(case)
+    heads = [jax.ShapeDtypeStruct((1, 256, n, 128), jnp.bfloat16) for n in (32, 4, 4)]
+    q, k, v = jax.eval_shape(adapt, *heads)
+    assert k.shape == v.shape == q.shape
+    for tiles in call.calls.values():
+        assert jax.eval_shape(tiles, q, k, v).shape == q.shape
+
+
+def test_jaxs_own_product_takes_what_it_is_given():
+    case = MatmulCase("experts", np.sort(np.arange(256) % 5), 5, 128, 512)
+    call, adapt = jax_ragged_dot(case)
+    operands = adapt(*gpu_kernels._inputs(case, 0))
+    assert operands[-1].tolist() == case.group_sizes.tolist() and sum(case.group_sizes) == 256
+    for tiles in call.calls.values():
+        assert jax.eval_shape(tiles, *operands).shape == (256, 512)
 
 
 def test_jaxs_own_kernel_says_that_it_takes_no_window():

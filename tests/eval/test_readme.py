@@ -49,12 +49,13 @@ def test_prefills_of_another_run_than_full_attentions_are_named():
 def test_a_kernels_row_is_of_the_last_run_that_timed_it():
     def rate(case, contender, time, tflops):
         kept = {"case": case, "rows": 64, "contender": contender, "time": time, "tflops": tflops, "status": "ok"}
-        return kept | {"device_kind": "card", "jax": "0"}
+        return kept | {"device_kind": "card", "jax": "0", "git_commit": f"{time}bcdefgh"}
 
     first = [rate("causal", "ours", "1", 5.0), rate("causal", "cudnn", "1", 3.0), rate("window", "ours", "1", 7.0)]
-    table = kernel_table([rate("causal", "ours", "2", 11.0), *first], Path("records"))
-    assert [row[:5] for row in table.rows] == [("causal", "64", "11", "-", "-"), ("window", "64", "7", "-", "-")]
-    assert "of 2 runs" in table.note and "of one run." in kernel_table(first, Path("records")).note
+    failed = [rate("window", "ours", "3", 1.0) | {"status": "failed"}, rate("window", "cudnn", "3", 2.0)]
+    table = kernel_table([rate("causal", "ours", "2", 11.0), *first, *failed], Path("records"))
+    found = [(*row[:5], row[-1]) for row in table.rows]
+    assert found == [("causal", "64", "11", "-", "-", "2bcdefg"), ("window", "64", "7", "-", "-", "1bcdefg")]
 
 
 def test_marks_are_needed():

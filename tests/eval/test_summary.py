@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from eval.humane import NOTHING
+from eval.flops.closed_form import prefill_flops
 from eval.records import UNTOLD
 from eval.row import Flops, Gain
 from eval.summary import summarise
-from eval.tables import flops_table
 from tests.eval import synthetic_records as given
 from tests.eval.synthetic_records import CONFIG, record, synthetic_records
 
@@ -118,7 +117,7 @@ def test_a_failed_cell_keeps_its_fault_and_the_flops_of_its_parts():
     assert [(f["kind"], f["layout"], f["tokens"]) for f in summary.failures] == [("prefill", "full", 8192)]
 
 
-def test_where_only_attention_fits_its_gain_is_told_and_nothing_of_the_whole():
+def test_flops_of_what_did_not_fit_are_known():
     records = synthetic_records()
     expected = only(records)
     kinds = ("linear", "prefill")
@@ -126,12 +125,13 @@ def test_where_only_attention_fits_its_gain_is_told_and_nothing_of_the_whole():
     failed = [{key: value for key, value in r.items() if key not in ("flops", "timing")} for r in failed]
     summary = only([*records, *failed])
     found, before = row(summary, "swa(1024)", 8192), row(expected, "swa(1024)", 8192)
-    assert (found.useful.attention, found.useful.linear, found.useful.whole) == (before.useful.attention, None, None)
+    counted = prefill_flops(CONFIG.with_layout("full"), 8192)
+    linear = sum(counted[name] for name in ("attention_projections", "feed_forward"))
+    assert found.useful == Flops(before.useful.attention, linear, counted["head"])
     assert found.attention_gain == before.attention_gain and found.attention_gain.realisation
-    assert (found.whole_gain, found.share_predicted) == (Gain(), None)
-    counted = flops_table(summary.at_longest())
-    assert [r[2] for r in counted.rows] == [NOTHING] * 3 and "of the head" not in counted.note
-    assert expected.at_longest().rows[0].useful.head and "of the head" in flops_table(expected.at_longest()).note
+    assert found.whole_gain.speed_up is found.linear_ms is found.share_measured is None
+    full = row(summary, "full", 8192).useful
+    assert found.whole_gain.useful_reduction == full.whole / found.useful.whole > 1
 
 
 def test_the_longest_prompt_is_the_longest_that_has_a_time():
@@ -139,7 +139,11 @@ def test_the_longest_prompt_is_the_longest_that_has_a_time():
     failed = [r | {"status": "out-of-memory"} for r in records if r["tokens"] == 8192 and r["kind"] != "linear"]
     assert {r.tokens for r in only([*records, *failed]).at_longest().rows} == {4096}
     in_parts = [r for r in failed if r["kind"] == "prefill"]
-    assert {r.tokens for r in only([*records, *in_parts]).at_longest().rows} == {8192}
+    assert {r.tokens for r in only([*records, *in_parts]).at_longest().rows} == {4096}  # where full attention is whole
+    others = [r for r in in_parts if r["layout"] != "full"]
+    assert {r.tokens for r in only([*records, *others]).at_longest().rows} == {8192}
+    no_whole = [r | {"status": "out-of-memory"} if r["kind"] == "prefill" else r for r in records]
+    assert {r.tokens for r in only(no_whole).at_longest().rows} == {8192}
     assert [(r.tokens, r.status) for r in only(in_parts).at_longest().rows] == [(8192, "out-of-memory")] * 3
 
 

@@ -93,5 +93,15 @@ def test_sentences_say_what_is_saved_and_lost():
     assert f"the whole prefill {row.whole_gain.speed_up:.2f}x as fast" in said
     assert "perplexity rises by 25.0 % over 4,096 tokens (KL 0.250 nats)" in said
     assert sentence(SUMMARY, "full").startswith("The reference: at 8,192 tokens")
+    failed = [
+        r | {"status": "out-of-memory"}
+        for r in synthetic_records()
+        if r["tokens"] == 8192 and r["kind"] in ("linear", "prefill")
+    ]
+    [no_room] = summarise([*synthetic_records(), *failed], CONFIG)
+    said, before = sentence(no_room, "swa(1024)"), SUMMARY.of("swa(1024)")[-2]
+    assert f"At 8,192 tokens attention runs {row.attention_gain.speed_up:.2f}x as fast" in said
+    assert f"at 4,096 tokens the whole prefill {before.whole_gain.speed_up:.2f}x as fast" in said
+    assert sentence(no_room, "full").startswith("The reference: at 4,096 tokens a prefill takes")
     [only_read] = summarise([r for r in synthetic_records() if r["kind"] == "quality"], CONFIG)
     assert sentence(only_read, "swa(1024)").startswith("Perplexity rises")
