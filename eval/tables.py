@@ -66,7 +66,7 @@ class Table:
 
 def time_table(summary: Summary) -> Table:
     """The whole and its two parts."""
-    header = ("layout", "tokens", "whole", "linear", "attention", "time share", "FLOP share")
+    header = ("layout", "tokens", "whole", "linear", "attention", "time\nshare", "FLOP\nshare")
     rows = [
         (
             row.layout, count(row.tokens), spread(row.whole_ms) if row.status in ("ok", None) else row.status,
@@ -104,7 +104,7 @@ def gain_table(summary: Summary, part: Literal["whole", "attention"]) -> Table:
         if row.layout != FULL and gain != Gain():
             factors = map(factor, (gain.speed_up, gain.useful_reduction, gain.executed_reduction))
             rows.append((row.layout, count(row.tokens), *factors, percent(gain.realisation)))
-    header = ("layout", "tokens", "speed-up", "useful FLOPs", "executed FLOPs", "realisation")
+    header = ("layout", "tokens", "speed-up", "useful\nFLOPs", "executed\nFLOPs", "realisation")
     title = f"Gain over full attention, {'whole prefill' if part == 'whole' else 'attention part'}"
     note = "Time and FLOPs of full attention over the layout's; realisation = speed-up / useful FLOP reduction."
     return Table(title, header, tuple(rows), note)
