@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import importlib.metadata
+import importlib.util
 import os
 import subprocess
 import sys
@@ -36,6 +37,8 @@ from refmodel.weights.random import random_params
 LENGTHS = tuple(1024 << k for k in range(7))
 CONTENDERS = "transformers", "ours"
 KIND = "prefill_against_transformers"
+NO_GPU = 3
+"""Exit status of a contender that found none: the other will not find one either."""
 
 
 def main() -> None:
@@ -50,14 +53,33 @@ def main() -> None:
     parser.add_argument("--contender", choices=CONTENDERS, help="measure this one alone, in this process")
     arguments = parser.parse_args()
     if arguments.contender:
+        refuse_without_gpu(arguments.contender)
         return measure(arguments)
     for contender in CONTENDERS:
         done = subprocess.run(
             [sys.executable, "-m", __spec__.name, *sys.argv[1:], "--contender", contender], check=False
         )
+        if done.returncode == NO_GPU:
+            raise SystemExit(NO_GPU)
         if done.returncode:
             Console().print(f"{contender} ended with exit status {done.returncode}; the other's figures stand")
     Console(width=160).print(ratios(read(arguments.out / "transformers.jsonl")))
+
+
+def refuse_without_gpu(contender: str) -> None:
+    """Ends the process in one line where this contender has no GPU, or is not installed."""
+    if contender == "ours":
+        has_gpu = jax.default_backend() == "gpu"
+    else:
+        missing = [name for name in ("torch", "transformers") if importlib.util.find_spec(name) is None]
+        if missing:
+            raise SystemExit(f"transformers' side needs {' and '.join(missing)}")
+        import torch
+
+        has_gpu = torch.cuda.is_available()
+    if not has_gpu:
+        print("this benchmark needs a GPU", file=sys.stderr)
+        raise SystemExit(NO_GPU)
 
 
 def measure(arguments: argparse.Namespace) -> None:

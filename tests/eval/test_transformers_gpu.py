@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import importlib.util
+import subprocess
+import sys
 
+import jax
 import pytest
 from rich.console import Console
 
@@ -42,6 +46,23 @@ def test_a_length_that_fails_is_recorded_and_the_others_stand(tmp_path, monkeypa
         )
     )
     assert [r["status"] for r in records.read(tmp_path / "transformers.jsonl")] == ["failed", "ok"]
+
+
+@pytest.mark.skipif(jax.default_backend() == "gpu", reason="needs a machine without a GPU")
+def test_without_a_gpu_one_line_says_so(tmp_path, monkeypatch, capsys):
+    with pytest.raises(SystemExit, match=str(transformers_gpu.NO_GPU)):
+        transformers_gpu.refuse_without_gpu("ours")
+    assert capsys.readouterr().err == "this benchmark needs a GPU\n"
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(SystemExit, match="transformers' side needs torch and transformers"):
+        transformers_gpu.refuse_without_gpu("transformers")
+    ended = subprocess.CompletedProcess([], transformers_gpu.NO_GPU)
+    asked = []
+    monkeypatch.setattr(subprocess, "run", lambda command, check: asked.append(command) or ended)
+    monkeypatch.setattr(sys, "argv", ["transformers_gpu", "--out", str(tmp_path)])
+    with pytest.raises(SystemExit, match=str(transformers_gpu.NO_GPU)):
+        transformers_gpu.main()
+    assert len(asked) == 1
 
 
 @pytest.mark.gpu
