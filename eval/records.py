@@ -113,6 +113,8 @@ def now() -> str:
 def _parse(path: Path, number: int, line: bytes) -> Record:
     try:
         record = json.loads(line)
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path} is no text; records of a comparison are lines of JSON") from error
     except json.JSONDecodeError as error:
         raise ValueError(
             f"{path}:{number} is not a JSON record ({error.msg}); move the file away or mend it"

@@ -52,7 +52,7 @@ def render_terminal(records: Iterable[Record], console: Console, *, config: Mode
         for table in filter(None, tables):
             console.print(table.without_constant("tokens").to_rich(), "")
     console.print(
-        "Every length, memory, and quality along the text are in the report. Its floor table is of another model and "
+        "Every length, memory, and what was read of quality are in the report. Its floor table is of another model and "
         f"machine: what these layouts would take at the least where {FLOOR_MODEL} runs on one "
         f"{CARDS[FLOOR_CARD].title}, the card that this project asks about.",
         highlight=False,

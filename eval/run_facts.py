@@ -35,7 +35,21 @@ def cautions(summary: Summary) -> list[str]:
     left_out = _of_no_layout(summary.unnamed_variants)
     if summary.is_empty:
         return left_out or [NOTHING_MEASURED]
-    return left_out + _do_not_fit_together(summary) + _are_no_line(summary)
+    return left_out + _do_not_fit_together(summary) + _are_no_line(summary) + _says_little_of_use(summary)
+
+
+def _says_little_of_use(summary: Summary) -> list[str]:
+    """That times alone do not choose a layout."""
+    config, said = summary.config, []
+    beyond = sorted({row.tokens for row in summary.rows if row.tokens > config.max_positions})
+    if beyond:
+        said.append(
+            f"Beyond the {config.max_positions:,} tokens that {config.name} is made for: "
+            f"{', '.join(f'{tokens:,}' for tokens in beyond)}. Times and FLOPs hold there."
+        )
+    if not any(row.quality for row in summary.rows):
+        said.append("No quality was measured: these figures do not say what a layout loses.")
+    return said
 
 
 def _of_no_layout(variants: Sequence[str]) -> list[str]:

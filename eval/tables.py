@@ -173,7 +173,7 @@ def crossover_table(summary: Summary, measured: Mapping[str, Crossover], analyti
             span = f"{count(fit.lengths[0])}-{count(fit.lengths[-1])}"
             basis = f"extrapolated from {span}" if fit.extrapolated else f"within {span}"
         rows.append((layout, f"never ({limit})" if by_flops is None else count(by_flops), found, interval, basis))
-    header = ("layout", "by FLOPs", "measured", "90 % interval", "basis")
+    header = ("layout", "by FLOPs", "measured", "interval\n(90 %)", "basis")
     note = "Tokens from which attention costs more than all linear layers; never: with the share that it tends to. \
 Measured: linear = a·N + c and attention = alpha·(N - offset) + beta·N², the offset known from the pattern; bootstrap."
     foreign = ", ".join(map(count, foreign_lengths(summary)))

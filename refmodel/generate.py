@@ -12,6 +12,9 @@ from refmodel.cache import Cache, init_cache
 from refmodel.config import ModelConfig
 from refmodel.model import Params, step
 
+TOKENS_A_CALL = 16
+"""Decoded by one program: between two of them a stop is seen, and so is an interrupt from the keyboard."""
+
 
 def generate(
     config: ModelConfig,
@@ -40,9 +43,20 @@ def generate(
     config = config.at_length(prompt_tokens + new_tokens - 1)
     cache = init_cache(config, batch, prompt_tokens + new_tokens - 1, params["embed"]["embedding"].dtype)
     logits_bv, cache = _prefill(config, params, cache, tokens_bt)
-    return _decode(
-        config, new_tokens, stop_token, temperature == 0, params, cache, logits_bv, temperature, jax.random.key(seed)
-    )
+    keys = jax.random.split(jax.random.key(seed), new_tokens)
+    token_b = _choose(logits_bv, temperature, keys[0], greedy=temperature == 0)
+    found = [token_b[:, None]]
+    for start in range(1, new_tokens, TOKENS_A_CALL):
+        if stop_token is not None and bool((token_b == stop_token).all()):
+            break
+        count = min(TOKENS_A_CALL, new_tokens - start)
+        lot_keys = keys[jnp.minimum(start + jnp.arange(TOKENS_A_CALL), new_tokens - 1)]
+        cache, token_b, later_bs = _decode(
+            config, stop_token, temperature == 0, params, cache, token_b, temperature, lot_keys, count
+        )
+        found.append(later_bs[:, :count].block_until_ready())
+    out_bs = jnp.concatenate(found, axis=1)
+    return jnp.pad(out_bs, ((0, 0), (0, new_tokens - out_bs.shape[1])), constant_values=stop_token or 0)
 
 
 @partial(jax.jit, static_argnums=0, donate_argnums=2)
@@ -50,22 +64,24 @@ def _prefill(config: ModelConfig, params: Params, cache: Cache, tokens_bt: jax.A
     return step(config, params, cache, tokens_bt, first=True)
 
 
-@partial(jax.jit, static_argnums=(0, 1, 2, 3))
-def _decode(config, new_tokens, stop_token, greedy, params, cache, logits_bv, temperature, key) -> jax.Array:
-    def choose(logits_bv, key):
-        if greedy:
-            return logits_bv.argmax(-1).astype(jnp.int32)
-        return jax.random.categorical(key, logits_bv / temperature).astype(jnp.int32)
+@partial(jax.jit, static_argnames="greedy")
+def _choose(logits_bv: jax.Array, temperature: float, key: jax.Array, *, greedy: bool) -> jax.Array:
+    if greedy:
+        return logits_bv.argmax(-1).astype(jnp.int32)
+    return jax.random.categorical(key, logits_bv / temperature).astype(jnp.int32)
 
-    def one_token(carry, key):
-        cache, token_b = carry
+
+@partial(jax.jit, static_argnums=(0, 1, 2), donate_argnums=4)
+def _decode(config, stop_token, greedy, params, cache, token_b, temperature, keys, count):
+    """The next `count` tokens, in the first columns of [B, number of keys]; the cache and the last of them."""
+
+    def one_token(i, carry):
+        cache, token_b, out_bs = carry
         logits_bv, cache = step(config, params, cache, token_b[:, None])
-        next_b = choose(logits_bv, key)
+        next_b = _choose(logits_bv, temperature, keys[i], greedy=greedy)
         if stop_token is not None:
             next_b = jnp.where(token_b == stop_token, stop_token, next_b)
-        return (cache, next_b), next_b
+        return cache, next_b, out_bs.at[:, i].set(next_b)
 
-    keys = jax.random.split(key, new_tokens)
-    first_b = choose(logits_bv, keys[0])
-    _, later_sb = lax.scan(one_token, (cache, first_b), keys[1:])
-    return jnp.concatenate([first_b[:, None], later_sb.T], axis=1)
+    out_bs = jnp.zeros((token_b.size, keys.size), jnp.int32)
+    return lax.fori_loop(0, count, one_token, (cache, token_b, out_bs))

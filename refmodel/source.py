@@ -185,7 +185,8 @@ def _refuse_what_cannot_fit(config: ModelConfig, dtype: Any) -> None:
     if memory_bytes is not None and needed_bytes > memory_bytes:
         raise ValueError(
             f"{config.name} needs {needed_bytes / 1e9:.1f} GB of weights in {jnp.dtype(dtype).name}, the device has "
-            f"{memory_bytes / 1e9:.1f} GB free; its costs need no weights: see `prefillwall crossover`"
+            f"{memory_bytes / 1e9:.1f} GB free; bfloat16 takes half of float32, `prefillwall compare --layers-apart` a "
+            "layer at a time, and costs need no weights: see `prefillwall crossover`"
         )
 
 

@@ -69,7 +69,8 @@ def open_device(device: str | None) -> bool:
         use_most_of_the_device()
     found = jax.default_backend()
     if device and found != device:
-        raise ValueError(f"--device {device}: JAX runs on {found} here; accepted: {found}, or no --device")
+        hint = "; for an NVIDIA GPU JAX needs `pip install 'jax[cuda13]'`" if device == "gpu" else ""
+        raise ValueError(f"--device {device}: JAX runs on {found} here; accepted: {found}, or no --device{hint}")
     return found == "gpu"
 
 

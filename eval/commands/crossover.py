@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from typing import Any, get_args
 
 from eval.break_even import break_even_tokens
@@ -49,7 +50,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     base = shape_named(options.model)
-    layouts = options.layouts or (LAYOUTS if len(set(shape_of(base).layout)) == 1 else ("own",))
+    layouts = options.layouts or (_that_fit(base) if len(set(shape_of(base).layout)) == 1 else ("own",))
     models = [base if layout == "own" else base.with_layout(layout) for layout in layouts]
     record = {
         "command": "crossover",
@@ -63,6 +64,20 @@ def run(options: argparse.Namespace) -> int:
     else:
         _print(record)
     return 0
+
+
+def _that_fit(base: Shape) -> tuple[str, ...]:
+    """The usual layouts whose cycle divides the model's layers; says on stderr which do not."""
+    fitting = []
+    for layout in LAYOUTS:
+        try:
+            base.with_layout(layout)
+        except ValueError:
+            continue
+        fitting.append(layout)
+    if left_out := [layout for layout in LAYOUTS if layout not in fitting]:
+        print(f"left out: {', '.join(left_out)} (not for the layers of {base.name})", file=sys.stderr)
+    return tuple(fitting)
 
 
 def _one(model: Shape, full: Shape, options: argparse.Namespace) -> dict[str, Any]:

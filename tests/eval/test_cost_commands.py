@@ -130,6 +130,15 @@ def test_crossover_compares_with_full_attention(
         assert share.endswith("%") and (found == figure if figure else found.endswith("%"))
 
 
+def test_crossover_leaves_out_the_usual_layouts_that_do_not_fit_the_layers(capsys) -> None:
+    assert main(["crossover", "--model", "smollm2-135m", "--tokens", "1024", "--json"]) == 0
+    found = capsys.readouterr()
+    assert found.err == "left out: 3*swa(1024)+full (not for the layers of smollm2-135m)\n"
+    layouts = [one["layout"] for one in json.loads(found.out)["layouts"]]
+    assert layouts[0] == "full" and "5*swa(1024)+full" in layouts and len(layouts) == 7
+    assert main(["crossover", "--model", "smollm2-135m", "--layouts", "3*swa(1024)+full"]) == 2
+
+
 def test_validate_prints_the_median_of_an_even_count(capsys) -> None:
     assert main(["validate", "--json"]) == 0
     groups: dict[tuple, list[dict]] = {}

@@ -49,6 +49,13 @@ def test_a_foreign_line_is_named(tmp_path, line, message):
         records.read(path)
 
 
+def test_what_is_no_text_is_named(tmp_path):
+    picture = tmp_path / "cost.png"
+    picture.write_bytes(b"\x89PNG\r\n")
+    with pytest.raises(ValueError, match=r"cost\.png is no text; records of a comparison are lines of JSON"):
+        records.read(picture)
+
+
 def test_the_latest_record_of_a_cell_speaks():
     again = ONE | {"time": "later"}
     assert records.latest([ONE, TWO, again]) == [again, TWO]

@@ -77,6 +77,15 @@ def test_tables_hold_the_figures(written):
     assert cells(text, "KL from full attention by position (nats)")["swa(1024)", "0.0000"] == ["0.5000"]
 
 
+def test_what_times_alone_do_not_say_is_said(written):
+    read = written(synthetic_records())
+    assert "is made for" not in read and "No quality was measured" not in read
+    times = [r for r in synthetic_records() if r["kind"] != "quality"]
+    assert "**No quality was measured: these figures do not say what a layout loses.**" in written(times)
+    long = [record("prefill", "full", 16384, timing={"samples_ms": [1.0]})]
+    assert "Beyond the 8,192 tokens that smollm2-135m is made for: 16,384." in written([*synthetic_records(), *long])
+
+
 def test_floor_is_a_floor_of_the_layouts_that_fit():
     table = floor_table.floor_table(["swa(1024)", "4*swa(1024)+full"])
     assert "A floor, not a measurement" in table.note

@@ -16,6 +16,7 @@ from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 from attention.attend import attend
+from refmodel import generate as decoding
 from refmodel.cache import cache_bytes, init_cache
 from refmodel.generate import generate
 from refmodel.model import abstract_params, hidden_states, prefill, step, unembed
@@ -188,7 +189,7 @@ def test_gradients_are_finite_and_reach_every_parameter(name):
 
 
 @pytest.mark.parametrize("layout", ["full", "swa(5,sinks=2)+full"])
-def test_greedy_generation_is_prefill_repeated(layout):
+def test_greedy_generation_is_prefill_repeated(layout, monkeypatch):
     config, params = model("tiny-moe", layout)
     tokens = prompt(2, 11)
     expected = jnp.pad(tokens, [(0, 0), (0, 3)])  # of one length, since the future does not reach the past
@@ -196,9 +197,11 @@ def test_greedy_generation_is_prefill_repeated(layout):
         logits, _ = jitted_prefill(config, params, expected, logits="all")
         expected = expected.at[:, at].set(logits[:, at - 1].argmax(-1))
     np.testing.assert_array_equal(generate(config, params, tokens, 3), expected[:, 11:])
+    monkeypatch.setattr(decoding, "TOKENS_A_CALL", 1)
+    np.testing.assert_array_equal(generate(config, params, tokens, 3), expected[:, 11:])
 
 
-def test_sampling_repeats_with_its_seed_and_stops():
+def test_sampling_repeats_with_its_seed_and_stops(monkeypatch):
     config, params = model("tiny-dense", "full")
 
     def draw(**options):
@@ -207,7 +210,14 @@ def test_sampling_repeats_with_its_seed_and_stops():
     np.testing.assert_array_equal(draw(seed=1), draw(seed=1))
     assert (draw(seed=1) != draw(seed=2)).any()
     stop = draw(seed=1)[0, 3]
-    assert (draw(seed=1, stop_token=int(stop))[0, 3:] == stop).all()
+    until = int((draw(seed=1)[0] == stop).argmax())
+    stopped = draw(seed=1, stop_token=int(stop))
+    assert (stopped[0, until:] == stop).all() and (stopped[0, :until] == draw(seed=1)[0, :until]).all()
+    calls, decode = [], decoding._decode
+    monkeypatch.setattr(decoding, "TOKENS_A_CALL", 4)
+    monkeypatch.setattr(decoding, "_decode", lambda *args: calls.append(1) or decode(*args))
+    np.testing.assert_array_equal(draw(seed=1, stop_token=int(stop)), stopped)
+    assert len(calls) == (until + 3) // 4  # nothing is decoded behind the stop but the rest of its call
     with pytest.raises(ValueError, match="got 5, 0 and"):
         generate(config, params, prompt(1, 5), 0)
 
