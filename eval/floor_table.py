@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from eval.fitting_layouts import fitting_layouts
 from eval.flops.closed_form import NOT_LINEAR
 from eval.flops.traffic import Storage, weight_bytes
 from eval.hardware import CARDS, Card
@@ -22,12 +23,8 @@ FLOOR_LENGTHS = tuple(1024 << k for k in range(7))
 def floor_table(layouts: Sequence[str]) -> Table:
     """The floor of `FLOOR_MODEL` on `FLOOR_CARD` for full attention and the layouts that fit its layer count."""
     config, card = preset(FLOOR_MODEL), CARDS[FLOOR_CARD]
-    models, left_out = {FULL: config}, []
-    for layout in layouts:
-        try:
-            models[layout] = config.with_layout(layout)
-        except ValueError:
-            left_out.append(layout)
+    fitting, left_out = fitting_layouts(config, layouts)
+    models = {FULL: config} | fitting
     parts = {
         layout: [floor_ms(model, tokens, card, FLOOR_UNDER) for tokens in FLOOR_LENGTHS]
         for layout, model in models.items()

@@ -84,20 +84,20 @@ def other_runs(kept: Sequence[Record], lengths: Sequence[int]) -> str:
 
 def kernel_table(kept: Sequence[dict[str, Any]], source: Path) -> Table:
     """TFLOP/s on useful FLOPs of each kernel and its peers, timed in turns in the last run that timed ours."""
-    ours = [r for r in kept if (r["contender"], r["status"]) == ("ours", "ok")]
-    run_of = {(r["case"], r["rows"]): r["time"] for r in sorted(ours, key=lambda r: r["time"])}
+    timed = sorted((r for r in kept if (r["contender"], r["status"]) == ("ours", "ok")), key=lambda r: r["time"])
+    ours = {(r["case"], r["rows"]): r for r in timed}
+    run_of = {case: r["time"] for case, r in ours.items()}
     kept = [r for r in kept if r["time"] == run_of.get((r["case"], r["rows"]))]
     device, version = _only(r["device_kind"] for r in kept), _only(r["jax"] for r in kept)
     rows = []
-    for case, size in run_of:
+    for (case, size), record in ours.items():
         rates = {
             r["contender"]: f"{r['tflops']:.0f}"
             for r in kept
             if (r["case"], r["rows"], r["status"]) == (case, size, "ok")
         }
-        ours = next(r for r in kept if (r["case"], r["rows"], r["contender"]) == (case, size, "ours"))
         figures = (rates.get(name, MISSING) for name in (*OURS, *PEERS))
-        rows.append((case, count(size), *figures, _read_share(ours), ours["git_commit"][:7]))
+        rows.append((case, count(size), *figures, _read_share(record), record["git_commit"][:7]))
     note = f"{device}, jax {version}, bf16: TFLOP/s of useful FLOPs (visible pairs; rows that an expert has). \
 Attention: 32 query and 4 key-value heads of 128. Routed: half of the tokens see 512 keys, a quarter 4,096, a quarter \
 all, packing included; no peer was timed there. jax's own two: the fastest of a few tiles, keys and values of `mha` \

@@ -8,6 +8,7 @@ from types import MappingProxyType
 import jax
 
 from attention.layout import LayoutSpec, format_layout, parse_layout
+from eval.fitting_layouts import fitting_layouts
 from eval.plan import Sweep, Text
 from eval.refuse_impl import refuse_impl
 from eval.row import FULL
@@ -92,13 +93,9 @@ def canonical_layouts(config: ModelConfig, layouts: Sequence[LayoutSpec]) -> tup
 def _left_out(config: ModelConfig, layouts: Sequence[str], shortest_tokens: int) -> dict[str, str]:
     """Those whose cycle does not divide the model's layers, whose spans do not suit its heads or whose chunks do not
     suit the prompts; each with what was wrong."""
-    found = {}
-    for layout in layouts:
-        try:
-            model = config.with_layout(layout)
-        except ValueError:
-            found[layout] = f"the layers or heads of {config.name}"
-            continue
+    fitting, others = fitting_layouts(config, layouts)
+    found = dict.fromkeys(others, f"the layers or heads of {config.name}")
+    for layout, model in fitting.items():
         try:
             for variant in model.layout:
                 variant.check_prompt(shortest_tokens)

@@ -10,6 +10,7 @@ from eval.break_even import break_even_tokens
 from eval.commands import arguments, output
 from eval.commands.chosen import Shape, shape_named
 from eval.crossover import Linear, Pairs, attention_share, crossover_tokens, limiting_share, linear_params
+from eval.fitting_layouts import fitting_layouts
 from eval.row import FULL
 from eval.shapes import shape_of
 
@@ -67,15 +68,9 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _that_fit(base: Shape) -> tuple[str, ...]:
-    """The usual layouts whose cycle divides the model's layers; says on stderr which do not."""
-    fitting = []
-    for layout in LAYOUTS:
-        try:
-            base.with_layout(layout)
-        except ValueError:
-            continue
-        fitting.append(layout)
-    if left_out := [layout for layout in LAYOUTS if layout not in fitting]:
+    """The usual layouts that the model can have; says on stderr which it cannot."""
+    fitting, left_out = fitting_layouts(base, LAYOUTS)
+    if left_out:
         print(f"left out: {', '.join(left_out)} (not for the layers of {base.name})", file=sys.stderr)
     return tuple(fitting)
 

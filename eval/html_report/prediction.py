@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from eval.fitting_layouts import fitting_layouts
 from eval.floor_table import FLOOR_CARD, FLOOR_MODEL, FLOOR_UNDER
 from eval.hardware import CARDS
 from eval.html_report.dots import Dot, dot_panel
@@ -57,13 +58,9 @@ def predictions(
     """Of `FLOOR_MODEL` on `FLOOR_CARD`, and the layouts that do not fit its layers."""
     config, card = preset(FLOOR_MODEL), CARDS[FLOOR_CARD]
     attained = efficiencies(rests_on, card)
-    made, left_out = [], []
-    for layout in layouts:
-        try:
-            model = config.with_layout(layout)
-        except ValueError:
-            left_out.append(layout)
-            continue
+    fitting, left_out = fitting_layouts(config, layouts)
+    made = []
+    for layout, model in fitting.items():
         for tokens in lengths:
             parts = predict_prefill(model, tokens, card, FLOOR_UNDER, BOUNDS, attained)
             made.append(Prefill(layout, tokens, tuple(parts)))

@@ -1,4 +1,4 @@
-"""Fixtures of the command line's tests."""
+"""Fixtures of the tests of the command line and of reports."""
 
 from __future__ import annotations
 
@@ -8,7 +8,9 @@ from tokenizers.models import WordLevel
 from tokenizers.pre_tokenizers import Whitespace
 
 import eval.commands.generate
+from eval import report
 from refmodel.source import Model, open_model
+from tests.eval.synthetic_records import CONFIG
 
 
 @pytest.fixture
@@ -21,3 +23,12 @@ def with_words(monkeypatch) -> Model:
     monkeypatch.setattr(eval.commands.generate, "running_model", lambda *_: model)
     monkeypatch.setattr(eval.commands.generate, "tokenizer_here", lambda _: model.tokenizer)
     return model
+
+
+@pytest.fixture
+def written(tmp_path):
+    def write(records):
+        path = report.write_report(tmp_path / "out", records, config=CONFIG, command="prefillwall compare --seed 7")
+        return path.read_text()
+
+    return write

@@ -86,3 +86,9 @@ def synthetic_records(layouts=LAYOUTS, lengths=LENGTHS, quality_tokens=4096) -> 
             record("prefill", x, n, **measured(whole_ms(x, n), linear_flops, attention_flops(x, n))) for x in layouts
         ]
     return found + [quality(layout, quality_tokens) for layout in layouts if quality_tokens]
+
+
+def slowed(kind, tokens, factor):
+    """The newer record of one cell of full attention."""
+    cell = [r for r in synthetic_records() if (r["kind"], r["layout"], r["tokens"]) == (kind, "full", tokens)]
+    return [r | {"timing": {"samples_ms": [factor * ms for ms in r["timing"]["samples_ms"]]}} for r in cell]

@@ -13,20 +13,18 @@ from rich.console import Console
 
 from eval import floor_table, humane, records, report, tables
 from eval.crossover import crossover_tokens
-from eval.fit import MOST_MISFIT
 from eval.hardware import CARDS
 from eval.readme import KEPT, ROOT
 from eval.roofline import floor_ms
 from eval.row import Spread
-from eval.run_facts import LEAST_MS, NOTHING_MEASURED
+from eval.run_facts import NOTHING_MEASURED
 from eval.summary import summarise
 from refmodel.presets import preset
 from tests.eval.synthetic_records import (
     CONFIG,
     LAYOUTS,
-    LINEAR_MS,
-    attention_ms,
     record,
+    slowed,
     synthetic_records,
     whole_ms,
 )
@@ -37,15 +35,6 @@ def cells(text, title):
     section = text.split(f"## {title}\n")[1].split("\n## ")[0]
     rows = [line.strip("| ").replace("\\*", "*").split(" | ") for line in section.splitlines() if line.startswith("|")]
     return {tuple(row[:2]): row[2:] for row in rows[2:]}
-
-
-@pytest.fixture
-def written(tmp_path):
-    def write(records):
-        path = report.write_report(tmp_path / "out", records, config=CONFIG, command="prefillwall compare --seed 7")
-        return path.read_text()
-
-    return write
 
 
 def test_report_says_what_ran_and_how_to_repeat_it(written, tmp_path):
@@ -75,15 +64,6 @@ def test_tables_hold_the_figures(written):
     assert crossing["swa(1024)", "never (25.0 %)"][0] == "none"
     assert cells(text, "Quality")["swa(1024)", "4,096"] == ["12.500", "+25.00 %", "0.2500", "75.0 %"]
     assert cells(text, "KL from full attention by position (nats)")["swa(1024)", "0.0000"] == ["0.5000"]
-
-
-def test_what_times_alone_do_not_say_is_said(written):
-    read = written(synthetic_records())
-    assert "is made for" not in read and "No quality was measured" not in read
-    times = [r for r in synthetic_records() if r["kind"] != "quality"]
-    assert "**No quality was measured: these figures do not say what a layout loses.**" in written(times)
-    long = [record("prefill", "full", 16384, timing={"samples_ms": [1.0]})]
-    assert "Beyond the 8,192 tokens that smollm2-135m is made for: 16,384." in written([*synthetic_records(), *long])
 
 
 def test_floor_is_a_floor_of_the_layouts_that_fit():
@@ -161,35 +141,6 @@ def test_a_narrow_terminal_gets_whole_figures_and_layouts_broken_between_words()
     assert min(len(line.strip()) for line in lines if line.strip()) > 4  # nothing is stacked letter by letter
 
 
-def slowed(kind, tokens, factor):
-    """The newer record of one cell of full attention."""
-    cell = [r for r in synthetic_records() if (r["kind"], r["layout"], r["tokens"]) == (kind, "full", tokens)]
-    return [r | {"timing": {"samples_ms": [factor * ms for ms in r["timing"]["samples_ms"]]}} for r in cell]
-
-
-def test_linear_times_that_are_no_line_are_called_into_question(written, tmp_path):
-    assert "off a line over the lengths" not in written(synthetic_records())
-    text = written([*synthetic_records(), *slowed("linear", 1024, 3)])
-    for said in (text, (tmp_path / "out" / "report.html").read_text()):
-        percent = int(re.search(r"The times of the linear layers are (\d+) % off a line over the lengths", said)[1])
-        assert percent > 100 * MOST_MISFIT
-
-
-def test_times_that_do_not_fit_together_are_called_into_question(written, tmp_path):
-    assert "do not fit together" not in written(synthetic_records())
-    text = written([*synthetic_records(), *slowed("linear", 8192, 4)])
-    sums = {layout: 4 * LINEAR_MS * 8192 + attention_ms(layout, 8192) for layout in LAYOUTS}
-    off = {layout: sums[layout] / whole_ms(layout, 8192) - 1 for layout in LAYOUTS}
-    worst = max(off, key=off.get)
-    percent = f"{100 * off[worst]:.0f}"
-    assert (
-        min(whole_ms(layout, 1024) for layout in LAYOUTS) > LEAST_MS > max(whole_ms(layout, 512) for layout in LAYOUTS)
-    )
-    told = rf"in 3 of 12 whole prefills .* .most at {re.escape(worst.replace('*', ''))}, 8,192 tokens: .{percent} %"
-    for said in (text, (tmp_path / "out" / "report.html").read_text()):
-        assert re.search(told, said.replace("*", "")), said.split("do not fit together")[1][:300]
-
-
 def test_times_of_another_form_have_neither_crossover_nor_interval(written, tmp_path):
     """Attention at one length takes a hundred times as long as its neighbours have it; what else is fitted stays."""
     text = written([*synthetic_records(), *slowed("attention", 512, 100)])
@@ -204,17 +155,6 @@ def test_times_of_another_form_have_neither_crossover_nor_interval(written, tmp_
               if (row["layout"], row["quantity"], row["kind"]) == ("full", "crossover", "fitted")]  # fmt: skip
     assert [(row["value"], row["low"], row["high"]) for row in fitted] == [(None, None, None)]
     assert fitted[0]["note"].startswith("no fit")
-
-
-def test_a_layout_that_no_record_names_is_said_to_be_left_out(written, tmp_path):
-    """As a run with --resume left them that found all parts of a layout timed."""
-    parts = [r for r in synthetic_records() if r["kind"] in ("linear", "attention")]
-    told = "no record names the layout that it is of: {}. `prefillwall compare --resume`"
-    for kept, left_out in ((parts, "full, swa(1024)"), (synthetic_records(layouts=("full",)) + parts, "swa(1024)")):
-        text = written(kept)
-        assert told.format(left_out) in text and NOTHING_MEASURED not in text
-        assert f"is of: {left_out}." in (tmp_path / "out" / "report.html").read_text()
-    assert "no record names" not in written(synthetic_records())
 
 
 def test_commands_that_measured_stand_before_the_one_that_draws(tmp_path):
