@@ -10,17 +10,21 @@ q 3   x x x x
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final
 
 from attention.pattern import SpanPattern
 from attention.variant import Variant
+
+FULL: Final = "full"
+"""The layout that all others are compared with."""
 
 
 @dataclass(frozen=True)
 class Full(Variant):
     """`full`: N(N+1)/2 pairs per head (Vaswani et al., 1706.03762, decoder)."""
 
-    name = "full"
-    example = "full"
+    name = FULL
+    example = FULL
 
     def pattern(self) -> SpanPattern:
         return SpanPattern()

@@ -11,22 +11,22 @@ from typing import TYPE_CHECKING
 from attention.lazy import lazy_names
 
 if TYPE_CHECKING:
-    from eval.comparison import Comparison, compare
-    from eval.crossover import crossover_tokens
-    from eval.flops.closed_form import prefill_flops
-    from eval.flops.traced import count_flops
-    from eval.visibility import seen_keys
+    from eval.cost.crossover import crossover_tokens
+    from eval.cost.flops.closed_form import prefill_flops
+    from eval.cost.flops.traced import count_flops
+    from eval.report.comparison import Comparison, compare
+    from eval.testing.visibility import seen_keys
 
 __all__ = ["Comparison", "compare", "count_flops", "crossover_tokens", "prefill_flops", "seen_keys"]
 
 __getattr__, __dir__ = lazy_names(
     __name__,
     {
-        "Comparison": "eval.comparison",
-        "compare": "eval.comparison",
-        "count_flops": "eval.flops.traced",
-        "crossover_tokens": "eval.crossover",
-        "prefill_flops": "eval.flops.closed_form",
-        "seen_keys": "eval.visibility",
+        "Comparison": "eval.report.comparison",
+        "compare": "eval.report.comparison",
+        "count_flops": "eval.cost.flops.traced",
+        "crossover_tokens": "eval.cost.crossover",
+        "prefill_flops": "eval.cost.flops.closed_form",
+        "seen_keys": "eval.testing.visibility",
     },
 )

@@ -12,7 +12,7 @@ from types import MappingProxyType
 from typing import Any, Final, NoReturn
 
 from attention.unknown import unknown
-from eval.reason import refusal
+from eval.cost.file_errors import refusal
 
 COMMANDS: Final = MappingProxyType(
     {

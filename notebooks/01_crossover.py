@@ -21,10 +21,10 @@ import jax.numpy as jnp
 import matplotlib.pyplot as plt
 import numpy as np
 
-from eval.crossover import attention_share, crossover_tokens, limiting_share
-from eval.flops.closed_form import attention_flops, linear_flops, prefill_flops
-from eval.layer_kernel import layer_kernel
-from eval.timing import Budget, compile_program, median_ms, time_programs
+from eval.cost.crossover import attention_share, crossover_tokens, limiting_share
+from eval.cost.flops.closed_form import attention_flops, linear_flops, prefill_flops
+from eval.measure.layer_program import layer_kernel
+from eval.measure.timing import Budget, compile_program, median_ms, time_programs
 from refmodel.default_model import default_text
 from refmodel.model import prefill
 from refmodel.presets import preset

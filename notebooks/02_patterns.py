@@ -28,7 +28,7 @@ from IPython.display import display
 import attention
 import eval
 from attention.pattern import dense_mask
-from eval.crossover import limiting_share
+from eval.cost.crossover import limiting_share
 from refmodel.presets import preset
 
 # %% [markdown]

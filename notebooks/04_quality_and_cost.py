@@ -21,7 +21,7 @@ import numpy as np
 from IPython.display import display
 
 import eval
-from eval.timing import Budget
+from eval.measure.timing import Budget
 
 # %% [markdown]
 # ## The measurement

@@ -26,8 +26,11 @@ import pandas as pd
 from IPython.display import display
 
 import eval
-from eval.flops.traffic import Storage
-from eval.hardware import card
+from eval.cost.cards import card
+from eval.cost.flops.traffic import Storage
+from eval.cost.published import published
+from eval.cost.roofline import Assumptions, floors
+from eval.cost.validation import validate
 from eval.lowering import report
 from eval.lowering.compile import compile_for
 from eval.lowering.kernel_programs import shipped_attention
@@ -35,9 +38,6 @@ from eval.lowering.predict import code_bounds, predict_prefill
 from eval.lowering.programs import ModelProgram
 from eval.lowering.target import target
 from eval.lowering.toolchain import find_toolchain
-from eval.published import published
-from eval.roofline import Assumptions, floors
-from eval.validate import validate
 from refmodel.schedule import prefill_steps
 
 LAYOUT, TOKENS = "5*swa(1024)+full", 16_384

@@ -14,8 +14,8 @@ import attention.eviction.base
 import attention.eviction.registry
 from attention.layout import parse_variant
 from eval.cli import main
-from eval.crossover import Linear, Pairs
-from eval.visibility import seen_keys
+from eval.cost.crossover import Linear, Pairs
+from eval.testing.visibility import seen_keys
 from tests.printed import ROOT, blocks, carry_out
 
 PAGES = sorted((ROOT / "docs").glob("*.md"))

@@ -116,7 +116,7 @@ _attend.defvjp(_attend_forward, _attend_backward)
 
 @partial(jax.jit, static_argnames=("programs", "interpret", "with_lse"))
 def mosaic_attention(q, k, v, pos, left, sink, ranges, *, programs, interpret, with_lse):
-    """The call, by whose name and `ranges` FLOPs are counted (`eval.flops.annotations`)."""
+    """The call, by whose name and `ranges` FLOPs are counted (`eval.cost.flops.annotations`)."""
     b, t, n, _ = q.shape
     shape = make_shape(q, k, pos, programs, interpret is not None)
     clusters = {"cluster": (shape.cluster,), "cluster_names": ("rank",)} if shape.cluster > 1 else {}

@@ -28,7 +28,7 @@ from eval.bench.chain import chain_ms, invocation
 from eval.bench.gpu_cases import AttentionCase, MatmulCase, Skip
 from eval.bench.gpu_peers import ATTENTION, MATMUL
 from eval.bench.jax_peers import Fastest
-from eval.records import append, environment, now
+from eval.measure.records import append, environment, now
 
 Case = AttentionCase | MatmulCase
 INPUT_SETS = 2

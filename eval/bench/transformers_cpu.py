@@ -22,8 +22,8 @@ import transformers
 from rich.console import Console
 from rich.table import Table
 
-from eval.records import append, environment, now
-from eval.timing import Budget, Program, compile_program, median_ms, time_programs
+from eval.measure.records import append, environment, now
+from eval.measure.timing import Budget, Program, compile_program, median_ms, time_programs
 from refmodel.config import ModelConfig
 from refmodel.default_model import default_gguf, default_text
 from refmodel.model import Params, prefill

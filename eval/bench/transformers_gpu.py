@@ -26,9 +26,9 @@ from rich.console import Console
 from rich.table import Table
 
 from eval.bench.chain import invocation
-from eval.memory import use_most_of_the_device
-from eval.records import append, environment, git_state, now, read
-from eval.timing import compile_program, median_ms
+from eval.measure.device_memory import use_most_of_the_device
+from eval.measure.records import append, environment, git_state, now, read
+from eval.measure.timing import compile_program, median_ms
 from refmodel.config import ModelConfig
 from refmodel.model import prefill
 from refmodel.presets import preset

@@ -1,6 +1,6 @@
 """Flags that commands share, so that a model, a layout, a length, a device or an output is written one way everywhere.
 
-This module loads no JAX: what the words name is looked up in `eval.commands.chosen`.
+This module loads no JAX: what the words name is looked up in `eval.commands.resolve`.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ from functools import partial
 from pathlib import Path
 from typing import Final
 
-from eval.hardware import CARDS
-from eval.reason import reason
+from eval.cost.cards import CARDS
+from eval.cost.file_errors import reason
 
 DTYPES: Final = ("float32", "bfloat16")
 _LONG: Final = {"f32": "float32", "f16": "float16", "bf16": "bfloat16"}

@@ -6,7 +6,7 @@ import argparse
 from typing import Any
 
 from eval.commands import arguments, output
-from eval.hardware import CARDS, Card, card
+from eval.cost.cards import CARDS, Card, card
 
 DESCRIPTION = "The known cards; with --card one of them in full, and what it means for a model."
 
@@ -69,7 +69,7 @@ def _figures(one: Card) -> dict[str, Any]:
 
 
 def _one(one: Card, options: argparse.Namespace) -> int:
-    from eval.commands.chosen import shape_named  # the list alone needs no JAX
+    from eval.commands.resolve import shape_named  # the list alone needs no JAX
 
     model = shape_named(options.model, options.layout)
     bounds = [_bounds(one, model, *formats) for formats in STORED]
@@ -111,8 +111,8 @@ def _one(one: Card, options: argparse.Namespace) -> int:
 
 
 def _bounds(one: Card, model: Any, weights: str, kv: str) -> dict[str, Any]:
-    from eval.flops.traffic import Storage
-    from eval.roofline import decode_crossover_tokens, gemm_crossover_columns, longest_fit_tokens
+    from eval.cost.flops.traffic import Storage
+    from eval.cost.roofline import decode_crossover_tokens, gemm_crossover_columns, longest_fit_tokens
 
     storage = Storage(weights, kv)
     return {

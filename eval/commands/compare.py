@@ -11,20 +11,20 @@ from typing import get_args
 import jax
 
 from attention.attend import Impl
-from eval import estimate, records
 from eval.commands import arguments
-from eval.commands.chosen import open_device, running_config, running_dtype, running_model
 from eval.commands.output import Console, is_watched
 from eval.commands.report import draw, invocation
-from eval.comparison import Comparison
-from eval.layers_apart import random_layers
-from eval.plan import Cell, Sweep
-from eval.records import Record
-from eval.refuse_impl import refuse_impl
-from eval.sweep import missing_cells, records_file
-from eval.timing import median_ms
-from eval.usual_sweep import GPU_LENGTHS, LAYOUTS, LENGTHS, QUALITY_TOKENS, usual_sweep
-from eval.watch import remarks, say_set_aside, watched_sweep
+from eval.commands.resolve import open_device, running_config, running_dtype, running_model
+from eval.measure import estimate, records
+from eval.measure.default_sweep import GPU_LENGTHS, LAYOUTS, LENGTHS, QUALITY_TOKENS, usual_sweep
+from eval.measure.layers_apart import random_layers
+from eval.measure.plan import Cell, Sweep
+from eval.measure.progress import remarks, say_set_aside, watched_sweep
+from eval.measure.records import Record
+from eval.measure.refuse_impl import refuse_impl
+from eval.measure.sweep import missing_cells, records_file
+from eval.measure.timing import median_ms
+from eval.report.comparison import Comparison
 from refmodel.source import DEFAULT_MODEL, Model
 
 DESCRIPTION = "Measures each layout at each length, the quality it costs on a text, and writes a report."

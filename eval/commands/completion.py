@@ -6,7 +6,7 @@ import argparse
 
 import shtab
 
-from eval.hardware import CARDS
+from eval.cost.cards import CARDS
 
 SHELLS = ("bash", "zsh", "fish")
 
@@ -28,7 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     from eval.cli import build_parser, commands_of  # which imports this module
-    from eval.preset_shapes import every_shape
+    from eval.cost.preset_shapes import every_shape
 
     parser = build_parser()
     files = [shtab.Choice("file")] * (options.shell == "bash")  # the others take words or files, not both

@@ -6,13 +6,13 @@ import argparse
 import sys
 from typing import Any, get_args
 
-from eval.break_even import break_even_tokens
+from attention.full import FULL
 from eval.commands import arguments, output
-from eval.commands.chosen import Shape, shape_named
-from eval.crossover import Linear, Pairs, attention_share, crossover_tokens, limiting_share, linear_params
-from eval.fitting_layouts import fitting_layouts
-from eval.row import FULL
-from eval.shapes import shape_of
+from eval.commands.resolve import Shape, shape_named
+from eval.cost.break_even import break_even_tokens
+from eval.cost.crossover import Linear, Pairs, attention_share, crossover_tokens, limiting_share, linear_params
+from eval.cost.fitting_layouts import fitting_layouts
+from eval.cost.shapes import shape_of
 
 DESCRIPTION = "The exact prompt length at which attention overtakes the linear layers, or the share it tends to."
 

@@ -11,12 +11,12 @@ from attention.eviction.base import Eviction
 from attention.token_routed import Routed
 from eval.commands import arguments, output
 from eval.commands.arguments import from_zero, positive
-from eval.commands.chosen import Shape, shape_named
-from eval.flops.closed_form import COMPONENTS, steps_flops
-from eval.flops.traffic import BITS, Storage, steps_bytes
-from eval.hardware import card
-from eval.roofline import Assumptions, Floor, floors
-from eval.shapes import shape_of
+from eval.commands.resolve import Shape, shape_named
+from eval.cost.cards import card
+from eval.cost.flops.closed_form import COMPONENTS, steps_flops
+from eval.cost.flops.traffic import BITS, Storage, steps_bytes
+from eval.cost.roofline import Assumptions, Floor, floors
+from eval.cost.shapes import shape_of
 from refmodel.config import ModelConfig
 from refmodel.schedule import Step, prefill_steps
 
@@ -85,7 +85,7 @@ def run(options: argparse.Namespace) -> int:
     faults: list[str] = []
     record["only_closed_form"] = _why_only_closed_form(model, steps)
     if not record["only_closed_form"]:
-        from eval.flops.cross_check import cross_check  # the only part that needs a compiler
+        from eval.cost.flops.cross_check import cross_check  # the only part that needs a compiler
 
         check = cross_check(model, steps, impl=options.impl, compile_too=not options.no_compile)
         faults = check.faults

@@ -11,10 +11,10 @@ from typing import Any
 from attention.kernels.pallas_spans import HEAD_SIZES
 from eval.commands import arguments, output
 from eval.commands.arguments import positive
-from eval.commands.chosen import running_config
-from eval.flops.traffic import Storage
-from eval.hardware import card
-from eval.humane import duration
+from eval.commands.resolve import running_config
+from eval.cost.cards import card
+from eval.cost.flops.traffic import Storage
+from eval.cost.roofline import Assumptions
 from eval.lowering import report
 from eval.lowering.compile import compile_for, keep
 from eval.lowering.dtypes import DTYPES
@@ -26,8 +26,8 @@ from eval.lowering.target import TARGETS, Target, target
 from eval.lowering.tile_search import every_tile, is_tile_of, parse_tile, suggestion
 from eval.lowering.toolchain import Toolchain, find_toolchain
 from eval.lowering.vendors import vendor_of
-from eval.roofline import Assumptions
-from eval.timing import median_ms
+from eval.measure.timing import median_ms
+from eval.report.number_format import duration
 
 DESCRIPTION = (
     "Compiles the model and its kernels for a GPU that need not be there; where it is, the same programs are\n"

@@ -5,9 +5,9 @@ from __future__ import annotations
 import argparse
 
 from eval.commands import arguments, output
-from eval.crossover import crossover_tokens
-from eval.flops.traffic import kv_bytes_per_token
-from eval.preset_shapes import every_shape
+from eval.cost.crossover import crossover_tokens
+from eval.cost.flops.traffic import kv_bytes_per_token
+from eval.cost.preset_shapes import every_shape
 from refmodel.presets import PRESETS
 
 DESCRIPTION = "The shapes that can be costed, and which of them run."

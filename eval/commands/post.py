@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from eval.commands import arguments, output
-from eval.crossover import crossover_tokens
-from eval.flash import FlashPoint, flash_point
-from eval.hardware import CARDS, Card, card
-from eval.post import MODEL, PRINTED, exact_convention, input_differences, post_convention, rounding_faults, row
-from eval.preset_shapes import cost_model
-from eval.roofline import Assumptions, floor_ms
+from eval.cost.cards import CARDS, Card, card
+from eval.cost.crossover import crossover_tokens
+from eval.cost.post import MODEL, PRINTED, exact_convention, input_differences, post_convention, rounding_faults, row
+from eval.cost.preset_shapes import cost_model
+from eval.cost.roofline import Assumptions, floor_ms
+from eval.cost.tiled_attention import FlashPoint, flash_point
 
 LAYOUTS = ("full", "5*swa(1024)+full", "swa(1024)")
 LENGTHS = (1024, 4096, 8192, 16_384)
@@ -37,7 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    from eval.squares import save_squares  # matplotlib takes a while to load
+    from eval.report.post_figure import save_squares  # matplotlib takes a while to load
 
     one, model = card(options.card), cost_model(MODEL)
     rows = [model.with_layout(layout) for layout in options.layouts or LAYOUTS]

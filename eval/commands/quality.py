@@ -12,17 +12,17 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from attention.full import FULL
 from attention.parameters import spelling
 from attention.token_routed import Routed
-from eval import estimate
 from eval.commands import arguments, output
-from eval.commands.chosen import open_device, running_dtype, running_model
-from eval.humane import count, percent, signed_percent
-from eval.measure import measure_quality
-from eval.plan import Sweep, plan
-from eval.row import FULL
-from eval.usual_sweep import LAYOUTS, QUALITY_TOKENS, usual_sweep
-from eval.watch import progress_bar, remarks
+from eval.commands.resolve import open_device, running_dtype, running_model
+from eval.measure import estimate
+from eval.measure.cells import measure_quality
+from eval.measure.default_sweep import LAYOUTS, QUALITY_TOKENS, usual_sweep
+from eval.measure.plan import Sweep, plan
+from eval.measure.progress import progress_bar, remarks
+from eval.report.number_format import count, percent, signed_percent
 from refmodel.observe import routes_taken
 from refmodel.source import DEFAULT_MODEL, Model
 

@@ -10,9 +10,9 @@ from typing import Any
 
 from eval.commands import arguments
 from eval.commands.output import Console, print_json
-from eval.comparison import Comparison
-from eval.kept import records_path
-from eval.summary import summarise
+from eval.measure.saved_records import records_path
+from eval.report.comparison import Comparison
+from eval.report.summary import summarise
 from refmodel.source import open_config
 
 DESCRIPTION = "Draws the report of records that a comparison kept or set aside.  Nothing is measured."

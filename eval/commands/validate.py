@@ -10,9 +10,9 @@ from statistics import median
 from typing import Any
 
 from eval.commands import arguments, output
-from eval.hardware import card
-from eval.published import published
-from eval.validate import GOOD_FIT, Prediction, summarise, validate
+from eval.cost.cards import card
+from eval.cost.published import published
+from eval.cost.validation import GOOD_FIT, Prediction, summarise, validate
 
 DESCRIPTION = "Fits efficiencies on short rows and full-attention models, and predicts all other published rows."
 

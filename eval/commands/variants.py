@@ -10,11 +10,11 @@ from attention.layout import parse_variant, signature
 from attention.registry import VARIANTS
 from attention.variant import Variant
 from eval.commands import arguments, output
-from eval.commands.chosen import shape_named
-from eval.humane import count, percent
-from eval.pattern_pictures import save_pictures, terminal_picture
-from eval.shapes import shape_of
-from eval.visibility import seen_keys
+from eval.commands.resolve import shape_named
+from eval.cost.shapes import shape_of
+from eval.report.number_format import count, percent
+from eval.report.pattern_pictures import save_pictures, terminal_picture
+from eval.testing.visibility import seen_keys
 
 LENGTHS = (1024, 4096, 16_384, 65_536)
 PICTURE_TOKENS = 32

@@ -8,8 +8,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from eval.flops.hlo import Instruction, Module
-from eval.flops.model_program import component_of
+from eval.cost.flops.hlo import Instruction, Module
+from eval.cost.flops.model_program import component_of
 from eval.lowering.code_object import Argument, KernelObject
 from eval.lowering.loops import Code, inner_loop, summarise
 from eval.lowering.machine_code import Instruction as CodeInstruction

@@ -3,8 +3,8 @@
     ms = 1e3 · max( FLOPs / (peak · e),  bytes / (bandwidth · e_bandwidth) )
 
 The efficiency e has an interval: the spread of the efficiencies that published measurements on this card imply
-(`eval.validate`).  The compiled kernel bounds it from above.  WMMA and vector instructions of a wave do not overlap on
-this architecture, so that a loop of m matrix and v vector instructions reaches at most
+(`eval.cost.validation`).  The compiled kernel bounds it from above.  WMMA and vector instructions of a wave do not
+overlap on this architecture, so that a loop of m matrix and v vector instructions reaches at most
 
     e_code = c·m / (c·m + v)        c cycles of a SIMD per matrix instruction
 
@@ -25,14 +25,14 @@ from typing import Any
 
 import numpy as np
 
-from eval.flops.closed_form import COMPONENTS
-from eval.hardware import Card
+from eval.cost.cards import Card
+from eval.cost.flops.closed_form import COMPONENTS
+from eval.cost.published import published
+from eval.cost.roofline import Assumptions, floors
+from eval.cost.validation import Prediction, validate
 from eval.lowering.kernels import Kernel
 from eval.lowering.loops import Code
 from eval.lowering.target import Target
-from eval.published import published
-from eval.roofline import Assumptions, floors
-from eval.validate import Prediction, validate
 from refmodel.config import ModelConfig
 from refmodel.schedule import prefill_steps
 
@@ -109,7 +109,7 @@ def published_efficiencies(card: Card) -> dict[str, tuple[Range, str]]:
 
 
 def efficiencies(predictions: Iterable[Prediction], card: Card) -> dict[str, tuple[Range, str]]:
-    """`published_efficiencies` from what `eval.validate` made of the published rows."""
+    """`published_efficiencies` from what `eval.cost.validation` made of the published rows."""
     rows = [one for one in predictions if "2 cards" not in one.row.family and one.used.physical]
     if len(rows) < 5:
         raise ValueError(f"too few published measurements on {card.name} to predict from: {len(rows)}")

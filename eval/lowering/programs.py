@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import optax
 
 from attention.attend import attend
-from eval.flops.model_program import schedule_program
+from eval.cost.flops.model_program import schedule_program
 from eval.lowering.dtypes import dtype_of
 from eval.lowering.kernel_programs import AttentionKernel, ExpertKernel, KernelProgram
 from eval.quality.divergence import compare_tokens, final_hidden

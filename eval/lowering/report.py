@@ -7,10 +7,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from eval.flops.hlo import parse_hlo
-from eval.flops.traffic import weight_bytes
-from eval.hardware import card
-from eval.humane import duration, size
+from eval.cost.cards import card
+from eval.cost.flops.hlo import parse_hlo
+from eval.cost.flops.traffic import weight_bytes
 from eval.lowering import compile as compiling
 from eval.lowering.compile import Compiled
 from eval.lowering.kernel_programs import is_own
@@ -21,7 +20,8 @@ from eval.lowering.target import TARGETS, Target
 from eval.lowering.toolchain import Toolchain
 from eval.lowering.vendors import vendor_of
 from eval.lowering.verdict import Verdict, judge, judge_kernel_program, judged, refusal
-from eval.tables import Table
+from eval.report.number_format import duration, size
+from eval.report.tables import Table
 
 QUANTISED = "4.5bit"
 

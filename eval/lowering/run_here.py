@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from attention.kernels.target import current_target
 from eval.lowering.programs import Program
 from eval.lowering.target import Target
-from eval.timing import Budget, compile_program, time_programs
+from eval.measure.timing import Budget, compile_program, time_programs
 
 SCALE = 0.02
 """Of random weights and activations; a usual initialisation."""
@@ -23,7 +23,7 @@ def is_here(chosen: Target) -> bool:
 
 
 def time_here(programs: Iterable[Program], budget: Budget = Budget()) -> dict[str, dict[str, Any]]:
-    """The timing of each program on the first device, as `eval.timing.time_programs` gives it, by title.
+    """The timing of each program on the first device, as `eval.measure.timing.time_programs` gives it, by title.
 
     Operands are random.  A program that does not fit or does not compile has an `error`, and the others go on.
     """

@@ -15,7 +15,7 @@ class Target:
 
     Attributes:
         name: what the compiler calls the architecture.
-        card: the card of `eval.hardware` that stands for it.
+        card: the card of `eval.cost.cards` that stands for it.
         lanes: of a wave.
         lds_bytes: most that a workgroup may allocate; `plain_lds_bytes` without asking for more than is usual.
         core_lds_bytes: of a compute unit, as XLA is told it.

@@ -23,7 +23,7 @@ from attention.kernels.pallas_spans import attend_mosaic_spans
 from attention.kernels.target import compiling_for
 from attention.kernels.tiles import AttentionTiles
 from attention.pattern import SpanPattern, Spans, Tile, tile_map
-from eval.flops.traced import count_flops
+from eval.cost.flops.traced import count_flops
 from tests.attention.span_problem import draw_operands, oracle, safe_oracle
 from tests.attention.test_pallas_attention import tiles_to_visit
 from tests.gpu import close, gpu_interpreter

@@ -26,7 +26,7 @@ from attention.kernels.row_tiles import most_tiles, tile_rows
 from attention.kernels.target import compiling_for
 from attention.kernels.tiles import ATTENTION, AttentionTiles, block_tiles
 from attention.pattern import SpanPattern
-from eval.flops.traced import count_flops
+from eval.cost.flops.traced import count_flops
 from tests.attention.layer_inputs import layer_input
 from tests.attention.test_block_routed import BlockRouted, blocks_by_hand
 from tests.gpu import TRITON_IS_LEAVING, absent_gpu, close

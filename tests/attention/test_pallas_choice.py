@@ -24,7 +24,7 @@ from attention.kernels.pallas_choice import (
     choice_cannot,
     choose_blocks_pallas,
 )
-from eval.flops.traced import count_flops
+from eval.cost.flops.traced import count_flops
 from tests.gpu import TRITON_IS_LEAVING, absent_gpu
 
 pytestmark = [TRITON_IS_LEAVING, pytest.mark.usefixtures("fast_off_gpu")]

@@ -25,9 +25,9 @@ from attention.kernels import pallas_key_mass
 from attention.kernels.pallas_key_mass import NAME, key_mass_pallas
 from attention.kernels.target import compiling_for, current_target
 from attention.kernels.tiles import KEY_MASS, AttentionTiles, key_mass_tiles
-from eval.flops.jaxprs import open_jaxpr
-from eval.flops.products import PRODUCTS
-from eval.flops.traced import count_flops
+from eval.cost.flops.jaxprs import open_jaxpr
+from eval.cost.flops.products import PRODUCTS
+from eval.cost.flops.traced import count_flops
 from tests.gpu import TRITON_IS_LEAVING, absent_gpu, close
 
 pytestmark = [TRITON_IS_LEAVING, pytest.mark.usefixtures("fast_off_gpu")]

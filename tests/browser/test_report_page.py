@@ -13,10 +13,11 @@ pytest.importorskip("axe_playwright_python")
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Locator, Page, expect, sync_playwright
 
-from eval import records, report
-from eval.readme import KEPT, ROOT
+from eval.bench.results import KEPT, ROOT
+from eval.measure import records
+from eval.report import documents
 from refmodel.presets import preset
-from tests.eval.synthetic_records import synthetic_records
+from tests.eval.report.synthetic_records import synthetic_records
 
 pytestmark = pytest.mark.browser
 
@@ -50,7 +51,7 @@ def file(request) -> Path:
     """report.html of the kept and of the synthetic records."""
     folder = OUT / request.param
     command = f"prefillwall compare --out {folder.relative_to(ROOT)}"
-    written = report.write_report(folder, SOURCES[request.param](), config=preset("smollm2-135m"), command=command)
+    written = documents.write_report(folder, SOURCES[request.param](), config=preset("smollm2-135m"), command=command)
     return written.with_suffix(".html")
 
 

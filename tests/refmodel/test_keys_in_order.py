@@ -10,7 +10,7 @@ import pytest
 from attention.attend import attend
 from attention.eviction.registry import POLICIES
 from attention.layout import parse_variant
-from eval.layer_kernel import layer_kernel
+from eval.measure.layer_program import layer_kernel
 from refmodel.presets import preset
 
 pytestmark = pytest.mark.usefixtures("fast_compile")

@@ -20,7 +20,7 @@ from attention.eviction.kept import init_kept
 from attention.eviction.policy import Held, Queries, Shape
 from attention.eviction.registry import POLICIES
 from attention.pattern import dense_mask
-from eval.flops.traced import count_flops
+from eval.cost.flops.traced import count_flops
 from tests.attention.eviction.strategies import THETA, evictions, random_tokens
 
 HEADS = Heads(6, 2, 4)

@@ -16,9 +16,9 @@ import pytest
 
 from attention.kernels.target import compiling_for
 from eval.cli import main
-from eval.flops.compiled import count_hlo
-from eval.flops.hlo import array_dims, parse_hlo
-from eval.flops.traced import count_flops
+from eval.cost.flops.compiled import count_hlo
+from eval.cost.flops.hlo import array_dims, parse_hlo
+from eval.cost.flops.traced import count_flops
 from eval.lowering.compile import Compiled, compile_for
 from eval.lowering.kernel_programs import AttentionKernel, shipped_attention, shipped_experts
 from eval.lowering.programs import ModelProgram, Program

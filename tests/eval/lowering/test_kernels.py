@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from eval.flops.hlo import parse_hlo
+from eval.cost.flops.hlo import parse_hlo
 from eval.lowering.kernels import Launch, read_launches, read_origins
 
 THUNKS = """\

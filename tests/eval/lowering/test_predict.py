@@ -9,13 +9,13 @@ import re
 import pytest
 from rich.console import Console
 
-from eval.hardware import card
-from eval.humane import duration
+from eval.cost.cards import card
+from eval.cost.roofline import Assumptions, floor_ms
 from eval.lowering.loops import Code
 from eval.lowering.predict import Predicted, Range, code_bounds, occupancies, predict_prefill, published_efficiencies
 from eval.lowering.report import evidence_lines, prediction_table
 from eval.lowering.target import target
-from eval.roofline import Assumptions, floor_ms
+from eval.report.number_format import duration
 from refmodel.presets import preset
 from tests.eval.lowering.test_verdict import SOUND
 

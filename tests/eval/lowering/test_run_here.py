@@ -9,7 +9,7 @@ from eval.commands import lower
 from eval.lowering.programs import KINDS, ModelProgram
 from eval.lowering.run_here import is_here, time_here
 from eval.lowering.target import TARGETS
-from eval.timing import Budget, median_ms
+from eval.measure.timing import Budget, median_ms
 
 QUICK = Budget(seconds=0.0, min_samples=2, max_samples=2)
 

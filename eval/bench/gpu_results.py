@@ -1,0 +1,150 @@
+"""The README's GPU figures, as Markdown, from the records that the GPU benchmarks in `eval.bench` left."""
+
+from __future__ import annotations
+
+import json
+import statistics
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Final
+
+from attention.full import FULL
+from eval.measure.records import Record
+from eval.measure.timing import median_ms
+from eval.report.number_format import count, duration, factor, percent
+from eval.report.run_facts import crossovers
+from eval.report.summary import Summary, summarise
+from eval.report.tables import Table, apart_table, crossover_table, gain_table, time_table
+from refmodel.presets import preset
+
+KERNELS: Final = Path("eval/results/h100-kernels/records.jsonl")
+PEER: Final = Path("eval/results/h100-qwen3-30b-a3b/transformers.jsonl")
+VARIANTS: Final = Path("eval/results/h100-qwen3-30b-a3b/records.jsonl")
+OTHERS: Final = Path("eval/results/h100-other-layouts/records.jsonl")
+OURS: Final = {"ours": "this project", "ours, Hopper": "this project, Hopper"}
+PEERS: Final = (
+    "cudnn", "flash-attention-3", "flex-attention", "sdpa flash", "jax mha", "torch grouped_mm", "jax ragged_dot_mgpu",
+)  # fmt: skip
+MISSING: Final = "-"
+SHOWN_LENGTHS: Final = 3
+"""The longest of those at which some layout was measured; `prefillwall report` on the records shows every one."""
+
+
+def gpu_figures(root: Path) -> str:
+    """All tables, with the device that the records name."""
+    kernels, prefills = (_read(root / path) for path in (KERNELS, PEER))
+    tables = (
+        kernel_table(kernels, KERNELS),
+        model_table(prefills, PEER),
+        *variant_tables(_read(root / VARIANTS), VARIANTS),
+        *other_tables(_read(root / OTHERS), OTHERS),
+    )
+    return "\n".join(table.to_markdown().replace("## ", "### ", 1) for table in tables)
+
+
+def variant_tables(kept: Sequence[Record], source: Path) -> tuple[Table, ...]:
+    """What each layout of the whole model saved at long prompts, its crossover, and what the sum of its layers says."""
+    (summary,) = summarise(kept, preset("qwen3-30b-a3b"))
+    return *_saved(summary, source), crossover_table(summary, *crossovers(summary)), apart_table(summary)
+
+
+def other_tables(kept: Sequence[Record], source: Path) -> list[Table]:
+    """What layouts saved that are not among the usual ones, beside full attention in a run of their own."""
+    (summary,) = summarise(kept, preset("qwen3-30b-a3b"))
+    return [replace(table, title=f"Other layouts: {table.title}") for table in _saved(summary, source)]
+
+
+def _saved(summary: Summary, source: Path) -> list[Table]:
+    lengths = sorted({row.tokens for row in summary.rows if row.whole_ms})[-SHOWN_LENGTHS:]
+    long = replace(summary, rows=tuple(row for row in summary.rows if row.tokens in lengths))
+    card = _only(record["environment"]["device_kind"] for record in summary.records)
+    time = time_table(long)
+    note = f"{time.note} {summary.config.name} with random weights in {summary.dtype}, {card}. \
+{other_runs(summary.records, lengths)}Records: `{source}`."
+    return [replace(time, note=note), *(gain_table(long, part) for part in ("whole", "attention"))]
+
+
+def other_runs(kept: Sequence[Record], lengths: Sequence[int]) -> str:
+    """Whole prefills that were not timed at the commit of full attention's, and so in another run."""
+    commits = {
+        (record["layout"], record["tokens"]): record["environment"]["git_commit"]
+        for record in kept
+        if (record["kind"], record["status"]) == ("prefill", "ok") and record["tokens"] in lengths
+    }
+    others = [
+        f"`{layout}` at {count(tokens)}"
+        for (layout, tokens), at in commits.items()
+        if at != commits.get((FULL, tokens), at)  # without full attention no gain is told
+    ]
+    if not others:
+        return ""
+    return f"Of another run than full attention's, so that their gains are less sure: {'; '.join(others)}. "
+
+
+def kernel_table(kept: Sequence[dict[str, Any]], source: Path) -> Table:
+    """TFLOP/s on useful FLOPs of each kernel and its peers, timed in turns in the last run that timed ours."""
+    timed = sorted((r for r in kept if (r["contender"], r["status"]) == ("ours", "ok")), key=lambda r: r["time"])
+    ours = {(r["case"], r["rows"]): r for r in timed}
+    run_of = {case: r["time"] for case, r in ours.items()}
+    kept = [r for r in kept if r["time"] == run_of.get((r["case"], r["rows"]))]
+    device, version = _only(r["device_kind"] for r in kept), _only(r["jax"] for r in kept)
+    rows = []
+    for (case, size), record in ours.items():
+        rates = {
+            r["contender"]: f"{r['tflops']:.0f}"
+            for r in kept
+            if (r["case"], r["rows"], r["status"]) == (case, size, "ok")
+        }
+        figures = (rates.get(name, MISSING) for name in (*OURS, *PEERS))
+        rows.append((case, count(size), *figures, _read_share(record), record["git_commit"][:7]))
+    note = f"{device}, jax {version}, bf16: TFLOP/s of useful FLOPs (visible pairs; rows that an expert has). \
+Attention: 32 query and 4 key-value heads of 128. Routed: half of the tokens see 512 keys, a quarter 4,096, a quarter \
+all, packing included; no peer was timed there. jax's own two: the fastest of a few tiles, keys and values of `mha` \
+repeated for its want of groups, outside the time. Weights read: the fastest sum of all weights, as a share of this \
+project's time. Contenders of a row took turns in one run; between rows of two commits lie hours. Records: `{source}`."
+    header = ("case", "rows", *OURS.values(), *PEERS, "weights read", "commit")
+    return Table("Kernels", header, tuple(rows), note, words=(0, len(header) - 1))
+
+
+def _read_share(record: dict[str, Any]) -> str:
+    """Reading the weights once, at its fastest, over the product with them."""
+    if "weights_read_ms" not in record:
+        return MISSING
+    return percent(min(record["weights_read_ms"]) / statistics.median(record["samples_ms"]))
+
+
+def model_table(kept: Sequence[dict[str, Any]], source: Path) -> Table:
+    """Whole prefills of Qwen3-30B-A3B beside transformers', one after the other on one machine."""
+    theirs: dict[int, Record] = {}
+    pairs: dict[tuple[str, int], tuple[Record, Record]] = {}
+    for record in kept:  # in the order of the runs, of which each times theirs first: ours belong to the last of theirs
+        if record["contender"] == "transformers":
+            theirs[record["tokens"]] = record
+        elif record["status"] == "ok":
+            pairs[record["layout"], record["tokens"]] = theirs[record["tokens"]], record
+    layouts = dict.fromkeys(layout for layout, _ in pairs)
+    rows = []
+    for tokens in sorted(theirs):
+        low, high = (pick(theirs[tokens]["timing"]["samples_ms"]) for pick in (min, max))
+        cells = [count(tokens), f"{duration(median_ms(theirs[tokens]['timing']))} ({duration(low)}-{duration(high)})"]
+        for layout in layouts:
+            base_ms, ms = (median_ms(one["timing"]) for one in pairs[layout, tokens])
+            cells += [duration(ms), factor(base_ms / ms)]
+        rows.append(tuple(cells))
+    device = _only(r["device_kind"] for r in kept)
+    library = _only(r["transformers_version"] for r in theirs.values())
+    header = ("tokens", "transformers, full", *(cell for layout in layouts for cell in (f"ours, {layout}", "faster")))
+    note = f"{device}: one prefill in bf16, last-token logits, random weights, median (fastest-slowest). transformers \
+{library}: SDPA and grouped_mm experts. Faster: than transformers' full attention in the same run, which went before \
+ours. Records: `{source}`."
+    return Table("Qwen3-30B-A3B on one GPU", header, tuple(rows), note, words=())
+
+
+def _read(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+
+
+def _only(values: Iterable[Any]) -> Any:
+    (value,) = set(values)
+    return value

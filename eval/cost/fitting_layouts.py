@@ -1,0 +1,23 @@
+"""Which layouts a model can have: those whose cycle divides its layers and whose spans suit its heads."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TypeVar
+
+from eval.cost.shapes import ModelShape
+from refmodel.config import ModelConfig
+
+M = TypeVar("M", ModelConfig, ModelShape)
+
+
+def fitting_layouts(model: M, layouts: Iterable[str]) -> tuple[dict[str, M], list[str]]:
+    """The model under each layout that it can have, and the layouts that it cannot."""
+    fitting: dict[str, M] = {}
+    left_out: list[str] = []
+    for layout in layouts:
+        try:
+            fitting[layout] = model.with_layout(layout)
+        except ValueError:
+            left_out.append(layout)
+    return fitting, left_out

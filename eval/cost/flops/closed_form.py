@@ -1,0 +1,125 @@
+"""FLOPs of a model in closed form, exact integers per component, for every schedule.
+
+A product of (m, k) and (k, n) is 2·m·k·n FLOPs.  Attention is 4·H per (query, key) pair and head: scores and values.
+Norms, rotary positions, softmax, activations and sorting are not counted: they are no matrix products.
+
+`useful` counts what the model's definition asks for: visible pairs, each row of each chosen expert, the head once, on
+the last token.  `executed` counts what this project's program runs: tiles of keys, padded tiles of expert rows (as
+many as any routing may need), the weighted sum of the experts' outputs ("combine").  "selection" is what choosing the
+pairs costs: routers of spans, gates of blocks, scores of keys to evict.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Literal, get_args
+
+from attention.cost import Cost
+from attention.kernels.row_tiles import choose_row_tile, most_tiles
+from attention.variant import Variant
+from eval.cost.shapes import LayerShape, ModelShape, Product, shape_of
+from refmodel.config import ModelConfig
+from refmodel.schedule import Step, prefill_steps
+
+Count = Literal["useful", "executed"]
+
+COMPONENTS = (
+    "attention_projections", "linear_attention", "router", "experts", "combine", "feed_forward", "active_parameters",
+    "attention", "selection", "head",
+)  # fmt: skip
+"""In the order in which tables list them."""
+
+NOT_LINEAR = ("attention", "selection", "head")
+
+
+def prefill_flops(
+    model: ModelConfig | ModelShape,
+    tokens: int,
+    *,
+    count: Count = "useful",
+    chunk_tokens: int | None = None,
+    impl: str = "auto",
+) -> dict[str, int]:
+    """FLOPs of each component for one prompt of `tokens`, from an empty cache; absent components are left out.
+
+    Examples:
+        >>> from eval import prefill_flops
+        >>> from refmodel.presets import preset
+        >>> prefill_flops(preset("tiny-dense"), 64)
+        {'attention_projections': 6291456, 'feed_forward': 5898240, 'attention': 3194880, 'head': 24672}
+    """
+    return steps_flops(model, prefill_steps(tokens, chunk_tokens), count=count, impl=impl)
+
+
+def steps_flops(
+    model: ModelConfig | ModelShape,
+    steps: Iterable[Step],
+    *,
+    count: Count = "useful",
+    impl: str = "auto",
+) -> dict[str, int]:
+    """FLOPs of each component, summed over `steps`."""
+    if count not in get_args(Count):
+        raise ValueError(f"no count {count!r}; accepted: {', '.join(get_args(Count))}")
+    steps = tuple(steps)
+    shape = shape_of(model).at_length(max((step.capacity for step in steps), default=1))
+    for variant in dict.fromkeys(shape.layout):
+        variant.check_steps((step.start, step.tokens) for step in steps)
+    total: dict[str, int] = {}
+    for layer, layers in shape.distinct_layers.items():
+        for component, flops in _layer_flops(layer, shape.d_model, steps, count, impl).items():
+            total[component] = total.get(component, 0) + layers * flops
+    total["head"] = 2 * shape.head_macs * sum(step.wants_logits for step in steps)
+    return {name: total[name] for name in COMPONENTS if total.get(name)}
+
+
+def _layer_flops(layer: LayerShape, d_model: int, steps: tuple[Step, ...], count: Count, impl: str) -> dict[str, int]:
+    tokens = sum(step.tokens for step in steps)
+    flops: dict[str, int] = {}
+    for product in layer.products:
+        rows = (
+            tokens * product.rows_per_token
+            if count == "useful"
+            else sum(_executed_rows(product, step) for step in steps)
+        )
+        flops[product.component] = flops.get(product.component, 0) + 2 * product.macs * rows
+        if count == "executed" and product.copies > 1:
+            flops["combine"] = 2 * d_model * tokens * product.rows_per_token
+    if layer.variant:
+        costs = [attention_cost(layer, step, count, impl) for step in steps]
+        flops["attention"] = 4 * layer.head_dim * sum(cost.pairs for cost in costs)
+        flops["selection"] = sum(cost.selection_flops for cost in costs)
+    return flops
+
+
+def _executed_rows(product: Product, step: Step) -> int:
+    """Rows that run: for experts whole row tiles, as many as `attention.kernels.row_tiles.tile_rows` provides."""
+    rows = step.tokens * product.rows_per_token
+    if product.copies <= 1:
+        return rows
+    tile = choose_row_tile(rows, product.copies)
+    return most_tiles(rows, product.copies, tile) * tile
+
+
+def attention_cost(layer: LayerShape, step: Step, count: Count = "useful", impl: str = "auto") -> Cost:
+    """What one layer and step asks for (`useful`) or computes with `impl` (`executed`)."""
+    if count == "useful":
+        return layer.variant.useful(layer.heads, step.tokens, step.start)
+    return layer.variant.executed(layer.heads, step.tokens, step.start, step.capacity, impl)
+
+
+def attention_flops(
+    variant: Variant, config: ModelConfig, tokens: int, *, count: Count = "useful", impl: str = "auto"
+) -> int:
+    """FLOPs of scores, values and selection of one layer of `config` with `variant`: a prompt of `tokens`, one step."""
+    heads = config.heads
+    layer = LayerShape(
+        variant.at_length(tokens), heads.n_heads, heads.n_kv_heads, heads.head_dim, (), 0, d_model=heads.d_model
+    )
+    (step,) = prefill_steps(tokens)
+    return attention_cost(layer, step, count, impl).flops(heads)
+
+
+def linear_flops(flops: dict[str, int]) -> int:
+    """The linear part of a count: all but attention and (by convention) the head."""
+    return sum(value for name, value in flops.items() if name not in NOT_LINEAR)

@@ -1,0 +1,112 @@
+"""The sweep of a model where little is said of it: which layouts, which lengths, how much text."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from types import MappingProxyType
+
+import jax
+
+from attention.full import FULL
+from attention.layout import LayoutSpec, format_layout, parse_layout
+from eval.cost.fitting_layouts import fitting_layouts
+from eval.measure.plan import Sweep, Text
+from eval.measure.refuse_impl import refuse_impl
+from eval.measure.timing import Budget
+from refmodel.config import ModelConfig
+from refmodel.default_model import default_text, text_sha256
+from refmodel.source import Model
+
+WHOLE = (FULL, "5*swa(1024)+full")
+LAYOUTS = (
+    *WHOLE, "swa(1024)", "swa(1020,sinks=4)", "spans(256|1024|full,sinks=4)", "routed(256|full,router=periodic)",
+    "moba(256,topk=4)",
+    *(f"evict({policy},budget=1024,chunk=512)" for policy in ("streaming", "snapkv", "tova", "keydiff", "h2o")),
+)  # fmt: skip
+"""Compared where none are named, as far as they fit the model; of those in `WHOLE` the whole prefill is timed too."""
+
+ON_GPU = (
+    *WHOLE, "swa(1024)", "swa(1020,sinks=4)", "routed(512|512|4096|full,router=periodic)",
+    "evict(keydiff,budget=4096,chunk=4096)",
+)  # fmt: skip
+"""The same on a GPU, where whole prefills are quick: all of them are timed."""
+
+LENGTHS = (1024, 2048, 4096, 8192)
+GPU_LENGTHS = tuple(1024 << k for k in range(7))
+QUALITY_TOKENS = 3072
+
+
+def usual_sweep(
+    model: Model,
+    layouts: Sequence[LayoutSpec] | None = None,
+    tokens: Sequence[int] | None = None,
+    *,
+    whole: Sequence[LayoutSpec] | None = None,
+    quality_tokens: int | None = None,
+    text: str | None = None,
+    text_name: str = "text",
+    impl: str = "auto",
+    budget: Budget = Budget(),
+    layers_apart: bool = False,
+) -> Sweep:
+    """What `prefillwall compare` and `eval.compare` measure; None takes the default of the device and the model.
+
+    Raises `ValueError` in one line for layouts, lengths or a text that do not go together, and for an implementation
+    that cannot run full attention of this model here.
+    """
+    for name, given in (("layouts", layouts), ("tokens", tokens), ("whole", whole)):
+        if given is not None and (isinstance(given, str) or not isinstance(given, Sequence)):
+            raise ValueError(f"{name} is a list, got {given!r}")
+    refuse_impl(impl, model.params["embed"]["embedding"].dtype, model.config.head_dim)
+    on_gpu = jax.default_backend() == "gpu"
+    lengths = tuple(sorted(set(tokens or (GPU_LENGTHS if on_gpu else LENGTHS))))
+    usual = ON_GPU if on_gpu else LAYOUTS
+    left_out = {} if layouts else _left_out(model.config, usual, lengths[0])
+    compared = layouts or [layout for layout in usual if layout not in left_out]
+    if whole is None:
+        whole = layouts or [layout for layout in (usual if on_gpu else WHOLE) if layout not in left_out]
+    words = default_text() if text is None else text
+    read = text_tokens(model, words, "pydoc_data.topics" if text is None else text_name, text_sha256(words))
+    if quality_tokens is None:
+        readable_tokens = min(QUALITY_TOKENS, len(read.tokens), model.config.max_positions)
+        quality_tokens = readable_tokens if model.weights == "checkpoint" and readable_tokens > 1 else 0
+    return Sweep(
+        model=model,
+        text=read,
+        layouts=canonical_layouts(model.config, compared),
+        whole=canonical_layouts(model.config, whole),
+        lengths=lengths,
+        quality_tokens=quality_tokens,
+        budget=budget,
+        impl=impl,
+        layers_apart=layers_apart,
+        left_out=MappingProxyType(left_out),
+    )
+
+
+def canonical_layouts(config: ModelConfig, layouts: Sequence[LayoutSpec]) -> tuple[str, ...]:
+    """The layouts in their shortest spelling, `full` first: what the others are compared with."""
+    shortest = [format_layout(parse_layout(layout, config.n_layers)) for layout in layouts]
+    return tuple(dict.fromkeys([FULL, *shortest]))
+
+
+def _left_out(config: ModelConfig, layouts: Sequence[str], shortest_tokens: int) -> dict[str, str]:
+    """Those whose cycle does not divide the model's layers, whose spans do not suit its heads or whose chunks do not
+    suit the prompts; each with what was wrong."""
+    fitting, others = fitting_layouts(config, layouts)
+    found = dict.fromkeys(others, f"the layers or heads of {config.name}")
+    for layout, model in fitting.items():
+        try:
+            for variant in model.layout:
+                variant.check_prompt(shortest_tokens)
+        except ValueError:
+            found[layout] = f"a prompt of {shortest_tokens:,} tokens"
+    return found
+
+
+def text_tokens(model: Model, text: str, name: str, sha256: str) -> Text:
+    """The ids of a text; a model without a tokenizer (random weights) reads arbitrary ids of its vocabulary."""
+    if model.tokenizer is not None:
+        return Text(name, sha256, tuple(model.tokenizer.encode(text, add_special_tokens=False).ids))
+    ids: Sequence[int] = jax.random.randint(jax.random.key(0), (2**18,), 0, model.config.vocab_size).tolist()
+    return Text("random ids", "random ids, key 0", tuple(ids))

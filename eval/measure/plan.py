@@ -1,0 +1,148 @@
+"""What a comparison measures: layouts at lengths on a text, as cells that can be measured one after the other."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field, replace
+from types import MappingProxyType
+from typing import Any
+
+from attention.full import FULL
+from attention.layout import parse_variant
+from attention.variant import Variant
+from eval.cost.flops.closed_form import attention_flops, prefill_flops
+from eval.measure.layers_apart import one_layer
+from eval.measure.timing import Budget
+from refmodel.config import ModelConfig
+from refmodel.source import Model
+
+
+@dataclass(frozen=True)
+class Text:
+    """What the model reads: token ids, and where they came from."""
+
+    name: str
+    sha256: str
+    tokens: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """What to measure: layouts at lengths, and quality over the text's first `quality_tokens` (0: none).
+
+    Every layout is timed in parts, its layers' attention and the linear layers that all share; those of `whole` also
+    in one piece.  With `layers_apart` each distinct layer of those is timed once instead and multiplied; the model's
+    parameters are then those of `eval.measure.layers_apart.random_layers`.  `left_out` holds the usual layouts that do
+    not fit the model or the lengths, each with the reason.
+    """
+
+    model: Model
+    text: Text
+    layouts: tuple[str, ...]
+    whole: tuple[str, ...]
+    lengths: tuple[int, ...]
+    quality_tokens: int
+    budget: Budget = Budget()
+    impl: str = "auto"
+    layers_apart: bool = False
+    left_out: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+
+    def __post_init__(self) -> None:
+        longest = max((*self.lengths, self.quality_tokens))
+        if min(self.lengths, default=0) < 1:
+            raise ValueError(f"lengths must be at least one number of 1 token or more, got {list(self.lengths)}")
+        if longest > len(self.text.tokens):
+            raise ValueError(
+                f"the text ({self.text.name}) has {len(self.text.tokens)} tokens, {longest} are asked for; give a "
+                "longer text, or ask for fewer"
+            )
+        if self.quality_tokens < 0 or self.quality_tokens == 1:
+            raise ValueError(f"quality takes 0 (none) or at least 2 tokens of text, got {self.quality_tokens}")
+        if self.quality_tokens and self.layers_apart:
+            raise ValueError("layers apart are no model that reads a text: leave quality out, or time the whole model")
+        if self.quality_tokens > self.model.config.max_positions:
+            raise ValueError(
+                f"quality is read within the {self.model.config.max_positions:,} tokens that {self.model.config.name} "
+                f"is made for, beyond which full attention is no reference; {self.quality_tokens:,} are asked for"
+            )
+        for layout in self.layouts:
+            for variant in dict.fromkeys(self.model.config.with_layout(layout).layout):
+                variant.check_prompt(min(self.lengths))
+
+    @property
+    def dtype(self) -> Any:
+        """Of parameters and activations."""
+        return self.model.params["embed"]["embedding"].dtype
+
+    @property
+    def beyond_context(self) -> tuple[int, ...]:
+        """Lengths that the model was not made for: what they cost can be measured all the same."""
+        return tuple(tokens for tokens in self.lengths if tokens > self.model.config.max_positions)
+
+    @property
+    def variants(self) -> tuple[Variant, ...]:
+        """The distinct variants of all layouts, full attention first."""
+        found = dict.fromkeys([parse_variant(FULL)])
+        for layout in self.layouts:
+            found |= dict.fromkeys(self.model.config.with_layout(layout).layout)
+        return tuple(found)
+
+
+@dataclass(frozen=True)
+class Cell:
+    """Records that are measured together, of `names` (layouts or variants) at one length.
+
+    `programs` are compiled for each of the names, and `flops_by_name` holds the FLOPs of one run of all of them.
+    """
+
+    kind: str
+    tokens: int
+    flops_by_name: Mapping[str, int]
+    programs: int = 1
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return tuple(self.flops_by_name)
+
+    @property
+    def work_flops(self) -> int:
+        """Of one run of each."""
+        return sum(self.flops_by_name.values())
+
+    def only(self, names: Collection[str]) -> Cell:
+        """The cell with some of its records."""
+        return replace(self, flops_by_name={n: flops for n, flops in self.flops_by_name.items() if n in names})
+
+
+def plan(sweep: Sweep) -> list[Cell]:
+    """All cells, shortest lengths first: a run that is stopped early has whole curves."""
+    config = sweep.model.config
+    if sweep.layers_apart:
+        return [
+            _apart(config.with_layout(layout), layout, tokens)
+            for tokens in sorted(sweep.lengths)
+            for layout in sweep.whole
+        ]
+    cells = []
+    for tokens in sorted(sweep.lengths):
+        full_flops = prefill_flops(config, tokens)
+        layer_flops = {str(v): attention_flops(v, config, tokens, count="executed") for v in sweep.variants}
+        cells.append(Cell("linear", tokens, {FULL: sum(full_flops.values()) - full_flops["attention"]}))
+        cells.append(Cell("attention", tokens, layer_flops))
+        cells += [Cell("prefill", tokens, {x: _executed(config.with_layout(x), tokens)}) for x in sweep.whole]
+    if sweep.quality_tokens:
+        read_flops = sum(prefill_flops(config, sweep.quality_tokens).values())
+        cells.append(Cell("quality", sweep.quality_tokens, dict.fromkeys(sweep.layouts, read_flops)))
+    return cells
+
+
+def _apart(config: ModelConfig, layout: str, tokens: int) -> Cell:
+    """Each distinct layer as a model of its own, however often the layout has it, and the ends that they share."""
+    layers = [one_layer(config, *layer) for layer in dict.fromkeys(zip(config.block_kinds, config.layout, strict=True))]
+    head_flops = prefill_flops(layers[0], tokens)["head"]
+    flops = head_flops + sum(_executed(layer, tokens) for layer in layers)
+    return Cell("apart", tokens, {layout: flops}, programs=1 + len(layers))
+
+
+def _executed(config: ModelConfig, tokens: int) -> int:
+    return sum(prefill_flops(config, tokens, count="executed").values())

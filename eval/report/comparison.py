@@ -1,0 +1,202 @@
+"""`prefillwall compare` from Python: the same sweep, and its figures as a table."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import jax
+import jax.numpy as jnp
+
+from attention.layout import LayoutSpec
+from eval.measure import estimate, records
+from eval.measure.default_sweep import usual_sweep
+from eval.measure.progress import remarks, say_set_aside, watched_sweep
+from eval.measure.records import Record
+from eval.measure.saved_records import config_of, read_kept
+from eval.measure.sweep import missing_cells, records_file
+from eval.measure.timing import Budget
+from eval.report.layout_result import Gain, Row, Spread
+from eval.report.summary import Summary, summarise
+from refmodel.config import ModelConfig
+from refmodel.source import DEFAULT_MODEL, Model, open_model
+
+if TYPE_CHECKING:
+    import pandas
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What a comparison measured: its records as `records.jsonl` holds them, and what follows from them.
+
+    Examples:
+        >>> from eval import Comparison
+        >>> from refmodel.presets import preset
+        >>> Comparison(preset("tiny-dense"), records=()).rows()
+        []
+    """
+
+    config: ModelConfig
+    records: tuple[Record, ...]
+
+    @property
+    def summaries(self) -> tuple[Summary, ...]:
+        """One for each device, dtype and implementation; the reports are made of these."""
+        return summarise(self.records, self.config)
+
+    @property
+    def failures(self) -> tuple[Record, ...]:
+        """What was tried and did not work; `error` says why."""
+        return tuple(record for record in self.records if record["status"] != "ok")
+
+    @classmethod
+    def read(cls, path: str | Path, config: ModelConfig | None = None) -> Comparison:
+        """What an earlier run kept: of the folder that it wrote to, or of a `records.jsonl`, whole or in part.
+
+        Args:
+            path: the folder, or the file.
+            config: the shape of the model (default: of the model that the records name, which has to be a preset or
+                what `refmodel.load` opens).
+
+        Raises:
+            ValueError: in one line, where there are no records, lines that are none, records of something else than a
+                comparison, or a model that cannot be found.
+
+        Examples:
+            >>> import tempfile
+            >>> import eval
+            >>> with tempfile.TemporaryDirectory() as folder:
+            ...     found = eval.compare("tiny-dense", ["swa(5)"], tokens=[16], out=folder)
+            ...     eval.Comparison.read(folder) == found
+            True
+        """
+        file, read = read_kept(path)
+        kept = tuple(records.latest(read))
+        return cls(config or config_of(kept, file), kept)
+
+    def rows(self) -> list[dict[str, Any]]:
+        """A row for each layout and length; None where nothing was measured.
+
+        Units are in the names: `_ms` (median, and `_low` and `_high`, the fastest and the slowest sample), `_flops`,
+        `_bytes`, `_nats`.  `prefill` is the whole prompt in one piece; `linear` and `attention` are its parts, timed
+        apart.  Shares, reductions and speed-ups are ratios: `speed_up` and the FLOP reductions are full attention's
+        figure over the layout's, `realisation` is speed-up over the reduction of useful FLOPs.
+        """
+        return [_columns(row, summary) for summary in self.summaries for row in summary.rows]
+
+    def to_pandas(self) -> pandas.DataFrame:
+        """`rows` as a DataFrame.  Raises `ImportError` with what to install where pandas is missing."""
+        try:
+            import pandas
+        except ImportError as error:
+            raise ImportError(
+                "to_pandas needs pandas: pip install -e '.[notebooks]' in the checkout, or pandas alone; rows() needs "
+                "nothing"
+            ) from error
+        return pandas.DataFrame(self.rows())
+
+
+def compare(
+    model: str | Model = DEFAULT_MODEL,
+    layouts: Sequence[LayoutSpec] | None = None,
+    tokens: Sequence[int] | None = None,
+    *,
+    quality_tokens: int | None = None,
+    whole: Sequence[LayoutSpec] | None = None,
+    text: str | None = None,
+    impl: str = "auto",
+    dtype: Any = None,
+    seed: int = 0,
+    budget: Budget = Budget(),
+    out: str | Path | None = None,
+    resume: bool = False,
+    on_record: Callable[[Record], None] = lambda _: None,
+) -> Comparison:
+    """Measures layouts against full attention: time, FLOPs and quality, as `prefillwall compare` does.
+
+    Args:
+        model: a `refmodel.Model`, or what `refmodel.load` opens in `dtype` (default: float32, bfloat16 on a GPU), its
+            random parameters from `seed`.
+        layouts: as `attention.parse_layout` reads them, of registered variants; `full` is added.  None: the usual ones.
+        tokens: prompt lengths.
+        quality_tokens: tokens of `text` for perplexity and divergence from full attention, read in one pass; 0 leaves
+            quality out, which is also the default for random weights.
+        whole: layouts that are timed in one piece too, not only in parts (default: all that `layouts` names).
+        text: what is read (default: Python's own manual).
+        impl: attention, on every layer.
+        budget: how long each timing samples.
+        out, resume: a folder that keeps `records.jsonl`, and whether to measure only what it lacks.
+        on_record: called with each record as soon as it exists.
+
+    Where stderr is a terminal it is told how long this will take, and shows a bar meanwhile.
+
+    Returns:
+        A `Comparison`; a cell that failed is in its `failures` and the others count.
+
+    Raises:
+        ValueError: in one line, a model, layouts, lengths or a text that do not go together.
+
+    Examples:
+        >>> import eval
+        >>> found = eval.compare("tiny-dense", ["swa(5)"], tokens=[16], quality_tokens=16)
+        >>> [(row["layout"], row["tokens"], row["attention_useful_flops"]) for row in found.rows()]
+        [('full', 16, 208896), ('swa(5)', 16, 107520)]
+        >>> found.rows()[1]["kl_nats"] > 0
+        True
+    """
+    if isinstance(model, str):
+        on_gpu = jax.default_backend() == "gpu"
+        model = open_model(model, dtype or (jnp.bfloat16 if on_gpu else jnp.float32), seed)
+    sweep = usual_sweep(
+        model, layouts, tokens, whole=whole, quality_tokens=quality_tokens, text=text, impl=impl, budget=budget
+    )
+    watched = sys.stderr.isatty()
+    with _folder(out) as folder, records_file(sweep, folder, resume=resume, on_set_aside=say_set_aside) as path:
+        cells = missing_cells(sweep, path)
+        if watched:
+            print(*remarks(sweep), estimate.in_words(cells, sweep.dtype, sweep.budget), sep="\n", file=sys.stderr)
+        for record in watched_sweep(sweep, cells, path, watched=watched):
+            on_record(record)
+        return Comparison(model.config, tuple(records.latest(records.read(path))))
+
+
+@contextlib.contextmanager
+def _folder(out: str | Path | None) -> Iterator[Path]:
+    """`out`, or a folder that goes with its records once they are read."""
+    if out is not None:
+        yield Path(out)
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        yield Path(folder)
+
+
+def _columns(row: Row, summary: Summary) -> dict[str, Any]:
+    quality, memory = row.quality, row.memory
+    return {
+        "model": summary.config.name, "device": summary.device, "dtype": summary.dtype, "impl": row.impl,
+        "layout": row.layout, "tokens": row.tokens, "status": row.status,
+        **_times("prefill", row.whole_ms), **_times("linear", row.linear_ms), **_times("attention", row.attention_ms),
+        "attention_share": row.share_measured, "attention_share_by_flops": row.share_predicted,
+        "useful_flops": row.useful and row.useful.whole, "executed_flops": row.executed and row.executed.whole,
+        "attention_useful_flops": row.useful and row.useful.attention,
+        "attention_executed_flops": row.executed and row.executed.attention,
+        **_gains("", row.whole_gain), **_gains("attention_", row.attention_gain),
+        "perplexity": quality and quality.perplexity, "kl_nats": quality and quality.kl_nats,
+        "top1_agreement": quality and quality.top1_agreement,
+        "planned_bytes": memory and memory.planned_bytes, "rss_peak_bytes": memory and memory.rss_peak_bytes,
+    }  # fmt: skip
+
+
+def _times(part: str, spread: Spread | None) -> dict[str, float | None]:
+    figures = {"ms": "median", "ms_low": "low", "ms_high": "high"}
+    return {f"{part}_{name}": spread and getattr(spread, figure) for name, figure in figures.items()}
+
+
+def _gains(part: str, gain: Gain) -> dict[str, float | None]:
+    figures = ("speed_up", "useful_reduction", "executed_reduction", "realisation")
+    return {part + figure: getattr(gain, figure) for figure in figures}

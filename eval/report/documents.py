@@ -1,0 +1,142 @@
+"""What a person reads after a comparison: tables on the terminal, report.md with the same and plots, report.html."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+from rich.console import Console
+
+from eval.cost.cards import CARDS
+from eval.measure.records import Record
+from eval.report import plots
+from eval.report.floor_table import FLOOR_CARD, FLOOR_MODEL, floor_table
+from eval.report.page.page import write_html
+from eval.report.page.rows import Crossovers
+from eval.report.run_facts import (
+    CONVENTION,
+    UNTOLD_COMMAND,
+    cautions,
+    commands,
+    crossovers,
+    heading,
+    layouts_of,
+    run_facts,
+)
+from eval.report.summary import Summary, summarise
+from eval.report.tables import (
+    Table,
+    apart_table,
+    break_even_table,
+    crossover_table,
+    failure_table,
+    flops_table,
+    gain_table,
+    memory_table,
+    position_table,
+    quality_table,
+    time_table,
+    utilisation_table,
+)
+from refmodel.config import ModelConfig
+
+
+def render_terminal(records: Iterable[Record], console: Console, *, config: ModelConfig) -> None:
+    """The tables that answer the four questions: cost, what is gained, where it crosses, what it is worth.
+
+    Of times, FLOPs and gains those at the longest prompt: all lengths would be some hundred lines.
+    """
+    summaries = summarise(records, config)
+    for summary in summaries:
+        longest = summary.at_longest()
+        tables = (
+            time_table(longest), flops_table(longest), gain_table(longest, "whole"), gain_table(longest, "attention"),
+            crossover_table(summary, *crossovers(summary)), break_even_table(summary), utilisation_table(longest),
+            apart_table(summary), quality_table(summary), failure_table(summary),
+        )  # fmt: skip
+        console.print(f"\n{heading(summary)}", style="bold", highlight=False)
+        for caution in cautions(summary):
+            console.print(f"{caution}\n", highlight=False)
+        for table in filter(None, tables):
+            console.print(table.without_constant("tokens").to_rich(), "")
+    console.print(
+        "Every length, memory, and what was read of quality are in the report. Its floor table is of another model and "
+        f"machine: what these layouts would take at the least where {FLOOR_MODEL} runs on one "
+        f"{CARDS[FLOOR_CARD].title}, the card that this project asks about.",
+        highlight=False,
+    )
+
+
+def write_report(folder: Path, records: Iterable[Record], *, config: ModelConfig, command: str) -> Path:
+    """report.md with its PNG files, report.html, report.csv and report.json in `folder`; the path of report.md.
+
+    The page for a browser is the same path with the suffix .html.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    records = list(records)
+    summaries = summarise(records, config)
+    crossed = [crossovers(summary) for summary in summaries]
+    tables = [report_tables(summary, found) for summary, found in zip(summaries, crossed, strict=True)]
+    floor = floor_table(layouts_of(summaries))
+    facts = ("\n".join(f"* {name}: {value}" for name, value in one.items()) for one in run_facts(records, config))
+    parts = [f"# Attention variants in prefill: {config.name}\n", "\n\n".join(facts) + "\n", CONVENTION + "\n"]
+    for place, summary in enumerate(summaries):
+        several = len(summaries) > 1
+        parts += [f"# {heading(summary)}\n"] if several else []
+        prefix = f"{place + 1}-" if several else ""
+        parts += [f"**{caution}**\n" for caution in cautions(summary)]
+        parts += _sections(tables[place], _pictures(summary, crossed[place], folder, prefix))
+    parts += [floor.to_markdown()]
+    parts += [_how_to_reproduce(records, command)]
+    path = folder / "report.md"
+    path.write_text("\n".join(parts), encoding="utf-8")
+    write_html(folder, records, summaries, crossed, tables, config=config, command=command)
+    return path
+
+
+def _how_to_reproduce(records: Sequence[Record], command: str) -> str:
+    *measured, _ = lines = commands(records, command)
+    said = ["The records are in `records.jsonl` beside this file."]
+    if shlex.split(command)[1:2] == ["report"]:
+        said.insert(0, "The last line draws the report again from the records." if measured else "This draws it again.")
+        if any("invocation" not in record for record in records):
+            said.append(UNTOLD_COMMAND)
+    text = "\n".join(lines)
+    return f"## How to reproduce\n\n```\n{text}\n```\n\n{' '.join(said)}\n"
+
+
+def report_tables(summary: Summary, crossed: Crossovers) -> list[Table]:
+    """All of one summary, in the order of the report; some may be empty."""
+    return [
+        time_table(summary), flops_table(summary), gain_table(summary, "whole"), gain_table(summary, "attention"),
+        crossover_table(summary, *crossed), break_even_table(summary), utilisation_table(summary), apart_table(summary),
+        quality_table(summary), position_table(summary), memory_table(summary), failure_table(summary),
+    ]  # fmt: skip
+
+
+def _pictures(summary: Summary, crossed: Crossovers, folder: Path, prefix: str) -> dict[str, list[str]]:
+    """Links to the pictures, by the title of the table that they follow."""
+    made = {
+        "Time": [
+            ("cost", plots.cost_figure(summary, *crossed), "Prefill time against prompt length"),
+            ("share", plots.share_figure(summary), "Attention's share of prefill against prompt length"),
+        ],
+        "Quality": [("quality", plots.quality_figure(summary), "Quality against prefill time")],
+    }
+    return {
+        title: [
+            f"![{alt}]({plots.save(figure, folder / f'{prefix}{name}.png').name})\n"
+            for name, figure, alt in some
+            if figure
+        ]
+        for title, some in made.items()
+    }
+
+
+def _sections(tables: Iterable[Table], pictures: Mapping[str, list[str]]) -> list[str]:
+    parts = []
+    for table in tables:
+        parts += [table.to_markdown()] if table else []
+        parts += pictures.get(table.title, [])
+    return parts

@@ -1,0 +1,155 @@
+"""Cost against the length of the prompt: measured points, fitted lines, and where attention overtakes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from eval.report.crossover_fit import Crossover
+from eval.report.layout_result import Row, Spread
+from eval.report.number_format import fitted
+from eval.report.page import marks, words
+from eval.report.page.figure import Context, Figure
+from eval.report.page.markup import Markup, element
+from eval.report.page.plot import NAMED, Plot, axis
+from eval.report.page.series import Series
+from eval.report.plots import REACH
+
+
+def cost_figure(context: Context) -> Figure | None:
+    """Left: whole prefills.  Right: the parts, with both crossovers; None where neither was measured."""
+    if not context.lengths:
+        return None
+    panels = [panel for panel in (_whole(context), _parts(context)) if panel]
+    if not panels:
+        return None
+    note = (
+        "Median of the samples, with the fastest and the slowest; both axes are logarithmic. On the right attention "
+        "and the linear layers, timed apart: points are measured, lines are the fits linear = a·N + c and attention = "
+        "alpha·(N - offset) + beta·N². Where there is no fit (too few lengths, or times of another form) the points "
+        "are joined."
+    )
+    related = (f"prefillwall crossover --model {context.model}",)
+    title = "Cost against prompt length"
+    return Figure("cost", title, tuple(panels), note, context.redraw, key=_key(), related=related)
+
+
+def _whole(context: Context) -> Markup | None:
+    times = [row.whole_ms for row in context.summary.rows if row.whole_ms]
+    if not times:
+        return None
+    plot = _plot("Whole prefill", context.lengths, times, context.lengths)
+    drawn, ends = [], []
+    for series, rows in context.shown:
+        found = [(row, row.whole_ms) for row in rows if row.whole_ms]
+        if found:
+            drawn.append(_measured(plot, series, found, "whole prefill", joined=True))
+            ends.append((series, found[-1][1].median, series.label))
+    return plot.svg(
+        [*drawn, *marks.end_names(plot, ends)], "Time of a whole prefill against its tokens, a line a layout."
+    )
+
+
+def _parts(context: Context) -> Markup | None:
+    linear = {row.tokens: row for row in context.summary.rows if row.linear_ms}
+    times = [row.attention_ms for row in context.summary.rows if row.attention_ms]
+    times += [row.linear_ms for row in linear.values()]
+    if not times:
+        return None
+    crossings = [cross for layout in context.summary.layouts for cross in _crossings(context, layout)]
+    plot = _plot("Attention and linear layers", [*context.lengths, *(n for n, _ in crossings)],
+                 [*times, *(Spread(ms, ms, ms) for _, ms in crossings)], context.lengths)  # fmt: skip
+    drawn, ends = [_linear(plot, context, list(linear.values()))], []
+    if linear:
+        ends.append((None, linear[max(linear)].linear_ms.median, "linear layers"))
+    for series, rows in context.shown:
+        found = [(row, row.attention_ms) for row in rows if row.attention_ms]
+        if not found:
+            continue
+        fit = context.measured[series.layout]
+        if fit.linear_ms is not None:
+            drawn.append(marks.of_series(series, _fitted(plot, fit, marks.line_class(series))))
+        drawn.append(_measured(plot, series, found, "attention", joined=fit.linear_ms is None))
+        ends.append((series, found[-1][1].median, series.label))
+    crossing = [series for series, _ in context.shown if list(_crossings(context, series.layout))]
+    drawn += [_marks_of_crossover(plot, context, series) for series in crossing]
+    said = "Time of attention, a line a layout, and of the linear layers, against the tokens of the prompt."
+    return plot.svg([*drawn, *marks.end_names(plot, ends)], said)
+
+
+def _plot(title: str, lengths: list[int], times: list[Spread], ticks: list[int]) -> Plot:
+    beyond = [ticks[-1] << k for k in range(1, 6) if ticks[-1] << k <= max(lengths)]
+    x = axis(NAMED, "x", lengths, "prompt length N (tokens)", words.tokens, "log", [*ticks, *beyond], room=0.04)
+    y = axis(NAMED, "y", [ms for time in times for ms in (time.low, time.high)], "time", words.time_tick, "log")
+    return Plot(title, NAMED, x, y)
+
+
+def _measured(plot: Plot, series: Series, found: list[tuple[Row, Spread]], what: str, joined: bool) -> Markup:
+    points = [(row.tokens, ms.median) for row, ms in found]
+    drawn = [marks.line(plot, points, marks.line_class(series))] if joined else []
+    for row, ms in found:
+        drawn.append(marks.whisker(plot, row.tokens, ms.low, ms.high))
+        drawn.append(marks.marker(plot, series, row.tokens, ms.median, words.time_tip(what, row, ms)))
+    return marks.of_series(series, *drawn)
+
+
+def _linear(plot: Plot, context: Context, rows: list[Row]) -> Markup:
+    fits = [fit for fit in context.measured.values() if fit.linear_ms is not None]
+    x = plot.x.scale
+    ends = [(n, fits[0].linear_at(n)) for n in np.geomspace(x.low, x.high, 60)] if fits else []
+    drawn = [
+        marks.curve(plot, ends, "line") if ends else marks.line(plot, [(r.tokens, r.linear_ms.median) for r in rows])
+    ]
+    for row in rows:
+        at = plot.at(row.tokens, row.linear_ms.median)
+        drawn.append(marks.whisker(plot, row.tokens, row.linear_ms.low, row.linear_ms.high))
+        tip = ("linear layers", *words.time_tip("linear layers", row, row.linear_ms))
+        drawn.append(marks.point(*at, tip, element("circle", class_="mark", cx=at[0], cy=at[1], r=2.6)))
+    return element("g", *drawn, class_="linear")
+
+
+def _fitted(plot: Plot, fit: Crossover, class_: str) -> Markup:
+    """Solid where lengths were measured, dotted on to the crossover."""
+    points = [(n, fit.attention_at(n)) for n in np.geomspace(fit.lengths[0], fit.lengths[-1], 24)]
+    drawn = [marks.curve(plot, points, class_)]
+    if fit.tokens is not None and fit.tokens > fit.lengths[-1]:
+        ahead = [(n, fit.attention_at(n)) for n in np.geomspace(fit.lengths[-1], fit.tokens, 12)]
+        drawn.append(marks.curve(plot, ahead, "line dotted"))
+    return element("g", *drawn)
+
+
+def _crossings(context: Context, layout: str) -> Iterator[tuple[float, float]]:
+    """(tokens, ms) of the crossovers that are near enough to be drawn: on the linear layers' fitted line."""
+    fit, reach = context.measured[layout], context.lengths[-1] * REACH
+    if fit.linear_ms is not None:
+        for tokens in (fit.tokens, context.analytic[layout]):
+            if tokens is not None and context.lengths[0] / REACH <= tokens <= reach:
+                yield tokens, fit.linear_at(tokens)
+
+
+def _marks_of_crossover(plot: Plot, context: Context, series: Series) -> Markup:
+    """A cross on its 90 % interval: measured.  A ring: by FLOPs."""
+    fit, analytic = context.measured[series.layout], context.analytic[series.layout]
+    near, drawn = [tokens for tokens, _ in _crossings(context, series.layout)], []
+    if fit.tokens in near:
+        level = fit.linear_at(fit.tokens)
+        x, y = plot.at(fit.tokens, level)
+        cross = element("path", class_="cross", d=f"M{x - 4:.1f} {y - 4:.1f}l8 8m0 -8l-8 8")
+        tip = (series.layout, f"measured crossover: {fitted(fit.tokens)} tokens",
+               f"90 % interval {fitted(fit.low)} to {fitted(fit.high)}")  # fmt: skip
+        drawn += [marks.interval(plot, level, fit.low, fit.high, "band"), marks.point(x, y, tip, cross)]
+    if analytic in near:
+        x, y = plot.at(analytic, fit.linear_at(analytic))
+        tip = (series.layout, f"crossover by FLOPs: {words.tokens(analytic)} tokens")
+        drawn.append(marks.point(x, y, tip, element("circle", class_="ring", cx=x, cy=y, r=6)))
+    return marks.of_series(series, *drawn)
+
+
+def _key() -> Markup:
+    cross = element("svg", element("path", class_="cross", d="M6 2l8 8m0 -8l-8 8"), viewBox="0 0 20 12",
+                    class_="swatch linear", width=20, height=12, aria_hidden="true")  # fmt: skip
+    ring = element("svg", element("circle", class_="ring", cx=10, cy=6, r=5), viewBox="0 0 20 12",
+                   class_="swatch linear", width=20, height=12, aria_hidden="true")  # fmt: skip
+    said = (cross, "crossover, measured, on its 90 % interval"), (ring, "crossover by FLOPs")
+    return element("p", *(element("span", picture, " ", text) for picture, text in said), class_="key")

@@ -1,0 +1,169 @@
+"""The whole page: sections in order, one file that needs nothing else."""
+
+from __future__ import annotations
+
+import string
+from collections.abc import Mapping, Sequence
+from importlib import resources
+from pathlib import Path
+
+from eval.measure.records import Record
+from eval.report.page import rows, sentences
+from eval.report.page.cost import cost_figure
+from eval.report.page.figure import Context, reproduction
+from eval.report.page.floor import floor_figure
+from eval.report.page.four_panels import four_panels
+from eval.report.page.html_tables import prose, table_html
+from eval.report.page.markup import Markup, element, join, safe
+from eval.report.page.pareto import pareto_figure
+from eval.report.page.position import position_figure
+from eval.report.page.prediction import evidence, evidence_table, prediction_figure, prediction_table, predictions
+from eval.report.page.realisation import realisation_figure
+from eval.report.page.series import DARK, LIGHT, PAGE_DARK, PAGE_LIGHT, Series, all_series
+from eval.report.page.tile_maps import tile_map_figure
+from eval.report.run_facts import CONVENTION, cautions, commands, heading, layouts_of, run_facts
+from eval.report.summary import Summary
+from eval.report.tables import Table
+from refmodel.config import ModelConfig
+
+Section = tuple[str, str, Markup]
+"""Anchor, title, content."""
+
+FIGURES = (pareto_figure, cost_figure, realisation_figure, floor_figure, tile_map_figure, position_figure)
+
+
+def write_html(
+    folder: Path, records: Sequence[Record], summaries: Sequence[Summary], crossovers: Sequence[rows.Crossovers],
+    tables: Sequence[Sequence[Table]], *, config: ModelConfig, command: str,
+) -> Path:  # fmt: skip
+    """report.html, report.csv and report.json in `folder`; returns the path of the first.
+
+    `crossovers` and `tables` are those of each summary.
+    """
+    series = all_series(layouts_of(summaries))
+    rests_on = evidence()
+    predicted, left_out = predictions(series, rests_on)
+    given = commands(records, command)
+    contexts = [Context(summary, *found, series, given) for summary, found in zip(summaries, crossovers, strict=True)]
+    facts = run_facts(records, config)
+    sections = [("run", "What was run", _run(facts, given))]
+    for place, context in enumerate(contexts):
+        several = len(contexts) > 1
+        sections += _of_setting(
+            context, f"{place + 1}-" if several else "", f": {heading(context.summary)}" if several else ""
+        )
+    if predicted:
+        figure = prediction_figure(contexts[0], predicted, left_out)
+        numbers = table_html(prediction_table(predicted), series, "predictions")
+        rests = table_html(evidence_table(rests_on), {}, "evidence")
+        sections.append(("predicted", figure.title, join([figure.html(), numbers, rests])))
+    sections.append(("numbers", "The numbers", _numbers(tables, contexts, series)))
+    page = _page(config, contexts, facts, sections, series)
+    figures = rows.all_numbers(summaries, crossovers, predicted)
+    run = {"run": facts, "invocation": command, "commands": given}
+    for name, text in (
+        ("report.html", page),
+        ("report.csv", rows.to_csv(figures)),
+        ("report.json", rows.to_json(figures, run)),
+    ):
+        (folder / name).write_text(text, encoding="utf-8")
+    return folder / "report.html"
+
+
+def _of_setting(context: Context, prefix: str, suffix: str) -> list[Section]:
+    """The sections of one summary: figure by figure, then layout by layout."""
+    made = [figure for make in FIGURES if (figure := make(context))]
+    sections = [(f"{prefix}{figure.name}-section", figure.title + suffix, figure.html(prefix)) for figure in made]
+    panels = [_layout(context, layout, prefix) for layout in context.summary.layouts]
+    intro = element(
+        "p", "Four panels a layout: what it costs (full attention's own cost as a grey line), attention's share of the "
+        "time, whether its saving is real, and what it loses along the text.", class_="note",
+    )  # fmt: skip
+    content = join([intro, *panels, reproduction(context.redraw)])
+    return [*sections, (f"{prefix}layouts", f"Layout by layout{suffix}", content)]
+
+
+def _layout(context: Context, layout: str, prefix: str) -> Markup:
+    series, figure = context.series[layout], four_panels(context, layout)
+    name = f"{prefix}{figure.name}"
+    return element(
+        "figure", element("h3", series.swatch(), layout, id=name),
+        element("p", sentences.sentence(context.summary, layout), class_="note"),
+        element("div", *figure.panels, class_=f"panels {figure.shape}"),
+        class_=f"layout {series.css}", data_v=series.number, aria_labelledby=name,
+    )  # fmt: skip
+
+
+def _run(facts: Sequence[Mapping[str, str]], given: Sequence[str]) -> Markup:
+    lists = [
+        element("dl", *(element("div", element("dt", name), element("dd", value)) for name, value in one.items()))
+        for one in facts
+    ]
+    beside = (
+        "Beside this file: the records in `records.jsonl`, the figures in `report.csv`, `report.json`, `report.md`."
+    )
+    return join([
+        *lists,
+        *(element("p", "Command: ", element("code", command), class_="again") for command in given),
+        element("p", prose(CONVENTION), class_="note"), element("p", prose(beside), class_="note"),
+    ])  # fmt: skip
+
+
+def _numbers(tables: Sequence[Sequence[Table]], contexts: Sequence[Context], series: Mapping[str, Series]) -> Markup:
+    parts = []
+    for place, some in enumerate(tables):
+        if len(contexts) > 1:
+            parts.append(element("p", heading(contexts[place].summary), class_="setting"))
+        parts += [table_html(table, series, f"table-{place + 1}-{i + 1}") for i, table in enumerate(some) if table]
+    return join(parts)
+
+
+def _page(
+    config: ModelConfig, contexts: Sequence[Context], facts: Sequence[Mapping[str, str]], sections: Sequence[Section],
+    series: Mapping[str, Series],
+) -> str:  # fmt: skip
+    files = resources.files("eval.report.page")
+    content = (
+        element("section", element("h2", title, id=f"{name}-h"), body, id=name, aria_labelledby=f"{name}-h")
+        for name, title, body in sections
+    )
+    device = facts[0]["device"] if facts else ""
+    return string.Template((files / "page.html").read_text(encoding="utf-8")).substitute(
+        title=safe(f"Attention variants in prefill: {config.name}"),
+        model=safe(config.name),
+        device=safe(device),
+        style=_palette() + (files / "page.css").read_text(encoding="utf-8"),
+        script=(files / "page.js").read_text(encoding="utf-8"),
+        contents=join(element("li", element("a", title, href=f"#{name}")) for name, title, _ in sections),
+        chips=join(_chip(one) for one in series.values()),
+        summary=join(_told(context, len(contexts) > 1) for context in contexts),
+        sections=join(content, "\n"),
+    )
+
+
+def _chip(series: Series) -> Markup:
+    return element(
+        "button", series.swatch(), series.layout, type="button", aria_pressed="true", data_layout=series.number,
+        class_=series.css,
+    )  # fmt: skip
+
+
+def _told(context: Context, several: bool) -> Markup:
+    told = [
+        element("li", element("b", series.swatch(), series.layout), " ",
+                sentences.sentence(context.summary, series.layout), data_v=series.number, class_=series.css)
+        for series, _ in context.shown
+    ]  # fmt: skip
+    title = element("p", heading(context.summary), class_="setting") if several else ""
+    told_first = [element("p", element("b", caution)) for caution in cautions(context.summary)]
+    return join([title, *told_first, element("ul", *told, class_="told")])
+
+
+def _palette() -> str:
+    """The colours of the layouts in both schemes, as CSS."""
+
+    def scheme(page: str, colours: Sequence[str]) -> str:
+        return f":root{{--page:{page};" + "".join(f"--c{i}:{colour};" for i, colour in enumerate(colours)) + "}"
+
+    dark = f"@media screen and (prefers-color-scheme:dark){{{scheme(PAGE_DARK, DARK)}}}"
+    return scheme(PAGE_LIGHT, LIGHT) + dark + "".join(f".s{i}{{--c:var(--c{i})}}" for i in range(len(LIGHT))) + "\n"

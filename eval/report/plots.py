@@ -1,0 +1,238 @@
+"""The three pictures of a comparison: cost against length, attention's share, quality against cost.
+
+Figures are built without pyplot, so nothing global changes.  A layout keeps its colour and its marker in all of them;
+lines are named at their ends.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.ticker import FixedLocator, NullLocator, PercentFormatter
+
+from eval.report.crossover_fit import Crossover
+from eval.report.layout_result import Row
+from eval.report.summary import Summary
+
+INK, GREY, PALE = "#222222", "#767676", "#e3e3e3"
+COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#222222", "#882255")
+"""Okabe and Ito's, told apart under every common colour blindness; wine for their yellow, which white drowns."""
+MARKERS = "osD^v"
+REACH = 4
+"""Crossovers are drawn up to this factor beyond the measured lengths; those farther out are left to the table."""
+
+
+def save(figure: Figure, path: Path) -> Path:
+    """Writes a PNG."""
+    FigureCanvasAgg(figure).print_png(path, metadata={"Software": None})
+    return path
+
+
+def cost_figure(
+    summary: Summary, measured: Mapping[str, Crossover], analytic: Mapping[str, int | None]
+) -> Figure | None:
+    """Left: the whole prefill.  Right: its parts, timed apart, with the crossovers, measured and analytic."""
+    if not any(row.whole_ms or row.attention_ms for row in summary.rows):
+        return None
+    figure, (whole, parts) = _figure(2, "Prefill time against prompt length", sharey=True)
+    lengths = [row.tokens for row in summary.rows if row.whole_ms or row.attention_ms]
+    reach = min(lengths) / REACH, max(lengths) * REACH
+    whole_ends, part_ends = [], []
+    for layout in summary.layouts:
+        style = _style(summary, layout)
+        whole_ends += _line(whole, summary.of(layout), "whole_ms", layout, style)
+        part_ends += _line(parts, summary.of(layout), "attention_ms", layout, style)
+        _mark_crossover(parts, measured.get(layout), analytic.get(layout), style["color"], reach)
+    linear = {row.tokens: row for row in summary.rows if row.linear_ms}
+    part_ends += _line(parts, list(linear.values()), "linear_ms", "linear layers", {"color": GREY, "marker": "."})
+    for axes, title in ((whole, "whole"), (parts, "attention and linear layers")):
+        axes.set(yscale="log", ylabel="median time (ms)")
+        axes.set_title(title, loc="left", color=INK, fontsize=10)
+        axes.yaxis.set_major_formatter(_thousands)
+        _token_axis(axes, lengths)
+    for axes, ends in ((whole, whole_ends), (parts, part_ends)):  # only now that the shared scale is settled
+        _name_ends(axes, ends)
+    _legend_of_marks(parts, measured, analytic, reach)
+    return figure
+
+
+def share_figure(summary: Summary) -> Figure | None:
+    """Attention's part of the prefill: of the measured time, and of the useful FLOPs."""
+    if not any(row.share_measured is not None for row in summary.rows):
+        return None
+    figure, (axes,) = _figure(1, "Attention's share of prefill")
+    ends = []
+    for layout in summary.layouts:
+        style = _style(summary, layout)
+        ends += _line(axes, summary.of(layout), "share_measured", layout, style)
+        _line(axes, summary.of(layout), "share_predicted", layout, {**style, "marker": "", "linestyle": (0, (4, 2))})
+    axes.axhline(0.5, color=GREY, linewidth=0.8)
+    axes.set(ylim=(0, 1), ylabel="attention / (attention + linear)")
+    axes.yaxis.set_major_formatter(PercentFormatter(1))
+    _token_axis(axes, [row.tokens for row in summary.rows if row.share_predicted is not None])
+    axes.plot([], [], color=GREY, marker="o", markersize=4, label="measured time")
+    axes.plot([], [], color=GREY, linestyle=(0, (4, 2)), label="predicted by useful FLOPs")
+    axes.legend(frameon=False, fontsize=8, loc="upper left", labelcolor=INK)
+    _name_ends(axes, ends)
+    return figure
+
+
+def quality_figure(summary: Summary) -> Figure | None:
+    """One point per layout: divergence and perplexity over the time of the longest prompt that all layouts share."""
+    cost, quality = (_longest_common(summary, measure) for measure in ("whole_ms", "quality"))
+    names = [layout for layout in summary.layouts if layout in cost and layout in quality]
+    if not names:
+        return None
+    read, timed = f"{quality[names[0]].tokens:,}", f"{cost[names[0]].tokens:,}"
+    figure, panels = _figure(2, f"Quality over {read} tokens of text, against the time of a {timed}-token prefill")
+    labels = {"kl_nats": "KL from full attention (nats per token)", "perplexity": "perplexity"}
+    for axes, (field, label) in zip(panels, labels.items(), strict=True):
+        points = [(cost[name].whole_ms, getattr(quality[name].quality, field), name) for name in names]
+        for ms, value, name in points:
+            error = [[ms.median - ms.low], [ms.high - ms.median]]
+            axes.errorbar(ms.median, value, xerr=error, markersize=7, linewidth=1, **_style(summary, name))
+        axes.set(xlabel=f"prefill of {timed} tokens, median and range (ms)", ylabel=label)
+        axes.margins(x=0.25, y=0.15)
+        axes.xaxis.set_major_formatter(_thousands)
+        _name_points(axes, [(ms.median, value, name, _style(summary, name)["color"]) for ms, value, name in points])
+    return figure
+
+
+# ------------------------------------------------------------------------------------------------------- parts
+
+
+def _figure(panels: int, title: str, **share: bool) -> tuple[Figure, Sequence[Axes]]:
+    figure = Figure(figsize=(1.2 + 4.9 * panels, 4.2), dpi=150, layout="constrained")
+    figure.suptitle(title, x=0.01, ha="left", fontsize=11, fontweight="bold", color=INK)
+    grid = figure.subplots(1, panels, squeeze=False, **share)[0]
+    for axes in grid:
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.grid(True, color=PALE, linewidth=0.6)
+        axes.set_axisbelow(True)
+        axes.tick_params(labelsize=8, colors=INK, labelleft=True)
+        for axis in (axes.xaxis, axes.yaxis):
+            axis.label.set(size=9, color=INK)
+    return figure, grid
+
+
+def _style(summary: Summary, layout: str) -> dict[str, str]:
+    place = summary.layouts.index(layout)
+    return {"color": COLOURS[place % len(COLOURS)], "marker": MARKERS[place % len(MARKERS)]}
+
+
+Reach = tuple[float, float]
+"""Between which lengths a crossover is drawn."""
+
+End = tuple[float, float, str, str]
+"""x and y of a line's last point, its name, its colour."""
+
+
+def _line(axes: Axes, rows: Iterable[Row], field: str, name: str, style: Mapping[str, object]) -> list[End]:
+    found = [(row, getattr(row, field)) for row in rows if getattr(row, field) is not None]
+    if not found:
+        return []
+    tokens = [row.tokens for row, _ in found]
+    values = [getattr(value, "median", value) for _, value in found]
+    axes.plot(tokens, values, linewidth=1.5, markersize=4, **style)
+    if hasattr(found[0][1], "low"):
+        low, high = ([getattr(value, edge) for _, value in found] for edge in ("low", "high"))
+        axes.fill_between(tokens, low, high, color=style["color"], alpha=0.15, linewidth=0)
+    return [(tokens[-1], values[-1], name, str(style["color"]))]
+
+
+def _mark_crossover(axes: Axes, fit: Crossover | None, analytic: int | None, colour: str, reach: Reach) -> None:
+    """A cross on a band, its 90 % interval: measured.  A ring: analytic.  Both on the linear layers' fitted line."""
+    if fit is None or fit.linear_ms is None:
+        return
+    if _within(fit.tokens, reach):
+        if fit.tokens > fit.lengths[-1]:
+            way = np.geomspace(fit.lengths[-1], fit.tokens)
+            axes.plot(way, fit.attention_at(way), linestyle=":", linewidth=1, color=colour)
+            axes.plot(way, fit.linear_at(way), linestyle=":", linewidth=1, color=GREY)
+        level = fit.linear_at(fit.tokens)
+        band = {"linewidth": 7, "alpha": 0.3, "solid_capstyle": "butt"}
+        axes.plot(np.clip([fit.low, fit.high], *reach), [level, level], color=colour, zorder=4, **band)
+        axes.plot(fit.tokens, level, marker="x", markersize=7, markeredgewidth=1.8, color=colour, zorder=5)
+    if _within(analytic, reach):
+        ring = {"markerfacecolor": "none", "markeredgecolor": colour, "markeredgewidth": 1.3}
+        axes.plot(analytic, fit.linear_at(analytic), marker="o", markersize=12, zorder=6, **ring)
+
+
+def _within(tokens: float | None, reach: Reach) -> bool:
+    return tokens is not None and reach[0] <= tokens <= reach[1]
+
+
+def _legend_of_marks(
+    axes: Axes, measured: Mapping[str, Crossover], analytic: Mapping[str, int | None], reach: Reach
+) -> None:
+    if any(_within(fit.tokens, reach) for fit in measured.values()):
+        axes.plot([], [], "x", color=GREY, markersize=7, markeredgewidth=1.8, label="crossover, measured (band: 90 %)")
+    if any(_within(tokens, reach) for tokens in analytic.values()):
+        axes.plot([], [], "o", color=GREY, markerfacecolor="none", markersize=9, label="crossover, by FLOPs")
+    if axes.get_legend_handles_labels()[0]:
+        axes.legend(frameon=False, fontsize=8, loc="upper left", labelcolor=INK)
+
+
+def _token_axis(axes: Axes, tokens: Iterable[int]) -> None:
+    """A logarithmic axis with a tick at each length, and at doublings of the longest beyond it."""
+    axes.set(xscale="log", xlabel="prompt length N (tokens)")
+    measured = sorted(set(tokens))
+    beyond = [measured[-1] << k for k in range(1, 6) if measured[-1] << k <= axes.get_xlim()[1]]
+    axes.xaxis.set_major_locator(FixedLocator(measured + beyond))
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.xaxis.set_major_formatter(_thousands)
+
+
+def _thousands(value: float, _: int) -> str:
+    return f"{value:,.10g}"
+
+
+def _name_ends(axes: Axes, ends: Sequence[End]) -> None:
+    """Names to the right of the axes, each at its line's height, pushed apart where they would touch."""
+    heights = _heights(axes, ends)
+    for (_, _, name, colour), height in zip(ends, spread_out(heights, gap=0.055), strict=True):
+        axes.annotate(name, (1.01, height), xycoords="axes fraction", color=colour, fontsize=8, va="center")
+
+
+def _name_points(axes: Axes, points: Sequence[End]) -> None:
+    """Each name above its point, raised until it is clear of the name below."""
+    heights = _heights(axes, points)
+    for (x, _, name, colour), height in zip(points, spread_out(heights, gap=0.07), strict=True):
+        axes.annotate(
+            name, (x, height + 0.045), xycoords=("data", "axes fraction"), color=colour, fontsize=8, ha="center"
+        )
+
+
+def _heights(axes: Axes, points: Iterable[End]) -> list[float]:
+    """y of each point as a fraction of the axes."""
+    axes.get_ylim()  # settles the limits, which plotting leaves for later
+    to_axes = axes.transData + axes.transAxes.inverted()
+    return [to_axes.transform((x, y))[1] for x, y, *_ in points]
+
+
+def spread_out(values: Sequence[float], gap: float) -> list[float]:
+    """The values moved as little as a sweep can so that neighbours are at least `gap` apart, order kept."""
+    order = np.argsort(values, kind="stable")
+    placed = np.array(values, float)[order]
+    for _ in range(100):
+        overlap = np.maximum(gap - np.diff(placed), 0)
+        if (overlap < 1e-9).all():
+            break
+        placed[1:] += overlap / 2
+        placed[:-1] -= overlap / 2
+    back = np.empty_like(placed)
+    back[order] = placed
+    return back.tolist()
+
+
+def _longest_common(summary: Summary, measure: str) -> dict[str, Row]:
+    """Rows at the longest length at which every layout that has `measure` at all has it."""
+    by_layout = {layout: {r.tokens: r for r in summary.of(layout) if getattr(r, measure)} for layout in summary.layouts}
+    having = {layout: rows for layout, rows in by_layout.items() if rows}
+    shared = set.intersection(*(set(rows) for rows in having.values())) if having else set()
+    return {layout: rows[max(shared)] for layout, rows in having.items()} if shared else {}

@@ -1,0 +1,63 @@
+"""The README's figures are those of the kept records."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from eval.bench.gpu_results import kernel_table, model_table, other_runs
+from eval.bench.results import BEGIN, END, ROOT, spliced, whole_readme
+from tests.eval.report.synthetic_records import record
+
+
+def test_the_readme_is_what_the_records_say():
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert whole_readme(readme) == readme, "run: python -m eval.bench.results"
+
+
+def test_each_of_our_times_is_beside_theirs_of_the_same_run():
+    def timed(contender, layout, tokens, *samples_ms):
+        return {
+            "contender": contender, "layout": layout, "tokens": tokens, "status": "ok", "device_kind": "card",
+            "transformers_version": "5", "timing": {"samples_ms": samples_ms},
+        }  # fmt: skip
+
+    first = [timed("transformers", "full", 64, 800.0), timed("ours", "full", 64, 400.0)]
+    first += [timed("ours", "swa(5)", 64, 200.0)]
+    second = [timed("transformers", "full", 64, 900.0, 1000.0, 1300.0), timed("ours", "full", 64, 400.0)]
+    (row,) = model_table([*first, *second], Path("records")).rows
+    assert row == ("64", "1.00 s (900 ms-1.30 s)", "400 ms", "2.50x", "200 ms", "4.00x")
+
+
+def test_prefills_of_another_run_than_full_attentions_are_named():
+    def prefill(layout, tokens, commit):
+        return record("prefill", layout, tokens) | {"environment": {"git_commit": commit}}
+
+    kept = [
+        prefill("full", 64, "a"),
+        prefill("swa(5)", 64, "b"),
+        prefill("swa(7)", 64, "a"),
+        prefill("swa(5)", 32, "b"),
+    ]
+    found = other_runs(kept, [64])
+    assert "`swa(5)` at 64." in found and "swa(7)" not in found and "32" not in found
+    assert other_runs(kept[:1] + kept[2:3], [64]) == ""
+    assert other_runs(kept[1:], [64]) == ""  # full attention did not fit: there are no gains to doubt
+
+
+def test_a_kernels_row_is_of_the_last_run_that_timed_it():
+    def rate(case, contender, time, tflops):
+        kept = {"case": case, "rows": 64, "contender": contender, "time": time, "tflops": tflops, "status": "ok"}
+        return kept | {"device_kind": "card", "jax": "0", "git_commit": f"{time}bcdefgh"}
+
+    first = [rate("causal", "ours", "1", 5.0), rate("causal", "cudnn", "1", 3.0), rate("window", "ours", "1", 7.0)]
+    failed = [rate("window", "ours", "3", 1.0) | {"status": "failed"}, rate("window", "cudnn", "3", 2.0)]
+    table = kernel_table([rate("causal", "ours", "2", 11.0), *first, *failed], Path("records"))
+    found = [(*row[:5], row[-1]) for row in table.rows]
+    assert found == [("causal", "64", "11", "-", "-", "2bcdefg"), ("window", "64", "7", "-", "-", "1bcdefg")]
+
+
+def test_marks_are_needed():
+    with pytest.raises(ValueError, match=r"README.md lacks the line '<!-- figures"):
+        spliced("no marks", "figures", BEGIN, END)

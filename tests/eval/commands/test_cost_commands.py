@@ -1,0 +1,198 @@
+"""The cost commands: tables for people and JSON of the same figures, one spelling of models and lengths."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from eval.cli import main
+from eval.commands.flops import agreement
+from eval.cost.preset_shapes import COST_SHAPES, cost_model
+
+pytestmark = pytest.mark.usefixtures("fast_compile")
+
+SMALL = {
+    "flops": ("--model", "tiny-moe", "--layout", "swa(5)+full", "--tokens", "300", "--card", "r9700"),
+    "crossover": (),
+    "cards": ("--card", "r9700"),
+    "models": (),
+    "post": ("--tokens", "1024", "--layouts", "full"),
+    "validate": (),
+    "variants": ("full", "swa(3)", "--draw", "5", "--tokens", "1024"),
+}
+
+
+@pytest.fixture(autouse=True)
+def elsewhere(tmp_path: Path, monkeypatch) -> None:
+    """Figures land in out/ of the working folder."""
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.mark.parametrize("command", SMALL)
+def test_json_and_tables_have_the_same_figures(command: str, capsys) -> None:
+    assert main([command, *SMALL[command], "--json"]) == 0
+    record = json.loads(capsys.readouterr().out)
+    assert main([command, *SMALL[command]]) == 0
+    table = capsys.readouterr().out
+    wanted = {
+        "flops": lambda: [f"{x:,}" for count in record["flops"].values() for x in count.values()],
+        "crossover": lambda: ["13,888", "73,159", "none", "12.9%", *(one["layout"] for one in record["layouts"])],
+        "cards": lambda: [f"{one['decode_crossover_tokens']:,}" for one in record["bounds"]],
+        "models": lambda: [f"{one['params']:,}" for one in record["models"]],
+        "post": lambda: [*record["rounding"], "16,785", "post.png"],
+        "validate": lambda: [one["family"] for one in record["summary"]],
+        "variants": lambda: [
+            "███▄",
+            *(f"{100 * one['costs'][0]['share_of_full']:.1f} %" for one in record["variants"]),
+        ],
+    }[command]()
+    assert [word for word in wanted if word not in table] == []
+
+
+def test_flops_prints_three_agreeing_counts(capsys) -> None:
+    assert main(["flops", *SMALL["flops"], "--json"]) == 0
+    record = json.loads(capsys.readouterr().out)
+    assert list(record["flops"]) == ["useful", "executed", "traced", "compiled"]
+    assert record["flops"]["executed"] == record["flops"]["traced"] and record["faults"] == []
+    assert record["layout"] == "swa(5)+full" and record["bytes"]["attention"] and record["floor_ms"]["head"]
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ((*SMALL["flops"], "--no-compile"), "closed form = traced; the compiler was left out"),
+        (SMALL["flops"], "closed form = traced = compiled"),
+    ],
+)
+def test_flops_says_which_counts_agree(words: tuple[str, ...], said: str, capsys) -> None:
+    assert main(["flops", *words]) == 0
+    _, *heads = capsys.readouterr().out.splitlines()
+    assert said in heads and " (closed form) " in heads[1] and " (traced) " in heads[1]
+    assert heads[0].split() == ["executed"] * (2 + said.endswith("compiled"))
+
+
+@pytest.mark.parametrize(
+    ("compiled", "merged", "said"),
+    [
+        ({"head": 30, "": 70}, 0, "= compiled in all; the compiler moved products between components"),
+        ({"head": 99}, 0, "compiled: -1 FLOPs (-1.00%): 1 rewritten"),
+        ({"head": 83}, 11, "compiled: -17 FLOPs (-17.00%): 11 merged and 6 rewritten"),
+    ],
+)
+def test_flops_says_why_the_compiler_counts_otherwise(compiled: dict[str, int], merged: int, said: str) -> None:
+    counts = {"useful": {"head": 7}, "executed": {"head": 100}, "traced": {"head": 100}, "compiled": compiled}
+    less = {"head": 100 - compiled["head"]}
+    assert said in agreement({"flops": counts, "faults": [], "rewritten": less, "merged": merged})
+
+
+def test_flops_exits_with_one_where_counts_disagree(monkeypatch, capsys) -> None:
+    from eval.cost.flops import cross_check
+
+    monkeypatch.setattr(cross_check, "steps_flops", lambda *_, **__: {"head": 1})
+    assert main(["flops", "--model", "tiny-dense", "--tokens", "9", "--no-compile"]) == 1
+    printed = capsys.readouterr().out
+    assert "do NOT agree" in printed and "counts disagree" in printed
+
+
+@pytest.mark.parametrize("words", [
+    ("--tokens", "90", "--chunk", "16"), ("--tokens", "9", "--model", "gemma3-1b"),
+    ("--tokens", "2000000", "--layout", "routed(9|full,router=random)"),
+    ("--tokens", "90000", "--layout", "evict(knorm,budget=64,chunk=64)"),
+])  # fmt: skip
+def test_closed_form_alone_says_so(words: tuple[str, ...], capsys) -> None:
+    assert main(["flops", "--no-compile", *words]) == 0
+    printed = capsys.readouterr().out
+    assert "closed form only" in printed and "= traced" not in printed
+
+
+@pytest.mark.parametrize(
+    ("words", "header", "cheaper"),
+    [
+        (("--layout", "5*swa(1024)+full"), True, ["1,025"]),
+        (("--layouts", "swa(1024)", "full", "swa(9,sinks=7)"), True, ["1,025", "", "17"]),
+        (("--layouts", "moba(512,topk=999999)"), True, ["never"]),
+        (("--layouts", "own", "--model", "gemma3-12b"), True, ["1,025"]),
+        (("--layouts", "full"), False, []),
+    ],
+)
+def test_crossover_compares_with_full_attention(
+    words: tuple[str, ...], header: bool, cheaper: list[str], capsys
+) -> None:
+    assert main(["crossover", *words, "--tokens", "1024"]) == 0
+    printed = capsys.readouterr().out
+    assert ("cheaper than full from" in printed) == header
+    lines = printed.splitlines()[2 : 2 + len(cheaper)]
+    for line, figure in zip(lines, cheaper, strict=True):
+        *_, found, share = re.split(r"  +", line.rstrip())
+        assert share.endswith("%") and (found == figure if figure else found.endswith("%"))
+
+
+def test_crossover_leaves_out_the_usual_layouts_that_do_not_fit_the_layers(capsys) -> None:
+    assert main(["crossover", "--model", "smollm2-135m", "--tokens", "1024", "--json"]) == 0
+    found = capsys.readouterr()
+    assert found.err == "left out: 3*swa(1024)+full (not for the layers of smollm2-135m)\n"
+    layouts = [one["layout"] for one in json.loads(found.out)["layouts"]]
+    assert layouts[0] == "full" and "5*swa(1024)+full" in layouts and len(layouts) == 7
+    assert main(["crossover", "--model", "smollm2-135m", "--layouts", "3*swa(1024)+full"]) == 2
+
+
+def test_validate_prints_the_median_of_an_even_count(capsys) -> None:
+    assert main(["validate", "--json"]) == 0
+    groups: dict[tuple, list[dict]] = {}
+    for one in json.loads(capsys.readouterr().out)["predictions"]:
+        groups.setdefault((one["family"], one["model"], one["tokens"]), []).append(one)
+    pairs = [group for group in groups.values() if len(group) == 2]
+    assert len(pairs) > 1
+    assert main(["validate"]) == 0
+    printed = " ".join(capsys.readouterr().out.split())
+    for pair in pairs:
+        low, high = sorted(one["error"] for one in pair)
+        assert f" {low:+.1%} {(low + high) / 2:+.1%} {high:+.1%} " in printed
+        for name in ("tokens_per_s", "predicted_tokens_per_s"):
+            assert f" {sum(one[name] for one in pair) / 2:,.0f} " in printed
+
+
+def test_post_draws_its_figure(tmp_path: Path, capsys) -> None:
+    assert main(["post", "--figure", str(tmp_path / "deep" / "squares.svg"), "--layouts", "full", "swa(64)"]) == 0
+    assert (tmp_path / "deep" / "squares.svg").read_text().startswith("<?xml")
+
+
+def test_more_tokens_than_can_be_counted_are_refused(capsys) -> None:
+    assert main(["flops", "--model", "gemma3-1b", "--tokens", "16777210", "--start", "7"]) == 2
+    assert "at most 16,777,216 tokens in all" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("command", "words"),
+    [
+        ("flops", ("--no-compile",)),
+        ("crossover", ("--layouts", "own")),
+        ("cards", ("--card", "r9700")),
+        ("variants", ("swa(3)", "--draw", "0")),
+    ],
+)
+@pytest.mark.parametrize("name", ["gemma3-27b", "qwen3.5-35b-a3b", "smollm2-135m", "folder"])
+def test_every_cost_command_takes_every_way_to_name_a_model(
+    command: str, words: tuple[str, ...], name: str, tmp_path: Path, capsys
+) -> None:
+    folder = {"model_type": "qwen3", "architectures": ["Qwen3ForCausalLM"], "num_hidden_layers": 3, "hidden_size": 48,
+              "num_attention_heads": 6, "num_key_value_heads": 2, "head_dim": 16, "vocab_size": 257,
+              "intermediate_size": 80, "rms_norm_eps": 1e-6, "rope_theta": 1e6, "tie_word_embeddings": True,
+              "max_position_embeddings": 4096, "hidden_act": "silu"}  # fmt: skip
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder" / "config.json").write_text(json.dumps(folder))
+    assert main([command, *words, "--model", name, *(("--tokens", "65_536") * (command != "cards")), "--json"]) == 0
+    record = json.loads(capsys.readouterr().out)
+    assert name in (record.get("model"), record["conventions"].get("model"), "folder")
+
+
+def test_variants_counts_with_the_heads_of_a_shape_that_cannot_run(capsys) -> None:
+    name = "gemma3-27b"
+    assert name in COST_SHAPES
+    assert main(["variants", "swa(7)", "--draw", "0", "--tokens", "4096", "--model", name, "--json"]) == 0
+    pairs = json.loads(capsys.readouterr().out)["variants"][0]["costs"][0]["pairs"]
+    n_heads = cost_model(name).layers[0].n_heads
+    assert pairs == n_heads * sum(min(position + 1, 7) for position in range(4096))

@@ -1,0 +1,20 @@
+"""Which layouts a model can have: by its layers, and by the heads that their spans are for."""
+
+from __future__ import annotations
+
+from eval.cost.fitting_layouts import fitting_layouts
+from eval.cost.preset_shapes import COST_SHAPES
+from refmodel.presets import preset
+
+
+def test_layouts_are_told_apart_in_their_order():
+    model = preset("smollm2-135m")  # 30 layers, 9 query heads, 3 key-value heads
+    fitting, left_out = fitting_layouts(model, ["swa(3)", "3*swa(5)+full", "spans(2|3|5|7)", "2*swa(5)+full"])
+    assert list(fitting) == ["swa(3)", "2*swa(5)+full"] and left_out == ["3*swa(5)+full", "spans(2|3|5|7)"]
+    assert fitting["swa(3)"] == model.with_layout("swa(3)")
+
+
+def test_a_mere_shape_takes_layouts_too():
+    name, shape = next(iter(COST_SHAPES.items()))
+    too_long = f"{len(shape.layout)}*swa(3)+full"
+    assert fitting_layouts(shape, ["full", too_long]) == ({"full": shape.with_layout("full")}, [too_long]), name

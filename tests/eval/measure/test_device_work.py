@@ -1,0 +1,85 @@
+"""What a layer's attention says it ran: here with the kernel interpreted, so that no GPU is needed."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import jax.numpy as jnp
+import pytest
+
+from attention.attend import reporting_kernel
+from attention.kernels.pallas_choice import PARTS
+from attention.kernels.target import compiling_for
+from attention.kernels.tiles import AttentionTiles
+from attention.layout import parse_variant
+from eval.measure import device_work, timing
+from eval.measure.device_work import Work, layer_work, selection_flops
+from refmodel.presets import preset
+from tests.gpu import TRITON_IS_LEAVING
+
+pytestmark = [TRITON_IS_LEAVING, pytest.mark.usefixtures("fast_compile")]
+
+CONFIG, TOKENS = preset("tiny-dense"), 331
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["full", "swa(29)", "routed(5|full, router=periodic)", "evict(keydiff, budget=64, chunk=64)", "moba(29, topk=2)"],
+)
+def test_visited_pairs_hold_the_useful_ones(text, monkeypatch):
+    layer_work.cache_clear()
+    monkeypatch.setattr(device_work, "choose_impl", lambda *_, **__: "pallas")
+
+    def interpreted(impl, pattern):
+        return partial(reporting_kernel(impl, pattern), interpret=True, tiles=AttentionTiles(16, 16, 4, 1))
+
+    monkeypatch.setattr(device_work, "reporting_kernel", interpreted)
+    variant = parse_variant(text)
+    work = layer_work(CONFIG, variant, TOKENS, jnp.dtype("float32"))
+    layer_work.cache_clear()
+    assert work.impls == ("pallas",)
+    assert variant.useful(CONFIG.heads, TOKENS).pairs <= work.visited_pairs < CONFIG.n_heads * (TOKENS + 32) ** 2
+
+
+def test_the_blocks_of_a_choice_lie_between_what_is_asked_for_and_what_is_provided():
+    variant = parse_variant("moba(29)")
+    work = layer_work(CONFIG, variant, TOKENS, jnp.dtype("float32"), "blockwise")
+    useful, executed = (count(CONFIG.heads, TOKENS).pairs for count in (variant.useful, variant.executed))
+    assert useful < work.visited_pairs <= executed
+
+
+def test_a_layer_without_room_is_refused(monkeypatch):
+    layer_work.cache_clear()
+    monkeypatch.setattr(timing, "free_device_bytes", lambda: 1)
+    with pytest.raises(MemoryError, match="beside its arguments"):
+        layer_work(CONFIG, parse_variant("full"), TOKENS, jnp.dtype("float32"), "dense")
+
+
+def test_what_does_not_tell_is_unknown():
+    work = layer_work(CONFIG, parse_variant("full"), TOKENS, jnp.dtype("float32"), "dense")
+    assert work == Work(("dense",), None)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["full", "moba(29, topk=3)", "routed(5|full, router=linear)", *(
+        f"evict({policy}, budget=64, chunk=64)" for policy in ("h2o", "snapkv", "adakv", "streaming")
+    )],
+)  # fmt: skip
+def test_what_choosing_costs_here_is_the_closed_form(text):
+    variant = parse_variant(text)
+    closed = variant.at_length(TOKENS).executed(CONFIG.heads, TOKENS).selection_flops
+    assert selection_flops(CONFIG, variant, TOKENS, jnp.dtype("float32")) == closed
+
+
+def test_what_choosing_costs_on_a_gpu_is_what_its_kernels_pad_to():
+    heads, bf16, count = CONFIG.heads, jnp.dtype("bfloat16"), selection_flops.__wrapped__  # caches know no target
+    rows = heads.n_kv_heads * -(-TOKENS * heads.n_heads // heads.n_kv_heads // 128) * 128
+    h2o = parse_variant("evict(h2o, budget=300, chunk=300)")
+    with compiling_for("gfx1201"):
+        assert count(CONFIG, parse_variant("moba(29, topk=3)"), TOKENS, bf16) == (
+            PARTS * 2 * heads.head_dim * rows * 16  # 12 blocks as 16
+        )
+        on_kernel = count(CONFIG, h2o, TOKENS, bf16)
+    scanned = h2o.executed(heads, TOKENS).selection_flops
+    assert scanned < on_kernel < 1.5 * scanned

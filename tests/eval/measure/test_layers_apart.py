@@ -1,0 +1,48 @@
+"""Layers timed apart: what is measured is the model's own layers, counted as often as the layout has them."""
+
+from __future__ import annotations
+
+import chex
+import jax
+import jax.numpy as jnp
+import pytest
+
+from attention.attend import attend
+from eval.measure import layers_apart
+from eval.measure.timing import Budget
+from refmodel.model import abstract_params, prefill
+from refmodel.presets import preset
+
+CONFIG = preset("tiny-moe").with_layout("swa(5)+full")
+
+
+def test_one_layer_of_each_kind_has_the_shapes_of_the_model(fast_compile):
+    params = layers_apart.random_layers(CONFIG, 0, jnp.bfloat16)
+    whole = abstract_params(CONFIG, jnp.bfloat16)
+    one = jax.tree.map(lambda x: jax.ShapeDtypeStruct((1, *x.shape[1:]), x.dtype), whole["blocks"])
+    chex.assert_trees_all_equal_shapes_and_dtypes(params, {**whole, "blocks": one})
+
+
+def test_the_sum_is_the_count_of_each_layer_times_its_time(monkeypatch, fast_compile):
+    fixed = {"ends": 2.0}
+
+    def timings(programs, budget):
+        times = fixed | {name: 5.0 + place for place, name in enumerate(programs) if name != "ends"}
+        return {name: {"samples_ms": [times[name]], "compile_ms": 1.0} for name in programs}
+
+    monkeypatch.setattr(layers_apart, "time_programs", timings)
+    params = layers_apart.random_layers(CONFIG, 0, jnp.float32)
+    found = layers_apart.measure(CONFIG, params, jnp.ones((1, 17), jnp.int32), attend, Budget(0, 1, 1))
+    assert sum(layer["count"] for layer in found["layers"]) == CONFIG.n_layers
+    expected = 2.0 + sum(layer["count"] * layer["ms"] for layer in found["layers"])
+    assert found["timing"]["samples_ms"] == [pytest.approx(expected)]
+    assert sorted(layer["ms"] for layer in found["layers"]) == [4.0 + place for place in range(len(found["layers"]))]
+
+
+def test_a_layer_alone_runs(fast_compile):
+    for kind, variant in set(zip(CONFIG.block_kinds, CONFIG.layout, strict=True)):
+        one = layers_apart.one_layer(CONFIG, kind, variant)
+        assert (one.block_kinds, one.layout) == ((kind,), (variant,))
+        params = layers_apart.random_layers(one, 0, jnp.float32)
+        logits, _ = prefill(one, params, jnp.ones((1, 7), jnp.int32))
+        assert jnp.isfinite(logits).all()

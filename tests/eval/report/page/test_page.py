@@ -1,0 +1,170 @@
+"""The page without a browser: well formed, complete, self-contained, and deaf to what records try to say in HTML."""
+
+from __future__ import annotations
+
+import itertools
+import re
+from html.parser import HTMLParser
+
+import pytest
+
+from eval.report import documents
+from eval.report.page.markup import Markup, element, join
+from eval.report.page.series import DARK, LIGHT, PAGE_DARK, PAGE_LIGHT, all_series, short_names
+from eval.report.plots import COLOURS
+from tests.eval.report.synthetic_records import CONFIG, LAYOUTS, record, synthetic_records
+
+VOID = {"meta", "br", "path", "line", "circle", "rect"}
+VARIANTS = (
+    *LAYOUTS,
+    "moba(block=256, topk=2)",
+    "evict(h2o, budget=256, chunk=128)",
+    "evict(streaming, budget=256, chunk=128)",
+)
+
+
+class Reader(HTMLParser):
+    """Raises where tags do not nest; keeps headings, ids, links and what is linked to."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.tags: list[tuple[str, dict[str, str]]] = []
+
+    def handle_starttag(self, tag, attributes):
+        self.tags.append((tag, dict(attributes)))
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attributes):
+        self.tags.append((tag, dict(attributes)))
+
+    def handle_endtag(self, tag):
+        assert self.open and self.open[-1] == tag, f"</{tag}> closes {self.open[-3:]}"
+        self.open.pop()
+
+
+def read(text: str) -> Reader:
+    reader = Reader()
+    reader.feed(text)
+    reader.close()
+    assert reader.open == []
+    return reader
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    out = tmp_path_factory.mktemp("report")
+    documents.write_report(out, synthetic_records(), config=CONFIG, command="prefillwall compare --seed 7")
+    return out
+
+
+def test_page_is_well_formed_and_holds_every_layout_and_section(folder):
+    text = (folder / "report.html").read_text()
+    reader = read(text)
+    assert next(attributes["lang"] for tag, attributes in reader.tags if tag == "html") == "en"
+    levels = [int(tag[1]) for tag, _ in reader.tags if re.fullmatch("h[1-6]", tag)]
+    assert levels[0] == 1
+    assert levels.count(1) == 1
+    assert all(after - before <= 1 for before, after in itertools.pairwise(levels))
+    ids = [attributes["id"] for _, attributes in reader.tags if "id" in attributes]
+    assert len(ids) == len(set(ids))
+    assert {"pareto", "cost", "realisation", "floor", "tiles", "position", "prediction", "run", "numbers"} <= set(ids)
+    assert [f"layout-{i}" for i in range(3)] == [one for one in ids if one.startswith("layout-")]
+    pressed = [attributes for tag, attributes in reader.tags if tag == "button" and "aria-pressed" in attributes]
+    assert [one["data-layout"] for one in pressed] == ["0", "1", "2"]
+    links = {attributes["href"] for tag, attributes in reader.tags if tag == "a"}
+    assert links <= {f"#{one}" for one in ids}
+    for said in (
+        "smollm2-135m, 30 layers",
+        "Imaginary 9000",
+        "0123456789abcdef",
+        "prefillwall compare --seed 7 --resume",
+    ):
+        assert said in text
+
+
+def test_what_makes_a_figure_again_is_the_comparison_and_the_rest_is_beside_it(folder):
+    text = (folder / "report.html").read_text()
+    lines = re.findall(r'<p class="again">(.*?)</p>', text)
+    again = {line for line in lines if line.startswith("Make it again: ")}
+    assert again == {"Make it again: <code>prefillwall compare --seed 7 --resume</code>"}
+    beside = " ".join(line for line in lines if line.startswith("See also: "))
+    for command in ("lower --model", "validate", "variants full", "crossover --model smollm2-135m"):
+        assert f"<code>prefillwall {command}" in beside
+
+
+def test_page_needs_no_other_file(folder):
+    text = (folder / "report.html").read_text()
+    for tag, attributes in read(text).tags:
+        assert tag not in ("img", "link", "iframe", "object", "embed", "use", "image", "audio", "video")
+        assert not {"src", "srcset", "xlink:href"} & attributes.keys()
+    style = text[text.index("<style>") : text.index("</style>")]
+    assert "url(" not in style
+    assert "@import" not in style
+
+
+def test_what_records_say_is_text(tmp_path):
+    evil = '<script>alert("1")</script><img src=x onerror=y>'
+    records = [r | {"environment": r["environment"] | {"cpu": evil}, "weights": evil} for r in synthetic_records()]
+    records.append(record("prefill", "full", 8192, status="failed", error=evil, weights=evil))
+    documents.write_report(tmp_path, records, config=CONFIG, command=f"prefillwall compare --out {evil}")
+    text = (tmp_path / "report.html").read_text()
+    reader = read(text)
+    assert sum(tag == "script" for tag, _ in reader.tags) == 1
+    assert all(tag != "img" and "onerror" not in attributes for tag, attributes in reader.tags)
+    assert text.count("&lt;script&gt;") >= 3
+
+
+def test_several_settings_have_sections_of_their_own(tmp_path):
+    records = synthetic_records()
+    other = [r | {"dtype": "bfloat16"} for r in records]
+    documents.write_report(tmp_path, records + other, config=CONFIG, command="prefillwall compare")
+    ids = [attributes.get("id") for _, attributes in read((tmp_path / "report.html").read_text()).tags]
+    assert {"1-cost", "2-cost", "1-layout-1", "2-layout-1"} <= set(ids)
+
+
+def test_records_of_nothing_but_quality_or_failures_still_have_a_page(tmp_path):
+    documents.write_report(
+        tmp_path,
+        [r for r in synthetic_records() if r["kind"] == "quality"],
+        config=CONFIG,
+        command="prefillwall compare",
+    )
+    text = (tmp_path / "report.html").read_text()
+    read(text)
+    assert "No time was measured." in text
+    failed = [record("prefill", "full", 512, status="failed", error="ValueError: no")]
+    documents.write_report(tmp_path, failed, config=CONFIG, command="prefillwall compare")
+    assert "ValueError: no" in (tmp_path / "report.html").read_text()
+
+
+def test_markup_escapes_what_is_not_markup():
+    assert element("b", "a < b", class_='"x"') == '<b class="&quot;x&quot;">a &lt; b</b>'
+    assert element("g", element("line", x1=1.25, x2=3), data_v=2) == '<g data-v="2"><line x1="1.2" x2="3"/></g>'
+    assert element("p", title=None) == "<p></p>"
+    assert isinstance(join(["<", Markup("<i>")]), Markup)
+    assert join(["<", Markup("<i>")]) == "&lt;<i>"
+
+
+def luminance(colour: str) -> float:
+    channels = (int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5))
+    red, green, blue = (c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in channels)
+    return 0.2126 * red + 0.7152 * green + 0.0722 * blue
+
+
+@pytest.mark.parametrize(("page", "colours"), [(PAGE_LIGHT, LIGHT), (PAGE_DARK, DARK)])
+def test_every_layout_stands_out_from_the_page(page, colours):
+    """WCAG 2.1, 1.4.11: 3 to 1 for what is drawn."""
+    assert len(colours) == len(COLOURS)
+    for colour in colours:
+        dark, light = sorted((luminance(page), luminance(colour)))
+        assert (light + 0.05) / (dark + 0.05) >= 3, colour
+
+
+def test_short_names_are_told_apart():
+    alike = ["evict(h2o, budget=2)", "evict(h2o, budget=3)"]
+    names = short_names(["full", "5*swa(1024)+full", "swa(1020, sinks=4)", "routed(512|512|4096|full)", *alike])
+    assert names == ["full", "5*swa(1024)+full", "swa(1020…)", "routed(512|512|4096|…)", *alike]
+    series = all_series([f"swa({i})" for i in range(1, 20)]).values()
+    assert len({(one.css, one.marker(0, 0)) for one in series}) == 19

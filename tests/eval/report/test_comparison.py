@@ -1,0 +1,192 @@
+"""`eval.compare`: the command's own sweep, its records kept or not, and its figures as a table."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import sys
+
+import pytest
+
+import attention
+import eval as prefillwall
+import refmodel
+from eval.cli import main
+from eval.measure import records
+from eval.measure.default_sweep import LAYOUTS, LENGTHS, usual_sweep
+from eval.measure.progress import remarks
+from eval.measure.timing import Budget
+from eval.report.comparison import Comparison
+from refmodel.presets import preset
+from tests.compiling import unoptimised
+
+pytestmark = pytest.mark.usefixtures("fast_compile")
+
+QUICK = Budget(0, 1, 1)
+
+
+@pytest.fixture(scope="module")
+def found():
+    layouts = ["3*swa(5)+full", attention.make("swa", window=7)]
+    with unoptimised():
+        model = refmodel.load("tiny-dense")
+        return prefillwall.compare(model, layouts, [17, 31], quality_tokens=31, whole=["swa(7)"], budget=QUICK)
+
+
+def test_a_row_for_each_layout_and_length(found):
+    rows = found.rows()
+    assert sorted((row["tokens"], row["layout"]) for row in rows) == [
+        (tokens, layout) for tokens in (17, 31) for layout in ("3*swa(5)+full", "full", "swa(7)")
+    ]
+    assert found.failures == ()
+    by_cell = {(row["layout"], row["tokens"]): row for row in rows}
+    parts, whole = by_cell["3*swa(5)+full", 31], by_cell["swa(7)", 31]
+    assert parts["prefill_ms"] is None and parts["attention_ms"] > 0 and parts["linear_ms"] == whole["linear_ms"]
+    assert whole["prefill_ms_low"] <= whole["prefill_ms"] <= whole["prefill_ms_high"]
+    config = refmodel.load("tiny-dense").config
+    counted = prefillwall.prefill_flops(config.with_layout("swa(7)"), 31)
+    assert whole["useful_flops"] == sum(counted.values()) and whole["attention_useful_flops"] == counted["attention"]
+    assert whole["useful_reduction"] > 1 and whole["kl_nats"] > 1e-4
+    assert by_cell["swa(7)", 17]["kl_nats"] is None
+
+
+def test_layouts_timed_in_parts_alone_are_compared_without_quality_too():
+    found = prefillwall.compare("tiny-dense", ["3*swa(5)+full"], [17], whole=[], quality_tokens=0, budget=QUICK)
+    assert {row["layout"]: row["attention_ms"] is None for row in found.rows()} == {
+        "full": False, "3*swa(5)+full": False
+    }  # fmt: skip
+
+
+def test_the_table_of_pandas_has_the_same(found):
+    pandas = pytest.importorskip("pandas")
+    frame = found.to_pandas()
+    assert list(frame.columns) == list(found.rows()[0])
+    assert len(frame) == len(found.rows())
+    assert frame.loc[frame.layout == "full", "attention_ms"].tolist() == [
+        row["attention_ms"] for row in found.rows() if row["layout"] == "full"
+    ]
+    assert pandas.isna(frame.loc[frame.tokens == 17, "kl_nats"]).all()
+
+
+def test_without_pandas_one_line_says_what_to_install(found, monkeypatch):
+    monkeypatch.setitem(sys.modules, "pandas", None)
+    with pytest.raises(ImportError, match=r"pip install -e '\.\[notebooks\]' in the checkout.*; rows\(\) needs"):
+        found.to_pandas()
+
+
+def test_kept_records_are_those_of_the_command_and_can_be_resumed(tmp_path, capsys):
+    told = []
+    prefillwall.compare("tiny-dense", ["swa(5)"], [17], out=tmp_path, budget=QUICK, on_record=told.append)
+    kept = records.read(tmp_path / "records.jsonl")
+    assert json.loads(json.dumps(told)) == kept
+    argv = ["compare", "--model", "tiny-dense", "--layouts", "swa(5)", "--tokens", "17", "--out", str(tmp_path)]
+    assert main([*argv, "--resume"]) == 0
+    assert records.read(tmp_path / "records.jsonl") == kept
+    again = prefillwall.compare("tiny-dense", ["swa(5)"], [17], out=tmp_path, resume=True, on_record=told.append)
+    assert list(again.records) == kept and len(told) == len(kept)
+    with pytest.raises(ValueError, match="holds records of model 'tiny-dense', this run's is 'tiny-moe'"):
+        prefillwall.compare("tiny-moe", ["swa(5)"], [17], out=tmp_path, resume=True)
+
+
+def test_a_layout_added_by_a_resumed_run_is_in_its_table_and_in_those_after_it(tmp_path):
+    """Its kernels were timed for the layout before, so that nothing of it is missing."""
+    common = {"model": "tiny-dense", "tokens": [17], "whole": [], "out": tmp_path, "budget": QUICK}
+    first = prefillwall.compare(layouts=["swa(5)+full"], **common)
+    told = []
+    added = prefillwall.compare(layouts=["3*swa(5)+full"], resume=True, on_record=told.append, **common)
+    assert told == [] and [row["layout"] for row in first.rows()] == ["full", "swa(5)+full"]
+    assert [row["layout"] for row in added.rows()] == ["full", "swa(5)+full", "3*swa(5)+full"]
+    assert added.rows()[2]["attention_ms"] > 0 and added.rows()[2]["prefill_ms"] is None
+    assert Comparison.read(tmp_path) == added
+
+
+def test_a_folder_of_records_is_read_back(tmp_path, capsys):
+    """Of the last run, and of the one before, whose file a line on stderr names."""
+    first, second = (
+        prefillwall.compare("tiny-dense", [layout], [17], out=tmp_path, budget=QUICK) for layout in ("swa(5)", "swa(7)")
+    )
+    (aside,) = tmp_path.glob("records.2*.jsonl")
+    assert f"kept as {aside};" in capsys.readouterr().err
+    assert Comparison.read(tmp_path) == second == Comparison.read(str(tmp_path / "records.jsonl"))
+    assert Comparison.read(aside) == first and first.rows() != second.rows()
+    other = preset("tiny-dense").with_layout("swa(3)")
+    assert Comparison.read(aside, other).config == other
+
+
+CELL = {"kind": "prefill", "layout": "full", "tokens": 5, "status": "ok", "model": "tiny-dense", "device": "cpu",
+        "dtype": "float32", "impl": "dense", "time": "2025-01-01T00:00:00+00:00", "environment": {}}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("lines", "message"),
+    [
+        (None, "no records at .*/r.jsonl; the folder of a comparison is wanted"),
+        ([], "no records of a comparison in"),
+        ([{"model": "mine"}], "records of 'mine', whose shape is not known here; say which model"),
+        ([{"model": "tiny-dense"}, {"model": "tiny-moe"}], "of several models, tiny-dense, tiny-moe"),
+        ([{"kind": None}], "is not a record of a comparison"),
+        ([{"model": "mine"}, CELL | {"kind": "kernel"}], "r.jsonl holds a record of kind 'kernel'; accepted: what a c"),
+        ([{k: v for k, v in CELL.items() if k != "device"}], "of kind 'prefill' without device; accepted: "),
+    ],
+)
+def test_what_cannot_be_read_back_is_one_line(lines, message, tmp_path):
+    if lines is not None:
+        whole = [line if "kind" in line else CELL | line for line in lines]
+        (tmp_path / "r.jsonl").write_text("".join(json.dumps(line) + "\n" for line in whole))
+    with pytest.raises(ValueError, match=message) as caught:
+        Comparison.read(tmp_path / "r.jsonl")
+    assert "\n" not in str(caught.value)
+
+
+def test_a_terminal_is_told_how_long_it_takes_and_a_pipe_nothing(tmp_path, capsys, monkeypatch):
+    arguments = {"model": "tiny-dense", "layouts": ["swa(5)"], "tokens": [17], "budget": QUICK, "out": tmp_path}
+    prefillwall.compare(**arguments)
+    assert capsys.readouterr() == ("", "")
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    prefillwall.compare(**arguments, resume=True)
+    said = capsys.readouterr()
+    assert said.err.startswith("nothing is missing\n") and said.out == ""
+
+
+def test_what_is_usual_fits_the_model():
+    sweep = usual_sweep(refmodel.load("tiny-dense"))
+    assert sweep.lengths == LENGTHS and sweep.quality_tokens == 0
+    assert "swa(1024)" in sweep.layouts and "5*swa(1024)+full" not in sweep.layouts  # 4 layers
+    assert set(sweep.whole) < set(sweep.layouts) and len(sweep.layouts) < len(LAYOUTS)
+    assert set(sweep.left_out) == {"5*swa(1024)+full", "spans(256|1024|full,sinks=4)"}
+    assert not usual_sweep(refmodel.load("tiny-dense"), ["swa(5)"], [17]).left_out
+
+
+def test_remarks_name_every_layout_that_is_left_out_and_every_length_beyond_the_context():
+    model = refmodel.load("tiny-dense")
+    assert remarks(usual_sweep(model, ["swa(5)"], [17])) == []
+    short_prompts = usual_sweep(model, tokens=[64, 128])
+    (left_out,) = remarks(short_prompts)
+    assert len(short_prompts.left_out) + len(short_prompts.layouts) == len(LAYOUTS)
+    assert all(layout in left_out for layout in short_prompts.left_out) and "evict(h2o" in left_out
+    assert "layers or heads of tiny-dense" in left_out and "a prompt of 64 tokens" in left_out
+    short = dataclasses.replace(model, config=dataclasses.replace(model.config, max_positions=64))
+    (beyond,) = remarks(usual_sweep(short, ["swa(5)"], [17, 128]))
+    assert beyond.startswith("beyond the 64 tokens that tiny-dense is made for: 128;")
+    with pytest.raises(ValueError, match=r"quality is read within the 64 tokens .* 65 are asked for"):
+        usual_sweep(short, ["swa(5)"], [17], quality_tokens=65)
+    trained = dataclasses.replace(short, weights="checkpoint")
+    assert usual_sweep(trained, ["swa(5)"], [17]).quality_tokens == 64
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"layouts": "swa(5)"}, r"layouts is a list, got 'swa\(5\)'"),
+        ({"tokens": 17}, "tokens is a list, got 17"),
+        ({"layouts": ["swa(5"], "tokens": [17]}, "cannot read"),
+        ({"model": "tiny-dens"}, "did you mean 'tiny-dense'"),
+        ({"quality_tokens": 1, "tokens": [17]}, "at least 2 tokens of text, got 1"),
+        ({"impl": "pallas"}, "pallas runs on GPUs, this is cpu; accepted here: auto, dense, blockwise"),
+        ({"impl": "flash"}, "^no attention implementation 'flash'; accepted: [a-z, ]+$"),
+    ],
+)
+def test_what_does_not_go_together_is_one_line(arguments, message):
+    with pytest.raises(ValueError, match=message) as caught:
+        prefillwall.compare(**{"model": "tiny-dense", **arguments})
+    assert "\n" not in str(caught.value)

@@ -1,0 +1,102 @@
+"""Pictures: what is drawn is what was measured, nothing overlaps, and a file comes out."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.colors import to_hex
+
+from eval.report.documents import crossovers
+from eval.report.plots import COLOURS, cost_figure, quality_figure, save, share_figure, spread_out
+from eval.report.summary import summarise
+from tests.eval.report.synthetic_records import CONFIG, KL_NATS, LAYOUTS, LENGTHS, attention_ms, synthetic_records
+
+MANY = ("full", "swa(256)", "swa(512)", "swa(1024)", "5*swa(1024)+full", "swa(512)+full", "swa(252, sinks=4)")
+
+
+@pytest.fixture(autouse=True)
+def quality_of_many(monkeypatch):
+    for place, layout in enumerate(MANY):
+        monkeypatch.setitem(KL_NATS, layout, 0.03 * (place % 2))
+
+
+def summary_of(records):
+    (summary,) = summarise(records, CONFIG)
+    return summary
+
+
+def figures(summary):
+    return cost_figure(summary, *crossovers(summary)), share_figure(summary), quality_figure(summary)
+
+
+def lines(axes, colour, marker):
+    found = [line for line in axes.lines if to_hex(line.get_color()) == colour and line.get_marker() == marker]
+    return [line.get_xydata() for line in found if len(line.get_xdata()) == len(LENGTHS)]
+
+
+@pytest.mark.parametrize("layouts", [LAYOUTS, MANY])
+def test_labels_do_not_overlap_and_stay_inside(layouts):
+    for figure in figures(summary_of(synthetic_records(layouts))):
+        canvas = FigureCanvasAgg(figure)
+        canvas.draw()
+        for axes in figure.axes:
+            boxes = [text.get_window_extent(canvas.get_renderer()) for text in axes.texts]
+            assert len(boxes) >= len(layouts)
+            assert not any(one.overlaps(other) for one, other in itertools.combinations(boxes, 2))
+            assert all(box.x0 >= 0 and box.x1 <= figure.bbox.x1 and box.y1 <= figure.bbox.y1 for box in boxes)
+
+
+def test_cost_shows_the_measured_times_and_both_crossovers():
+    summary = summary_of(synthetic_records())
+    measured, analytic = crossovers(summary)
+    parts = cost_figure(summary, measured, analytic).axes[1]
+    for layout, colour, marker in zip(LAYOUTS, COLOURS, "osD", strict=False):
+        (drawn,) = lines(parts, colour, marker)
+        np.testing.assert_allclose(drawn, [(n, attention_ms(layout, n)) for n in LENGTHS])
+    crosses = [line.get_xdata()[0] for line in parts.lines if line.get_marker() == "x" and len(line.get_xdata())]
+    assert crosses == [measured["full"].tokens, measured["5*swa(1024)+full"].tokens]
+    rings = [line for line in parts.lines if line.get_markersize() == 12]
+    assert [line.get_xdata()[0] for line in rings] == [analytic["full"], analytic["5*swa(1024)+full"]]
+
+
+def test_a_layout_keeps_its_colour():
+    cost, share, quality = figures(summary_of(synthetic_records()))
+    for layout, colour in zip(LAYOUTS, COLOURS, strict=False):
+        for figure in (cost, share, quality):
+            (label,) = (text for text in figure.axes[0].texts if text.get_text() == layout)
+            assert to_hex(label.get_color()) == colour
+
+
+def test_quality_is_at_the_longest_lengths_that_all_share():
+    records = synthetic_records()
+    gone = next(r for r in records if (r["kind"], r["layout"], r["tokens"]) == ("prefill", "full", 8192))
+    figure = quality_figure(summary_of([r for r in records if r is not gone]))
+    assert "4,096-token prefill" in figure.get_suptitle()
+    assert "Quality over 4,096 tokens" in figure.get_suptitle()
+
+
+def test_nothing_to_draw_is_no_figure():
+    timed = summary_of(synthetic_records(quality_tokens=0))
+    assert quality_figure(timed) is None
+    read = summary_of([r for r in synthetic_records() if r["kind"] == "quality"])
+    assert cost_figure(read, {}, {}) is None
+    assert share_figure(read) is None
+    assert quality_figure(read) is None
+
+
+def test_files_are_png_and_the_same_each_time(tmp_path):
+    summary = summary_of(synthetic_records())
+    one, two = (save(share_figure(summary), tmp_path / f"{name}.png").read_bytes() for name in "ab")
+    assert one.startswith(b"\x89PNG")
+    assert one == two
+
+
+def test_spread_out_keeps_order_and_distance():
+    placed = spread_out([0.5, 0.1, 0.51, 0.49, 0.9], gap=0.1)
+    assert np.argsort(placed).tolist() == [1, 3, 0, 2, 4]
+    assert min(np.diff(sorted(placed))) >= 0.1 - 1e-6
+    np.testing.assert_allclose((placed[1], placed[4]), (0.1, 0.9))
+    assert spread_out([], gap=0.1) == []
