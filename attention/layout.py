@@ -22,9 +22,9 @@ from typing import Any
 
 from attention.layout_file import read_layout
 from attention.parameters import parameter_types, read_parameter, spelling
-from attention.registry import VARIANTS
 from attention.unknown import did_you_mean
 from attention.variant import Variant
+from attention.variants import VARIANTS
 
 Layout = tuple[Variant, ...]
 
@@ -37,7 +37,7 @@ _CALL = re.compile(r"(?P<name>[a-z_]\w*)\s*(?:\((?P<arguments>[^()]*)\))?", re.I
 
 
 def make(name: str, **parameters: Any) -> Variant:
-    """The registered variant of that name, `attention.registry.VARIANTS`.
+    """The registered variant of that name, `attention.variants.VARIANTS`.
 
     Args:
         name: `swa`; without parameters also a whole spelling, `swa(1024, sinks=4)`.

@@ -1,19 +1,73 @@
-"""The variants that a layout can name: one line each."""
+"""What is known by name, and open to others: variants, policies, routers, families, backends, formats, metrics."""
 
 from __future__ import annotations
 
-from types import MappingProxyType
-from typing import Final
+import contextlib
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Generic, TypeVar
 
-from attention.block_routed import BlockRouted
-from attention.evict import Evict
-from attention.evict_after import EvictAfter
-from attention.full import Full
-from attention.sliding_window import SlidingWindow
-from attention.span_mixture import SpanMixture
-from attention.token_routed import Routed
-from attention.variant import Variant
+from attention.unknown import unknown
 
-VARIANTS: Final[MappingProxyType[str, type[Variant]]] = MappingProxyType(
-    {variant.name: variant for variant in (Full, SlidingWindow, SpanMixture, Routed, BlockRouted, Evict, EvictAfter)}
-)
+T = TypeVar("T")
+
+
+class Registry(Mapping[str, T], Generic[T]):
+    """Things by name, in the order in which they came; the built-in ones come in through `register` too.
+
+    Args:
+        what: what one of them is called in messages: "attention variant".
+        name_of: reads a thing's own name.
+
+    Examples:
+        >>> from types import SimpleNamespace
+        >>> shapes = Registry("shape", lambda shape: shape.name)
+        >>> wedge = shapes.register(SimpleNamespace(name="wedge"))
+        >>> shapes.find("wedge") is wedge
+        True
+        >>> shapes.find("wegde")
+        Traceback (most recent call last):
+            ...
+        ValueError: no shape 'wegde' (did you mean 'wedge'?); accepted: wedge
+    """
+
+    def __init__(self, what: str, name_of: Callable[[T], str], things: Iterable[T] = ()) -> None:
+        self.what, self._name_of = what, name_of
+        self._things: dict[str, T] = {}
+        for thing in things:
+            self.register(thing)
+
+    def register(self, thing: T) -> T:
+        """Makes `thing` known by its name and returns it, so that it serves as a decorator.
+
+        Raises `ValueError` where another thing has that name; the same one again is fine.
+        """
+        name = self._name_of(thing)
+        if self._things.setdefault(name, thing) is not thing:
+            raise ValueError(f"there is a {self.what} {name!r} already: {self._things[name]!r}")
+        return thing
+
+    def find(self, name: str) -> T:
+        """The thing of that name.  Raises `ValueError` in one line, with the nearest name and all that are known."""
+        if name not in self._things:
+            raise ValueError(unknown(self.what, name, self._things))
+        return self._things[name]
+
+    @contextlib.contextmanager
+    def temporarily(self, *things: T) -> Iterator[None]:
+        """Registers `things` for the time of a `with` block; what else comes in meanwhile goes with them."""
+        before = dict(self._things)
+        try:
+            for thing in things:
+                self.register(thing)
+            yield
+        finally:
+            self._things = before
+
+    def __getitem__(self, name: str) -> T:
+        return self._things[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._things)
+
+    def __len__(self) -> int:
+        return len(self._things)

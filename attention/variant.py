@@ -46,7 +46,7 @@ class LayerInput(NamedTuple):
 class Variant:
     """Base of the variants: a frozen dataclass whose fields are the parameters that a layout string may give.
 
-    A new variant is a subclass in a file of its own and one line in `attention.registry`.
+    A new variant is a subclass in a file of its own and one line in `attention.variants`.
     `str(variant)` is its canonical spelling, which parses back to an equal variant.
 
     Examples:

@@ -183,4 +183,4 @@ plt.show()
 # ## Making it a name
 #
 # Two steps give the class a name in layouts, the command line, the plots, the sweep and the report: a file of its own
-# in `attention/` and a line in `attention/registry.py`. Then `prefillwall compare --layouts 'stairs(128)'` measures it.
+# in `attention/` and a line in `attention/variants.py`. Then `prefillwall compare --layouts 'stairs(128)'` measures it.

@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from attention.registry import VARIANTS
+from attention.variants import VARIANTS
 
 EXAMPLES = (*(variant.example for variant in VARIANTS.values()), "swa(1)", "swa(13)")

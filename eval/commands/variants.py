@@ -7,8 +7,8 @@ from typing import Any
 
 from attention.cost import Heads
 from attention.layout import parse_variant, signature
-from attention.registry import VARIANTS
 from attention.variant import Variant
+from attention.variants import VARIANTS
 from eval.commands import arguments, output
 from eval.commands.resolve import shape_named
 from eval.cost.shapes import shape_of

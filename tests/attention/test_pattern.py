@@ -18,7 +18,7 @@ from attention.pattern import (
     tile_map,
     visible_pairs,
 )
-from attention.registry import VARIANTS
+from attention.variants import VARIANTS
 from tests.examples import EXAMPLES
 from tests.strategies import patterns
 

@@ -8,7 +8,7 @@ from types import MappingProxyType, ModuleType
 import pytest
 
 import attention.layout
-import attention.registry
+import attention.variants
 import eval.commands.variants
 from attention.layout import parse_variant
 from eval.cli import main
@@ -30,8 +30,8 @@ def wedge(monkeypatch, preface):
     module = ModuleType("wedge")
     monkeypatch.setitem(sys.modules, "wedge", module)  # where dataclasses look a class's module up
     carry_out(preface + SOURCE, module.__dict__)
-    registered = MappingProxyType({**attention.registry.VARIANTS, "wedge": module.Wedge})
-    for place in (attention.registry, attention.layout, eval.commands.variants):
+    registered = MappingProxyType({**attention.variants.VARIANTS, "wedge": module.Wedge})
+    for place in (attention.variants, attention.layout, eval.commands.variants):
         monkeypatch.setattr(place, "VARIANTS", registered)
     return module.Wedge
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from attention.layout import parse_variant
-from attention.registry import VARIANTS
+from attention.variants import VARIANTS
 from eval.report.pattern_pictures import save_pictures, terminal_picture
 from eval.testing.visibility import seen_keys
 

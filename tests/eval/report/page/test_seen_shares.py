@@ -11,7 +11,7 @@ from attention.cost import Heads
 from attention.kernels.cover import GRANULE
 from attention.layout import parse_variant
 from attention.pattern import Tile, dense_mask
-from attention.registry import VARIANTS
+from attention.variants import VARIANTS
 from eval.report.page.seen_shares import seen
 from eval.report.page.tile_maps import _path, _runs
 

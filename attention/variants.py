@@ -1,0 +1,21 @@
+"""The variants that a layout can name; one of your own comes in by `VARIANTS.register`."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from attention.block_routed import BlockRouted
+from attention.evict import Evict
+from attention.evict_after import EvictAfter
+from attention.full import Full
+from attention.registry import Registry
+from attention.sliding_window import SlidingWindow
+from attention.span_mixture import SpanMixture
+from attention.token_routed import Routed
+from attention.variant import Variant
+
+VARIANTS: Final[Registry[type[Variant]]] = Registry(
+    "attention variant",
+    lambda variant: variant.name,
+    (Full, SlidingWindow, SpanMixture, Routed, BlockRouted, Evict, EvictAfter),
+)
