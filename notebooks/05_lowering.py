@@ -28,13 +28,14 @@ from IPython.display import display
 import eval
 from eval.cost.cards import card
 from eval.cost.flops.traffic import Storage
+from eval.cost.prediction import predict_prefill
 from eval.cost.published import published
 from eval.cost.roofline import Assumptions, floors
 from eval.cost.validation import validate
 from eval.lowering import report
+from eval.lowering.code_bounds import code_bounds
 from eval.lowering.compile import compile_for
 from eval.lowering.kernel_programs import shipped_attention
-from eval.lowering.predict import code_bounds, predict_prefill
 from eval.lowering.programs import ModelProgram
 from eval.lowering.target import target
 from eval.lowering.toolchain import find_toolchain

@@ -14,12 +14,13 @@ from eval.commands.arguments import positive
 from eval.commands.resolve import running_config
 from eval.cost.cards import card
 from eval.cost.flops.traffic import Storage
+from eval.cost.prediction import Predicted, evidence_lines, predict_prefill
 from eval.cost.roofline import Assumptions
 from eval.lowering import report
+from eval.lowering.code_bounds import code_bounds, occupancies
 from eval.lowering.compile import compile_for, keep
 from eval.lowering.dtypes import DTYPES
 from eval.lowering.kernel_programs import KernelProgram, shipped_attention, shipped_experts
-from eval.lowering.predict import Predicted, code_bounds, occupancies, predict_prefill
 from eval.lowering.programs import KINDS, ModelProgram, Program
 from eval.lowering.run_here import is_here, time_here
 from eval.lowering.target import TARGETS, Target, target
@@ -227,7 +228,7 @@ def _print(
         out.print(report.tile_table(tiles, chosen, shapes).to_rich())
     for title, rows in predicted.items():
         out.print(report.prediction_table(rows, f"Predicted prefill: {title}").to_rich())
-        for line in report.evidence_lines(rows):
+        for line in evidence_lines(rows):
             out.print(line, highlight=False, soft_wrap=True)
     for line in (*report.sentences(toolchain, results), *(f"{name}: {hint}" for name, hint in hints.items())):
         out.print(line, highlight=False, soft_wrap=True)

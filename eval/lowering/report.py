@@ -10,11 +10,11 @@ from typing import Any
 from eval.cost.cards import card
 from eval.cost.flops.hlo import parse_hlo
 from eval.cost.flops.traffic import weight_bytes
+from eval.cost.prediction import Occupancy, Predicted, Range
 from eval.lowering import compile as compiling
 from eval.lowering.compile import Compiled
 from eval.lowering.kernel_programs import is_own
 from eval.lowering.kernels import Kernel, read_kernels
-from eval.lowering.predict import Occupancy, Predicted, Range
 from eval.lowering.programs import ModelProgram
 from eval.lowering.target import TARGETS, Target
 from eval.lowering.toolchain import Toolchain
@@ -164,14 +164,6 @@ def prediction_table(predictions: Iterable[Predicted], title: str) -> Table:
 
 def _hidden(occupancy: Occupancy | None) -> tuple[str, str]:
     return (str(occupancy.waves), f"{occupancy.hidden_cycles:,} cycles") if occupancy else ("-", "-")
-
-
-def evidence_lines(predictions: Iterable[Predicted]) -> list[str]:
-    """What the predictions rest on, components with the same evidence together."""
-    by_evidence: dict[str, list[str]] = {}
-    for one in predictions:
-        by_evidence.setdefault(one.evidence, []).append(one.component)
-    return [f"{', '.join(components)}: {evidence}" for evidence, components in by_evidence.items()]
 
 
 def _prediction_row(name: str, floor_ms: float, ms: Range) -> tuple[str, ...]:

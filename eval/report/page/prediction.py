@@ -7,10 +7,9 @@ from dataclasses import dataclass
 
 from eval.cost.cards import CARDS
 from eval.cost.fitting_layouts import fitting_layouts
+from eval.cost.prediction import Predicted, efficiencies, evidence_lines, predict_prefill
 from eval.cost.published import published
 from eval.cost.validation import Prediction, summarise, validate
-from eval.lowering.predict import Predicted, efficiencies, predict_prefill
-from eval.lowering.report import evidence_lines
 from eval.report.floor_table import FLOOR_CARD, FLOOR_MODEL, FLOOR_UNDER
 from eval.report.number_format import count, duration, percent
 from eval.report.page.dots import Dot, dot_panel

@@ -1,4 +1,4 @@
-"""Predictions: bounded by the floor and by the compiled loop, and called predictions."""
+"""What compiled loops say of a prediction, and the table that it is printed in."""
 
 from __future__ import annotations
 
@@ -10,10 +10,11 @@ import pytest
 from rich.console import Console
 
 from eval.cost.cards import card
-from eval.cost.roofline import Assumptions, floor_ms
+from eval.cost.prediction import Predicted, Range, predict_prefill
+from eval.cost.roofline import Assumptions
+from eval.lowering.code_bounds import code_bounds, occupancies
 from eval.lowering.loops import Code
-from eval.lowering.predict import Predicted, Range, code_bounds, occupancies, predict_prefill, published_efficiencies
-from eval.lowering.report import evidence_lines, prediction_table
+from eval.lowering.report import prediction_table
 from eval.lowering.target import target
 from eval.report.number_format import duration
 from refmodel.presets import preset
@@ -36,44 +37,12 @@ def test_the_bound_is_the_matrix_share_of_the_cycles() -> None:
     assert found.hidden_cycles == 5 * 1365  # five waves issue while the sixth waits
 
 
-def test_intervals_lie_above_the_floor_and_in_order() -> None:
-    under = Assumptions()
-    floors = floor_ms(MODEL, 16_384, R9700, under)
-    predicted = predict_prefill(MODEL, 16_384, R9700, under, {})
-    assert {one.component for one in predicted} == set(floors)
-    for one in predicted:
-        assert one.floor_ms == pytest.approx(floors[one.component])
-        assert one.floor_ms <= one.ms.low <= one.ms.middle <= one.ms.high
-        assert "published prefills" in one.evidence
-        assert one.to_json()["label"] == "predicted"
-
-
-def test_a_compiled_loop_bounds_the_prediction() -> None:
-    free, bound = (
-        {one.component: one for one in predict_prefill(MODEL, 16_384, R9700, Assumptions(), bounds)}
-        for bounds in ({}, {"attention": 0.125})
-    )
-    attention = bound["attention"]
-    assert attention.ms.low == pytest.approx(attention.floor_ms / 0.125)
-    assert attention.ms.low > free["attention"].ms.low
-    assert "at most 12 % of peak" in attention.evidence
-    assert bound["experts"] == free["experts"]
-
-
 def test_occupancy_is_said_and_changes_no_figure() -> None:
     waves = occupancies([SOUND], target("gfx1201"))
     bare, said = (predict_prefill(MODEL, 4096, R9700, Assumptions(), {}, waves=given) for given in (None, waves))
     assert [one.ms for one in bare] == [one.ms for one in said]
     rows = {row[0]: row for row in prediction_table(said, "Predicted prefill").rows}
     assert rows["attention"][-2:] == ("6", f"{waves['attention'].hidden_cycles:,} cycles") and rows["head"][-1] == "-"
-
-
-def test_efficiencies_come_from_measurements() -> None:
-    spread = published_efficiencies(R9700)
-    for found, _ in spread.values():
-        assert 0 < found.low <= found.middle <= found.high <= 1
-    with pytest.raises(ValueError, match=r"no peak rate|too few published"):
-        published_efficiencies(card("tpu-v5e"))
 
 
 def test_each_figure_stands_under_its_heading() -> None:
@@ -91,5 +60,3 @@ def test_the_table_calls_itself_a_prediction() -> None:
     predicted = predict_prefill(MODEL, 4096, R9700, Assumptions(), {})
     table = prediction_table(predicted, "Predicted prefill")
     assert "not measured" in table.note and table.rows[-1][0] == "total"
-    lines = evidence_lines(predicted)
-    assert len(lines) < len(predicted) and any(line.startswith("attention: ") for line in lines)

@@ -1,19 +1,9 @@
-"""Predicted times on a card that was not measured: the floor, what others reached there, and what the compiler made.
+"""Predicted times on a card that was not measured: the floor, and what others reached there.
 
     ms = 1e3 · max( FLOPs / (peak · e),  bytes / (bandwidth · e_bandwidth) )
 
 The efficiency e has an interval: the spread of the efficiencies that published measurements on this card imply
-(`eval.cost.validation`).  The compiled kernel bounds it from above.  WMMA and vector instructions of a wave do not
-overlap on this architecture, so that a loop of m matrix and v vector instructions reaches at most
-
-    e_code = c·m / (c·m + v)        c cycles of a SIMD per matrix instruction
-
-of the peak: softmax work that cannot be hidden.
-
-Occupancy is said beside the figure and is not in it.  While one wave of a SIMD waits for a load, the others issue:
-with w waves of I = c·m + v cycles a turn of the loop, latency of up to (w - 1)·I cycles a turn is hidden (less where
-waves meet at a barrier), and a latency of L beyond that would leave e = w·c·m / (I + L).  No latency of this card's
-memories was found in a source to rely on, and none was measured, so no L is put in.
+(`eval.cost.validation`).  A compiled kernel bounds it from above (`eval.lowering.code_bounds`).
 These are predictions: nothing ran.
 """
 
@@ -30,9 +20,6 @@ from eval.cost.flops.closed_form import COMPONENTS
 from eval.cost.published import published
 from eval.cost.roofline import Assumptions, floors
 from eval.cost.validation import Prediction, validate
-from eval.lowering.kernels import Kernel
-from eval.lowering.loops import Code
-from eval.lowering.target import Target
 from refmodel.config import ModelConfig
 from refmodel.schedule import prefill_steps
 
@@ -74,33 +61,6 @@ class Predicted:
 
     def to_json(self) -> dict[str, Any]:
         return {**asdict(self), "label": "predicted"}
-
-
-def heaviest(kernels: Iterable[Kernel]) -> dict[str, Kernel]:
-    """By component its kernel with the most matrix work in the inner loop, where there is one."""
-    found: dict[str, Kernel] = {}
-    for kernel in kernels:
-        known = found.get(kernel.component)
-        if kernel.loop and kernel.loop.matrix and (known is None or kernel.loop.matrix > known.loop.matrix):
-            found[kernel.component] = kernel
-    return found
-
-
-def code_bounds(kernels: Iterable[Kernel], target: Target) -> dict[str, float]:
-    """e_code by component, of its heaviest kernel."""
-    loops = {name: kernel.loop for name, kernel in heaviest(kernels).items()}
-    return {name: target.matrix_cycles * loop.matrix / _issue_cycles(loop, target) for name, loop in loops.items()}
-
-
-def occupancies(kernels: Iterable[Kernel], target: Target) -> dict[str, Occupancy]:
-    """By component, of its heaviest kernel."""
-    return {
-        name: Occupancy(kernel.waves, _issue_cycles(kernel.loop, target)) for name, kernel in heaviest(kernels).items()
-    }
-
-
-def _issue_cycles(loop: Code, target: Target) -> int:
-    return target.matrix_cycles * loop.matrix + loop.kinds.get("vector", 0)
 
 
 def published_efficiencies(card: Card) -> dict[str, tuple[Range, str]]:
@@ -154,3 +114,11 @@ def predict_prefill(
                  (efficiency.high, efficiency.middle, efficiency.low))  # fmt: skip
         made.append(Predicted(component, floor.ms, Range(*times), evidence, (waves or {}).get(component)))
     return made
+
+
+def evidence_lines(predictions: Iterable[Predicted]) -> list[str]:
+    """What the predictions rest on, components with the same evidence together."""
+    by_evidence: dict[str, list[str]] = {}
+    for one in predictions:
+        by_evidence.setdefault(one.evidence, []).append(one.component)
+    return [f"{', '.join(components)}: {evidence}" for evidence, components in by_evidence.items()]
