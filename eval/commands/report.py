@@ -47,10 +47,10 @@ def run(options: argparse.Namespace) -> int:
 
 def draw(compared: Comparison, folder: Path, console: Console, options: argparse.Namespace) -> int:
     """The report in `folder`, its tables on `console`, with --json all numbers on stdout; the exit status."""
-    from eval import report  # matplotlib takes a while to load
+    from eval.report import documents  # matplotlib takes a while to load
 
-    path = report.write_report(folder, compared.records, config=compared.config, command=invocation(options))
-    report.render_terminal(compared.records, console, config=compared.config)
+    path = documents.write_report(folder, compared.records, config=compared.config, command=invocation(options))
+    documents.render_terminal(compared.records, console, config=compared.config)
     console.print(f"\nreport: {path.resolve()}", soft_wrap=True, highlight=False)
     console.print(f"open in a browser: {path.with_suffix('.html').resolve()}", soft_wrap=True, highlight=False)
     if options.json:
