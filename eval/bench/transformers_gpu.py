@@ -26,7 +26,7 @@ from rich.console import Console
 from rich.table import Table
 
 from eval.bench.chain import invocation
-from eval.measure.device_memory import use_most_of_the_device
+from eval.measure.device_memory import opens_a_gpu
 from eval.measure.records import append, environment, git_state, now, read
 from eval.measure.timing import compile_program, median_ms
 from refmodel.config import ModelConfig
@@ -69,7 +69,7 @@ def main() -> None:
 def refuse_without_gpu(contender: str) -> None:
     """Ends the process in one line where this contender has no GPU, or is not installed."""
     if contender == "ours":
-        has_gpu = jax.default_backend() == "gpu"
+        has_gpu = opens_a_gpu()
     else:
         missing = [name for name in ("torch", "transformers") if importlib.util.find_spec(name) is None]
         if missing:
@@ -86,7 +86,6 @@ def measure(arguments: argparse.Namespace) -> None:
     """One record per layout and length of one contender, appended as soon as it exists."""
     config = preset(arguments.model)
     if arguments.contender == "ours":
-        use_most_of_the_device()
         params = random_params(config, 0, jnp.bfloat16)
         runs = [(layout, our_prefill(config.with_layout(layout), params)) for layout in arguments.layouts]
     else:

@@ -13,7 +13,7 @@ from tokenizers import Tokenizer
 from attention.unknown import unknown
 from eval.cost.preset_shapes import COST_SHAPES, cost_model
 from eval.cost.shapes import ModelShape
-from eval.measure.device_memory import use_most_of_the_device
+from eval.measure.device_memory import opens_a_gpu
 from refmodel.config import ModelConfig
 from refmodel.default_model import default_gguf
 from refmodel.presets import PRESETS
@@ -65,13 +65,12 @@ def open_device(device: str | None) -> bool:
     """Whether JAX runs on a GPU.  Raises `ValueError` if it does not run on `device`."""
     if device == "cpu":
         jax.config.update("jax_platforms", "cpu")
-    else:
-        use_most_of_the_device()
+    on_gpu = opens_a_gpu()
     found = jax.default_backend()
     if device and found != device:
         hint = "; for an NVIDIA GPU JAX needs `pip install 'jax[cuda13]'`" if device == "gpu" else ""
         raise ValueError(f"--device {device}: JAX runs on {found} here; accepted: {found}, or no --device{hint}")
-    return found == "gpu"
+    return on_gpu
 
 
 def running_dtype(options: argparse.Namespace, *, on_gpu: bool) -> Any:

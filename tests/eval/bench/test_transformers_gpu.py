@@ -16,8 +16,7 @@ from eval.measure import records
 
 
 @pytest.mark.slow
-def test_our_half_records_each_length_and_the_table_divides(tmp_path, capsys, fast_compile, monkeypatch):
-    monkeypatch.setattr(transformers_gpu, "use_most_of_the_device", lambda: None)
+def test_our_half_records_each_length_and_the_table_divides(tmp_path, capsys, fast_compile):
     asked = argparse.Namespace(
         contender="ours", model="tiny-moe", layouts=["full", "swa(5)"], tokens=[7, 13], samples=2, out=tmp_path
     )
@@ -38,7 +37,6 @@ def test_a_length_that_fails_is_recorded_and_the_others_stand(tmp_path, monkeypa
             raise RuntimeError("RESOURCE_EXHAUSTED: out of memory")
         return lambda: None
 
-    monkeypatch.setattr(transformers_gpu, "use_most_of_the_device", lambda: None)
     monkeypatch.setattr(transformers_gpu, "our_prefill", lambda *_: at_length)
     transformers_gpu.measure(
         argparse.Namespace(
