@@ -1,4 +1,4 @@
-"""Code blocks of the README and of the pages in docs/, carried out as a reader would: alone in a file of their own."""
+"""Code blocks of README.md and of the pages in docs/, carried out as a reader would: alone in a file of their own."""
 
 from __future__ import annotations
 

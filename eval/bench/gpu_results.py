@@ -1,4 +1,4 @@
-"""The README's GPU figures, as Markdown, from the records that the GPU benchmarks in `eval.bench` left."""
+"""The GPU figures of docs/results.md, as Markdown, from the records that the GPU benchmarks in `eval.bench` left."""
 
 from __future__ import annotations
 
@@ -37,15 +37,20 @@ def gpu_figures(root: Path) -> str:
     tables = (
         kernel_table(kernels, KERNELS),
         model_table(prefills, PEER),
-        *variant_tables(_read(root / VARIANTS), VARIANTS),
+        *variant_tables(variants_summary(root), VARIANTS),
         *other_tables(_read(root / OTHERS), OTHERS),
     )
     return "\n".join(table.to_markdown().replace("## ", "### ", 1) for table in tables)
 
 
-def variant_tables(kept: Sequence[Record], source: Path) -> tuple[Table, ...]:
+def variants_summary(root: Path) -> Summary:
+    """Whole prefills of the usual layouts."""
+    (summary,) = summarise(_read(root / VARIANTS), preset("qwen3-30b-a3b"))
+    return summary
+
+
+def variant_tables(summary: Summary, source: Path) -> tuple[Table, ...]:
     """What each layout of the whole model saved at long prompts, its crossover, and what the sum of its layers says."""
-    (summary,) = summarise(kept, preset("qwen3-30b-a3b"))
     return *_saved(summary, source), crossover_table(summary, *crossovers(summary)), apart_table(summary)
 
 

@@ -47,8 +47,9 @@ def test_notebook_and_script_are_twins(script):
     assert all(not cell.get("outputs") for cell in notebook.cells)
 
 
-def test_the_readme_says_what_each_shows():
-    section = (FOLDER.parent / "README.md").read_text(encoding="utf-8").split("## Notebooks\n")[1].split("\n## ")[0]
+def test_the_page_says_what_each_shows():
+    page = (FOLDER.parent / "docs" / "python.md").read_text(encoding="utf-8")
+    section = page.split("## Notebooks\n")[1].split("\n## ")[0]
     assert SCRIPTS and [script.stem for script in SCRIPTS if f"`{script.stem}`" not in section] == []
 
 

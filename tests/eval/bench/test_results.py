@@ -1,4 +1,4 @@
-"""The README's figures are those of the kept records."""
+"""The figures of README.md and docs/results.md are those of the kept records."""
 
 from __future__ import annotations
 
@@ -7,13 +7,22 @@ from pathlib import Path
 import pytest
 
 from eval.bench.gpu_results import kernel_table, model_table, other_runs
-from eval.bench.results import BEGIN, END, ROOT, spliced, whole_readme
+from eval.bench.pictures import digest
+from eval.bench.results import PICTURES, README, RESULTS, ROOT, spliced, whole_page
 from tests.eval.report.synthetic_records import record
 
 
-def test_the_readme_is_what_the_records_say():
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    assert whole_readme(readme) == readme, "run: python -m eval.bench.results"
+@pytest.mark.parametrize("page", [README, RESULTS])
+def test_a_page_is_what_the_records_say(page):
+    text = (ROOT / page).read_text(encoding="utf-8")
+    assert whole_page(page, text) == text, "run: python -m eval.bench.results"
+
+
+@pytest.mark.parametrize("picture", PICTURES, ids=lambda path: path.name)
+def test_a_picture_is_drawn_from_the_records_that_are_kept(picture):
+    records, _ = PICTURES[picture]
+    assert digest(ROOT / records).encode() in (ROOT / picture).read_bytes(), "run: python -m eval.bench.results"
+    assert str(picture) in (ROOT / README).read_text(encoding="utf-8")
 
 
 def test_each_of_our_times_is_beside_theirs_of_the_same_run():
@@ -59,5 +68,5 @@ def test_a_kernels_row_is_of_the_last_run_that_timed_it():
 
 
 def test_marks_are_needed():
-    with pytest.raises(ValueError, match=r"README.md lacks the line '<!-- figures"):
-        spliced("no marks", "figures", BEGIN, END)
+    with pytest.raises(ValueError, match=r"page.md lacks the line '<!-- figures: python"):
+        spliced("page.md", "no marks", "figures", "figures")

@@ -1,4 +1,4 @@
-"""The README's recipe for a new variant, carried out: its file and one line in the registry give it everything."""
+"""The recipe for a new variant in docs/extending.md, carried out: a file and one line in the registry are enough."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from eval.cli import main
 from tests.attention.test_pattern import by_hand
 from tests.printed import blocks, carry_out
 
-(SOURCE,) = blocks("README.md", "python", indent="   ")
+(SOURCE,) = blocks("docs/extending.md", "python", indent="   ")
 
 
 @pytest.fixture
 def preface() -> str:
-    """What stands above the README's code in its file."""
+    """What stands above the page's code in its file."""
     return ""
 
 
 @pytest.fixture
 def wedge(monkeypatch, preface):
-    """The class of the README's recipe, registered."""
+    """The class of the recipe, registered."""
     module = ModuleType("wedge")
     monkeypatch.setitem(sys.modules, "wedge", module)  # where dataclasses look a class's module up
     carry_out(preface + SOURCE, module.__dict__)
@@ -37,7 +37,7 @@ def wedge(monkeypatch, preface):
 
 
 @pytest.mark.parametrize("preface", ["", "from __future__ import annotations\n"])
-def test_it_is_spelled_as_the_readme_says(wedge, capsys, fast_compile):
+def test_it_is_spelled_as_the_page_says(wedge, capsys, fast_compile):
     assert main(["variants", wedge.example]) == 0
     assert "\nwedge(5)  " in capsys.readouterr().out
     assert main(["variants", "wedge(five)"]) == 2

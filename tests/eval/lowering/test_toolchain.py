@@ -20,11 +20,11 @@ from tests.printed import ROOT, blocks
 
 
 @pytest.mark.parametrize("vendor", [AMD, NVIDIA])
-def test_a_missing_plugin_says_what_the_readme_says(monkeypatch: pytest.MonkeyPatch, vendor: Vendor) -> None:
+def test_a_missing_plugin_says_what_the_page_says(monkeypatch: pytest.MonkeyPatch, vendor: Vendor) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(ValueError, match="not in this environment") as raised:
         plugin_path(vendor)
-    (words,) = (block for block in blocks("README.md", "sh") if "venv-lower" in block)
+    (words,) = (block for block in blocks("docs/lowering.md", "sh") if "venv-lower" in block)
     install, call, *_ = words.splitlines()
     assert install in str(raised.value) and call.partition(" --")[0] in str(raised.value)
     extras = re.search(r"\[(.*)\]", install)[1].split(",")
