@@ -2,7 +2,7 @@
 
     full                        every layer
     swa(1024)                   every layer
-    5*swa(1024)+full            five local layers, then a global one, repeated to the layer count
+    5*swa(1024)+full            five local layers, then a global one, repeated to the layer count and cut there
     swa(4096, sinks=4)+full     arguments by position or by name
     routed(256|2048|full)       several spans in one argument
     ["full", "swa(128)", ...]   a list: one entry per layer
@@ -68,20 +68,16 @@ def make(name: str, **parameters: Any) -> Variant:
 def parse_layout(spec: LayoutSpec, n_layers: int) -> Layout:
     """The variant of each of `n_layers` layers.
 
-    A string is a cycle that is repeated to the layer count, which it must divide; a single variant is every layer's; a
-    sequence names every layer, and so does a file, a string that ends in `.json`.
+    A string is a cycle that is repeated, and cut where the layers end (`describe_cut` says how); a single variant is
+    every layer's; a sequence names every layer, and so does a file, a string that ends in `.json`.
 
     Raises:
         ValueError: in one line, with the accepted spelling.
 
     Examples:
         >>> from attention import parse_layout
-        >>> [str(variant) for variant in parse_layout("2*swa(1024)+full", 6)]
-        ['swa(1024)', 'swa(1024)', 'full', 'swa(1024)', 'swa(1024)', 'full']
-        >>> parse_layout("2*swa(1024)+full", 4)
-        Traceback (most recent call last):
-            ...
-        ValueError: layout '2*swa(1024)+full' is a cycle of 3 layers, which does not divide 4; accepted lengths: 1, 2, 4
+        >>> [str(variant) for variant in parse_layout("2*swa(1024)+full", 5)]
+        ['swa(1024)', 'swa(1024)', 'full', 'swa(1024)', 'swa(1024)']
     """
     if n_layers < 1:
         raise ValueError(f"a layout needs at least 1 layer, got {n_layers}")
@@ -90,13 +86,8 @@ def parse_layout(spec: LayoutSpec, n_layers: int) -> Layout:
     if isinstance(spec, str) and spec.strip().endswith(".json"):
         spec = read_layout(spec.strip())
     if isinstance(spec, str):
-        cycle = _parse_cycle(spec, n_layers)
-        if n_layers % len(cycle):
-            raise ValueError(
-                f"layout {spec!r} is a cycle of {len(cycle)} layers, which does not divide {n_layers}; "
-                f"accepted lengths: {', '.join(str(d) for d in range(1, n_layers + 1) if n_layers % d == 0)}"
-            )
-        return cycle * (n_layers // len(cycle))
+        cycle = [variant for variant, count in _terms(spec) for _ in range(min(count, n_layers))]
+        return tuple(itertools.islice(itertools.cycle(cycle), n_layers))
     layout = tuple(one if isinstance(one, Variant) else parse_variant(one) for one in spec)
     if len(layout) != n_layers:
         raise ValueError(f"a layout list names every layer: got {len(layout)} entries for {n_layers} layers")
@@ -120,16 +111,37 @@ def _registered(name: str) -> type[Variant]:
 
 
 def format_layout(layout: Layout) -> str:
-    """The shortest spelling that parses back to `layout`: `5*swa(1024)+full`."""
-    cycle = layout[: period(layout)]
-    runs = [(variant, len(list(group))) for variant, group in itertools.groupby(cycle)]
+    """The shortest spelling that parses back to `layout`: `5*swa(1024)+full`, whether or not its cycle is cut."""
+    runs = [(variant, len(list(group))) for variant, group in itertools.groupby(layout[: period(layout)])]
     return "+".join(f"{count}*{variant}" if count > 1 else str(variant) for variant, count in runs)
 
 
 def period(layers: Sequence[object]) -> int:
-    """Length of the shortest cycle that, repeated, gives `layers`."""
+    """Length of the shortest cycle that, repeated and cut where they end, gives `layers`."""
     n = len(layers)
-    return next(p for p in range(1, n + 1) if n % p == 0 and all(layers[i] == layers[i % p] for i in range(n)))
+    return next(p for p in range(1, n + 1) if layers[p:] == layers[: n - p])
+
+
+def describe_cut(spec: str, n_layers: int) -> str:
+    """How a layout's cycle meets the layer count, in a word; nothing where whole cycles fill it.
+
+    Examples:
+        >>> describe_cut("5*swa(1024)+full", 62)
+        '62 layers: 10 cycles of 6 and 2 layers more'
+        >>> describe_cut("5*swa(1024)+full", 5)
+        '5 layers: the first 5 of a cycle of 6'
+    """
+    if spec.strip().endswith(".json"):
+        return ""  # names every layer
+    size = sum(count for _, count in _terms(spec))
+    cycles, more = divmod(n_layers, size)
+    if not cycles:
+        return f"{n_layers} layers: the first {n_layers} of a cycle of {size}"
+    return (
+        f"{n_layers} layers: {cycles} cycle{'s' * (cycles > 1)} of {size} and {more} layer{'s' * (more > 1)} more"
+        if more
+        else ""
+    )
 
 
 def accepted() -> str:
@@ -146,8 +158,9 @@ def signature(variant: type[Variant]) -> str:
     return f"{variant.name}({', '.join(words)})" if words else variant.name
 
 
-def _parse_cycle(spec: str, n_layers: int) -> Layout:
-    layout: list[Variant] = []
+def _terms(spec: str) -> list[tuple[Variant, int]]:
+    """The terms of a cycle: each variant, and for how many layers in a row."""
+    terms: list[tuple[Variant, int]] = []
     for part in _PLUS.split(spec):
         term = _TERM.fullmatch(part.strip())
         if not term:
@@ -156,10 +169,10 @@ def _parse_cycle(spec: str, n_layers: int) -> Layout:
                 f"'+', of {accepted()}"
             )
         count = int(term["count"] or 1)
-        if not 1 <= count <= n_layers:
-            raise ValueError(f"{part.strip()!r} in layout {spec!r} repeats a variant {count} times; 1 to {n_layers}")
-        layout += [parse_variant(term["call"])] * count
-    return tuple(layout)
+        if count < 1:
+            raise ValueError(f"{part.strip()!r} in layout {spec!r} repeats a variant {count} times; at least 1")
+        terms.append((parse_variant(term["call"]), count))
+    return terms
 
 
 def _build(variant: type[Variant], text: str, arguments: Iterable[tuple[str, str]]) -> Variant:

@@ -16,7 +16,7 @@ from attention.eviction.base import Eviction
 from attention.eviction.kept import Kept, init_kept
 from attention.pattern import UNBOUNDED, SpanPattern, holds_everything, still_needed
 from refmodel.config import ModelConfig
-from refmodel.plan import layer_plan
+from refmodel.plan import Run, layer_plan
 
 
 class LayerCache(NamedTuple):
@@ -48,23 +48,22 @@ def init_cache(
         raise ValueError(f"a cache needs batch >= 1 and capacity_tokens >= 1, got {batch} and {capacity_tokens}")
     plan = layer_plan(config)
 
-    def empty(run) -> LayerCache | Kept:
+    def empty(run: Run, layers: int) -> LayerCache | Kept:
         if isinstance(run.variant, Eviction):
-            return empty_kept(run)
+            return empty_kept(run, layers)
         slots = run.variant.cache_tokens(capacity_tokens)
-        layers = plan.repeats * run.count
         keys = jnp.zeros((layers, batch, slots, config.n_kv_heads, config.head_dim), dtype)
         return LayerCache(
             keys, jnp.zeros_like(keys), jnp.full((layers, batch if ragged else 1, 1, slots), -1, jnp.int32)
         )
 
-    def empty_kept(run) -> Kept:
+    def empty_kept(run: Run, layers: int) -> Kept:
         if ragged:
             raise ValueError(f"{run.variant} evicts by the rows' common length: rows of different lengths need others")
         one = init_kept(run.variant, batch, capacity_tokens, config.n_heads, config.n_kv_heads, config.head_dim, dtype)
-        return jax.tree.map(lambda x: jnp.broadcast_to(x, (plan.repeats * run.count, *x.shape)), one)
+        return jax.tree.map(lambda x: jnp.broadcast_to(x, (layers, *x.shape)), one)
 
-    return Cache(tuple(empty(run) for run in plan.runs), jnp.int32(0))
+    return Cache(tuple(map(empty, plan.runs, plan.layers)), jnp.int32(0))
 
 
 def cache_bytes(cache: Cache) -> int:

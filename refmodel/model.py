@@ -102,7 +102,7 @@ def hidden_states(
     angles = rope_angles(positions_bt, config.head_dim, config.rope_theta)
     inputs = StepInput(positions_bt, angles, cache.length, attend, first, in_order)
 
-    def run_layers(run, x_btd, stack, cycle):
+    def run_layers(run, count, x_btd, stack, cycle):
         stacked = params["blocks"][run.kind]
         block = Block(config, config.block_kinds.count(run.kind), x_btd.dtype, kind=run.kind)
 
@@ -116,23 +116,26 @@ def hidden_states(
             x_btd, stack = block.apply({"params": stacked}, x_btd, index, inputs, run.variant, stack)
             return (x_btd, stack), x_btd if every_layer else None
 
-        return lax.scan(one_layer, (x_btd, stack), jnp.arange(run.count, dtype=jnp.int32))
+        return lax.scan(one_layer, (x_btd, stack), jnp.arange(count, dtype=jnp.int32))
 
-    def one_cycle(carry, cycle):
+    def one_cycle(carry, cycle, counts=tuple(run.count for run in plan.runs)):
         x_btd, stacks = carry
-        new_stacks: list[LayerCache] = []
-        outputs = []
-        for run, stack in zip(plan.runs, stacks, strict=True):
-            (x_btd, stack), output = run_layers(run, x_btd, stack, cycle)
-            new_stacks.append(stack)
-            outputs.append(output)
-        return (x_btd, tuple(new_stacks)), jnp.concatenate(outputs) if every_layer else None
+        stacks, outputs = list(stacks), []
+        for i, (run, count) in enumerate(zip(plan.runs, counts, strict=True)):
+            if count:
+                (x_btd, stacks[i]), output = run_layers(run, count, x_btd, stacks[i], cycle)
+                outputs.append(output)
+        return (x_btd, tuple(stacks)), jnp.concatenate(outputs) if every_layer else None
 
-    (x_btd, stacks), layers = lax.scan(one_cycle, (x_btd, cache.runs), jnp.arange(plan.repeats, dtype=jnp.int32))
+    carry, layers = lax.scan(one_cycle, (x_btd, cache.runs), jnp.arange(plan.repeats, dtype=jnp.int32))
+    layers_lbtd = layers.reshape(-1, *x_btd.shape) if every_layer else None
+    if any(plan.tail):
+        carry, tail_lbtd = one_cycle(carry, jnp.int32(plan.repeats), plan.tail)
+        layers_lbtd = jnp.concatenate([layers_lbtd, tail_lbtd]) if every_layer else None
+    x_btd, stacks = carry
     final_btd = rms_norm(x_btd, params["final_norm"]["scale"], config.norm_eps)
     length = cache.length + tokens_bt.shape[1]
     final_btd = jnp.where(_overflows(config, cache, length), jnp.nan, final_btd)
-    layers_lbtd = layers.reshape(config.n_layers, *x_btd.shape) if every_layer else None
     return Hidden(final_btd, Cache(stacks, length), layers_lbtd)
 
 

@@ -1,4 +1,4 @@
-"""How the layers are executed: runs of equal layers, in a cycle that repeats, so that few bodies are compiled."""
+"""How the layers are executed: runs of equal layers, in a cycle that repeats and a tail, so that few bodies compile."""
 
 from __future__ import annotations
 
@@ -24,10 +24,12 @@ class Run:
 
 @dataclass(frozen=True)
 class LayerPlan:
-    """`repeats` cycles of `runs`: `5*swa(1024)+full` on 48 layers is 8 cycles of two runs."""
+    """`repeats` cycles of `runs` and a tail, one more cycle that ends after so many layers of each run:
+    `5*swa(1024)+full` on 62 layers is 10 cycles of two runs and 2 layers of the first one."""
 
     repeats: int
     runs: tuple[Run, ...]
+    tail: tuple[int, ...]
 
     @property
     def cycle_layers(self) -> int:
@@ -38,15 +40,26 @@ class LayerPlan:
         """Layers of `kind` in one cycle."""
         return sum(run.count for run in self.runs if run.kind == kind)
 
+    @property
+    def layers(self) -> tuple[int, ...]:
+        """Layers of each run in the whole model: what its stacked state has room for."""
+        return tuple(self.repeats * run.count + more for run, more in zip(self.runs, self.tail, strict=True))
+
 
 def layer_plan(config: ModelConfig) -> LayerPlan:
-    """The shortest cycle of layers that are equal in kind and variant, cut into runs."""
+    """The shortest cycle of layers that are equal in kind and variant, cut into runs.
+
+    What fills less than two cycles is one cycle: a tail would compile its bodies again.
+    """
     layers = list(zip(config.block_kinds, config.layout, strict=True))
-    cycle = layers[: period(layers)]
+    cycle_layers = period(layers)
+    if len(layers) < 2 * cycle_layers:
+        cycle_layers = len(layers)
+    repeats, left = divmod(len(layers), cycle_layers)
     runs: list[Run] = []
     seen: dict[BlockKind, int] = {"dense": 0, "moe": 0}
-    for (kind, variant), group in itertools.groupby(cycle):
+    for (kind, variant), group in itertools.groupby(layers[:cycle_layers]):
         count = len(list(group))
         runs.append(Run(kind, variant, count, sum(seen.values()), seen[kind]))
         seen[kind] += count
-    return LayerPlan(len(layers) // len(cycle), tuple(runs))
+    return LayerPlan(repeats, tuple(runs), tuple(min(max(left - run.first, 0), run.count) for run in runs))

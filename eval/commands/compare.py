@@ -14,7 +14,7 @@ from attention.attend import Impl
 from eval.commands import arguments
 from eval.commands.output import Console, is_watched
 from eval.commands.report import draw, invocation
-from eval.commands.resolve import open_device, running_config, running_dtype, running_model
+from eval.commands.resolve import open_device, running_config, running_dtype, running_model, say_cuts
 from eval.measure import estimate, records
 from eval.measure.default_sweep import GPU_LENGTHS, LAYOUTS, LENGTHS, QUALITY_TOKENS, usual_sweep
 from eval.measure.layers_apart import random_layers
@@ -81,6 +81,7 @@ def run(options: argparse.Namespace) -> int:
         impl=options.impl,
         layers_apart=options.layers_apart,
     )
+    say_cuts(options.layouts or planned.layouts, model.config.n_layers)
     with records_file(planned, options.out, resume=options.resume, on_set_aside=say_set_aside) as path:
         for remark in remarks(planned):
             print(remark, file=sys.stderr)

@@ -8,7 +8,7 @@ from typing import Any, get_args
 
 from attention.full import FULL
 from eval.commands import arguments, output
-from eval.commands.resolve import Shape, shape_named
+from eval.commands.resolve import Shape, shape_named, under_layout
 from eval.cost.break_even import break_even_tokens
 from eval.cost.crossover import Linear, Pairs, attention_share, crossover_tokens, limiting_share, linear_params
 from eval.cost.fitting_layouts import fitting_layouts
@@ -52,7 +52,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     base = shape_named(options.model)
     layouts = options.layouts or (_that_fit(base) if len(set(shape_of(base).layout)) == 1 else ("own",))
-    models = [base if layout == "own" else base.with_layout(layout) for layout in layouts]
+    models = [base if layout == "own" else under_layout(base, layout) for layout in layouts]
     record = {
         "command": "crossover",
         "model": base.name,
@@ -71,7 +71,7 @@ def _that_fit(base: Shape) -> tuple[str, ...]:
     """The usual layouts that the model can have; says on stderr which it cannot."""
     fitting, left_out = fitting_layouts(base, LAYOUTS)
     if left_out:
-        print(f"left out: {', '.join(left_out)} (not for the layers of {base.name})", file=sys.stderr)
+        print(f"left out: {', '.join(left_out)} (not for the heads of {base.name})", file=sys.stderr)
     return tuple(fitting)
 
 

@@ -11,7 +11,7 @@ from tokenizers import Tokenizer
 from attention.layout import format_layout
 from attention.unknown import unknown
 from eval.commands import arguments, output
-from eval.commands.resolve import open_device, running_dtype, running_model, tokenizer_here
+from eval.commands.resolve import open_device, running_dtype, running_model, say_cuts, tokenizer_here
 from refmodel.config import ModelConfig
 from refmodel.generate import generate
 from refmodel.presets import PRESETS, preset
@@ -56,6 +56,7 @@ def run(options: argparse.Namespace) -> int:
     stop = stop_token(model.tokenizer, options.stop)
     if options.layout is not None:
         model = model.with_layout(options.layout, options.seed)
+        say_cuts([options.layout], model.config.n_layers)
     say_beyond_context(model.config, len(ids), options.new)
     new = generate(
         model.config, model.params, jnp.asarray([ids], jnp.int32), options.new,

@@ -11,7 +11,7 @@ from typing import Any
 from attention.kernels.pallas_spans import HEAD_SIZES
 from eval.commands import arguments, output
 from eval.commands.arguments import positive
-from eval.commands.resolve import running_config
+from eval.commands.resolve import running_config, under_layout
 from eval.cost.cards import card
 from eval.cost.flops.traffic import Storage
 from eval.cost.prediction import Predicted, evidence_lines, predict_prefill
@@ -123,7 +123,7 @@ def _programs(options: argparse.Namespace, chosen: Target) -> list[Program]:
         raise ValueError(f"--head-dim {options.head_dim}; accepted: {', '.join(map(str, HEAD_SIZES))}")
     model = running_config(options.model)
     if options.layout is not None:
-        model = model.with_layout(options.layout)
+        model = under_layout(model, options.layout)
     impl = vendor_of(chosen).attention if options.impl == "auto" else options.impl
     made: list[Program] = []
     for name in options.programs:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from eval.commands import arguments, output
+from eval.commands.resolve import under_layout
 from eval.cost.cards import CARDS, Card, card
 from eval.cost.crossover import crossover_tokens
 from eval.cost.post import MODEL, PRINTED, exact_convention, input_differences, post_convention, rounding_faults, row
@@ -40,7 +41,7 @@ def run(options: argparse.Namespace) -> int:
     from eval.report.post_figure import save_squares  # matplotlib takes a while to load
 
     one, model = card(options.card), cost_model(MODEL)
-    rows = [model.with_layout(layout) for layout in options.layouts or LAYOUTS]
+    rows = [under_layout(model, layout) for layout in options.layouts or LAYOUTS]
     save_squares(options.figure, rows, options.tokens)  # first: a path that cannot be written costs no waiting
     conventions = (post_convention(), exact_convention(one))
     record: dict[str, Any] = {

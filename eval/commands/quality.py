@@ -16,7 +16,7 @@ from attention.full import FULL
 from attention.parameters import spelling
 from attention.token_routed import Routed
 from eval.commands import arguments, output
-from eval.commands.resolve import open_device, running_dtype, running_model
+from eval.commands.resolve import open_device, running_dtype, running_model, say_cuts
 from eval.measure import estimate
 from eval.measure.cells import measure_quality
 from eval.measure.default_sweep import LAYOUTS, QUALITY_TOKENS, usual_sweep
@@ -66,6 +66,7 @@ def run(options: argparse.Namespace) -> int:
         model, options.layouts, [tokens], quality_tokens=tokens, text=text,
         text_name=options.text or "",
     )  # fmt: skip
+    say_cuts(options.layouts or planned.layouts, model.config.n_layers)
     for remark in remarks(planned):
         print(remark, file=sys.stderr)
     watched = output.is_watched()

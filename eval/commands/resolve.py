@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import argparse
+import sys
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import jax
 import jax.numpy as jnp
 from tokenizers import Tokenizer
 
+from attention.layout import describe_cut
 from attention.unknown import unknown
 from eval.cost.preset_shapes import COST_SHAPES, cost_model
 from eval.cost.shapes import ModelShape
@@ -21,6 +24,7 @@ from refmodel.source import DEFAULT_MODEL, Model, open_config, open_model
 from refmodel.tokenizer import load_tokenizer
 
 Shape = ModelConfig | ModelShape
+M = TypeVar("M", ModelConfig, ModelShape)
 
 
 def shape_named(name: str, layout: str | None = None) -> Shape:
@@ -32,7 +36,21 @@ def shape_named(name: str, layout: str | None = None) -> Shape:
         shape = open_config(name)
     else:
         raise ValueError(f"{unknown('model', name, known)}, or the path of a folder or of a .gguf file")
-    return shape if layout is None else shape.with_layout(layout)
+    return shape if layout is None else under_layout(shape, layout)
+
+
+def under_layout(model: M, layout: str) -> M:
+    """The model with other attention; one line on stderr where the layout's cycle is cut at the model's last layer."""
+    changed = model.with_layout(layout)
+    say_cuts([layout], len(changed.layout))
+    return changed
+
+
+def say_cuts(layouts: Iterable[str], n_layers: int) -> None:
+    """One line on stderr for each layout whose cycle is cut where the layers end."""
+    for layout in layouts:
+        if words := describe_cut(layout, n_layers):
+            print(f"{layout}: {words}", file=sys.stderr)
 
 
 def tokenizer_here(name: str) -> Tokenizer | None:

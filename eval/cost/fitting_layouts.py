@@ -1,4 +1,4 @@
-"""Which layouts a model can have: those whose cycle divides its layers and whose spans suit its heads."""
+"""Which layouts a model can have: those whose spans suit its heads, and files with an entry for each layer."""
 
 from __future__ import annotations
 

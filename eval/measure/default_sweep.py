@@ -91,10 +91,9 @@ def canonical_layouts(config: ModelConfig, layouts: Sequence[LayoutSpec]) -> tup
 
 
 def _left_out(config: ModelConfig, layouts: Sequence[str], shortest_tokens: int) -> dict[str, str]:
-    """Those whose cycle does not divide the model's layers, whose spans do not suit its heads or whose chunks do not
-    suit the prompts; each with what was wrong."""
+    """Those whose spans do not suit the model's heads or whose chunks do not suit the prompts; each with its fault."""
     fitting, others = fitting_layouts(config, layouts)
-    found = dict.fromkeys(others, f"the layers or heads of {config.name}")
+    found = dict.fromkeys(others, f"the heads of {config.name}")
     for layout, model in fitting.items():
         try:
             for variant in model.layout:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from attention.full import Full
-from attention.layout import format_layout, make, parse_layout, parse_variant, period
+from attention.layout import describe_cut, format_layout, make, parse_layout, parse_variant, period
 from attention.pattern import UNBOUNDED
 from attention.sliding_window import SlidingWindow
 from tests.examples import EXAMPLES
@@ -24,6 +25,9 @@ LOCAL = SlidingWindow(1024)
         ("full", 3, (Full(),) * 3),
         ("swa(1024)", 2, (LOCAL,) * 2),
         ("5*swa(1024)+full", 12, ((LOCAL,) * 5 + (Full(),)) * 2),
+        ("5*swa(1024)+full", 8, (LOCAL,) * 5 + (Full(),) + (LOCAL,) * 2),
+        ("5*swa(1024)+full", 4, (LOCAL,) * 4),
+        (f"{10**20}*full+swa(1024)", 3, (Full(),) * 3),
         (" 2 * swa( 7 , sinks = 3 ) + FULL ", 3, (SlidingWindow(7, 3),) * 2 + (Full(),)),
         ("swa(window=7,sinks=3)", 1, (SlidingWindow(7, 3),)),
         (["full", "swa(5)", LOCAL], 3, (Full(), SlidingWindow(5), LOCAL)),
@@ -34,19 +38,43 @@ def test_spellings(spec, layers, expected):
     assert parse_layout(spec, layers) == expected
 
 
-@given(st.lists(st.sampled_from(EXAMPLES), min_size=1, max_size=12))
-def test_formatting_round_trips(names):
-    layout = parse_layout(names, len(names))
+@given(st.lists(st.sampled_from(EXAMPLES), min_size=1, max_size=8), st.integers(1, 40))
+def test_formatting_round_trips(names, n_layers):
+    layout = tuple(itertools.islice(itertools.cycle(map(parse_variant, names)), n_layers))
+    assert parse_layout("+".join(names), n_layers) == layout
     text = format_layout(layout)
-    assert parse_layout(text, len(layout)) == layout
-    assert format_layout(parse_layout(text, len(layout))) == text
+    assert parse_layout(text, n_layers) == layout
+
+
+@given(st.text("abc", min_size=1, max_size=13))
+def test_no_shorter_cycle_parses_back(letters):
+    variants = {letter: parse_variant(f"swa({window})") for letter, window in zip("abc", (1, 2, 3), strict=True)}
+    layout = tuple(variants[letter] for letter in letters)
+    terms = [[f"{len(list(run))}*{v}".removeprefix("1*") for v, run in itertools.groupby(layout[:end])]
+             for end in range(1, len(layout) + 1)]  # fmt: skip
+    lengths = [len("+".join(some)) for some in terms if parse_layout("+".join(some), len(layout)) == layout]
+    assert len(format_layout(layout)) == min(lengths)
 
 
 @given(st.lists(st.integers(0, 2), min_size=1, max_size=30))
 def test_period_is_the_shortest_cycle(layers):
-    p = period(layers)
-    assert layers[:p] * (len(layers) // p) == layers
-    assert not any(layers[:q] * (len(layers) // q) == layers for q in range(1, p) if len(layers) % q == 0)
+    found = [p for p in range(1, len(layers) + 1) if all(x == layers[i % p] for i, x in enumerate(layers))]
+    assert period(layers) == min(found)
+
+
+@pytest.mark.parametrize(
+    ("spec", "layers", "said"),
+    [
+        ("5*swa(8)+full", 48, ""),
+        ("swa(8)", 7, ""),
+        ("5*swa(8)+full", 62, "62 layers: 10 cycles of 6 and 2 layers more"),
+        ("2*swa(8)+full", 4, "4 layers: 1 cycle of 3 and 1 layer more"),
+        ("5*swa(8)+full", 4, "4 layers: the first 4 of a cycle of 6"),
+        (" layers.json", 5, ""),
+    ],
+)
+def test_a_cycle_that_is_cut_says_so(spec, layers, said):
+    assert describe_cut(spec, layers) == said
 
 
 @pytest.mark.parametrize(
@@ -54,7 +82,6 @@ def test_period_is_the_shortest_cycle(layers):
     [
         ("swa(0)", 4, "at least 1 key .* got 0"),
         ("swa(4, sinks=-1)", 4, "sinks must be at least 0"),
-        ("5*swa(8)+full", 8, r"cycle of 6 layers, which does not divide 8; accepted lengths: 1, 2, 4, 8"),
         ("swaa(8)", 4, r"no attention variant 'swaa' \(did you mean 'swa'\?\); accepted: full, swa\(window, sinks=0\)"),
         ("swa", 4, r"'swa' lacks window; accepted: swa\(window, sinks=0\)"),
         ("swa(8, sink=2)", 4, r"'sink' which it does not have \(did you mean 'sinks'\?\)"),

@@ -18,7 +18,7 @@ from eval.cli import main
     [
         (("",), "the prompt is empty"),
         (("x", "--model", "qwen3-0.6b"), "no tokenizer; give a checkpoint"),
-        (("x", "--layout", "7*swa(3)"), "does not divide 30"),
+        (("x", "--layout", "0*full"), "repeats a variant 0 times; at least 1"),
         (("x", "--layout", ""), "cannot read '' in layout ''"),
         (("x", "--stop", "<end>"), "no token '<end>'; accepted: </s>, none, or any other"),
         (("x", "--stop", ""), "no token ''; accepted: </s>, none, or any other"),

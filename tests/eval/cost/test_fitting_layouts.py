@@ -1,6 +1,8 @@
-"""Which layouts a model can have: by its layers, and by the heads that their spans are for."""
+"""Which layouts a model can have: by the heads that their spans are for, and by its layers where a file names them."""
 
 from __future__ import annotations
+
+import json
 
 from eval.cost.fitting_layouts import fitting_layouts
 from eval.cost.preset_shapes import COST_SHAPES
@@ -10,11 +12,14 @@ from refmodel.presets import preset
 def test_layouts_are_told_apart_in_their_order():
     model = preset("smollm2-135m")  # 30 layers, 9 query heads, 3 key-value heads
     fitting, left_out = fitting_layouts(model, ["swa(3)", "3*swa(5)+full", "spans(2|3|5|7)", "2*swa(5)+full"])
-    assert list(fitting) == ["swa(3)", "2*swa(5)+full"] and left_out == ["3*swa(5)+full", "spans(2|3|5|7)"]
+    assert list(fitting) == ["swa(3)", "3*swa(5)+full", "2*swa(5)+full"] and left_out == ["spans(2|3|5|7)"]
     assert fitting["swa(3)"] == model.with_layout("swa(3)")
 
 
-def test_a_mere_shape_takes_layouts_too():
+def test_a_mere_shape_takes_layouts_too(tmp_path):
     name, shape = next(iter(COST_SHAPES.items()))
-    too_long = f"{len(shape.layout)}*swa(3)+full"
-    assert fitting_layouts(shape, ["full", too_long]) == ({"full": shape.with_layout("full")}, [too_long]), name
+    too_long = tmp_path / "one_more.json"
+    too_long.write_text(json.dumps(["full"] * (len(shape.layout) + 1)))
+    assert fitting_layouts(shape, ["full", str(too_long)]) == ({"full": shape.with_layout("full")}, [str(too_long)]), (
+        name
+    )

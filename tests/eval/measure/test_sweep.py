@@ -178,7 +178,7 @@ def test_what_a_resumed_run_lacks_on_a_gpu_is_found_without_running_a_layer(plan
         ({"lengths": (102,)}, r"the text \(counting\) has 101 tokens, 102 are asked for"),
         ({"quality_tokens": 999}, "999 are asked for"),
         ({"quality_tokens": 1}, r"0 \(none\) or at least 2 tokens of text, got 1"),
-        ({"layouts": ("3*swa(5)",)}, "does not divide 4"),
+        ({"layouts": ("0*swa(5)",)}, "repeats a variant 0 times; at least 1"),
     ],
 )
 def test_a_sweep_that_cannot_be_is_refused(plan, change, message):

@@ -134,7 +134,7 @@ def test_slots_of_a_step_are_those_of_the_real_cache(variant: str, chunk: int, f
         (lambda: decode_steps(5, 0), "at least 1 new token"),
         (lambda: prefill_flops(PRESETS["tiny-dense"], 3, count="masked"), "accepted: useful, executed"),
         (lambda: cost_model("qwen3-30b-a3"), "did you mean 'qwen3-30b-a3b'"),
-        (lambda: cost_model("qwen3.5-35b-a3b").with_layout("7*swa(3)+full"), "does not divide 10"),
+        (lambda: cost_model("qwen3.5-35b-a3b").with_layout(["full"] * 9), "got 9 entries for 10 layers"),
     ],
 )
 def test_bad_input_says_what_to_change(make, message: str) -> None:
