@@ -50,7 +50,7 @@ def found_table(summary: Summary) -> Table:
         row, (_, by_flops, measured, *_) = longest[layout], crossed[layout]
         gain, loss = row.attention_gain, read[layout].perplexity / read[FULL].perplexity - 1
         gained = (factor(gain.speed_up), factor(gain.useful_reduction), percent(gain.realisation))
-        time = duration(row.attention_ms and row.attention_ms.median)
+        time = duration(row.attention_ms.median if row.attention_ms else None)
         cells = gained if layout != FULL else (NOTHING,) * 3
         rows.append((layout, time, *cells, by_flops, measured, signed_percent(loss) if loss else NOTHING))
     header = ("layout", "attention", "faster", "fewer FLOPs", "realised", "N by FLOPs", "N measured", "perplexity")
