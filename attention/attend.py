@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Literal, get_args
 
 import jax
 
+from attention.attended import Attended
 from attention.kernels.block_routed import BlockChoice, attend_chosen, attend_chosen_dense
 from attention.kernels.blockwise import attend_blockwise
 from attention.kernels.dense import attend_dense
 from attention.kernels.mosaic_item import ROWS
 from attention.kernels.nvidia import attend_nvidia, cannot
 from attention.kernels.pallas_blocks import attend_pallas_blocks
-from attention.kernels.pallas_spans import ON_KERNEL, OnKernel, mosaic_cannot, pallas_cannot
+from attention.kernels.pallas_spans import ON_KERNEL, mosaic_cannot, pallas_cannot
 from attention.kernels.target import current_target, is_gpu
 from attention.pattern import SpanPattern, Spans
 
@@ -36,7 +38,7 @@ def resolve_impl(impl: str, q_tokens: int, kv_tokens: int) -> str:
 
 def choose_impl(
     q_btnh: jax.Array, k_bskh: jax.Array, pattern: Pattern, *, impl: str = "auto", order: Order = "any",
-    return_lse: bool = False,
+    need_lse: bool = False,
 ) -> str:  # fmt: skip
     """What `attend` will run for such operands on the device that is compiled for.
 
@@ -55,7 +57,7 @@ def choose_impl(
     for_auto = ("mosaic", "cudnn", "pallas") if q_btnh.shape[1] >= 2 * ROWS else ("cudnn", "pallas")
     candidates = for_auto if impl == "auto" else (impl,)
     for candidate in candidates:
-        reason = _cannot(candidate, q_btnh, k_bskh, pattern, order, return_lse, target)
+        reason = _cannot(candidate, q_btnh, k_bskh, pattern, order, need_lse, target)
         if reason is None:
             return candidate
     if impl != "auto":
@@ -63,7 +65,7 @@ def choose_impl(
     return "blockwise"
 
 
-def _cannot(candidate, q_btnh, k_bskh, pattern, order, return_lse, target) -> str | None:
+def _cannot(candidate, q_btnh, k_bskh, pattern, order, need_lse, target) -> str | None:
     """Why a GPU implementation cannot run this, None if it can."""
     if q_btnh.dtype != k_bskh.dtype:
         return f"{candidate} takes q, k and v of one dtype, got {q_btnh.dtype} and {k_bskh.dtype}"
@@ -75,14 +77,14 @@ def _cannot(candidate, q_btnh, k_bskh, pattern, order, return_lse, target) -> st
         return mosaic_cannot(q_btnh, target, order in ("keys", "prompt"))
     if isinstance(pattern, Spans):
         return f"{candidate} takes no span per query"
-    if return_lse:
+    if need_lse:
         return f"{candidate} gives no log-sum-exp here"
     if order != "prompt":
         return f"{candidate} takes the first step of a prompt, whose tokens stand at 0, 1, 2, ..."
     return cannot(candidate, q_btnh, k_bskh, pattern)
 
 
-def reporting_kernel(impl: str, pattern: Pattern) -> Callable[..., OnKernel] | None:
+def reporting_kernel(impl: str, pattern: Pattern) -> Callable[..., Attended] | None:
     """The kernel of a chosen implementation that tells which tiles it visited; None where that is none."""
     if impl == "pallas" and isinstance(pattern, BlockChoice):
         return attend_pallas_blocks
@@ -98,10 +100,10 @@ def attend(
     pattern: Pattern,
     *,
     impl: str = "auto",
-    return_lse: bool = False,
+    need_lse: bool = False,
     order: Order = "any",
-) -> jax.Array | tuple[jax.Array, jax.Array]:
-    """Attention of T queries to S slots under `pattern`: [B, T, N, H].
+) -> Attended:
+    """Attention of T queries to S slots under `pattern`.
 
     Args:
         q_btnh: queries, rotary positions applied.
@@ -113,8 +115,7 @@ def attend(
             `blockwise` has no reverse-mode derivative: its loops are as long as the positions say.
         pattern: static spans, or `Spans` that are data; where those have few values, the blockwise path packs queries;
             or a choice of blocks of keys.
-        return_lse: also return the log of each softmax's denominator, float32 [B, N, T], -inf where nothing is seen:
-            what merges parts of a row, and turns a score into a probability.
+        need_lse: whether `Attended.lse_bnt` will be read; then `auto` takes nobody who does not give it.
         order: what is known of positions, which as data cannot say it.  `keys`: slot i stands at position i, or is
             empty and beyond every query, as `mosaic` needs it.  `prompt`: query i stands there too, and nothing is
             empty, as in the first step of a prompt: for cuDNN and tokamax.
@@ -151,12 +152,12 @@ def attend(
     dense, blockwise = (
         (attend_chosen_dense, attend_chosen) if isinstance(pattern, BlockChoice) else (attend_dense, attend_blockwise)
     )
-    chosen = choose_impl(q_btnh, k_bskh, pattern, impl=impl, order=order, return_lse=return_lse)
+    chosen = choose_impl(q_btnh, k_bskh, pattern, impl=impl, order=order, need_lse=need_lse)
     if chosen in ("cudnn", "tokamax"):
-        return attend_nvidia(q_btnh, k_bskh, v_bskh, pattern, library=chosen)
+        return Attended(attend_nvidia(q_btnh, k_bskh, v_bskh, pattern, library=chosen), impl=(chosen,))
     if kernel := reporting_kernel(chosen, pattern):
-        found = kernel(q_btnh, k_bskh, v_bskh, q_pos_bt, kv_pos_bks, pattern, return_lse=return_lse)
-        return (found.out_btnh, found.lse_bnt) if return_lse else found.out_btnh
-    run = dense if chosen == "dense" else blockwise
-    out_btnh, lse_bnt, *_ = run(q_btnh, k_bskh, v_bskh, q_pos_bt, kv_pos_bks, pattern)
-    return (out_btnh, lse_bnt) if return_lse else out_btnh
+        found = kernel(q_btnh, k_bskh, v_bskh, q_pos_bt, kv_pos_bks, pattern, return_lse=need_lse)
+        return replace(found, impl=(chosen,))
+    if chosen == "dense":
+        return Attended(*dense(q_btnh, k_bskh, v_bskh, q_pos_bt, kv_pos_bks, pattern), impl=(chosen,))
+    return replace(blockwise(q_btnh, k_bskh, v_bskh, q_pos_bt, kv_pos_bks, pattern), impl=(chosen,))

@@ -16,13 +16,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from fractions import Fraction
 
-import jax
-
 from attention.attend import resolve_impl
+from attention.attended import Attended, AttendFn
 from attention.cost import Cost, Heads, step_positions
 from attention.kernels.block_routed import BlockChoice, most_pairs
 from attention.pattern import SpanPattern
-from attention.variant import AttendFn, LayerInput, Variant
+from attention.variant import LayerInput, Variant
 
 
 @dataclass(frozen=True)
@@ -50,7 +49,7 @@ class BlockRouted(Variant):
     def pattern(self) -> SpanPattern:
         return SpanPattern()
 
-    def attend(self, attend: AttendFn, layer: LayerInput) -> jax.Array:
+    def attend(self, attend: AttendFn, layer: LayerInput) -> Attended:
         choice = BlockChoice(self.block, self.topk)
         return attend(layer.q_btnh, layer.k_bskh, layer.v_bskh, layer.q_pos_bt, layer.kv_pos_bks, choice)
 

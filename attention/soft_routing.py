@@ -11,7 +11,7 @@ mask (`dense`): training is for prompts that fit.  As All-or-Here (2512.22562) t
 from __future__ import annotations
 
 import dataclasses
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Literal, get_args
 
@@ -19,11 +19,12 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from attention.attended import Attended, AttendFn
 from attention.layout import Layout
 from attention.pattern import UNBOUNDED, SpanPattern
 from attention.routers import ROUTERS, Linear
 from attention.token_routed import Routed, heads_of
-from attention.variant import AttendFn, LayerInput
+from attention.variant import LayerInput
 
 Gates = Literal["soft", "straight"]
 
@@ -41,7 +42,7 @@ class SoftRouted(Routed):
         if ROUTERS[self.router] is not Linear:
             raise ValueError(f"the router {self.router} has nothing to train; accepted: linear")
 
-    def attend(self, attend: AttendFn, layer: LayerInput) -> jax.Array:
+    def attend(self, attend: AttendFn, layer: LayerInput) -> Attended:
         gates_bmte = span_gates(self, layer)
         if self.gates == "straight":
             gates_bmte = straight_through(gates_bmte)
@@ -70,16 +71,16 @@ def straight_through(gates_bmte: jax.Array) -> jax.Array:
     return hard + (gates_bmte - lax.stop_gradient(gates_bmte))
 
 
-def mixture(attend: AttendFn, variant: Routed, layer: LayerInput, gates_bmte: jax.Array) -> jax.Array:
-    """sum_e g_e · y_e, [B, T, N, H]; y_e is attention with everybody on route e."""
-    n_heads, total = layer.q_btnh.shape[2], 0
+def mixture(attend: AttendFn, variant: Routed, layer: LayerInput, gates_bmte: jax.Array) -> Attended:
+    """sum_e g_e · y_e; y_e is attention with everybody on route e."""
+    n_heads, parts, total = layer.q_btnh.shape[2], [], jnp.float32(0)
     for route, span in enumerate(variant.spans):
         pattern = SpanPattern((span,), (variant.sinks,))
-        y_btnh = attend(layer.q_btnh, layer.k_bskh, layer.v_bskh, layer.q_pos_bt, layer.kv_pos_bks, pattern)
+        parts.append(attend(layer.q_btnh, layer.k_bskh, layer.v_bskh, layer.q_pos_bt, layer.kv_pos_bks, pattern))
         gate_bmt = gates_bmte[..., route]
         gate_btn = gate_bmt.repeat(n_heads // gate_bmt.shape[1], axis=1).swapaxes(1, 2)
-        total += gate_btn[..., None] * y_btnh
-    return total.astype(layer.q_btnh.dtype)
+        total += gate_btn[..., None] * parts[-1].out_btnh
+    return replace(parts[-1].after(*parts[:-1]), out_btnh=total.astype(layer.q_btnh.dtype), lse_bnt=None)
 
 
 def price(variant: Routed, gates_bmte: jax.Array, q_pos_bt: jax.Array) -> jax.Array:

@@ -25,13 +25,14 @@ import jax.numpy as jnp
 import numpy as np
 
 from attention.attend import resolve_impl
+from attention.attended import Attended, AttendFn
 from attention.cost import Cost, Heads, step_positions
 from attention.kernels.cover import executed_pairs_of_spans
 from attention.parameters import spelling
 from attention.pattern import UNBOUNDED, Array, SpanPattern, Spans
 from attention.routers import ROUTERS, Router, route
 from attention.unknown import unknown
-from attention.variant import AttendFn, LayerInput, Variant
+from attention.variant import LayerInput, Variant
 
 Per = Literal["layer", "group", "head"]
 
@@ -94,7 +95,7 @@ class Routed(Variant):
         """The route of each of a step's tokens, an index into `spans`: int32 [B or 1, M, T], M units."""
         return route(self.router_of(heads_of(layer)), layer)
 
-    def attend(self, attend: AttendFn, layer: LayerInput) -> jax.Array:
+    def attend(self, attend: AttendFn, layer: LayerInput) -> Attended:
         span_bmt = jnp.asarray(self.spans, jnp.int32)[self.routes(layer)]
         spans = Spans(span_bmt, jnp.asarray([self.sinks], jnp.int32), np.unique(self.spans).astype(np.int32))
         return attend(layer.q_btnh, layer.k_bskh, layer.v_bskh, layer.q_pos_bt, layer.kv_pos_bks, spans)

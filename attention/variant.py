@@ -7,18 +7,17 @@ cannot put into words (spans chosen by a router, keys chosen by their values) sa
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import ClassVar, NamedTuple
 
 import jax
 
+from attention.attended import Attended, AttendFn
 from attention.cost import Cost, Heads, executed_span_pairs
 from attention.parameters import spelling
 from attention.pattern import UNBOUNDED, SpanPattern, cache_tokens, visible_pairs
-
-AttendFn = Callable[..., jax.Array]
 
 
 class LayerInput(NamedTuple):
@@ -82,8 +81,8 @@ class Variant:
         """Shapes of the parameters that a layer with this variant has of its own."""
         return {}
 
-    def attend(self, attend: AttendFn, layer: LayerInput) -> jax.Array:
-        """The layer's attention, [B, T, N, H], by `attend` or a function with its signature."""
+    def attend(self, attend: AttendFn, layer: LayerInput) -> Attended:
+        """The layer's attention by `attend` or a function with its signature, and what ran for it."""
         return attend(layer.q_btnh, layer.k_bskh, layer.v_bskh, layer.q_pos_bt, layer.kv_pos_bks, self.pattern())
 
     def at_length(self, total_tokens: int) -> Variant:

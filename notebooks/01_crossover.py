@@ -23,7 +23,7 @@ import numpy as np
 
 from eval.cost.crossover import attention_share, crossover_tokens, limiting_share
 from eval.cost.flops.closed_form import attention_flops, linear_flops, prefill_flops
-from eval.measure.layer_program import layer_kernel
+from eval.measure.layer_program import chained, layer_kernel, no_attention
 from eval.measure.timing import Budget, compile_program, median_ms, time_programs
 from refmodel.default_model import default_text
 from refmodel.model import prefill
@@ -69,7 +69,7 @@ budget = Budget(seconds=0.5, min_samples=3)
 linear_ms, attention_ms = {}, {name: {} for name in layouts}
 for tokens in lengths:
     program = compile_program(
-        lambda params, tokens_bt: prefill(model.config, params, tokens_bt, attend=lambda q_btnh, *_, **__: q_btnh),
+        lambda params, tokens_bt: prefill(model.config, params, tokens_bt, attend=no_attention),
         model.params,
         ids[None, :tokens],
     )
@@ -78,7 +78,7 @@ for tokens in lengths:
     for name, config in layouts.items():
         variant = config.layout[0]
         kernel, arguments = layer_kernel(config, variant, tokens, jnp.float32)
-        kernels[name] = compile_program(kernel, *arguments)
+        kernels[name] = compile_program(chained(kernel, 1), *arguments)
     for name, timing in time_programs(kernels, budget).items():
         attention_ms[name][tokens] = model.config.n_layers * median_ms(timing)
     shown = {name: round(times[tokens], 1) for name, times in attention_ms.items()}

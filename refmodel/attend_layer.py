@@ -8,10 +8,11 @@ from typing import NamedTuple
 
 import jax
 
+from attention.attended import Attended, AttendFn
 from attention.eviction.base import Eviction
 from attention.eviction.chunks import attend_in_chunks
 from attention.eviction.kept import Kept
-from attention.variant import AttendFn, LayerInput, Variant
+from attention.variant import LayerInput, Variant
 from refmodel.cache import LayerCache, extend, read_layer, write_layer
 from refmodel.config import ModelConfig
 
@@ -61,8 +62,8 @@ def attend_layer(
     step: StepInput,
     stack: LayerCache | Kept,
     index: LayerIndex,
-) -> tuple[jax.Array, LayerCache | Kept]:
-    """The step's attention [B, T, N, H] in the layer at `index`, and its run's cache with what later steps need.
+) -> tuple[Attended, LayerCache | Kept]:
+    """The step's attention in the layer at `index`, and its run's cache with what later steps need.
 
     `params` are the variant's own, of this layer.
     """
@@ -72,10 +73,10 @@ def attend_layer(
         attend = partial(step.attend, order="keys") if in_order else step.attend
         kept = read_layer(stack, index.of_run)
         depth = (index.depth, config.n_layers)
-        o_btnh, kept = attend_in_chunks(
+        attended, kept = attend_in_chunks(
             variant, attend, kept, q_btnh, k_btkh, v_btkh, step.q_pos_bt, step.length, depth, config.rope_theta
         )
-        return o_btnh, write_layer(stack, kept, index.of_run)
+        return attended, write_layer(stack, kept, index.of_run)
     own = LayerCache(k_btkh, v_btkh, step.q_pos_bt[:, None])
     seen, stack = extend(stack, index.of_run, own, step.length, variant.pattern(), step.first)
     layer = LayerInput(x_btd, q_btnh, seen.keys, seen.values, step.q_pos_bt, seen.positions, params, index.depth)

@@ -79,8 +79,8 @@ class Attention(Stacked):
         params = {name: self.at(layer, name, *shape) for name, shape in variant.params(c.heads).items()}
         with jax.named_scope("attention"):
             inputs = Projected(x_btd, q_btnh, k_btkh, v_btkh)
-            o_btnh, stack = attend_layer(c, variant, inputs, params, step, stack, index)
-        return jnp.einsum("btnh,nhd->btd", o_btnh, self.at(layer, "o", n, h, d)), stack
+            attended, stack = attend_layer(c, variant, inputs, params, step, stack, index)
+        return jnp.einsum("btnh,nhd->btd", attended.out_btnh, self.at(layer, "o", n, h, d)), stack
 
 
 class FeedForward(Stacked):

@@ -18,8 +18,9 @@ import jax.numpy as jnp
 from jax import lax
 
 from attention.attend import attend
+from attention.attended import AttendFn
 from attention.pattern import holds_everything
-from attention.variant import AttendFn, Variant
+from attention.variant import Variant
 from refmodel.attend_layer import LayerIndex, StepInput
 from refmodel.cache import Cache, LayerCache, init_cache
 from refmodel.config import BlockKind, ModelConfig

@@ -10,8 +10,9 @@ import jax
 import jax.numpy as jnp
 
 from attention.attend import attend
+from attention.attended import Attended, AttendFn
 from attention.token_routed import Routed, RouteStatistics, route_statistics
-from attention.variant import AttendFn, LayerInput
+from attention.variant import LayerInput
 from refmodel.attend_layer import LayerIndex, StepInput
 from refmodel.cache import init_cache
 from refmodel.config import ModelConfig
@@ -79,6 +80,6 @@ class _Spy:
     def __getattr__(self, name: str) -> Any:
         return getattr(self.variant, name)
 
-    def attend(self, attend: AttendFn, layer: LayerInput) -> jax.Array:
+    def attend(self, attend: AttendFn, layer: LayerInput) -> Attended:
         self.seen[self.layer] = self.look(self.variant, layer)
-        return jnp.zeros_like(layer.q_btnh)
+        return Attended(jnp.zeros_like(layer.q_btnh))

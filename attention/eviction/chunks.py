@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -11,6 +11,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from attention.assumption import assumed_in_counts
+from attention.attended import Attended, AttendFn, concatenated
 from attention.eviction.base import Eviction
 from attention.eviction.kept import Kept, append, compact
 from attention.eviction.policy import Depth, Held, Queries
@@ -19,7 +20,7 @@ from attention.pattern import SpanPattern
 
 def attend_in_chunks(
     eviction: Eviction,
-    attend: Callable[..., Any],
+    attend: AttendFn,
     kept: Kept,
     q_btnh: jax.Array,
     k_btkh: jax.Array,
@@ -28,8 +29,8 @@ def attend_in_chunks(
     length: jax.Array | int,
     depth: Depth,
     rope_theta: float | None = None,
-) -> tuple[jax.Array, Kept]:
-    """A step of T tokens after `length` others: their attention [B, T, N, H], and what is kept for later ones.
+) -> tuple[Attended, Kept]:
+    """A step of T tokens after `length` others: their attention, what ran for it, and what is kept for later ones.
 
     Queries see [kept, tokens since the last event, causal].  The step runs as a scan over its whole chunks, then what
     is left; each piece may end in an event.  `attend` gets slots for positions, the same for all heads, so that heads
@@ -73,24 +74,29 @@ def attend_in_chunks(
         parts = (x[:, start : start + n * size] for x in (q_btnh, k_btkh, v_btkh))
         return pieces, *(jnp.moveaxis(x.reshape(x.shape[0], n, size, *x.shape[2:]), 1, 0) for x in parts)
 
-    outs = []
+    parts = []
     for start, n, part in ((0, n_whole, size), (n_whole * size, 1, tokens - n_whole * size)):
         if not part:
             continue
         operands = pieces_of(start, n, part)
         fits &= (operands[0].place + part <= slots).all()
         if n > 1:
-            kept, out_nbtnh = lax.scan(run, kept, operands)
+            kept, turns = lax.scan(run, kept, operands)
+            parts.append(turns.unstacked())
         else:
-            kept, out_btnh = run(kept, jax.tree.map(lambda x: x[0], operands))
-            out_nbtnh = out_btnh[None]
-        outs.append(jnp.moveaxis(out_nbtnh, 0, 1).reshape(q_btnh.shape[0], n * part, *q_btnh.shape[2:]))
+            kept, attended = run(kept, jax.tree.map(lambda x: x[0], operands))
+            parts.append(attended)
     # What is kept is spoilt too: a later step that fits must not look sound.
     values = jnp.where(fits, kept.values, jnp.nan)
-    return jnp.where(fits, jnp.concatenate(outs, axis=1), jnp.nan), kept._replace(values=values)
+    attended = concatenated(parts)
+    out_btnh = jnp.where(fits, attended.out_btnh, jnp.nan)
+    return replace(attended, out_btnh=out_btnh), kept._replace(values=values)
 
 
-def _piece(eviction, attend, budget, layer, rope_theta, kept: Kept, operands: tuple) -> tuple[Kept, jax.Array]:
+def _piece(
+    eviction: Eviction, attend: AttendFn, budget: jax.Array, layer: Any, rope_theta: float | None, kept: Kept,
+    operands: tuple,
+) -> tuple[Kept, Attended]:  # fmt: skip
     """Tokens that no event divides: append, attend, observe, and the event after them if there is one."""
     piece, q_btnh, k_btkh, v_btkh = operands
     policy, tokens, slots = eviction.rule, q_btnh.shape[1], kept.positions.shape[-1]
@@ -105,14 +111,14 @@ def _piece(eviction, attend, budget, layer, rope_theta, kept: Kept, operands: tu
         _, assumed_s = eviction.slot_positions(piece, tokens, slots, budget, jnp)
         slot_bks = assumed_in_counts(slot_bks, jnp.broadcast_to(assumed_s, slot_bks.shape))
     see = partial(attend, q_btnh, kept.keys, kept.values, q_slot_t[None], slot_bks)
-    out_btnh, lse_bnt = see(SpanPattern(), return_lse=True) if policy.needs_lse else (see(SpanPattern()), None)
+    attended = see(SpanPattern(), need_lse=policy.needs_lse)
 
     with jax.named_scope("selection"):
         held = Held(kept.keys, kept.values, kept.positions, valid_bks, slot_s, end, pos_t[-1] + 1, layer, rope_theta)
-        queries = Queries(q_btnh, q_slot_t, pos_t, lse_bnt, piece.opens)
+        queries = Queries(q_btnh, q_slot_t, pos_t, attended.lse_bnt, piece.opens)
         kept = kept._replace(state=policy.observe(kept.state, queries, held))
         if not eviction.may_evict(slots):
-            return kept, out_btnh
+            return kept, attended
 
         def event(kept: Kept) -> Kept:
             score_bks = jnp.where(policy.always(held), jnp.inf, policy.score(kept.state, held))
@@ -120,4 +126,4 @@ def _piece(eviction, attend, budget, layer, rope_theta, kept: Kept, operands: tu
             most = min(policy.most_kept, slots)
             return compact(kept, policy.retained(score_bks, budget, most))
 
-        return lax.cond(piece.event, event, lambda kept: kept, kept), out_btnh
+        return lax.cond(piece.event, event, lambda kept: kept, kept), attended

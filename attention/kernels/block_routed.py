@@ -18,6 +18,8 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from attention.attended import Attended
+from attention.exact_count import ExactCount
 from attention.kernels.dense import attend_masked
 from attention.kernels.pallas_choice import choice_cannot, choose_blocks_pallas
 from attention.kernels.row_tiles import choose_row_tile, most_tiles, tile_rows
@@ -140,8 +142,8 @@ def attend_chosen(
     q_pos_bt: jax.Array,
     kv_pos_bks: jax.Array,
     pattern: BlockChoice,
-) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """As `attend_chosen_dense`, computing chosen blocks only; and the tiles that ran."""
+) -> Attended:
+    """As `attend_chosen_dense`, computing chosen blocks only."""
     (b, t, n, h), k, size = q_btnh.shape, k_bskh.shape[2], pattern.block
     k_bksh, v_bksh = by_position(k_bskh, v_bskh, kv_pos_bks, size)
     n_blocks = k_bksh.shape[2] // size
@@ -184,7 +186,8 @@ def attend_chosen(
     nothing = jnp.zeros((q_rh.shape[0], h), jnp.float32), jnp.full(q_rh.shape[0], -jnp.inf), jnp.int32(0)
     chosen_jr = chosen_blocks(q_btnh, k_bksh, q_pos_bt, pattern).reshape(-1, q_rh.shape[0])
     (out_rh, lse_r, ran), _ = lax.scan(one_choice, nothing, chosen_jr)
-    return out_rh.reshape(q_btnh.shape).astype(q_btnh.dtype), lse_r.reshape(b, t, n).swapaxes(1, 2), ran
+    out_btnh = out_rh.reshape(q_btnh.shape).astype(q_btnh.dtype)
+    return Attended(out_btnh, lse_r.reshape(b, t, n).swapaxes(1, 2), ExactCount.of(ran) * (row_tile * size))
 
 
 def most_pairs(pattern: BlockChoice, n_heads: int, n_kv_heads: int, tokens: int, slots: int) -> int:

@@ -12,12 +12,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jax import lax
 
+from attention.attended import Attended
+from attention.exact_count import ExactCount
 from attention.kernels.cover import GRANULE, Blocks, choose_blocks, granule_kinds, visit_name, walk_name
 from attention.kernels.row_tiles import tile_rows
 from attention.pattern import (
@@ -30,15 +31,6 @@ from attention.pattern import (
     tile_bounds,
     visible,
 )
-
-
-class Attended(NamedTuple):
-    """The result [B, T, N, H], the log-sum-exp of each query's scaled scores [B, N, T] in float32 (-inf where nothing
-    was seen), and the granules that were visited, an int32 scalar: `q_tile x GRANULE` pairs in every head of a walk."""
-
-    out_btnh: jax.Array
-    lse_bnt: jax.Array
-    visited: jax.Array
 
 
 def attend_blockwise(
@@ -112,7 +104,8 @@ def attend_blockwise(
         x = x.reshape(walks_b, walks_m, *x.shape[1:])
         return jnp.moveaxis(x, 1, 3).reshape(b, t, n, *x.shape[6:])
 
-    return Attended(by_row(out), by_row(lse).swapaxes(1, 2), visited.sum())
+    pairs = ExactCount.of(visited) * (blocks.q_tile * GRANULE * (b // walks_b) * (n // walks_m))
+    return Attended(by_row(out), by_row(lse).swapaxes(1, 2), pairs)
 
 
 def _packed(span_wt: jax.Array, span_e: jax.Array, q_tile: int) -> tuple[jax.Array, jax.Array]:

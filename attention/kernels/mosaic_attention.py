@@ -17,6 +17,7 @@ import jax
 import jax.numpy as jnp
 from jax.experimental.pallas import mosaic_gpu as mgpu
 
+from attention.exact_count import ExactCount
 from attention.kernels.mosaic_item import CLUSTER, HEAD_SIZES, KEYS, ROWS, count_tiles, make_shape
 from attention.kernels.mosaic_program import attend_items
 from attention.kernels.pallas_attention import check_operands
@@ -36,7 +37,7 @@ def attend_mosaic(
     programs: int | None = None,
     interpret: Any = None,
     return_lse: bool = False,
-) -> tuple[jax.Array, jax.Array | None, jax.Array]:
+) -> tuple[jax.Array, jax.Array | None, ExactCount]:
     """`attend_pallas` for keys at positions 0, 1, 2, ...
 
     A query at p sees the key at s iff s <= p and (s < sink or p - s < span).  Spans, sinks and the positions of queries
@@ -53,7 +54,7 @@ def attend_mosaic(
 
     Returns:
         out [B, T, N, H] in q's dtype; log-sum-exp of the scaled scores [B, N, T] in float32 (-inf where nothing is
-        seen) if `return_lse`, else None; tiles of 128 rows and 128 keys visited, a float32 (an int32 may be too small).
+        seen) if `return_lse`, else None; tiles of 128 rows and 128 keys visited.
 
     Raises:
         ValueError: a dtype or head size that the kernel is not made for, or shapes that do not belong together.
@@ -92,7 +93,7 @@ def _attend(q_btnh, k_bskh, v_bskh, q_pos_bnt, span_bnt, sink_n, programs, inter
     run = partial(mosaic_attention, programs=programs, interpret=interpret, with_lse=with_lse)
     last = jnp.minimum(pos, s - 1)  # no row sees the zeros behind the last key
     out, *lse = run(q, k, v, last, left, sink[..., 0], jnp.stack(ranges, -1))
-    visited = count_tiles(ranges).sum(dtype=jnp.float32) * ((n // heads) * (b // batch))
+    visited = ExactCount.of(count_tiles(ranges)) * ((n // heads) * (b // batch))
     return out[:, :t], lse[0][..., :t] if with_lse else None, visited
 
 

@@ -19,6 +19,7 @@ from jax import lax
 from jax.experimental import pallas as pl
 from jax.experimental.pallas import triton as plgpu
 
+from attention.exact_count import ExactCount
 from attention.kernels.pallas_backward import attention_gradients
 from attention.kernels.pallas_ranges import Ranges, find_ranges, masked_tile
 from attention.kernels.target import current_target
@@ -43,7 +44,7 @@ def attend_pallas(
     tiles: AttentionTiles | None = None,
     interpret: bool = False,
     return_lse: bool = False,
-) -> tuple[jax.Array, jax.Array | None, jax.Array]:
+) -> tuple[jax.Array, jax.Array | None, ExactCount]:
     """softmax(q·k / sqrt(H), over visible keys)·v; 0 for a query that sees nothing.
 
     A query at p sees the key at s iff 0 <= s <= p and (s < sink or p - s < span).  All of it is data: a program
@@ -61,7 +62,7 @@ def attend_pallas(
 
     Returns:
         out [B, T, N, H] in q's dtype; log-sum-exp of the scaled scores [B, N, T] in float32 (-inf where nothing is
-        seen) if `return_lse`, else None; tiles visited, summed over programs, an int32 scalar.
+        seen) if `return_lse`, else None; tiles visited by all programs.
 
     Raises:
         ValueError: shapes that do not belong together, or a head size that the kernel is not made for.
@@ -177,7 +178,7 @@ def _forward(q_btnh, k_bskh, v_bskh, q_pos_bnt, kv_pos_bks, span_bnt, sink_n, *,
         name="span_attention",
         metadata={"rows": str(tiles.rows), "keys": str(tiles.keys)},  # for whoever counts what `ranges` visits
     )(q_btnh, k_bskh, v, q_pos, left, sink, jnp.where(kv_pos < 0, EMPTY, kv_pos), ranges)
-    return out_btnh, lse_bnt[0] if with_lse else None, visited.sum()
+    return out_btnh, lse_bnt[0] if with_lse else None, ExactCount.of(visited)
 
 
 def _kernel(

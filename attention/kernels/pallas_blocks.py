@@ -8,8 +8,8 @@ A row's parts are merged by their log-sum-exp; all of them are there at once, to
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from typing import NamedTuple
 
@@ -19,10 +19,12 @@ from jax import lax
 from jax.experimental import pallas as pl
 from jax.experimental.pallas import triton as plgpu
 
+from attention.attended import Attended
+from attention.exact_count import ExactCount
 from attention.kernels.block_routed import BlockChoice, attend_chosen, by_position, chosen_blocks
 from attention.kernels.derivative import with_derivative_of
 from attention.kernels.pallas_attention import LOG2_E, exp2_ptx
-from attention.kernels.pallas_spans import OnKernel, attend_pallas_spans
+from attention.kernels.pallas_spans import attend_pallas_spans
 from attention.kernels.row_tiles import RowTiles, choose_row_tile, tile_rows
 from attention.kernels.target import current_target
 from attention.kernels.tiles import AttentionTiles, block_tiles
@@ -46,24 +48,23 @@ def attend_pallas_blocks(
     return_lse: bool = False,
     tiles: AttentionTiles | None = None,
     interpret: bool = False,
-) -> OnKernel:
+) -> Attended:
     """`attend_chosen` by kernels; `tiles` (of both) and `interpret` as `attend_pallas` has them.
 
     Differentiable in q, k and v, as the blockwise form is.
     """
 
-    def kernel(*operands: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
+    def kernel(*operands: jax.Array) -> Attended:
         return _forward(*operands, pattern=pattern, tiles=tiles, interpret=interpret)
 
-    def plain(*operands: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
-        return *attend_chosen(*operands, pattern)[:2], jnp.float32(0)
+    def plain(*operands: jax.Array) -> Attended:
+        return attend_chosen(*operands, pattern)
 
     found = with_derivative_of(plain, kernel)(q_btnh, k_bskh, v_bskh, q_pos_bt, kv_pos_bks)
-    out_btnh, lse_bnt, visited_pairs = found
-    return OnKernel(out_btnh, lse_bnt if return_lse else None, visited_pairs)
+    return found if return_lse else replace(found, lse_bnt=None)
 
 
-def _forward(q_btnh, k_bskh, v_bskh, q_pos_bt, kv_pos_bks, *, pattern: BlockChoice, tiles, interpret):
+def _forward(q_btnh, k_bskh, v_bskh, q_pos_bt, kv_pos_bks, *, pattern: BlockChoice, tiles, interpret) -> Attended:
     span_b1t = (q_pos_bt % pattern.block + 1)[:, None]
     own = attend_pallas_spans(
         q_btnh, k_bskh, v_bskh, q_pos_bt, kv_pos_bks, Spans(span_b1t, jnp.zeros(1, jnp.int32)),
@@ -72,7 +73,7 @@ def _forward(q_btnh, k_bskh, v_bskh, q_pos_bt, kv_pos_bks, *, pattern: BlockChoi
     k_bksh, v_bksh = by_position(k_bskh, v_bskh, kv_pos_bks, pattern.block)
     chosen_ebtn = chosen_blocks(q_btnh, k_bksh, q_pos_bt, pattern)[1:]
     if not chosen_ebtn.shape[0]:
-        return tuple(own)
+        return own
     (b, k, s, h), n = k_bksh.shape, q_btnh.shape[2]
     n_blocks = s // pattern.block
     tiles = tiles or block_tiles(current_target(), q_btnh.dtype, h)
@@ -86,8 +87,8 @@ def _forward(q_btnh, k_bskh, v_bskh, q_pos_bt, kv_pos_bks, *, pattern: BlockChoi
     part_ph, lse_p = attend_blocks(q_btnh.reshape(-1, h), keys_gch, values_gch, table, tiles=tiles, interpret=interpret)
     parts = part_ph.reshape(*chosen_ebtn.shape, h), lse_p.reshape(chosen_ebtn.shape)
     out_btnh, lse_bnt = _merge(own, *parts, chosen_ebtn >= 0)
-    ran = (table.group_i < groups).sum().astype(jnp.float32)
-    return out_btnh, lse_bnt, own.visited_pairs + ran * (tiles.rows * _key_tiles(pattern.block, tiles) * tiles.keys)
+    ran = ExactCount.of(table.group_i < groups) * (tiles.rows * _key_tiles(pattern.block, tiles) * tiles.keys)
+    return Attended(out_btnh, lse_bnt, own.visited + ran)
 
 
 def attend_blocks(
@@ -196,7 +197,7 @@ def _fitting(tiles: AttentionTiles, pairs: int, groups: int, block: int) -> Atte
     """Tiles no larger than what a block's rows and keys fill; 16 rows for each warp where there are over four."""
     rows = min(tiles.rows, max(LEAST_SIDE, choose_row_tile(pairs, groups, tiles.rows)))
     keys = min(tiles.keys, max(LEAST_SIDE, pl.next_power_of_2(block)))
-    return dataclasses.replace(tiles, rows=rows, keys=keys, warps=min(tiles.warps, max(4, rows // LEAST_SIDE)))
+    return replace(tiles, rows=rows, keys=keys, warps=min(tiles.warps, max(4, rows // LEAST_SIDE)))
 
 
 def _key_tiles(block: int, tiles: AttentionTiles) -> int:
@@ -204,7 +205,7 @@ def _key_tiles(block: int, tiles: AttentionTiles) -> int:
 
 
 @jax.named_scope("merge")
-def _merge(own: OnKernel, part_ebtnh: jax.Array, lse_ebtn: jax.Array, exists_ebtn: jax.Array) -> tuple:
+def _merge(own: Attended, part_ebtnh: jax.Array, lse_ebtn: jax.Array, exists_ebtn: jax.Array) -> tuple:
     """All parts of each row's softmax as one; what does not exist was never written, and may be anything."""
     lse_ebtn = jnp.where(exists_ebtn, lse_ebtn, -jnp.inf)
     own_lse_btn = own.lse_bnt.swapaxes(1, 2)

@@ -15,6 +15,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from attention.attended import Attended
+from attention.exact_count import ExactCount
 from attention.kernels import mosaic_item
 from attention.kernels.mosaic_item import KEYS, ROWS
 from attention.kernels.pallas_attention import attend_pallas
@@ -24,15 +26,6 @@ from attention.kernels.tiles import AttentionTiles, attention_tiles
 from attention.pattern import SpanPattern, Spans, head_spans
 
 HEAD_SIZES = 16, 32, 64, 128, 256
-
-
-class OnKernel(NamedTuple):
-    """The result [B, T, N, H], the log-sum-exp [B, N, T] in float32 if it was asked for, and the (row, key) pairs of
-    the tiles that ran, all heads, float32: an int32 does not hold them."""
-
-    out_btnh: jax.Array
-    lse_bnt: jax.Array | None
-    visited_pairs: jax.Array
 
 
 def pallas_cannot(q_btnh: jax.Array, target: str) -> str | None:
@@ -68,7 +61,7 @@ def attend_pallas_spans(
     return_lse: bool = False,
     tiles: AttentionTiles | None = None,
     interpret: bool = False,
-) -> OnKernel:
+) -> Attended:
     """`attend_dense` by the portable kernel; `tiles` and `interpret` as `attend_pallas` has them."""
     tiles = tiles or attention_tiles(current_target(), q_btnh.dtype, q_btnh.shape[-1])
     queries = _pack(q_btnh, q_pos_bt, pattern, k_bskh.shape[2], tiles.rows, groups_share=True)
@@ -90,7 +83,7 @@ def attend_mosaic_spans(
     return_lse: bool = False,
     programs: int | None = None,
     interpret: Any = None,
-) -> OnKernel:
+) -> Attended:
     """`attend_dense` by the kernel for Hopper, where slot i is known to stand at position i, or is empty and beyond
     every query; `programs` and `interpret` as `attend_mosaic` has them."""
     from attention.kernels.mosaic_attention import attend_mosaic  # loads a compiler
@@ -104,7 +97,7 @@ def attend_mosaic_spans(
     return _unpack(out_btnh, lse_bnt, visited, queries, 2 * ROWS * KEYS)
 
 
-ON_KERNEL: Mapping[str, Callable[..., OnKernel]] = MappingProxyType(
+ON_KERNEL: Mapping[str, Callable[..., Attended]] = MappingProxyType(
     {"pallas": attend_pallas_spans, "mosaic": attend_mosaic_spans}
 )
 """Implementations that report the tiles that they visited."""
@@ -139,14 +132,14 @@ def _pack(
 
 
 def _unpack(
-    out_btnh: jax.Array, lse_bnt: jax.Array | None, visited: jax.Array, queries: _Queries, tile_pairs: int
-) -> OnKernel:
+    out_btnh: jax.Array, lse_bnt: jax.Array | None, visited: ExactCount, queries: _Queries, tile_pairs: int
+) -> Attended:
     """Each query's result at its own place."""
     if queries.place_bmt is not None:
         out_btnh = _reorder(out_btnh, queries.place_bmt)
         if lse_bnt is not None:
             lse_bnt = _reorder(lse_bnt.swapaxes(1, 2)[..., None], queries.place_bmt)[..., 0].swapaxes(1, 2)
-    return OnKernel(out_btnh, lse_bnt, visited.astype(jnp.float32) * tile_pairs)
+    return Attended(out_btnh, lse_bnt, visited * tile_pairs)
 
 
 def _operands(pattern: SpanPattern | Spans, n: int, k: int) -> tuple[jax.Array, jax.Array]:

@@ -53,7 +53,7 @@ def flash_point(config: ModelConfig, tokens: int, impl: str) -> FlashPoint:
     position = np.arange(tokens, dtype=np.int32)
 
     def program(q, key, value, position=jnp.asarray(position)):
-        return attend(q, key, value, position[None], position[None, None], pattern, impl=impl)
+        return attend(q, key, value, position[None], position[None, None], pattern, impl=impl).out_btnh
 
     shapes = [jax.ShapeDtypeStruct((1, tokens, heads, h), jnp.bfloat16) for heads in (n, k, k)]
     # Positions are operands here, or the compiler works the whole mask out.

@@ -19,7 +19,7 @@ from attention.variant import Variant
 from eval.cost.flops.closed_form import attention_flops, prefill_flops
 from eval.measure import layers_apart
 from eval.measure.device_work import layer_work, selection_flops
-from eval.measure.layer_program import chained, layer_kernel
+from eval.measure.layer_program import chained, layer_kernel, no_attention
 from eval.measure.plan import Sweep
 from eval.measure.records import UNTOLD, Record
 from eval.measure.timing import PeakMemory, compile_program, time_programs
@@ -58,7 +58,7 @@ def measure_linear(sweep: Sweep, names: tuple[str, ...], tokens: int) -> dict[st
     flops = {count: prefill_flops(model.config, tokens, count=count) for count in ("useful", "executed")}
     for counted in flops.values():
         counted.pop("attention")
-    return {name: _time_prefill(sweep, model, tokens, flops, lambda q_btnh, *_, **__: q_btnh)}
+    return {name: _time_prefill(sweep, model, tokens, flops, no_attention)}
 
 
 def measure_attention(sweep: Sweep, names: tuple[str, ...], tokens: int) -> dict[str, Record]:
@@ -71,7 +71,7 @@ def measure_attention(sweep: Sweep, names: tuple[str, ...], tokens: int) -> dict
         kernel, (inputs, params) = layer_kernel(
             config, parse_variant(name), tokens, sweep.dtype, attend=attend_fn, inputs=inputs
         )
-        programs[name] = compile_program(chained(kernel, calls) if calls > 1 else kernel, inputs, params)
+        programs[name] = compile_program(chained(kernel, calls), inputs, params)
     timings = time_programs(programs, replace(sweep.budget, min_samples=max(5, sweep.budget.min_samples)))
     for timing in timings.values():
         timing["samples_ms"] = [ms / calls for ms in timing["samples_ms"]]

@@ -11,10 +11,13 @@ import jax.numpy as jnp
 from jax import lax
 
 from attention.attend import attend
-from attention.variant import AttendFn, Variant
+from attention.attended import Attended, AttendFn, concatenated
+from attention.variant import Variant
 from refmodel.attend_layer import LayerIndex, Projected, StepInput, attend_layer
 from refmodel.cache import init_cache
 from refmodel.config import ModelConfig
+
+Layer = Callable[[Projected, dict[str, jax.Array]], Attended]
 
 
 def layer_kernel(
@@ -28,8 +31,8 @@ def layer_kernel(
     batch: int = 1,
     steps: Sequence[int] = (),
     inputs: Projected | None = None,
-) -> tuple[Callable[..., jax.Array], tuple[Any, ...]]:
-    """A function and its arguments: attention [B, N, heads, H] of one layer of `config` with `variant`.
+) -> tuple[Layer, tuple[Projected, dict[str, jax.Array]]]:
+    """A function and its arguments: the attention of one layer of `config` with `variant`, and what ran for it.
 
     Random inputs of unit variance, a prompt of `tokens` from an empty cache, as `refmodel.layers.Attention` runs it: in
     one step, or in `steps` of so many tokens each.  `inputs` of another variant of the same model and length are used
@@ -49,24 +52,24 @@ def layer_kernel(
     }
     zero = jnp.int32(0)
 
-    def kernel(inputs: Projected, params: dict[str, jax.Array]) -> jax.Array:
+    def kernel(inputs: Projected, params: dict[str, jax.Array]) -> Attended:
         (stack,) = init_cache(one, batch, tokens, dtype).runs
-        outs, start = [], 0
+        parts, start = [], 0
         for size in steps or (tokens,):
             first, end = start == 0, start + size
             position_bt = jnp.arange(start, end, dtype=jnp.int32)[None]
             step = StepInput(position_bt, (), jnp.int32(start), attend, first=first, in_order=first)
             part = Projected(*(x[:, start:end] for x in inputs))
-            out, stack = attend_layer(one, variant, part, params, step, stack, LayerIndex(zero, zero, zero))
-            outs.append(out)
+            attended, stack = attend_layer(one, variant, part, params, step, stack, LayerIndex(zero, zero, zero))
+            parts.append(attended)
             start = end
-        return outs[0] if len(outs) == 1 else jnp.concatenate(outs, axis=1)
+        return concatenated(parts)
 
     return kernel, (inputs, params)
 
 
-def chained(kernel: Callable[..., jax.Array], calls: int) -> Callable[..., jax.Array]:
-    """`calls` runs of a `layer_kernel` in one program, each one's output the next one's queries.
+def chained(kernel: Layer, calls: int) -> Callable[[Projected, dict[str, jax.Array]], jax.Array]:
+    """`calls` runs of a `layer_kernel` in one program, each one's output the next one's queries: its output alone.
 
     A single call on a GPU takes longer to be sent off than a short prompt's attention runs.  The barrier keeps what
     does not read the queries (routers, packing) inside the loop.  Of two calls in a turn the second may write where the
@@ -75,8 +78,15 @@ def chained(kernel: Callable[..., jax.Array], calls: int) -> Callable[..., jax.A
 
     def chain(inputs: Projected, params: dict[str, jax.Array]) -> jax.Array:
         def again(q_btnh: jax.Array, _: None) -> tuple[jax.Array, None]:
-            return kernel(*lax.optimization_barrier((inputs._replace(q_btnh=q_btnh), params))), None
+            return kernel(*lax.optimization_barrier((inputs._replace(q_btnh=q_btnh), params))).out_btnh, None
 
+        if calls == 1:
+            return kernel(inputs, params).out_btnh
         return lax.scan(again, inputs.q_btnh, length=calls, unroll=2)[0]
 
     return chain
+
+
+def no_attention(q_btnh: jax.Array, *_: Any, **__: Any) -> Attended:
+    """Stands in for `attend` where the rest of a program is measured: the queries as they are."""
+    return Attended(q_btnh)

@@ -15,7 +15,8 @@ from typing import Any
 
 import jax
 
-from attention.variant import AttendFn, Variant
+from attention.attended import AttendFn
+from attention.variant import Variant
 from eval.measure.records import Record
 from eval.measure.timing import Budget, compile_program, time_programs
 from refmodel.config import BlockKind, ModelConfig

@@ -105,7 +105,7 @@ def assert_causal(
             is_later = jnp.arange(tokens).reshape(-1, *[1] * (x.ndim - 2)) >= cut
             return jnp.where(is_later, -1.7 * x, x)
 
-        return kernel(jax.tree.map(change, inputs), params)
+        return kernel(jax.tree.map(change, inputs), params).out_btnh
 
     before = np.asarray(changed_from(tokens, inputs, params))
     for cut in np.unique(np.linspace(0, tokens - 1, MOST_CUTS).astype(int)).tolist():

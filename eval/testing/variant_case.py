@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property, partial
 from itertools import accumulate
-from typing import Any, Final
+from typing import Final
 
 import jax
 import jax.numpy as jnp
@@ -16,8 +16,9 @@ from attention.attend import attend
 from attention.cost import Heads
 from attention.pattern import dense_mask
 from attention.variant import LayerInput, Variant
-from eval.measure.layer_program import layer_kernel
+from eval.measure.layer_program import Layer, layer_kernel
 from eval.testing.visibility import key_weights
+from refmodel.attend_layer import Projected
 from refmodel.config import ModelConfig
 from refmodel.schedule import prefill_steps
 
@@ -59,7 +60,7 @@ class VariantCase:
 
     def kernel(
         self, impl: str, steps: tuple[int, ...] = (), batch: int = BATCH
-    ) -> tuple[Callable[..., jax.Array], tuple[Any, ...]]:
+    ) -> tuple[Layer, tuple[Projected, dict[str, jax.Array]]]:
         run = partial(attend, impl=impl)
         return layer_kernel(
             self.config, self.variant, self.tokens, jnp.float32, attend=run, seed=self.seed, batch=batch, steps=steps
@@ -67,7 +68,7 @@ class VariantCase:
 
     def run(self, impl: str, steps: tuple[int, ...]) -> np.ndarray:
         kernel, arguments = self.kernel(impl, steps)
-        return np.asarray(jax.jit(kernel)(*arguments))
+        return np.asarray(jax.jit(kernel)(*arguments).out_btnh)
 
     @cached_property
     def layer_input(self) -> LayerInput:

@@ -5,14 +5,12 @@ It shows any variant as it is executed, keys that were evicted and blocks that w
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from attention.variant import Variant
-from eval.measure.layer_program import layer_kernel
+from eval.measure.layer_program import Layer, layer_kernel
 from refmodel.attend_layer import Projected
 from refmodel.config import ModelConfig
 
@@ -52,7 +50,7 @@ def seen_keys(variant: Variant, tokens: int, *, n_heads: int = 1, n_kv_heads: in
     return key_weights(kernel, flat, params)[0] != 0
 
 
-def key_weights(kernel: Callable[..., jax.Array], inputs: Projected, params: Mapping[str, jax.Array]) -> np.ndarray:
+def key_weights(kernel: Layer, inputs: Projected, params: dict[str, jax.Array]) -> np.ndarray:
     """The weight of each key in each query's result, [B, N, T, T]: of a kernel that `layer_kernel` made.
 
     What the kernel chooses by the values stays as it is.
@@ -61,10 +59,13 @@ def key_weights(kernel: Callable[..., jax.Array], inputs: Projected, params: Map
     turns = -(-s // h)  # the values of h keys at a time point along the h axes
     one_hot_rsh = jnp.eye(turns * h, dtype=inputs.v_btkh.dtype)[:s].reshape(s, turns, h).swapaxes(0, 1)
 
-    def slope(tangent_sh: jax.Array, inputs: Projected, params: Mapping[str, jax.Array]) -> jax.Array:
+    def slope(tangent_sh: jax.Array, inputs: Projected, params: dict[str, jax.Array]) -> jax.Array:
         tangent = jnp.broadcast_to(tangent_sh[None, :, None], (b, s, k, h))
-        by_value = jax.jvp(lambda v_btkh: kernel(inputs._replace(v_btkh=v_btkh), params), (inputs.v_btkh,), (tangent,))
-        return by_value[1]
+
+        def of_values(v_btkh: jax.Array) -> jax.Array:
+            return kernel(inputs._replace(v_btkh=v_btkh), params).out_btnh
+
+        return jax.jvp(of_values, (inputs.v_btkh,), (tangent,))[1]
 
     slope_rbtnh = jax.jit(jax.vmap(slope, in_axes=(0, None, None)))(one_hot_rsh, inputs, params)
     weight_bntrh = jnp.moveaxis(slope_rbtnh, (3, 0), (1, 3))

@@ -227,7 +227,7 @@ def test_a_layer_on_the_kernel_has_a_derivative(request):
 
     def gradients():
         layer = new_layer()
-        return jax.grad(lambda *x: jnp.sin(layer(*x)[0].astype(jnp.float32)).sum(), argnums=(0, 1, 2))
+        return jax.grad(lambda *x: jnp.sin(layer(*x)[0].out_btnh.astype(jnp.float32)).sum(), argnums=(0, 1, 2))
 
     scanned = jax.jit(gradients())(*qkv)
     request.getfixturevalue("on_the_kernel")

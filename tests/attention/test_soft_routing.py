@@ -39,7 +39,7 @@ def test_the_gradient_of_the_soft_mixture_is_its_slope():
 
     @jax.jit
     def loss(weight):
-        return (trained("soft").attend(attend, with_weight(weight)) * direction).sum()
+        return (trained("soft").attend(attend, with_weight(weight)).out_btnh * direction).sum()
 
     weight = LAYER.params[WEIGHT]
     grad = jax.grad(loss)(weight)
@@ -52,20 +52,24 @@ def test_the_gradient_of_the_soft_mixture_is_its_slope():
 
 def test_straight_through_is_the_hard_choice_forward_and_the_soft_gates_backward():
     hard = HARD.attend(partial(attend, impl="dense"), LAYER)
-    chex.assert_trees_all_equal(trained("straight").attend(attend, LAYER), hard)
+    chex.assert_trees_all_equal(trained("straight").attend(attend, LAYER).out_btnh, hard.out_btnh)
     gates_bmte = span_gates(HARD, LAYER)
     weights = jnp.asarray(np.random.default_rng(2).normal(size=gates_bmte.shape), jnp.float32)
     chex.assert_trees_all_equal(jax.grad(lambda g: (weights * straight_through(g)).sum())(gates_bmte), weights)
-    grad = jax.grad(lambda weight: (trained("straight").attend(attend, with_weight(weight)) ** 2).sum())
+    grad = jax.grad(lambda weight: (trained("straight").attend(attend, with_weight(weight)).out_btnh ** 2).sum())
     assert np.abs(grad(LAYER.params[WEIGHT])).max() > 1e-2
 
 
 def test_a_one_hot_mixture_is_its_span_and_equal_gates_the_mean():
-    spans = [parse_variant(text).attend(attend, LAYER) for text in ("swa(3, sinks=1)", "full")]
+    spans = [parse_variant(text).attend(attend, LAYER).out_btnh for text in ("swa(3, sinks=1)", "full")]
     gates = jnp.zeros((1, 1, 19, 2))
     for route, expected in enumerate(spans):
-        chex.assert_trees_all_close(mixture(attend, HARD, LAYER, gates.at[..., route].set(1)), expected, atol=1e-6)
-    chex.assert_trees_all_close(mixture(attend, HARD, LAYER, gates + 0.5), (spans[0] + spans[1]) / 2, atol=1e-6)
+        chex.assert_trees_all_close(
+            mixture(attend, HARD, LAYER, gates.at[..., route].set(1)).out_btnh, expected, atol=1e-6
+        )
+    chex.assert_trees_all_close(
+        mixture(attend, HARD, LAYER, gates + 0.5).out_btnh, (spans[0] + spans[1]) / 2, atol=1e-6
+    )
 
 
 def test_the_price_is_the_share_of_full_attentions_pairs():
@@ -79,13 +83,13 @@ def test_the_price_is_the_share_of_full_attentions_pairs():
 
 def test_a_price_moves_tokens_to_the_short_span_and_without_it_the_target_decides():
     """The target is what full attention gives: only the price speaks for looking near."""
-    target = parse_variant("full").attend(attend, LAYER)
+    target = parse_variant("full").attend(attend, LAYER).out_btnh
 
     @partial(jax.jit, static_argnums=0)
     def train(gates, weight_of_price):
         def loss(weight):
             layer, variant = with_weight(weight), trained(gates)
-            error = ((variant.attend(attend, layer) - target) ** 2).mean()
+            error = ((variant.attend(attend, layer).out_btnh - target) ** 2).mean()
             return error + weight_of_price * price(variant, span_gates(variant, layer), layer.q_pos_bt)
 
         def descend(_, weight):

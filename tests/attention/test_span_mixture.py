@@ -55,7 +55,7 @@ def test_attention_is_dense_attention_under_its_mask(problem):
     variant.check(heads)
     layer, at_length = layer_input(variant, heads, tokens, start), variant.at_length(start + tokens)
     expected, _ = attend_masked(*layer[1:4], mask_by_hand(*problem)[None])
-    out = jax.jit(lambda layer: at_length.attend(partial(attend, impl="blockwise"), layer))(layer)
+    out = jax.jit(lambda layer: at_length.attend(partial(attend, impl="blockwise"), layer).out_btnh)(layer)
     chex.assert_trees_all_close(out, expected, atol=2e-5, rtol=0)
 
 

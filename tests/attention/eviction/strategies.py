@@ -71,9 +71,10 @@ def allowed_steps(draw, total: int, chunk: int) -> tuple[int, ...]:
 
 @partial(jax.jit, static_argnums=(0, 6, 7))
 def _step(eviction, kept, length, layer, tokens, positions, n_layers, impl):
-    return attend_in_chunks(
+    attended, kept = attend_in_chunks(
         eviction, partial(attend, impl=impl), kept, *tokens, positions, length, (layer, n_layers), THETA
     )
+    return attended.out_btnh, kept
 
 
 def run(

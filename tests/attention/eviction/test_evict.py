@@ -98,7 +98,7 @@ def test_what_runs_is_what_the_schedule_says(form, policy):
     steps = (21, 8, 1) if isinstance(eviction, Evict) else (30, 1)
     in_layer, calls = eviction.at_layer(*depth), []
 
-    def spy(q, k, v, q_pos, kv_pos, pattern):
+    def spy(q, k, v, q_pos, kv_pos, pattern, *, need_lse):
         jax.debug.callback(lambda *positions: calls.append(positions), q_pos, kv_pos, ordered=True)
         return attend(q, k, v, q_pos, kv_pos, pattern, impl="dense")
 

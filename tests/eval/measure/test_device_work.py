@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import partial
+from dataclasses import replace
 
 import jax.numpy as jnp
 import pytest
@@ -28,12 +28,13 @@ CONFIG, TOKENS = preset("tiny-dense"), 331
 )
 def test_visited_pairs_hold_the_useful_ones(text, monkeypatch):
     layer_work.cache_clear()
-    monkeypatch.setattr(device_work, "choose_impl", lambda *_, **__: "pallas")
 
-    def interpreted(impl, pattern):
-        return partial(reporting_kernel(impl, pattern), interpret=True, tiles=AttentionTiles(16, 16, 4, 1))
+    def interpreted(*operands, impl, need_lse=False, order="any"):
+        kernel = reporting_kernel("pallas", operands[-1])
+        found = kernel(*operands, return_lse=need_lse, interpret=True, tiles=AttentionTiles(16, 16, 4, 1))
+        return replace(found, impl=("pallas",))
 
-    monkeypatch.setattr(device_work, "reporting_kernel", interpreted)
+    monkeypatch.setattr(device_work, "attend", interpreted)
     variant = parse_variant(text)
     work = layer_work(CONFIG, variant, TOKENS, jnp.dtype("float32"))
     layer_work.cache_clear()

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from attention.attended import Attended, AttendFn
 from attention.cost import Cost, Heads
 from attention.layout import parse_variant
 from attention.pattern import SpanPattern
 from attention.sliding_window import SlidingWindow
-from attention.variant import AttendFn, LayerInput
+from attention.variant import LayerInput
 from eval.testing import assert_causal, assert_flops_agree, assert_matches_dense
 from eval.testing.variant_case import VariantCase
 from tests.attention.test_block_routed import mask_by_hand
@@ -28,7 +28,7 @@ HEADS = Heads(6, 2, 8, 11)
 class Peeking(SlidingWindow):
     """A window that has slipped by one: a query reads the key after its own."""
 
-    def attend(self, attend: AttendFn, layer: LayerInput) -> jax.Array:
+    def attend(self, attend: AttendFn, layer: LayerInput) -> Attended:
         return attend(layer.q_btnh, layer.k_bskh, layer.v_bskh, layer.q_pos_bt + 1, layer.kv_pos_bks, self.pattern())
 
 
@@ -36,7 +36,7 @@ class Peeking(SlidingWindow):
 class Wider(SlidingWindow):
     """Its kernel runs a window of one key more than its pattern says."""
 
-    def attend(self, attend: AttendFn, layer: LayerInput) -> jax.Array:
+    def attend(self, attend: AttendFn, layer: LayerInput) -> Attended:
         wider = SpanPattern((self.window + 1,))
         return attend(layer.q_btnh, layer.k_bskh, layer.v_bskh, layer.q_pos_bt, layer.kv_pos_bks, wider)
 
@@ -62,8 +62,8 @@ class Underpaid(SlidingWindow):
 class Deaf(SlidingWindow):
     """No query reads anything."""
 
-    def attend(self, attend: AttendFn, layer: LayerInput) -> jax.Array:
-        return jnp.zeros_like(layer.q_btnh)
+    def attend(self, attend: AttendFn, layer: LayerInput) -> Attended:
+        return Attended(jnp.zeros_like(layer.q_btnh))
 
 
 @pytest.mark.parametrize("text", EXAMPLES)
