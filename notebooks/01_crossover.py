@@ -24,7 +24,7 @@ import numpy as np
 from eval.cost.crossover import attention_share, crossover_tokens, limiting_share
 from eval.cost.flops.closed_form import attention_flops, linear_flops, prefill_flops
 from eval.measure.layer_program import chained, layer_kernel, no_attention
-from eval.measure.timing import Budget, compile_program, median_ms, time_programs
+from eval.measure.timing import Budget, compile_program, time_programs
 from refmodel.default_model import default_text
 from refmodel.model import prefill
 from refmodel.presets import preset
@@ -73,14 +73,14 @@ for tokens in lengths:
         model.params,
         ids[None, :tokens],
     )
-    linear_ms[tokens] = median_ms(time_programs({"linear": program}, budget)["linear"])
+    linear_ms[tokens] = time_programs({"linear": program}, budget)["linear"].median_ms
     kernels = {}
     for name, config in layouts.items():
         variant = config.layout[0]
         kernel, arguments = layer_kernel(config, variant, tokens, jnp.float32)
         kernels[name] = compile_program(chained(kernel, 1), *arguments)
     for name, timing in time_programs(kernels, budget).items():
-        attention_ms[name][tokens] = model.config.n_layers * median_ms(timing)
+        attention_ms[name][tokens] = model.config.n_layers * timing.median_ms
     shown = {name: round(times[tokens], 1) for name, times in attention_ms.items()}
     print(f"{tokens:>6,}: linear {linear_ms[tokens]:8.1f} ms, attention {shown}")
 

@@ -44,7 +44,7 @@ found = eval.compare(
     quality_tokens=TOKENS,
     whole=["full"],
     budget=Budget(seconds=1.0),
-    on_record=lambda record: print(record["kind"], record["layout"], record["status"]),
+    on_record=lambda record: print(record.kind, record.layout, record.status),
 )
 frame = found.to_pandas()
 assert not found.failures
@@ -98,9 +98,9 @@ print(f"choosing the keys that stay: KL {kept.max():.3f} -> {kept.min():.3f} nat
 # %%
 figure, axes = plt.subplots(figsize=(7.5, 4.2), layout="constrained")
 for record in found.records:
-    if record["kind"] == "quality" and record["layout"] != "full":
-        stretches = record["quality"]["by_position"]
-        axes.plot([s["last"] for s in stretches], [s["kl_nats"] for s in stretches], marker="o", label=record["layout"])
+    if record.kind == "quality" and record.layout != "full":
+        stretches = record.quality.by_position
+        axes.plot([s.last for s in stretches], [s.kl_nats for s in stretches], marker="o", label=record.layout)
 axes.set(xlabel="position in the text (tokens, end of a stretch)", ylabel="KL from full attention (nats per token)")
 axes.set_title("Divergence along the text")
 axes.legend(fontsize=8)

@@ -19,6 +19,7 @@ from attention.unknown import did_you_mean
 from refmodel.cache import Cache
 from refmodel.config import ModelConfig
 from refmodel.default_model import default_gguf
+from refmodel.device_memory import free_device_bytes
 from refmodel.model import Params, abstract_params, prefill
 from refmodel.open_gguf import open_gguf
 from refmodel.presets import PRESETS, preset
@@ -188,21 +189,3 @@ def _refuse_what_cannot_fit(config: ModelConfig, dtype: Any) -> None:
             f"{memory_bytes / 1e9:.1f} GB free; bfloat16 takes half of float32, `prefillwall compare --layers-apart` a "
             "layer at a time, and costs need no weights: see `prefillwall crossover`"
         )
-
-
-def free_device_bytes() -> int | None:
-    """Free memory of the first device, of what JAX may take of it; None where it does not tell."""
-    device = jax.devices()[0]
-    if device.platform == "cpu":
-        return available_host_bytes()
-    stats = device.memory_stats() or {}
-    return stats["bytes_limit"] - stats.get("bytes_in_use", 0) if "bytes_limit" in stats else None
-
-
-def available_host_bytes() -> int | None:
-    """Free host memory, caches counted as free; None where the system does not tell (it is Linux that does)."""
-    try:
-        lines = Path("/proc/meminfo").read_text().splitlines()
-    except OSError:
-        return None
-    return next((1024 * int(line.split()[1]) for line in lines if line.startswith("MemAvailable")), None)

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Final
 
 from attention.full import FULL
-from eval.measure import records
+from eval.measure.records import file
 from eval.report.number_format import NOTHING, count, duration, factor, percent, signed_percent
 from eval.report.run_facts import crossovers
 from eval.report.summary import Summary, summarise
@@ -21,7 +21,7 @@ FIVE: Final = (FULL, "5*swa(1024)+full", "swa(1020, sinks=4)", "moba(block=256, 
 
 def cpu_summary(root: Path) -> Summary:
     """Of the kept records under `root`."""
-    (summary,) = summarise(records.latest(records.read(root / SOURCE)), preset("smollm2-135m"))
+    (summary,) = summarise(file.read(root / SOURCE), preset("smollm2-135m"))
     return summary
 
 
@@ -42,8 +42,8 @@ def cpu_figures(summary: Summary) -> str:
 
 def found_table(summary: Summary) -> Table:
     """Five layouts: what attention's time and FLOPs became, where they cross the linear layers', what was lost."""
-    longest = {row.layout: row for row in summary.at_longest().rows}
-    read = {row.layout: row.quality for row in summary.rows if row.quality}
+    longest = {row.name: row for row in summary.at_longest().results}
+    read = {row.name: row.quality for row in summary.results if row.quality}
     crossed = {row[0]: row for row in crossover_table(summary, *crossovers(summary)).rows}
     rows = []
     for layout in FIVE:
@@ -54,13 +54,12 @@ def found_table(summary: Summary) -> Table:
         cells = gained if layout != FULL else (NOTHING,) * 3
         rows.append((layout, time, *cells, by_flops, measured, signed_percent(loss) if loss else NOTHING))
     header = ("layout", "attention", "faster", "fewer FLOPs", "realised", "N by FLOPs", "N measured", "perplexity")
-    tokens, text = longest[FULL].tokens, next(row.tokens for row in summary.rows if row.quality)
+    tokens, text = longest[FULL].tokens, next(row.tokens for row in summary.results if row.quality)
     note = f"{_of_what(summary)}: attention over {count(tokens)} tokens, perplexity over {count(text)}. \
 N: tokens from which attention costs more than all linear layers; never: with the share that it tends to."
     return Table("Five layouts", header, tuple(rows), note)
 
 
 def _of_what(summary: Summary) -> str:
-    environment = summary.records[0]["environment"]
-    return f"{summary.config.name} in {summary.dtype} on {environment['cores']} cores of an {environment['cpu']}, \
-jax {environment['jax']}"
+    where = summary.records[0].run.environment
+    return f"{summary.config.name} in {summary.dtype} on {where.cores} cores of an {where.cpu}, jax {where.jax}"

@@ -28,7 +28,8 @@ from eval.bench.chain import chain_ms, invocation
 from eval.bench.gpu_cases import AttentionCase, MatmulCase, Skip
 from eval.bench.gpu_peers import ATTENTION, MATMUL
 from eval.bench.jax_peers import Fastest
-from eval.measure.records import append, environment, now
+from eval.measure.records.environment import environment, now
+from eval.measure.records.json_lines import append
 
 Case = AttentionCase | MatmulCase
 INPUT_SETS = 2
@@ -48,7 +49,12 @@ def main() -> None:
     os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")  # two frameworks share the card
     if jax.default_backend() != "gpu":
         raise SystemExit("this benchmark needs a GPU")
-    common = {"time": now(), "dtype": "bfloat16", "invocation": invocation(__spec__.name), **environment()}
+    common = {
+        "time": now(),
+        "dtype": "bfloat16",
+        "invocation": invocation(__spec__.name),
+        **dataclasses.asdict(environment()),
+    }
     records = []
     cases = [case for case in (*attention_cases(), *matmul_cases()) if arguments.only in case.name]
     if not cases:

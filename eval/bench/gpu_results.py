@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import statistics
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
@@ -10,8 +9,10 @@ from pathlib import Path
 from typing import Any, Final
 
 from attention.full import FULL
-from eval.measure.records import Record
-from eval.measure.timing import median_ms
+from eval.bench.kept import KernelRun, ModelRun, read_kept
+from eval.measure.records import file
+from eval.measure.records.schema import Record
+from eval.measure.timing import Timing
 from eval.report.number_format import count, duration, factor, percent
 from eval.report.run_facts import crossovers
 from eval.report.summary import Summary, summarise
@@ -33,19 +34,18 @@ SHOWN_LENGTHS: Final = 3
 
 def gpu_figures(root: Path) -> str:
     """All tables, with the device that the records name."""
-    kernels, prefills = (_read(root / path) for path in (KERNELS, PEER))
     tables = (
-        kernel_table(kernels, KERNELS),
-        model_table(prefills, PEER),
+        kernel_table(read_kept(KernelRun, root / KERNELS), KERNELS),
+        model_table(read_kept(ModelRun, root / PEER), PEER),
         *variant_tables(variants_summary(root), VARIANTS),
-        *other_tables(_read(root / OTHERS), OTHERS),
+        *other_tables(file.read(root / OTHERS), OTHERS),
     )
     return "\n".join(table.to_markdown().replace("## ", "### ", 1) for table in tables)
 
 
 def variants_summary(root: Path) -> Summary:
     """Whole prefills of the usual layouts."""
-    (summary,) = summarise(_read(root / VARIANTS), preset("qwen3-30b-a3b"))
+    (summary,) = summarise(file.read(root / VARIANTS), preset("qwen3-30b-a3b"))
     return summary
 
 
@@ -61,9 +61,9 @@ def other_tables(kept: Sequence[Record], source: Path) -> list[Table]:
 
 
 def _saved(summary: Summary, source: Path) -> list[Table]:
-    lengths = sorted({row.tokens for row in summary.rows if row.whole_ms})[-SHOWN_LENGTHS:]
-    long = replace(summary, rows=tuple(row for row in summary.rows if row.tokens in lengths))
-    card = _only(record["environment"]["device_kind"] for record in summary.records)
+    lengths = sorted({row.tokens for row in summary.results if row.whole_ms})[-SHOWN_LENGTHS:]
+    long = replace(summary, results=tuple(row for row in summary.results if row.tokens in lengths))
+    card = _only(record.run.environment.device_kind for record in summary.records)
     time = time_table(long)
     note = f"{time.note} {summary.config.name} with random weights in {summary.dtype}, {card}. \
 {other_runs(summary.records, lengths)}Records: `{source}`."
@@ -73,9 +73,9 @@ def _saved(summary: Summary, source: Path) -> list[Table]:
 def other_runs(kept: Sequence[Record], lengths: Sequence[int]) -> str:
     """Whole prefills that were not timed at the commit of full attention's, and so in another run."""
     commits = {
-        (record["layout"], record["tokens"]): record["environment"]["git_commit"]
+        (record.layout, record.tokens): record.run.environment.git_commit
         for record in kept
-        if (record["kind"], record["status"]) == ("prefill", "ok") and record["tokens"] in lengths
+        if (record.kind, record.status) == ("prefill", "ok") and record.tokens in lengths
     }
     others = [
         f"`{layout}` at {count(tokens)}"
@@ -87,22 +87,23 @@ def other_runs(kept: Sequence[Record], lengths: Sequence[int]) -> str:
     return f"Of another run than full attention's, so that their gains are less sure: {'; '.join(others)}. "
 
 
-def kernel_table(kept: Sequence[dict[str, Any]], source: Path) -> Table:
+def kernel_table(runs: Sequence[KernelRun], source: Path) -> Table:
     """TFLOP/s on useful FLOPs of each kernel and its peers, timed in turns in the last run that timed ours."""
-    timed = sorted((r for r in kept if (r["contender"], r["status"]) == ("ours", "ok")), key=lambda r: r["time"])
-    ours = {(r["case"], r["rows"]): r for r in timed}
-    run_of = {case: r["time"] for case, r in ours.items()}
-    kept = [r for r in kept if r["time"] == run_of.get((r["case"], r["rows"]))]
-    device, version = _only(r["device_kind"] for r in kept), _only(r["jax"] for r in kept)
+    timed = sorted((run for run in runs if (run.contender, run.status) == ("ours", "ok")), key=lambda run: run.time)
+    ours = {(run.case, run.rows): run for run in timed}
+    beside = [
+        run for run in runs if run.time == (ours[run.case, run.rows].time if (run.case, run.rows) in ours else "")
+    ]
+    device, version = _only(run.device_kind for run in beside), _only(run.jax for run in beside)
     rows = []
-    for (case, size), record in ours.items():
+    for (case, size), own in ours.items():
         rates = {
-            r["contender"]: f"{r['tflops']:.0f}"
-            for r in kept
-            if (r["case"], r["rows"], r["status"]) == (case, size, "ok")
+            run.contender: f"{run.tflops:.0f}"
+            for run in beside
+            if (run.case, run.rows, run.status) == (case, size, "ok")
         }
         figures = (rates.get(name, MISSING) for name in (*OURS, *PEERS))
-        rows.append((case, count(size), *figures, _read_share(record), record["git_commit"][:7]))
+        rows.append((case, count(size), *figures, _read_share(own), (own.git_commit or MISSING)[:7]))
     note = f"{device}, jax {version}, bf16: TFLOP/s of useful FLOPs (visible pairs; rows that an expert has). \
 Attention: 32 query and 4 key-value heads of 128. Routed: half of the tokens see 512 keys, a quarter 4,096, a quarter \
 all, packing included; no peer was timed there. jax's own two: the fastest of a few tiles, keys and values of `mha` \
@@ -112,42 +113,36 @@ project's time. Contenders of a row took turns in one run; between rows of two c
     return Table("Kernels", header, tuple(rows), note, words=(0, len(header) - 1))
 
 
-def _read_share(record: dict[str, Any]) -> str:
+def _read_share(run: KernelRun) -> str:
     """Reading the weights once, at its fastest, over the product with them."""
-    if "weights_read_ms" not in record:
-        return MISSING
-    return percent(min(record["weights_read_ms"]) / statistics.median(record["samples_ms"]))
+    return percent(min(run.weights_read_ms) / statistics.median(run.samples_ms)) if run.weights_read_ms else MISSING
 
 
-def model_table(kept: Sequence[dict[str, Any]], source: Path) -> Table:
+def model_table(runs: Sequence[ModelRun], source: Path) -> Table:
     """Whole prefills of Qwen3-30B-A3B beside transformers', one after the other on one machine."""
-    theirs: dict[int, Record] = {}
-    pairs: dict[tuple[str, int], tuple[Record, Record]] = {}
-    for record in kept:  # in the order of the runs, of which each times theirs first: ours belong to the last of theirs
-        if record["contender"] == "transformers":
-            theirs[record["tokens"]] = record
-        elif record["status"] == "ok":
-            pairs[record["layout"], record["tokens"]] = theirs[record["tokens"]], record
+    theirs: dict[int, Timing] = {}
+    pairs: dict[tuple[str, int], tuple[Timing, Timing]] = {}
+    for run in runs:  # in the order of the runs, of which each times theirs first: ours belong to the last of theirs
+        if run.timing and run.contender == "transformers":
+            theirs[run.tokens] = run.timing
+        elif run.timing:
+            pairs[run.layout, run.tokens] = theirs[run.tokens], run.timing
     layouts = dict.fromkeys(layout for layout, _ in pairs)
     rows = []
     for tokens in sorted(theirs):
-        low, high = (pick(theirs[tokens]["timing"]["samples_ms"]) for pick in (min, max))
-        cells = [count(tokens), f"{duration(median_ms(theirs[tokens]['timing']))} ({duration(low)}-{duration(high)})"]
+        low, high = (pick(theirs[tokens].samples_ms) for pick in (min, max))
+        cells = [count(tokens), f"{duration(theirs[tokens].median_ms)} ({duration(low)}-{duration(high)})"]
         for layout in layouts:
-            base_ms, ms = (median_ms(one["timing"]) for one in pairs[layout, tokens])
+            base_ms, ms = (timing.median_ms for timing in pairs[layout, tokens])
             cells += [duration(ms), factor(base_ms / ms)]
         rows.append(tuple(cells))
-    device = _only(r["device_kind"] for r in kept)
-    library = _only(r["transformers_version"] for r in theirs.values())
+    device = _only(run.device_kind for run in runs)
+    library = _only(run.transformers_version for run in runs if run.transformers_version)
     header = ("tokens", "transformers, full", *(cell for layout in layouts for cell in (f"ours, {layout}", "faster")))
     note = f"{device}: one prefill in bf16, last-token logits, random weights, median (fastest-slowest). transformers \
 {library}: SDPA and grouped_mm experts. Faster: than transformers' full attention in the same run, which went before \
 ours. Records: `{source}`."
     return Table("Qwen3-30B-A3B on one GPU", header, tuple(rows), note, words=())
-
-
-def _read(path: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
 
 
 def _only(values: Iterable[Any]) -> Any:

@@ -44,15 +44,15 @@ def wall_figure(summary: Summary) -> Figure:
         points = [(row.tokens, row.attention_ms.median / 1e3) for row in summary.of(layout) if row.attention_ms]
         ends.append(_line(axes, points, name, colour))
         _mark_crossover(axes, fits[layout])
-    linear = {row.tokens: row.linear_ms.median / 1e3 for row in summary.rows if row.linear_ms}
+    linear = {row.tokens: row.linear_ms.median / 1e3 for row in summary.results if row.linear_ms}
     ends.append(_line(axes, sorted(linear.items()), "linear layers", GREY, linewidth=2.5))
     axes.set(xscale="log", yscale="log", xlabel="prompt length N (tokens)", ylabel="seconds of one prefill")
-    axes.xaxis.set_major_locator(FixedLocator(_apart({row.tokens for row in summary.rows if row.attention_ms})))
+    axes.xaxis.set_major_locator(FixedLocator(_apart({row.tokens for row in summary.results if row.attention_ms})))
     axes.xaxis.set_minor_locator(NullLocator())
     axes.xaxis.set_major_formatter(FuncFormatter(lambda tokens, _: f"{tokens:,.0f}"))
     axes.yaxis.set_major_formatter(FuncFormatter(lambda seconds, _: f"{seconds:g}"))
     _name(axes, ends)
-    card = str(summary.records[0]["environment"]["device_kind"])
+    card = summary.records[0].run.environment.device_kind
     _title(axes, f"{summary.config.name} on an {card}: attention meets the linear layers at the crosses")
     return figure
 
@@ -60,17 +60,17 @@ def wall_figure(summary: Summary) -> Figure:
 def worth_figure(summary: Summary) -> Figure:
     """Each layout's attention speed-up (dot), its FLOP reduction (ring), and the perplexity that it costs."""
     figure, axes = _canvas()
-    read = {row.layout: row.quality for row in summary.rows if row.quality}
+    read = {row.name: row.quality for row in summary.results if row.quality}
     ends = []
-    for row, colour in zip(summary.at_longest().rows, itertools.cycle(COLOURS)):
+    for row, colour in zip(summary.at_longest().results, itertools.cycle(COLOURS)):
         gain, quality = row.attention_gain, read.get(row.layout)
-        if row.layout == FULL or not (quality and gain.speed_up and gain.useful_reduction):
+        if row.layout.is_full or not (quality and gain.speed_up and gain.useful_reduction):
             continue
         loss = 100 * (quality.perplexity / read[FULL].perplexity - 1)
         axes.plot([gain.speed_up, gain.useful_reduction], [loss, loss], color=colour, linewidth=1, alpha=0.6)
         axes.plot(gain.speed_up, loss, "o", color=colour, markersize=6)
         axes.plot(gain.useful_reduction, loss, "o", color=colour, markersize=7, markerfacecolor="white")
-        ends.append((gain.useful_reduction, loss, row.layout, colour))
+        ends.append((gain.useful_reduction, loss, row.name, colour))
     axes.plot([], [], "o", color=GREY, label="attention is so many times faster")
     axes.plot([], [], "o", color=GREY, markerfacecolor="white", label="its useful FLOPs are so many times fewer")
     axes.legend(frameon=False, fontsize=8, loc="center right", labelcolor=INK)
@@ -79,8 +79,8 @@ def worth_figure(summary: Summary) -> Figure:
     axes.yaxis.set_minor_locator(NullLocator())
     axes.yaxis.set_major_formatter(FuncFormatter(lambda loss, _: f"+{loss:g}"))
     _name(axes, ends)
-    tokens = summary.at_longest().rows[0].tokens
-    text = next(row.tokens for row in summary.rows if row.quality)
+    tokens = summary.at_longest().results[0].tokens
+    text = next(row.tokens for row in summary.results if row.quality)
     _title(axes, f"{summary.config.name} on a CPU: attention over {tokens:,} tokens, perplexity over {text:,}")
     return figure
 

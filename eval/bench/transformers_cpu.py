@@ -10,7 +10,9 @@ from __future__ import annotations
 import argparse
 import importlib.metadata
 import os
+import statistics
 import tempfile
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -22,8 +24,9 @@ import transformers
 from rich.console import Console
 from rich.table import Table
 
-from eval.measure.records import append, environment, now
-from eval.measure.timing import Budget, Program, compile_program, median_ms, time_programs
+from eval.measure.records.environment import environment, now
+from eval.measure.records.json_lines import append
+from eval.measure.timing import Budget, Program, compile_program, time_programs
 from refmodel.config import ModelConfig
 from refmodel.default_model import default_gguf, default_text
 from refmodel.model import Params, prefill
@@ -55,7 +58,7 @@ def main() -> None:
         table.add_column(header, justify="right")
     for n_tokens in arguments.tokens:
         record = measure(contenders, n_tokens, arguments.samples)
-        ours_ms, theirs_ms = (median_ms(record[name]) for name in ("ours", "transformers"))
+        ours_ms, theirs_ms = (statistics.median(record[name]["samples_ms"]) for name in ("ours", "transformers"))
         n_samples = len(record["ours"]["samples_ms"])
         table.add_row(
             str(n_tokens), f"{ours_ms:.0f}", f"{theirs_ms:.0f}", f"{theirs_ms / ours_ms:.2f}", str(n_samples),
@@ -90,10 +93,11 @@ def measure(contenders: Contenders, n_tokens: int, samples: int) -> dict[str, An
     timings = time_programs(programs, Budget(seconds=0, min_samples=samples, max_samples=samples))
     return {
         "kind": "prefill_against_transformers", "model": config.name, "weights": weights, "tokens": n_tokens,
-        "dtype": "float32", **timings,
+        "dtype": "float32", **{name: asdict(timing) for name, timing in timings.items()},
         "max_logit_error": float(np.abs(np.asarray(ours_bv) - theirs_bv[:, -1].numpy()).max()),
         "torch_threads": torch.get_num_threads(), "time": now(),
-        **environment(), **{f"{name}_version": importlib.metadata.version(name) for name in ("torch", "transformers")},
+        **asdict(environment()),
+        **{f"{name}_version": importlib.metadata.version(name) for name in ("torch", "transformers")},
     }  # fmt: skip
 
 

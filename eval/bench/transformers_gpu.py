@@ -16,7 +16,8 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -26,9 +27,11 @@ from rich.console import Console
 from rich.table import Table
 
 from eval.bench.chain import invocation
+from eval.bench.kept import ModelRun, read_kept
 from eval.measure.device_memory import opens_a_gpu
-from eval.measure.records import append, environment, git_state, now, read
-from eval.measure.timing import compile_program, median_ms
+from eval.measure.records.environment import environment, git_state, now
+from eval.measure.records.json_lines import append
+from eval.measure.timing import Timing, compile_program
 from refmodel.config import ModelConfig
 from refmodel.model import prefill
 from refmodel.presets import preset
@@ -37,6 +40,7 @@ from refmodel.weights.random import random_params
 LENGTHS = tuple(1024 << k for k in range(7))
 CONTENDERS = "transformers", "ours"
 KIND = "prefill_against_transformers"
+FILE_NAME = "transformers.jsonl"
 NO_GPU = 3
 """Exit status of a contender that found none: the other will not find one either."""
 
@@ -63,7 +67,7 @@ def main() -> None:
             raise SystemExit(NO_GPU)
         if done.returncode:
             Console().print(f"{contender} ended with exit status {done.returncode}; the other's figures stand")
-    Console(width=160).print(ratios(read(arguments.out / "transformers.jsonl")))
+    Console(width=160).print(ratios(read_kept(ModelRun, arguments.out / FILE_NAME)))
 
 
 def refuse_without_gpu(contender: str) -> None:
@@ -96,12 +100,12 @@ def measure(arguments: argparse.Namespace) -> None:
     for layout, at_length in runs:
         for tokens in arguments.tokens:
             try:
-                result = {"timing": sample(at_length(tokens), arguments.samples)}
+                timing = sample(at_length(tokens), arguments.samples)
+                result, figure = {"timing": asdict(timing)}, f"{timing.median_ms:,.1f} ms"
             except Exception as fault:  # a length that does not fit must not take the others with it
-                result = {"status": "failed", "error": f"{type(fault).__name__}: {str(fault).strip()[:200]}"}
-            record = common | {"layout": layout, "tokens": tokens, "time": now()} | result
-            append(arguments.out / "transformers.jsonl", record)
-            figure = f"{median_ms(record['timing']):,.1f} ms" if "timing" in record else record["error"]
+                figure = f"{type(fault).__name__}: {str(fault).strip()[:200]}"
+                result = {"status": "failed", "error": figure}
+            append(arguments.out / FILE_NAME, common | {"layout": layout, "tokens": tokens, "time": now()} | result)
             print(f"{arguments.contender} {layout} {tokens:,}: {figure}", flush=True)
 
 
@@ -145,37 +149,37 @@ def their_prefill(config: ModelConfig) -> Callable[[int], Callable[[], Any]]:
     return at_length
 
 
-def sample(run: Callable[[], Any], samples: int) -> dict[str, Any]:
+def sample(run: Callable[[], Any], samples: int) -> Timing:
     """Milliseconds of the first call and of the later ones."""
     times = []
     for _ in range(samples + 1):
         start = time.perf_counter()
         run()
         times.append(1e3 * (time.perf_counter() - start))
-    return {"warmup_ms": times[0], "samples_ms": times[1:]}
+    return Timing(tuple(times[1:]), warmup_ms=times[0])
 
 
 def _environment(contender: str) -> dict[str, Any]:
     if contender == "ours":
-        return environment()
+        return asdict(environment())
     import torch  # the card's memory is all theirs: JAX must not open it here
 
     versions = {f"{name}_version": importlib.metadata.version(name) for name in ("torch", "transformers")}
     machine = {"device_kind": torch.cuda.get_device_name(), "cores": os.cpu_count()}
-    return machine | versions | git_state(Path(__file__))
+    return machine | versions | dict(zip(("git_commit", "git_dirty"), git_state(Path(__file__)), strict=True))
 
 
-def ratios(records: list[dict[str, Any]]) -> Table:
+def ratios(runs: Iterable[ModelRun]) -> Table:
     """Theirs over ours at each length and layout; theirs is always full attention."""
-    newest = {(r["contender"], r["layout"], r["tokens"]): r for r in records if r["kind"] == KIND and "timing" in r}
+    newest = {(run.contender, run.layout, run.tokens): run.timing for run in runs if run.timing}
     table = Table(title="whole prefill, bfloat16, medians")
     for header in ("layout", "tokens", "transformers ms", "ours ms", "theirs / ours"):
         table.add_column(header, justify="right")
-    for (contender, layout, tokens), record in newest.items():
+    for (contender, layout, tokens), ours in newest.items():
         theirs = newest.get(("transformers", "full", tokens))
         if contender == "ours" and theirs:
-            theirs_ms, ours_ms = median_ms(theirs["timing"]), median_ms(record["timing"])
-            table.add_row(layout, f"{tokens:,}", f"{theirs_ms:,.1f}", f"{ours_ms:,.1f}", f"{theirs_ms / ours_ms:.2f}x")
+            ratio = f"{theirs.median_ms / ours.median_ms:.2f}x"
+            table.add_row(layout, f"{tokens:,}", f"{theirs.median_ms:,.1f}", f"{ours.median_ms:,.1f}", ratio)
     return table
 
 

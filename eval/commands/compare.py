@@ -15,15 +15,15 @@ from eval.commands import arguments
 from eval.commands.output import Console, is_watched
 from eval.commands.report import draw, invocation
 from eval.commands.resolve import open_device, running_config, running_dtype, running_model, say_cuts
-from eval.measure import estimate, records
+from eval.measure import estimate
 from eval.measure.default_sweep import GPU_LENGTHS, LAYOUTS, LENGTHS, QUALITY_TOKENS, usual_sweep
 from eval.measure.layers_apart import random_layers
 from eval.measure.plan import Cell, Sweep
 from eval.measure.progress import remarks, say_set_aside, watched_sweep
-from eval.measure.records import Record
+from eval.measure.records import file
+from eval.measure.records.schema import Record
 from eval.measure.refuse_impl import refuse_impl
 from eval.measure.sweep import missing_cells, records_file
-from eval.measure.timing import median_ms
 from eval.report.comparison import Comparison
 from refmodel.source import DEFAULT_MODEL, Model
 
@@ -89,7 +89,9 @@ def run(options: argparse.Namespace) -> int:
         _announce(console, planned, cells, path)
         for record in watched_sweep(planned, cells, path, watched=is_watched(), invocation=invocation(options)):
             console.print(_line(record), highlight=False, soft_wrap=True)
-    return draw(Comparison(model.config, tuple(records.latest(records.read(path)))), options.out, console, options)
+    return draw(
+        Comparison(model.config, tuple(file.latest(file.read(path))), planned.layouts), options.out, console, options
+    )
 
 
 def _announce(console: Console, planned: Sweep, cells: Sequence[Cell], path: Path) -> None:
@@ -98,7 +100,8 @@ def _announce(console: Console, planned: Sweep, cells: Sequence[Cell], path: Pat
     console.print(
         f"{model.config.name} ({model.weights} weights), {model.config.n_layers} layers, "
         f"on {jax.devices()[0].device_kind}\n"
-        f"layouts: {', '.join(planned.layouts)}\nlengths: {', '.join(f'{n:,}' for n in planned.lengths)} tokens"
+        f"layouts: {', '.join(map(str, planned.layouts))}\n"
+        f"lengths: {', '.join(f'{n:,}' for n in planned.lengths)} tokens"
         + (f"; quality over {planned.quality_tokens:,}" if planned.quality_tokens else "; no quality")
         + f"\n{duration}\nrecords: {path}\n",
         highlight=False,
@@ -107,11 +110,9 @@ def _announce(console: Console, planned: Sweep, cells: Sequence[Cell], path: Pat
 
 def _line(record: Record) -> str:
     """One finished record, for the log."""
-    place = f"{record['kind']:<9} {record['tokens']:>7,}  {record['layout']}"
-    if record["status"] != "ok":
-        return f"{place}: {record['status']} ({record['error']})"
-    if "quality" in record:
-        quality = record["quality"]
-        return f"{place}: perplexity {quality['perplexity']:.3f}, KL {quality['kl_nats']:.4f} nats"
-    timing = record["timing"]
-    return f"{place}: {median_ms(timing):,.1f} ms ({len(timing['samples_ms'])} samples)"
+    place = f"{record.kind:<9} {record.tokens:>7,}  {record.layout}"
+    if record.quality:
+        return f"{place}: perplexity {record.quality.perplexity:.3f}, KL {record.quality.kl_nats:.4f} nats"
+    if record.timing:
+        return f"{place}: {record.timing.median_ms:,.1f} ms ({len(record.timing.samples_ms)} samples)"
+    return f"{place}: {record.status} ({record.error})"

@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 import itertools
 import re
+from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -27,8 +29,8 @@ from eval.lowering.target import TARGETS, Target, target
 from eval.lowering.tile_search import every_tile, is_tile_of, parse_tile, suggestion
 from eval.lowering.toolchain import Toolchain, find_toolchain
 from eval.lowering.vendors import vendor_of
-from eval.measure.timing import median_ms
-from eval.report.number_format import duration
+from eval.measure.timing import Timing
+from eval.report.number_format import NOTHING, duration
 
 DESCRIPTION = (
     "Compiles the model and its kernels for a GPU that need not be there; where it is, the same programs are\n"
@@ -98,7 +100,8 @@ def run(options: argparse.Namespace) -> int:
             },
             "can_execute": toolchain.can_execute, "stand_ins": toolchain.missing, "evidence": toolchain.sentence,
             "programs": [result.to_json() for result in results], "suggestions": hints,
-            "measured": measured,
+            "measured": {title: asdict(timing) if isinstance(timing, Timing) else {"error": timing}
+                         for title, timing in measured.items()},
             "predictions": {layout: [one.to_json() for one in rows] for layout, rows in predicted.items()},
         })  # fmt: skip
     else:
@@ -234,11 +237,13 @@ def _print(
         out.print(line, highlight=False, soft_wrap=True)
 
 
-def print_measured(timings: dict[str, dict[str, Any]], name: str) -> None:
+def print_measured(timings: Mapping[str, Timing | str], name: str) -> None:
     """Median, fastest and slowest run of each program, or why it did not run."""
     rows = output.table(f"measured on this machine's {name}", "program", "median", "fastest", "slowest", "why not")
     for title, timing in timings.items():
-        samples = timing.get("samples_ms")
-        figures = (median_ms(timing), min(samples), max(samples)) if samples else (None,) * 3
-        rows.add_row(title, *map(duration, figures), timing.get("error", ""))
+        if isinstance(timing, str):
+            rows.add_row(title, *[NOTHING] * 3, timing)
+        else:
+            figures = timing.median_ms, min(timing.samples_ms), max(timing.samples_ms)
+            rows.add_row(title, *map(duration, figures), "")
     output.console().print(rows)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Callable
+from dataclasses import asdict
 from functools import partial
 from typing import Any
 
@@ -12,7 +13,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from attention.full import FULL
 from attention.parameters import spelling
 from attention.token_routed import Routed
 from eval.commands import arguments, output
@@ -20,6 +20,7 @@ from eval.commands.resolve import open_device, running_dtype, running_model, say
 from eval.measure import estimate
 from eval.measure.cells import measure_quality
 from eval.measure.default_sweep import LAYOUTS, QUALITY_TOKENS, usual_sweep
+from eval.measure.named_layout import NamedLayout
 from eval.measure.plan import Sweep, plan
 from eval.measure.progress import progress_bar, remarks
 from eval.report.number_format import count, percent, signed_percent
@@ -95,7 +96,8 @@ def _waiting(planned: Sweep) -> str:
 
 def _record(planned: Sweep, on_read: Callable[[], None]) -> dict[str, Any]:
     model, tokens = planned.model, planned.quality_tokens
-    found = measure_quality(planned, planned.layouts, tokens, on_read)
+    findings = measure_quality(planned, planned.layouts, tokens, on_read)
+    found = {layout: one.quality for layout, one in findings.items() if one.quality}
     return {
         "command": "quality", "model": model.config.name, "weights": model.weights, "dtype": planned.dtype.name,
         "tokens": tokens, "text": {"name": planned.text.name, "sha256": planned.text.sha256},
@@ -108,18 +110,18 @@ def _record(planned: Sweep, on_read: Callable[[], None]) -> dict[str, Any]:
         },
         "layouts": [
             {
-                "layout": name, **found[name]["quality"],
-                "perplexity_change": found[name]["quality"]["perplexity"] / found[FULL]["quality"]["perplexity"] - 1,
-                "assumptions": _assumptions(model, name), "routes": _routes(planned, model.with_layout(name)),
+                "layout": layout.name, **asdict(quality),
+                "perplexity_change": quality.perplexity / found[planned.full].perplexity - 1,
+                "assumptions": _assumptions(layout), "routes": _routes(planned, model.with_layout(layout.variants)),
             }
-            for name in planned.layouts
+            for layout, quality in found.items()
         ],
     }  # fmt: skip
 
 
-def _assumptions(model: Model, layout: str) -> dict[str, str]:
+def _assumptions(layout: NamedLayout) -> dict[str, str]:
     """What counts of FLOPs take for granted of the layout's variants."""
-    return {str(v): v.assumption for v in model.config.with_layout(layout).layout if v.assumption}
+    return {str(variant): variant.assumption for variant in layout.counts if variant.assumption}
 
 
 def _routes(planned: Sweep, model: Model) -> list[dict[str, Any]]:

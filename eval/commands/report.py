@@ -10,9 +10,9 @@ from typing import Any
 
 from eval.commands import arguments
 from eval.commands.output import Console, print_json
-from eval.measure.saved_records import records_path
+from eval.measure.records.decode import to_json
+from eval.measure.records.file import records_path
 from eval.report.comparison import Comparison
-from eval.report.summary import summarise
 from refmodel.source import open_config
 
 DESCRIPTION = "Draws the report of records that a comparison kept or set aside.  Nothing is measured."
@@ -39,7 +39,7 @@ def run(options: argparse.Namespace) -> int:
     console = Console(stderr=options.json)  # stdout is the record's then
     source = records_path(options.records)
     compared = Comparison.read(source, None if options.model is None else open_config(options.model))
-    summarise(compared.records, compared.config)  # what cannot be drawn is refused before anything is written
+    _ = compared.summaries  # what cannot be drawn is refused before anything is written
     folder = options.out or (source.parent if source.name == "records.jsonl" else source.with_suffix(""))
     _keep_beside(source, folder)
     return draw(compared, folder, console, options)
@@ -49,8 +49,8 @@ def draw(compared: Comparison, folder: Path, console: Console, options: argparse
     """The report in `folder`, its tables on `console`, with --json all numbers on stdout; the exit status."""
     from eval.report import documents  # matplotlib takes a while to load
 
-    path = documents.write_report(folder, compared.records, config=compared.config, command=invocation(options))
-    documents.render_terminal(compared.records, console, config=compared.config)
+    path = documents.write_report(folder, compared, command=invocation(options))
+    documents.render_terminal(compared, console)
     console.print(f"\nreport: {path.resolve()}", soft_wrap=True, highlight=False)
     console.print(f"open in a browser: {path.with_suffix('.html').resolve()}", soft_wrap=True, highlight=False)
     if options.json:
@@ -60,7 +60,7 @@ def draw(compared: Comparison, folder: Path, console: Console, options: argparse
 
 def _record(compared: Comparison, command: str, path: Path) -> dict[str, Any]:
     return {
-        "command": command, "model": compared.config.name, "weights": compared.records[0].get("weights"),
+        "command": command, "model": compared.config.name, "weights": compared.records[0].run.weights,
         "conventions": {
             "linear": "layers; the head on the last token only", "pairs": "causal, exact",
             "time": "median of the samples; linear and attention are timed apart",
@@ -68,7 +68,7 @@ def _record(compared: Comparison, command: str, path: Path) -> dict[str, Any]:
             "quality": "one pass over the text (stride = length); mean KL(full || layout) over the tokens",
         },
         "records": str(path.with_name("records.jsonl").resolve()), "report": str(path.resolve()),
-        "rows": compared.rows(), "failures": list(compared.failures),
+        "rows": compared.rows(), "failures": list(map(to_json, compared.failures)),
     }  # fmt: skip
 
 

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from attention.kernels.target import current_target
 from eval.lowering.programs import Program
 from eval.lowering.target import Target
-from eval.measure.timing import Budget, compile_program, time_programs
+from eval.measure.timing import Budget, Timing, compile_program, time_programs
 
 SCALE = 0.02
 """Of random weights and activations; a usual initialisation."""
@@ -22,19 +22,19 @@ def is_here(chosen: Target) -> bool:
     return current_target() == chosen.name
 
 
-def time_here(programs: Iterable[Program], budget: Budget = Budget()) -> dict[str, dict[str, Any]]:
-    """The timing of each program on the first device, as `eval.measure.timing.time_programs` gives it, by title.
+def time_here(programs: Iterable[Program], budget: Budget = Budget()) -> dict[str, Timing | str]:
+    """The timing of each program on the first device, by title, or why there is none; the others go on.
 
-    Operands are random.  A program that does not fit or does not compile has an `error`, and the others go on.
+    Operands are random.
     """
-    timings: dict[str, dict[str, Any]] = {}
+    timings: dict[str, Timing | str] = {}
     for program in programs:
         function, shapes = program.build()
         try:
             compiled = compile_program(function, *_operands(shapes))
             timings |= time_programs({program.title: compiled}, budget)
         except (jax.errors.JaxRuntimeError, MemoryError, ValueError, NotImplementedError) as error:
-            timings[program.title] = {"error": " ".join(str(error).split())}
+            timings[program.title] = " ".join(str(error).split())
     return timings
 
 

@@ -4,18 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from types import MappingProxyType
+from typing import TYPE_CHECKING
 
 import jax
 
 from attention.full import FULL
-from attention.layout import LayoutSpec, format_layout, parse_layout
+from attention.layout import LayoutSpec
 from eval.cost.fitting_layouts import fitting_layouts
+from eval.measure.named_layout import named_layouts
 from eval.measure.plan import Sweep, Text
 from eval.measure.refuse_impl import refuse_impl
 from eval.measure.timing import Budget
 from refmodel.config import ModelConfig
 from refmodel.default_model import default_text, text_sha256
-from refmodel.source import Model
+
+if TYPE_CHECKING:
+    from refmodel.source import Model
 
 WHOLE = (FULL, "5*swa(1024)+full")
 LAYOUTS = (
@@ -73,8 +77,8 @@ def usual_sweep(
     return Sweep(
         model=model,
         text=read,
-        layouts=canonical_layouts(model.config, compared),
-        whole=canonical_layouts(model.config, whole),
+        layouts=named_layouts(compared, model.config.n_layers),
+        whole=named_layouts(whole, model.config.n_layers),
         lengths=lengths,
         quality_tokens=quality_tokens,
         budget=budget,
@@ -82,12 +86,6 @@ def usual_sweep(
         layers_apart=layers_apart,
         left_out=MappingProxyType(left_out),
     )
-
-
-def canonical_layouts(config: ModelConfig, layouts: Sequence[LayoutSpec]) -> tuple[str, ...]:
-    """The layouts in their shortest spelling, `full` first: what the others are compared with."""
-    shortest = [format_layout(parse_layout(layout, config.n_layers)) for layout in layouts]
-    return tuple(dict.fromkeys([FULL, *shortest]))
 
 
 def _left_out(config: ModelConfig, layouts: Sequence[str], shortest_tokens: int) -> dict[str, str]:

@@ -43,7 +43,7 @@ def sweep_s(cells: Iterable[Cell], flops_per_s: float, budget: Budget) -> float:
     """Seconds that cells take here, without the report; all but those of quality are sampled for `budget` at least."""
     compile_s = COMPILE_S["gpu" if jax.default_backend() == "gpu" else "cpu"]
     return sum(
-        compile_s[cell.kind] * cell.programs * len(cell.names)
+        compile_s[cell.kind] * cell.programs * len(cell.layouts)
         + max(RUNS[cell.kind] * cell.work_flops / flops_per_s, budget.seconds if cell.kind != "quality" else 0.0)
         for cell in cells
     )

@@ -8,7 +8,6 @@
 from __future__ import annotations
 
 import dataclasses
-import statistics
 from collections import Counter
 from functools import partial
 from typing import Any
@@ -17,8 +16,8 @@ import jax
 
 from attention.attended import AttendFn
 from attention.variant import Variant
-from eval.measure.records import Record
-from eval.measure.timing import Budget, compile_program, time_programs
+from eval.measure.records.schema import Findings, LayerTime
+from eval.measure.timing import Budget, Timing, compile_program, time_programs
 from refmodel.config import BlockKind, ModelConfig
 from refmodel.layers import rms_norm
 from refmodel.model import Params, prefill, unembed
@@ -42,7 +41,7 @@ def random_layers(config: ModelConfig, seed: int, dtype: Any) -> Params:
     return params
 
 
-def measure(config: ModelConfig, params: Params, tokens_bt: jax.Array, attend: AttendFn, budget: Budget) -> Record:
+def measure(config: ModelConfig, params: Params, tokens_bt: jax.Array, attend: AttendFn, budget: Budget) -> Findings:
     """`timing`, whose one sample is the sum of medians, and `layers`: count and milliseconds of each distinct layer."""
 
     def ends(params: Params, tokens_bt: jax.Array) -> jax.Array:
@@ -56,12 +55,11 @@ def measure(config: ModelConfig, params: Params, tokens_bt: jax.Array, attend: A
         own = variant_params(one, {**params, "blocks": {kind: params["blocks"][kind]}}, 0)
         programs[f"{kind} {variant}"] = compile_program(partial(prefill, one, attend=attend), own, tokens_bt)
     timings = time_programs(programs, budget)
-    ms = {name: statistics.median(timing["samples_ms"]) for name, timing in timings.items()}
-    layers = [
-        {"layer": f"{kind} {variant}", "count": count, "ms": ms[f"{kind} {variant}"] - ms["ends"]}
+    ends_ms = timings["ends"].median_ms
+    layers = tuple(
+        LayerTime(layer := f"{kind} {variant}", count, timings[layer].median_ms - ends_ms)
         for (kind, variant), count in counts.items()
-    ]
-    total_ms = ms["ends"] + sum(layer["count"] * layer["ms"] for layer in layers)
-    compile_ms = sum(timing["compile_ms"] for timing in timings.values())
-    return {"timing": {"samples_ms": [total_ms], "compile_ms": compile_ms}, "layers": layers, "parts": timings,
-            "ends_ms": ms["ends"]}  # fmt: skip
+    )
+    total_ms = ends_ms + sum(layer.count * layer.ms for layer in layers)
+    compile_ms = sum(timing.compile_ms or 0.0 for timing in timings.values())
+    return Findings(timing=Timing((total_ms,), compile_ms=compile_ms), layers=layers, parts=timings, ends_ms=ends_ms)

@@ -5,16 +5,18 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from attention.full import FULL
-from attention.layout import parse_variant
-from attention.variant import Variant
 from eval.cost.flops.closed_form import attention_flops, prefill_flops
 from eval.measure.layers_apart import one_layer
+from eval.measure.named_layout import NamedLayout
+from eval.measure.records.schema import Kind
 from eval.measure.timing import Budget
 from refmodel.config import ModelConfig
-from refmodel.source import Model
+
+if TYPE_CHECKING:
+    from refmodel.source import Model
 
 
 @dataclass(frozen=True)
@@ -38,8 +40,8 @@ class Sweep:
 
     model: Model
     text: Text
-    layouts: tuple[str, ...]
-    whole: tuple[str, ...]
+    layouts: tuple[NamedLayout, ...]
+    whole: tuple[NamedLayout, ...]
     lengths: tuple[int, ...]
     quality_tokens: int
     budget: Budget = Budget()
@@ -66,7 +68,7 @@ class Sweep:
                 f"is made for, beyond which full attention is no reference; {self.quality_tokens:,} are asked for"
             )
         for layout in self.layouts:
-            for variant in dict.fromkeys(self.model.config.with_layout(layout).layout):
+            for variant in layout.counts:
                 variant.check_prompt(min(self.lengths))
 
     @property
@@ -80,38 +82,40 @@ class Sweep:
         return tuple(tokens for tokens in self.lengths if tokens > self.model.config.max_positions)
 
     @property
-    def variants(self) -> tuple[Variant, ...]:
-        """The distinct variants of all layouts, full attention first."""
-        found = dict.fromkeys([parse_variant(FULL)])
-        for layout in self.layouts:
-            found |= dict.fromkeys(self.model.config.with_layout(layout).layout)
-        return tuple(found)
+    def full(self) -> NamedLayout:
+        """What the others are compared with."""
+        return NamedLayout.of(FULL, self.model.config.n_layers)
+
+    @property
+    def single_layers(self) -> tuple[NamedLayout, ...]:
+        """One layer of each variant of all layouts, full attention first."""
+        return tuple(dict.fromkeys(layer for layout in (self.full, *self.layouts) for layer in layout.single_layers))
 
 
 @dataclass(frozen=True)
 class Cell:
-    """Records that are measured together, of `names` (layouts or variants) at one length.
+    """Records that are measured together, of `layouts` (of kind `attention` single layers) at one length.
 
-    `programs` are compiled for each of the names, and `flops_by_name` holds the FLOPs of one run of all of them.
+    `programs` are compiled for each of them, and `flops` holds the FLOPs of one run of each.
     """
 
-    kind: str
+    kind: Kind
     tokens: int
-    flops_by_name: Mapping[str, int]
+    flops: Mapping[NamedLayout, int]
     programs: int = 1
 
     @property
-    def names(self) -> tuple[str, ...]:
-        return tuple(self.flops_by_name)
+    def layouts(self) -> tuple[NamedLayout, ...]:
+        return tuple(self.flops)
 
     @property
     def work_flops(self) -> int:
         """Of one run of each."""
-        return sum(self.flops_by_name.values())
+        return sum(self.flops.values())
 
-    def only(self, names: Collection[str]) -> Cell:
+    def only(self, layouts: Collection[NamedLayout]) -> Cell:
         """The cell with some of its records."""
-        return replace(self, flops_by_name={n: flops for n, flops in self.flops_by_name.items() if n in names})
+        return replace(self, flops={layout: flops for layout, flops in self.flops.items() if layout in layouts})
 
 
 def plan(sweep: Sweep) -> list[Cell]:
@@ -119,24 +123,29 @@ def plan(sweep: Sweep) -> list[Cell]:
     config = sweep.model.config
     if sweep.layers_apart:
         return [
-            _apart(config.with_layout(layout), layout, tokens)
+            _apart(config.with_layout(layout.variants), layout, tokens)
             for tokens in sorted(sweep.lengths)
             for layout in sweep.whole
         ]
     cells = []
     for tokens in sorted(sweep.lengths):
         full_flops = prefill_flops(config, tokens)
-        layer_flops = {str(v): attention_flops(v, config, tokens, count="executed") for v in sweep.variants}
-        cells.append(Cell("linear", tokens, {FULL: sum(full_flops.values()) - full_flops["attention"]}))
+        layer_flops = {
+            layer: attention_flops(layer.variants[0], config, tokens, count="executed") for layer in sweep.single_layers
+        }
+        cells.append(Cell("linear", tokens, {sweep.full: sum(full_flops.values()) - full_flops["attention"]}))
         cells.append(Cell("attention", tokens, layer_flops))
-        cells += [Cell("prefill", tokens, {x: _executed(config.with_layout(x), tokens)}) for x in sweep.whole]
+        cells += [
+            Cell("prefill", tokens, {layout: _executed(config.with_layout(layout.variants), tokens)})
+            for layout in sweep.whole
+        ]
     if sweep.quality_tokens:
         read_flops = sum(prefill_flops(config, sweep.quality_tokens).values())
         cells.append(Cell("quality", sweep.quality_tokens, dict.fromkeys(sweep.layouts, read_flops)))
     return cells
 
 
-def _apart(config: ModelConfig, layout: str, tokens: int) -> Cell:
+def _apart(config: ModelConfig, layout: NamedLayout, tokens: int) -> Cell:
     """Each distinct layer as a model of its own, however often the layout has it, and the ends that they share."""
     layers = [one_layer(config, *layer) for layer in dict.fromkeys(zip(config.block_kinds, config.layout, strict=True))]
     head_flops = prefill_flops(layers[0], tokens)["head"]

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from eval.measure.plan import Cell, Sweep
-from eval.measure.records import Record
+from eval.measure.records.schema import Record
 from eval.measure.sweep import run_sweep
 
 
@@ -41,7 +41,7 @@ def remarks(sweep: Sweep) -> list[str]:
     """What to know of a sweep before it runs: layouts that are left out, lengths that the model is not made for."""
     said = []
     if sweep.left_out:
-        by_reason = {reason: [] for reason in sweep.left_out.values()}
+        by_reason: dict[str, list[str]] = {reason: [] for reason in sweep.left_out.values()}
         for layout, reason in sweep.left_out.items():
             by_reason[reason].append(layout)
         said.append("left out: " + "; ".join(f"{', '.join(x)} (not for {reason})" for reason, x in by_reason.items()))

@@ -5,16 +5,19 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import jax
 
 from attention.attend import resolve_impl
-from eval.measure import records
 from eval.measure.cells import MEASURES, on_gpu
 from eval.measure.layer_impls import layer_impls
+from eval.measure.named_layout import NamedLayout
 from eval.measure.plan import Cell, Sweep, plan
-from eval.measure.records import Record
+from eval.measure.records import file
+from eval.measure.records.environment import environment, now
+from eval.measure.records.schema import NO_IMPL, Findings, Record, Run, Status, TextSource, cell_of
 
 
 @contextlib.contextmanager
@@ -27,10 +30,10 @@ def records_file(
     `ValueError` if its records were made with another model or on another machine.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    path = folder / "records.jsonl"
-    with records.only_writer(folder):
+    path = folder / file.FILE_NAME
+    with file.only_writer(folder):
         if resume:
-            records.refuse_others(path, common_fields(sweep))
+            file.refuse_others(path, run_of(sweep))
         elif path.exists():
             stamp = time.strftime("%Y%m%d-%H%M%S", time.localtime(path.stat().st_mtime))
             on_set_aside(path.rename(path.with_name(f"records.{stamp}.jsonl")))
@@ -48,92 +51,86 @@ def run_sweep(
 ) -> Iterator[Record]:
     """Measures `cells`, as `missing_cells` gives them, and appends each record to `path`, yielding it.
 
-    A cell that fails is recorded as failed and the sweep goes on.  Records name the command `invocation` that measured
-    them, where it was one.  `on_start` and `on_done` are told of each cell.
+    A cell that fails is recorded as failed and the sweep goes on.  Records name the command or call `invocation` that
+    measured them, where it is known.  `on_start` and `on_done` are told of each cell.
     """
-    common = common_fields(sweep) | ({} if invocation is None else {"invocation": invocation})
-    layouts = _name_layouts(sweep, path)
+    run = run_of(sweep, invocation)
+    sharing = _name_layouts(sweep, path)
     for cell in cells:
         on_start(cell)
-        results = _guarded(cell, sweep, cell.names)
-        for name in cell.names:
-            record = {**_identity(sweep, common, cell, name), **results[name], "time": records.now()}
+        status, error, found = _guarded(cell, sweep)
+        for layout in cell.layouts:
+            findings = found.get(layout, Findings())
             if cell.kind == "linear":
-                record["layouts"] = layouts
-            records.append(path, record)
+                findings = replace(findings, layouts=sharing)
+            record = Record(
+                run=run, kind=cell.kind, layout=layout.name, tokens=cell.tokens, impl=_impl(sweep, cell, layout),
+                asked=NO_IMPL if cell.kind == "linear" else sweep.impl, text=_text(sweep, cell), status=status,
+                error=error, time=now(), **vars(findings),
+            )  # fmt: skip
+            file.append(path, record)
             yield record
         on_done(cell)
 
 
-def _name_layouts(sweep: Sweep, path: Path) -> list[str]:
+def _name_layouts(sweep: Sweep, path: Path) -> tuple[str, ...]:
     """All layouts that share the linear part: those that `path` names, and the sweep's.
 
     A layout that is timed in parts alone has no record of its own, and where a run before timed its parts nothing of it
     is missing: the linear part's records that are there name it from now on.
     """
-    linear = [record for record in records.latest(records.read(path)) if record["kind"] == "linear"]
-    earlier = [layout for record in linear for layout in record.get("layouts", ())]
-    layouts = list(dict.fromkeys([*earlier, *sweep.layouts]))
+    linear = [record for record in file.latest(file.read(path)) if record.kind == "linear"]
+    earlier = [layout for record in linear for layout in record.layouts]
+    layouts = tuple(dict.fromkeys([*earlier, *(layout.name for layout in sweep.layouts)]))
     for record in linear:
-        if record["status"] == "ok" and set(layouts) - set(record.get("layouts", ())):
-            records.append(path, record | {"layouts": layouts})
+        if record.status == "ok" and set(layouts) - set(record.layouts):
+            file.append(path, replace(record, layouts=layouts))
     return layouts
 
 
 def missing_cells(sweep: Sweep, path: Path) -> list[Cell]:
     """What a sweep has to measure: its plan, less what `path` holds of a run that was stopped."""
-    done = {records.key(record) for record in records.read(path) if record["status"] == "ok"}
+    done = {record.cell for record in file.read(path) if record.status == "ok"}
     if not done:
         return plan(sweep)
-    common = common_fields(sweep)
+    run = run_of(sweep)
 
-    def lacking(cell: Cell) -> Cell:
-        return cell.only([n for n in cell.names if records.key(_identity(sweep, common, cell, n)) not in done])
+    def is_missing(cell: Cell, layout: NamedLayout) -> bool:
+        impl, text = _impl(sweep, cell, layout), _text(sweep, cell)
+        return cell_of(run, cell.kind, layout.name, cell.tokens, impl, text) not in done
 
-    return [cell for cell in map(lacking, plan(sweep)) if cell.names]
+    lacking = (cell.only([layout for layout in cell.layouts if is_missing(cell, layout)]) for cell in plan(sweep))
+    return [cell for cell in lacking if cell.layouts]
 
 
-def _guarded(cell: Cell, sweep: Sweep, names: tuple[str, ...]) -> dict[str, Record]:
+def _guarded(cell: Cell, sweep: Sweep) -> tuple[Status, str, dict[NamedLayout, Findings]]:
+    """How a cell went, what was wrong, and what was found."""
     try:
-        return {
-            name: {"status": "ok", **record} for name, record in MEASURES[cell.kind](sweep, names, cell.tokens).items()
-        }
+        return "ok", "", MEASURES[cell.kind](sweep, cell.layouts, cell.tokens)
     except Exception as error:  # whatever one cell dies of, the others still count
+        first_line = next(iter(str(error).strip().splitlines()), "")
         out_of_memory = isinstance(error, MemoryError) or "RESOURCE_EXHAUSTED" in str(error)
-        failure = {
-            "status": "out-of-memory" if out_of_memory else "failed",
-            "error": f"{type(error).__name__}: {str(error).strip().splitlines()[0] if str(error).strip() else ''}",
-        }
-        return dict.fromkeys(names, failure)
+        return "out-of-memory" if out_of_memory else "failed", f"{type(error).__name__}: {first_line}", {}
 
 
-def common_fields(sweep: Sweep) -> Record:
+def run_of(sweep: Sweep, invocation: str | None = None) -> Run:
     """What every record of a sweep says of the model and the machine."""
-    return {
-        "model": sweep.model.config.name,
-        "weights": sweep.model.weights,
-        "device": jax.default_backend(),
-        "dtype": sweep.dtype.name,
-        "environment": records.environment(),
-    }
+    config, device = sweep.model.config, jax.default_backend()
+    return Run(config.name, sweep.model.weights, device, sweep.dtype.name, environment(), invocation)
 
 
-def _identity(sweep: Sweep, common: Record, cell: Cell, name: str) -> Record:
-    text = {"text_sha256": sweep.text.sha256} if cell.kind == "quality" else {}
-    asked = {} if cell.kind == "linear" else {"asked": sweep.impl}
-    return {"kind": cell.kind, "layout": name, "tokens": cell.tokens, "impl": _impl(sweep, cell, name), **asked,
-            **text, **common}  # fmt: skip
+def _text(sweep: Sweep, cell: Cell) -> TextSource | None:
+    return TextSource(sweep.text.name, sweep.text.sha256) if cell.kind == "quality" else None
 
 
-def _impl(sweep: Sweep, cell: Cell, name: str) -> str:
-    """The attention implementations that run in a cell, `none` for none."""
+def _impl(sweep: Sweep, cell: Cell, layout: NamedLayout) -> str:
+    """The attention implementations that run in a cell, `NO_IMPL` for none."""
     if cell.kind == "linear":
-        return "none"
+        return NO_IMPL
     if not on_gpu():
         return resolve_impl(sweep.impl, cell.tokens, cell.tokens)
-    variants = dict.fromkeys(sweep.model.config.with_layout(name).layout)
     try:
-        found = (layer_impls(sweep.model.config, v, cell.tokens, sweep.dtype, sweep.impl) for v in variants)
+        found = (layer_impls(sweep.model.config, v, cell.tokens, sweep.dtype, sweep.impl) for v in layout.counts)
         return "+".join(dict.fromkeys(impl for impls in found for impl in impls))
     except Exception:  # the cell itself will say what is wrong
         return sweep.impl

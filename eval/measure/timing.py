@@ -16,7 +16,25 @@ from typing import Any
 
 import jax
 
-from refmodel.source import free_device_bytes
+from refmodel.device_memory import free_device_bytes
+
+
+@dataclass(frozen=True)
+class Timing:
+    """Milliseconds of a program: every sample, and what getting there took, as far as it was timed.
+
+    `warmup_ms` is None where the first run counts as a sample.
+    """
+
+    samples_ms: tuple[float, ...]
+    lower_ms: float | None = None
+    compile_ms: float | None = None
+    warmup_ms: float | None = None
+
+    @property
+    def median_ms(self) -> float:
+        """The figure that speaks for it."""
+        return statistics.median(self.samples_ms)
 
 
 @dataclass(frozen=True)
@@ -66,11 +84,8 @@ def compile_program(function: Callable[..., Any], *arguments: Any) -> Program:
 
 def time_programs(
     programs: Mapping[str, Program], budget: Budget, on_run: Callable[[], None] = lambda: None
-) -> dict[str, dict[str, Any]]:
-    """Timings of several programs, sampled in turns so that a drift of the machine meets them all alike.
-
-    Returns per program lower_ms, compile_ms, warmup_ms (None where the first run counts as a sample) and samples_ms.
-    """
+) -> dict[str, Timing]:
+    """Timings of several programs, sampled in turns so that a drift of the machine meets them all alike."""
     warmups = {name: program.run_ms() for name, program in programs.items()}
     counted = {name: ms > 1e3 * budget.warm_after_s for name, ms in warmups.items()}
     samples: dict[str, list[float]] = {name: [ms] if counted[name] else [] for name, ms in warmups.items()}
@@ -85,19 +100,11 @@ def time_programs(
             samples[name].append(programs[name].run_ms())
             on_run()
     return {
-        name: {
-            "lower_ms": program.lower_ms,
-            "compile_ms": program.compile_ms,
-            "warmup_ms": None if counted[name] else warmups[name],
-            "samples_ms": samples[name],
-        }
+        name: Timing(
+            tuple(samples[name]), program.lower_ms, program.compile_ms, None if counted[name] else warmups[name]
+        )
         for name, program in programs.items()
     }
-
-
-def median_ms(timing: Mapping[str, Any]) -> float:
-    """The figure that speaks for a timing."""
-    return statistics.median(timing["samples_ms"])
 
 
 class PeakMemory:

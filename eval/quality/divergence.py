@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import itertools
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
 import jax
 import numpy as np
 import optax
 
+from eval.quality.text_quality import Stretch, TextQuality
 from refmodel.cache import init_cache
 from refmodel.config import ModelConfig
 from refmodel.model import Params, hidden_states, unembed
@@ -27,36 +27,6 @@ class PerToken:
     nll_nats: np.ndarray
     kl_nats: np.ndarray
     top1_agrees: np.ndarray
-
-
-@dataclass(frozen=True)
-class Bucket:
-    """Quality over the predictions of tokens first..last of the text."""
-
-    first: int
-    last: int
-    perplexity: float
-    kl_nats: float
-
-
-@dataclass(frozen=True)
-class Quality:
-    """Over a text read in one pass (stride = length).
-
-    Attributes:
-        perplexity: exp(mean negative log likelihood of the next token).
-        kl_nats: mean KL(full attention || variant) of the next-token distributions.
-        top1_agreement: share of tokens where both would choose the same next token.
-        by_position: the same along the text: a window hurts only beyond its length.
-    """
-
-    perplexity: float
-    kl_nats: float
-    top1_agreement: float
-    by_position: tuple[Bucket, ...]
-
-    def to_json(self) -> dict[str, Any]:
-        return {**asdict(self), "by_position": [asdict(bucket) for bucket in self.by_position]}
 
 
 def final_hidden(config: ModelConfig, params: Params, tokens_t: jax.Array) -> jax.Array:
@@ -88,7 +58,10 @@ def per_token(
 
 
 @partial(jax.jit, static_argnums=0)
-def compare_tokens(config, params, targets_t, reference_td, variant_td):
+def compare_tokens(
+    config: ModelConfig, params: Params, targets_t: jax.Array, reference_td: jax.Array, variant_td: jax.Array
+) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """Of each target: its negative log likelihood, the divergence, and whether both find the same token likeliest."""
     reference_tv, variant_tv = (unembed(config, params, hidden) for hidden in (reference_td, variant_td))
     nll = optax.losses.softmax_cross_entropy_with_integer_labels(variant_tv, targets_t)
     reference_log, variant_log = (jax.nn.log_softmax(logits) for logits in (reference_tv, variant_tv))
@@ -96,7 +69,7 @@ def compare_tokens(config, params, targets_t, reference_td, variant_td):
     return nll, kl, reference_tv.argmax(-1) == variant_tv.argmax(-1)
 
 
-def summarise(tokens: PerToken, n_buckets: int = 8) -> Quality:
+def summarise(tokens: PerToken, n_buckets: int = 8) -> TextQuality:
     """Means over the text, and over `n_buckets` equal stretches of it."""
 
     def perplexity(nll: np.ndarray) -> float:
@@ -105,7 +78,8 @@ def summarise(tokens: PerToken, n_buckets: int = 8) -> Quality:
     n = len(tokens.nll_nats)
     edges = np.linspace(0, n, min(n_buckets, n) + 1).astype(int)
     buckets = tuple(
-        Bucket(int(i) + 1, int(j), perplexity(tokens.nll_nats[i:j]), float(tokens.kl_nats[i:j].mean()))
+        Stretch(int(i) + 1, int(j), perplexity(tokens.nll_nats[i:j]), float(tokens.kl_nats[i:j].mean()))
         for i, j in itertools.pairwise(edges)
     )
-    return Quality(perplexity(tokens.nll_nats), float(tokens.kl_nats.mean()), float(tokens.top1_agrees.mean()), buckets)
+    kl_nats, agreement = float(tokens.kl_nats.mean()), float(tokens.top1_agrees.mean())
+    return TextQuality(perplexity(tokens.nll_nats), kl_nats, agreement, buckets)

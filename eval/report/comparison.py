@@ -6,7 +6,7 @@ import contextlib
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,14 +14,15 @@ import jax
 import jax.numpy as jnp
 
 from attention.layout import LayoutSpec
-from eval.measure import estimate, records
+from eval.measure import estimate
 from eval.measure.default_sweep import usual_sweep
+from eval.measure.named_layout import NamedLayout
 from eval.measure.progress import remarks, say_set_aside, watched_sweep
-from eval.measure.records import Record
-from eval.measure.saved_records import config_of, read_kept
+from eval.measure.records import file
+from eval.measure.records.schema import Record
 from eval.measure.sweep import missing_cells, records_file
 from eval.measure.timing import Budget
-from eval.report.layout_result import Gain, Row, Spread
+from eval.report.layout_result import Gain, LayoutResult, Spread
 from eval.report.summary import Summary, summarise
 from refmodel.config import ModelConfig
 from refmodel.source import DEFAULT_MODEL, Model, open_model
@@ -43,16 +44,18 @@ class Comparison:
 
     config: ModelConfig
     records: tuple[Record, ...]
+    layouts: tuple[NamedLayout, ...] = field(default=(), compare=False)
+    """Those at hand: of variants that no registry knows, records hold only the name."""
 
     @property
     def summaries(self) -> tuple[Summary, ...]:
         """One for each device, dtype and implementation; the reports are made of these."""
-        return summarise(self.records, self.config)
+        return summarise(self.records, self.config, self.layouts)
 
     @property
     def failures(self) -> tuple[Record, ...]:
         """What was tried and did not work; `error` says why."""
-        return tuple(record for record in self.records if record["status"] != "ok")
+        return tuple(record for record in self.records if record.status != "ok")
 
     @classmethod
     def read(cls, path: str | Path, config: ModelConfig | None = None) -> Comparison:
@@ -75,9 +78,9 @@ class Comparison:
             ...     eval.Comparison.read(folder) == found
             True
         """
-        file, read = read_kept(path)
-        kept = tuple(records.latest(read))
-        return cls(config or config_of(kept, file), kept)
+        source, found = file.read_comparison(path)
+        kept = tuple(file.latest(found))
+        return cls(config or file.config_of(kept, source), kept)
 
     def rows(self) -> list[dict[str, Any]]:
         """A row for each layout and length; None where nothing was measured.
@@ -87,7 +90,7 @@ class Comparison:
         apart.  Shares, reductions and speed-ups are ratios: `speed_up` and the FLOP reductions are full attention's
         figure over the layout's, `realisation` is speed-up over the reduction of useful FLOPs.
         """
-        return [_columns(row, summary) for summary in self.summaries for row in summary.rows]
+        return [_columns(row, summary) for summary in self.summaries for row in summary.results]
 
     def to_pandas(self) -> pandas.DataFrame:
         """`rows` as a DataFrame.  Raises `ImportError` with what to install where pandas is missing."""
@@ -162,7 +165,7 @@ def compare(
             print(*remarks(sweep), estimate.in_words(cells, sweep.dtype, sweep.budget), sep="\n", file=sys.stderr)
         for record in watched_sweep(sweep, cells, path, watched=watched):
             on_record(record)
-        return Comparison(model.config, tuple(records.latest(records.read(path))))
+        return Comparison(model.config, tuple(file.latest(file.read(path))), sweep.layouts)
 
 
 @contextlib.contextmanager
@@ -175,11 +178,11 @@ def _folder(out: str | Path | None) -> Iterator[Path]:
         yield Path(folder)
 
 
-def _columns(row: Row, summary: Summary) -> dict[str, Any]:
+def _columns(row: LayoutResult, summary: Summary) -> dict[str, Any]:
     quality, memory = row.quality, row.memory
     return {
         "model": summary.config.name, "device": summary.device, "dtype": summary.dtype, "impl": row.impl,
-        "layout": row.layout, "tokens": row.tokens, "status": row.status,
+        "layout": row.name, "tokens": row.tokens, "status": row.status,
         **_times("prefill", row.whole_ms), **_times("linear", row.linear_ms), **_times("attention", row.attention_ms),
         "attention_share": row.share_measured, "attention_share_by_flops": row.share_predicted,
         "useful_flops": row.useful and row.useful.whole, "executed_flops": row.executed and row.executed.whole,

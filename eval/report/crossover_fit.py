@@ -18,8 +18,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from attention.layout import parse_variant
 from eval.cost.bounded_keys import bounded_keys
+from eval.measure.named_layout import NamedLayout
 from eval.report.least_squares import Curve
 from eval.report.linear_times import CLEARLY, Samples, linear_samples
 from eval.report.summary import Summary
@@ -112,13 +112,11 @@ def linear_misfit(linear: Samples) -> float | None:
     return _linear_curve(linear).misfit if len(linear) >= LEAST_LENGTHS else None
 
 
-def measured_crossover(summary: Summary, layout: str, draws: int = 2000, seed: int = 0) -> Crossover:
+def measured_crossover(summary: Summary, layout: NamedLayout, draws: int = 2000, seed: int = 0) -> Crossover:
     """The crossover of one layout of a summary, from its linear part and its variants' kernels."""
     kernels = [
-        Kernel(
-            n_layers, summary.samples_ms("attention", name), *bounded_keys(parse_variant(name), summary.config.heads)
-        )
-        for name, n_layers in summary.variants(layout).items()
+        Kernel(n_layers, summary.samples_ms("attention", str(variant)), *bounded_keys(variant, summary.config.heads))
+        for variant, n_layers in layout.counts.items()
     ]
     return fit_crossover(linear_samples(summary), kernels, draws, seed)
 

@@ -9,8 +9,9 @@ from pathlib import Path
 from rich.console import Console
 
 from eval.cost.cards import CARDS
-from eval.measure.records import Record
+from eval.measure.records.schema import Record
 from eval.report import plots
+from eval.report.comparison import Comparison
 from eval.report.floor_table import FLOOR_CARD, FLOOR_MODEL, floor_table
 from eval.report.page.page import write_html
 from eval.report.page.rows import Crossovers
@@ -24,7 +25,7 @@ from eval.report.run_facts import (
     layouts_of,
     run_facts,
 )
-from eval.report.summary import Summary, summarise
+from eval.report.summary import Summary
 from eval.report.tables import (
     Table,
     apart_table,
@@ -39,16 +40,14 @@ from eval.report.tables import (
     time_table,
     utilisation_table,
 )
-from refmodel.config import ModelConfig
 
 
-def render_terminal(records: Iterable[Record], console: Console, *, config: ModelConfig) -> None:
+def render_terminal(compared: Comparison, console: Console) -> None:
     """The tables that answer the four questions: cost, what is gained, where it crosses, what it is worth.
 
     Of times, FLOPs and gains those at the longest prompt: all lengths would be some hundred lines.
     """
-    summaries = summarise(records, config)
-    for summary in summaries:
+    for summary in compared.summaries:
         longest = summary.at_longest()
         tables = (
             time_table(longest), flops_table(longest), gain_table(longest, "whole"), gain_table(longest, "attention"),
@@ -68,17 +67,16 @@ def render_terminal(records: Iterable[Record], console: Console, *, config: Mode
     )
 
 
-def write_report(folder: Path, records: Iterable[Record], *, config: ModelConfig, command: str) -> Path:
+def write_report(folder: Path, compared: Comparison, *, command: str) -> Path:
     """report.md with its PNG files, report.html, report.csv and report.json in `folder`; the path of report.md.
 
     The page for a browser is the same path with the suffix .html.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    records = list(records)
-    summaries = summarise(records, config)
+    records, config, summaries = compared.records, compared.config, compared.summaries
     crossed = [crossovers(summary) for summary in summaries]
     tables = [report_tables(summary, found) for summary, found in zip(summaries, crossed, strict=True)]
-    floor = floor_table(layouts_of(summaries))
+    floor = floor_table([layout.name for layout in layouts_of(summaries)])
     facts = ("\n".join(f"* {name}: {value}" for name, value in one.items()) for one in run_facts(records, config))
     parts = [f"# Attention variants in prefill: {config.name}\n", "\n\n".join(facts) + "\n", CONVENTION + "\n"]
     for place, summary in enumerate(summaries):
@@ -100,7 +98,7 @@ def _how_to_reproduce(records: Sequence[Record], command: str) -> str:
     said = ["The records are in `records.jsonl` beside this file."]
     if shlex.split(command)[1:2] == ["report"]:
         said.insert(0, "The last line draws the report again from the records." if measured else "This draws it again.")
-        if any("invocation" not in record for record in records):
+        if any(record.run.invocation is None for record in records):
             said.append(UNTOLD_COMMAND)
     text = "\n".join(lines)
     return f"## How to reproduce\n\n```\n{text}\n```\n\n{' '.join(said)}\n"

@@ -8,11 +8,17 @@ from __future__ import annotations
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Literal
 
 from attention.full import FULL
 from eval.cost.flops.closed_form import NOT_LINEAR
-from eval.measure.records import UNTOLD, Record
+from eval.measure.named_layout import NamedLayout
+from eval.measure.records.schema import UNTOLD, Record
+from eval.quality.text_quality import TextQuality
+
+Part = Literal["whole", "linear", "attention"]
+Cells = Mapping[tuple[str, str], Record]
+"""Records of one length, by kind and layout's name."""
 
 
 @dataclass(frozen=True)
@@ -29,7 +35,7 @@ class Spread:
 
 
 @dataclass(frozen=True)
-class Flops:
+class PartFlops:
     """Scores, values and selection of all layers; every other matrix of the layers; the head on the last token."""
 
     attention: int
@@ -37,7 +43,7 @@ class Flops:
     head: int
 
     @classmethod
-    def of(cls, components: Mapping[str, int]) -> Flops:
+    def of(cls, components: Mapping[str, int]) -> PartFlops:
         attention, selection, head = (components.get(name, 0) for name in NOT_LINEAR)
         attention += selection
         return cls(attention, sum(components.values()) - attention - head, head)
@@ -62,7 +68,7 @@ class Gain:
 
 
 @dataclass(frozen=True)
-class Memory:
+class PeakMemory:
     """Of the whole prefill: planned by the compiler (arguments, temporaries, outputs) and the process's peak."""
 
     planned_bytes: int | None
@@ -70,22 +76,18 @@ class Memory:
 
 
 @dataclass(frozen=True)
-class Quality:
-    """Over one pass of `tokens` of the text; `by_position` holds dicts of first, last, perplexity, kl_nats."""
+class LayoutResult:
+    """One layout at one length.
 
-    perplexity: float
-    kl_nats: float
-    top1_agreement: float
-    by_position: tuple[dict[str, Any], ...]
-    text: str
+    Attributes:
+        impl, asked: what ran, and what was asked for: `auto` may run different kernels for different variants.
+        status: of the whole prefill, None where none was tried.
+        quality, text: over the first `tokens` of that text.
+        perplexity_change: over full attention's on the same text, - 1.
+        peak_flops_per_s: of the device in this dtype, where that is known.
+    """
 
-
-@dataclass(frozen=True)
-class Row:
-    """One layout at one length.  `status` is that of the whole prefill, None where none was tried; `impl` names what
-    ran, `asked` what was asked for: `auto` may run different kernels for different variants."""
-
-    layout: str
+    layout: NamedLayout
     tokens: int
     impl: str = ""
     asked: str = ""
@@ -94,12 +96,20 @@ class Row:
     whole_ms: Spread | None = None
     linear_ms: Spread | None = None
     attention_ms: Spread | None = None
-    useful: Flops | None = None
-    executed: Flops | None = None
-    memory: Memory | None = None
-    quality: Quality | None = None
+    useful: PartFlops | None = None
+    executed: PartFlops | None = None
+    memory: PeakMemory | None = None
+    quality: TextQuality | None = None
+    text: str = ""
     whole_gain: Gain = Gain()
     attention_gain: Gain = Gain()
+    perplexity_change: float | None = None
+    peak_flops_per_s: float | None = None
+
+    @property
+    def name(self) -> str:
+        """The layout's."""
+        return self.layout.name
 
     @property
     def share_measured(self) -> float | None:
@@ -113,42 +123,53 @@ class Row:
         """The same of useful FLOPs, without the head."""
         return self.useful and self.useful.attention / (self.useful.attention + self.useful.linear)
 
+    @property
+    def useful_flops_per_s(self) -> float | None:
+        """Of the whole prefill."""
+        return self.useful.whole / self.whole_ms.median * 1e3 if self.useful and self.whole_ms else None
 
-def row_of(layout: str, variants: Mapping[str, int], tokens: int, cells: Mapping[tuple[str, str], Record]) -> Row:
-    """The row of a layout that has each variant on so many layers, from the records of one length.
 
-    `cells` are by kind and layout or variant: `prefill` and `quality` of the layout, `linear` of full attention, and
-    `attention` of each variant.
-    """
-    whole, linear, quality = (cells.get(cell) for cell in (("prefill", layout), ("linear", FULL), ("quality", layout)))
-    kernels = [(cells.get(("attention", variant)), n) for variant, n in variants.items()]
-    return Row(
+def layout_result(layout: NamedLayout, tokens: int, cells: Cells) -> LayoutResult:
+    """From the records of one length: `prefill` and `quality` of the layout, `linear` of full attention, and
+    `attention` of each variant."""
+    whole, linear, quality = (
+        cells.get(cell) for cell in (("prefill", layout.name), ("linear", FULL), ("quality", layout.name))
+    )
+    kernels = [(cells.get(("attention", str(variant))), n) for variant, n in layout.counts.items()]
+    ran = [record for record in (whole, *(kernel for kernel, _ in kernels)) if record]
+    read = quality if quality and quality.status == "ok" else None
+    return LayoutResult(
         layout=layout,
         tokens=tokens,
-        impl="+".join(dict.fromkeys(r["impl"] for r in (whole, *(kernel for kernel, _ in kernels)) if r)),
-        asked="+".join(dict.fromkeys(r.get("asked", r["impl"]) for r in (whole, *(k for k, _ in kernels)) if r)),
-        status=whole and whole["status"],
-        error=(whole or {}).get("error", ""),
+        impl="+".join(dict.fromkeys(record.impl for record in ran)),
+        asked="+".join(dict.fromkeys(record.asked for record in ran)),
+        status=whole and whole.status,
+        error=whole.error if whole else "",
         whole_ms=_sum_spread([(whole, 1)]),
         linear_ms=_sum_spread([(linear, 1)]),
         attention_ms=_sum_spread(kernels),
         useful=_flops(whole, linear, kernels, "useful"),
         executed=_flops(whole, linear, kernels, "executed"),
         memory=_memory(whole),
-        quality=_quality(quality),
+        quality=read and read.quality,
+        text=read.text.name if read and read.text else "",
     )
 
 
-def beside(row: Row, full: Row | None) -> Row:
-    """The row with its factors over full attention; without any where the two are not comparable."""
-    if full is None or row.asked != full.asked:
-        return row
-    return replace(row, whole_gain=_gain(full, row, "whole"), attention_gain=_gain(full, row, "attention"))
+def beside_full(result: LayoutResult, full: LayoutResult | None) -> LayoutResult:
+    """The result with its factors over full attention; without any where the two are not comparable."""
+    if full is None:
+        return result
+    if result.quality and full.quality:
+        result = replace(result, perplexity_change=result.quality.perplexity / full.quality.perplexity - 1)
+    if result.asked != full.asked:
+        return result
+    return replace(result, whole_gain=_gain(full, result, "whole"), attention_gain=_gain(full, result, "attention"))
 
 
-def _gain(full: Row, row: Row, part: str) -> Gain:
+def _gain(full: LayoutResult, result: LayoutResult, part: str) -> Gain:
     def reduction(measure: str, figure: str) -> float | None:
-        before, after = getattr(full, measure), getattr(row, measure)
+        before, after = getattr(full, measure), getattr(result, measure)
         return _ratio(before and getattr(before, figure), after and getattr(after, figure))
 
     return Gain(reduction(f"{part}_ms", "median"), reduction("useful", part), reduction("executed", part))
@@ -158,39 +179,38 @@ def _ratio(numerator: float | None, denominator: float | None) -> float | None:
     return numerator / denominator if numerator is not None and denominator else None
 
 
-def _sum_spread(cells: list[tuple[Record | None, int]]) -> Spread | None:
+Counted = Sequence[tuple[Record | None, int]]
+"""Records of cells, each with how often it counts."""
+
+
+def _sum_spread(cells: Counted) -> Spread | None:
     """Time of all cells, each as often as it is counted; None if one of them was not measured."""
-    if any(record is None or record["status"] != "ok" for record, _ in cells):
+    timed = [(record.timing, n) for record, n in cells if record and record.status == "ok" and record.timing]
+    if len(timed) < len(cells):
         return None
-    parts = [(Spread.of(record["timing"]["samples_ms"]), n) for record, n in cells]
+    parts = [(Spread.of(timing.samples_ms), n) for timing, n in timed]
     return Spread(*(sum(n * getattr(part, figure) for part, n in parts) for figure in ("median", "low", "high")))
 
 
 def _flops(
-    whole: Record | None, linear: Record | None, kernels: list[tuple[Record | None, int]], count: str
-) -> Flops | None:
+    whole: Record | None, linear: Record | None, kernels: Counted, count: Literal["useful", "executed"]
+) -> PartFlops | None:
     """Of the whole prefill, or where that failed the sum of its parts; None where a library did not tell."""
-    told_by = [record.get("executed_from", {}) for record in (whole, *(kernel for kernel, _ in kernels)) if record]
-    if count == "executed" and any(UNTOLD in sources.values() for sources in told_by):
+    ran = [record for record in (whole, *(kernel for kernel, _ in kernels)) if record]
+    if count == "executed" and any(UNTOLD in record.executed_from.values() for record in ran):
         return None
-    if whole and "flops" in whole:
-        return Flops.of(whole["flops"][count])
-    if any(not record or "flops" not in record for record in (linear, *(kernel for kernel, _ in kernels))):
+    if whole and whole.flops:
+        return PartFlops.of(getattr(whole.flops, count))
+    counted = [(kernel.flops, n) for kernel, n in kernels if kernel and kernel.flops]
+    if not (linear and linear.flops) or len(counted) < len(kernels):
         return None
-    attention = sum(n * kernel["flops"][count]["attention"] for kernel, n in kernels)
-    return Flops.of(linear["flops"][count] | {"attention": attention})
+    attention = sum(n * getattr(flops, count)["attention"] for flops, n in counted)
+    return PartFlops.of({**getattr(linear.flops, count), "attention": attention})
 
 
-def _memory(record: Record | None) -> Memory | None:
-    if not record or "memory" not in record:
+def _memory(record: Record | None) -> PeakMemory | None:
+    if not record or not record.memory:
         return None
-    planned = [record["memory"].get(f"{part}_bytes") for part in ("argument", "temp", "output")]
-    return Memory(None if None in planned else sum(planned), record["memory"].get("rss_peak_bytes"))
-
-
-def _quality(record: Record | None) -> Quality | None:
-    if not record or record["status"] != "ok":
-        return None
-    found = record["quality"]
-    figures = (found[figure] for figure in ("perplexity", "kl_nats", "top1_agreement"))
-    return Quality(*figures, tuple(found["by_position"]), record["text"]["name"])
+    memory = record.memory
+    planned = [one for one in (memory.argument_bytes, memory.temp_bytes, memory.output_bytes) if one is not None]
+    return PeakMemory(sum(planned) if len(planned) == 3 else None, memory.rss_peak_bytes)

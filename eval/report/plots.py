@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, NullLocator, PercentFormatter
 
 from eval.report.crossover_fit import Crossover
-from eval.report.layout_result import Row
+from eval.report.layout_result import LayoutResult
 from eval.report.summary import Summary
 
 INK, GREY, PALE = "#222222", "#767676", "#e3e3e3"
@@ -37,18 +37,18 @@ def cost_figure(
     summary: Summary, measured: Mapping[str, Crossover], analytic: Mapping[str, int | None]
 ) -> Figure | None:
     """Left: the whole prefill.  Right: its parts, timed apart, with the crossovers, measured and analytic."""
-    if not any(row.whole_ms or row.attention_ms for row in summary.rows):
+    if not any(row.whole_ms or row.attention_ms for row in summary.results):
         return None
     figure, (whole, parts) = _figure(2, "Prefill time against prompt length", sharey=True)
-    lengths = [row.tokens for row in summary.rows if row.whole_ms or row.attention_ms]
+    lengths = [row.tokens for row in summary.results if row.whole_ms or row.attention_ms]
     reach = min(lengths) / REACH, max(lengths) * REACH
     whole_ends, part_ends = [], []
-    for layout in summary.layouts:
+    for layout in (one.name for one in summary.layouts):
         style = _style(summary, layout)
         whole_ends += _line(whole, summary.of(layout), "whole_ms", layout, style)
         part_ends += _line(parts, summary.of(layout), "attention_ms", layout, style)
         _mark_crossover(parts, measured.get(layout), analytic.get(layout), style["color"], reach)
-    linear = {row.tokens: row for row in summary.rows if row.linear_ms}
+    linear = {row.tokens: row for row in summary.results if row.linear_ms}
     part_ends += _line(parts, list(linear.values()), "linear_ms", "linear layers", {"color": GREY, "marker": "."})
     for axes, title in ((whole, "whole"), (parts, "attention and linear layers")):
         axes.set(yscale="log", ylabel="median time (ms)")
@@ -63,18 +63,18 @@ def cost_figure(
 
 def share_figure(summary: Summary) -> Figure | None:
     """Attention's part of the prefill: of the measured time, and of the useful FLOPs."""
-    if not any(row.share_measured is not None for row in summary.rows):
+    if not any(row.share_measured is not None for row in summary.results):
         return None
     figure, (axes,) = _figure(1, "Attention's share of prefill")
     ends = []
-    for layout in summary.layouts:
+    for layout in (one.name for one in summary.layouts):
         style = _style(summary, layout)
         ends += _line(axes, summary.of(layout), "share_measured", layout, style)
         _line(axes, summary.of(layout), "share_predicted", layout, {**style, "marker": "", "linestyle": (0, (4, 2))})
     axes.axhline(0.5, color=GREY, linewidth=0.8)
     axes.set(ylim=(0, 1), ylabel="attention / (attention + linear)")
     axes.yaxis.set_major_formatter(PercentFormatter(1))
-    _token_axis(axes, [row.tokens for row in summary.rows if row.share_predicted is not None])
+    _token_axis(axes, [row.tokens for row in summary.results if row.share_predicted is not None])
     axes.plot([], [], color=GREY, marker="o", markersize=4, label="measured time")
     axes.plot([], [], color=GREY, linestyle=(0, (4, 2)), label="predicted by useful FLOPs")
     axes.legend(frameon=False, fontsize=8, loc="upper left", labelcolor=INK)
@@ -85,7 +85,7 @@ def share_figure(summary: Summary) -> Figure | None:
 def quality_figure(summary: Summary) -> Figure | None:
     """One point per layout: divergence and perplexity over the time of the longest prompt that all layouts share."""
     cost, quality = (_longest_common(summary, measure) for measure in ("whole_ms", "quality"))
-    names = [layout for layout in summary.layouts if layout in cost and layout in quality]
+    names = [one.name for one in summary.layouts if one.name in cost and one.name in quality]
     if not names:
         return None
     read, timed = f"{quality[names[0]].tokens:,}", f"{cost[names[0]].tokens:,}"
@@ -121,7 +121,7 @@ def _figure(panels: int, title: str, **share: bool) -> tuple[Figure, Sequence[Ax
 
 
 def _style(summary: Summary, layout: str) -> dict[str, str]:
-    place = summary.layouts.index(layout)
+    place = [one.name for one in summary.layouts].index(layout)
     return {"color": COLOURS[place % len(COLOURS)], "marker": MARKERS[place % len(MARKERS)]}
 
 
@@ -132,7 +132,7 @@ End = tuple[float, float, str, str]
 """x and y of a line's last point, its name, its colour."""
 
 
-def _line(axes: Axes, rows: Iterable[Row], field: str, name: str, style: Mapping[str, object]) -> list[End]:
+def _line(axes: Axes, rows: Iterable[LayoutResult], field: str, name: str, style: Mapping[str, object]) -> list[End]:
     found = [(row, getattr(row, field)) for row in rows if getattr(row, field) is not None]
     if not found:
         return []
@@ -230,9 +230,12 @@ def spread_out(values: Sequence[float], gap: float) -> list[float]:
     return back.tolist()
 
 
-def _longest_common(summary: Summary, measure: str) -> dict[str, Row]:
+def _longest_common(summary: Summary, measure: str) -> dict[str, LayoutResult]:
     """Rows at the longest length at which every layout that has `measure` at all has it."""
-    by_layout = {layout: {r.tokens: r for r in summary.of(layout) if getattr(r, measure)} for layout in summary.layouts}
+    by_layout = {
+        layout.name: {one.tokens: one for one in summary.of(layout.name) if getattr(one, measure)}
+        for layout in summary.layouts
+    }
     having = {layout: rows for layout, rows in by_layout.items() if rows}
     shared = set.intersection(*(set(rows) for rows in having.values())) if having else set()
     return {layout: rows[max(shared)] for layout, rows in having.items()} if shared else {}

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Sequence
 
 from eval.cost.crossover import crossover_tokens
-from eval.measure.records import Record
+from eval.measure.named_layout import NamedLayout
+from eval.measure.records.environment import Environment
+from eval.measure.records.schema import NO_IMPL, Record
 from eval.report.crossover_fit import MOST_MISFIT, Crossover, linear_misfit, measured_crossover
 from eval.report.linear_times import linear_samples
-from eval.report.summary import NO_IMPL, Summary
+from eval.report.summary import Summary
 from refmodel.config import ModelConfig
 
 CONVENTION = """\
@@ -41,13 +42,13 @@ def cautions(summary: Summary) -> list[str]:
 def _says_little_of_use(summary: Summary) -> list[str]:
     """That times alone do not choose a layout."""
     config, said = summary.config, []
-    beyond = sorted({row.tokens for row in summary.rows if row.tokens > config.max_positions})
+    beyond = sorted({row.tokens for row in summary.results if row.tokens > config.max_positions})
     if beyond:
         said.append(
             f"Beyond the {config.max_positions:,} tokens that {config.name} is made for: "
             f"{', '.join(f'{tokens:,}' for tokens in beyond)}. Times and FLOPs hold there."
         )
-    if not any(row.quality for row in summary.rows):
+    if not any(row.quality for row in summary.results):
         said.append("No quality was measured: these figures do not say what a layout loses.")
     return said
 
@@ -63,8 +64,8 @@ def _of_no_layout(variants: Sequence[str]) -> list[str]:
 
 def _do_not_fit_together(summary: Summary) -> list[str]:
     off = {
-        (row.layout, row.tokens): (row.linear_ms.median + row.attention_ms.median) / row.whole_ms.median - 1
-        for row in summary.rows
+        (row.name, row.tokens): (row.linear_ms.median + row.attention_ms.median) / row.whole_ms.median - 1
+        for row in summary.results
         if row.whole_ms and row.whole_ms.median >= LEAST_MS and row.linear_ms and row.attention_ms
     }
     too_far = {cell: change for cell, change in off.items() if abs(change) > MOST_APART}
@@ -93,8 +94,8 @@ def _are_no_line(summary: Summary) -> list[str]:
 
 def crossovers(summary: Summary) -> tuple[dict[str, Crossover], dict[str, int | None]]:
     """Per layout: the measured crossover and the analytic one."""
-    measured = {layout: measured_crossover(summary, layout) for layout in summary.layouts}
-    return measured, {layout: crossover_tokens(summary.config.with_layout(layout)) for layout in summary.layouts}
+    measured = {layout.name: measured_crossover(summary, layout) for layout in summary.layouts}
+    return measured, {layout.name: crossover_tokens(summary.under(layout)) for layout in summary.layouts}
 
 
 def heading(summary: Summary) -> str:
@@ -102,39 +103,38 @@ def heading(summary: Summary) -> str:
     return f"{summary.config.name} on {summary.device}, {summary.dtype}, attention {summary.impl or 'not run'}"
 
 
-def layouts_of(summaries: Iterable[Summary]) -> list[str]:
+def layouts_of(summaries: Iterable[Summary]) -> list[NamedLayout]:
     """Of all summaries, each once."""
     return list(dict.fromkeys(layout for summary in summaries for layout in summary.layouts))
 
 
 def commands(records: Iterable[Record], command: str) -> list[str]:
     """Those that measured the records, as far as they tell, and the one that draws."""
-    return list(dict.fromkeys([*(record["invocation"] for record in records if "invocation" in record), command]))
+    return list(dict.fromkeys([*(record.run.invocation for record in records if record.run.invocation), command]))
 
 
 def run_facts(records: Iterable[Record], config: ModelConfig) -> list[dict[str, str]]:
     """Name and value of each fact about the run: once for each environment among the records."""
-    environments: dict[str, list[Record]] = {}
+    environments: dict[Environment, list[Record]] = {}
     for record in records:
-        environments.setdefault(json.dumps(record["environment"], sort_keys=True), []).append(record)
-    return [_environment(found, config) for found in environments.values()]
+        environments.setdefault(record.run.environment, []).append(record)
+    return [_environment(where, found, config) for where, found in environments.items()]
 
 
-def _environment(records: Sequence[Record], config: ModelConfig) -> dict[str, str]:
-    where = {name: "unknown" if value is None else value for name, value in records[0]["environment"].items()}
+def _environment(where: Environment, records: Sequence[Record], config: ModelConfig) -> dict[str, str]:
+    def distinct(values: Iterable[str]) -> str:
+        return ", ".join(dict.fromkeys(values))
 
-    def distinct(field: str, but: str = "") -> str:
-        values = dict.fromkeys(str(record.get(field, "unknown")) for record in records)
-        return ", ".join(value for value in values if value != but)
-
-    times = sorted(record["time"] for record in records)
-    changed = " with local changes" if where.get("git_dirty") is True else ""
+    runs = [record.run for record in records]
+    model, weights, dtype = (distinct(getattr(run, name) for run in runs) for name in ("model", "weights", "dtype"))
+    times = sorted(record.time for record in records)
+    changed = " with local changes" if where.git_dirty else ""
     return {
-        "model": f"{distinct('model')}, {config.n_layers} layers, {distinct('weights')} weights, {distinct('dtype')}",
-        "device": f"{where['device_kind']} ({where['cpu']}, {where['cores']} cores)",
-        "attention": distinct("impl", but=NO_IMPL),
-        "versions": ", ".join(f"{name} {where[name]}" for name in ("python", "jax", "jaxlib", "flax")),
-        "commit": f"{where['git_commit']}{changed}",
-        "XLA flags": where["xla_flags"] or "none",
+        "model": f"{model}, {config.n_layers} layers, {weights} weights, {dtype}",
+        "device": f"{where.device_kind} ({where.cpu}, {where.cores} cores)",
+        "attention": distinct(record.impl for record in records if record.impl != NO_IMPL),
+        "versions": ", ".join(f"{name} {getattr(where, name)}" for name in ("python", "jax", "jaxlib", "flax")),
+        "commit": f"{where.git_commit or 'unknown'}{changed}",
+        "XLA flags": where.xla_flags or "none",
         "measured": f"{times[0]} to {times[-1]}, {len(records)} records",
     }

@@ -10,7 +10,6 @@ import rich.box
 import rich.table
 from rich.text import Text
 
-from attention.full import FULL
 from eval.cost.break_even import break_even_tokens
 from eval.cost.cards import card_of_device
 from eval.cost.crossover import limiting_share
@@ -81,11 +80,11 @@ def time_table(summary: Summary) -> Table:
     header = ("layout", "tokens", "whole", "linear", "attention", "time\nshare", "FLOP\nshare")
     rows = [
         (
-            row.layout, count(row.tokens), spread(row.whole_ms) if row.status in ("ok", None) else row.status,
+            row.name, count(row.tokens), spread(row.whole_ms) if row.status in ("ok", None) else row.status,
             duration(row.linear_ms and row.linear_ms.median), duration(row.attention_ms and row.attention_ms.median),
             percent(row.share_measured), percent(row.share_predicted),
         )
-        for row in summary.rows
+        for row in summary.results
         if row.status or row.attention_ms
     ]  # fmt: skip
     note = "One prefill, last-token logits: median (fastest-slowest). The parts are timed apart, attention per layer. \
@@ -97,12 +96,12 @@ def flops_table(summary: Summary) -> Table:
     """What was counted."""
     header = ("layout", "tokens", "linear", *(f"{part}\n{kind}" for part in ("attention", "whole") for kind in COUNTS))
     rows = []
-    for row in summary.rows:
+    for row in summary.results:
         if row.useful:
             executed = (row.executed.attention, row.executed.whole) if row.executed else (None, None)
             counts = (row.useful.linear, row.useful.attention, executed[0], row.useful.whole, executed[1])
-            rows.append((row.layout, count(row.tokens), *map(flops, counts)))
-    heads = dict.fromkeys(flops(row.useful.head) for row in summary.rows if row.useful)
+            rows.append((row.name, count(row.tokens), *map(flops, counts)))
+    heads = dict.fromkeys(flops(row.useful.head) for row in summary.results if row.useful)
     note = f"Useful: visible pairs. Executed: tiles that ran. Attention includes choosing the pairs. \
 The whole includes {', '.join(heads)} of the head."
     return Table("FLOPs", header, tuple(rows), note)
@@ -111,11 +110,11 @@ The whole includes {', '.join(heads)} of the head."
 def gain_table(summary: Summary, part: Literal["whole", "attention"]) -> Table:
     """Speed-up over full attention beside the FLOP reduction that should have bought it."""
     rows = []
-    for row in summary.rows:
+    for row in summary.results:
         gain: Gain = getattr(row, f"{part}_gain")
-        if row.layout != FULL and gain != Gain():
+        if not row.layout.is_full and gain != Gain():
             factors = map(factor, (gain.speed_up, gain.useful_reduction, gain.executed_reduction))
-            rows.append((row.layout, count(row.tokens), *factors, percent(gain.realisation)))
+            rows.append((row.name, count(row.tokens), *factors, percent(gain.realisation)))
     header = ("layout", "tokens", "speed-up", "useful\nFLOPs", "executed\nFLOPs", "realisation")
     title = f"Gain over full attention, {'whole prefill' if part == 'whole' else 'attention part'}"
     note = "Time and FLOPs of full attention over the layout's; realisation = speed-up / useful FLOP reduction."
@@ -124,16 +123,16 @@ def gain_table(summary: Summary, part: Literal["whole", "attention"]) -> Table:
 
 def utilisation_table(summary: Summary) -> Table:
     """How much of the card's peak a whole prefill uses; nothing for devices whose peak is not known."""
-    card = card_of_device(next((r["environment"]["device_kind"] for r in summary.records), ""))
+    card = card_of_device(next((r.run.environment.device_kind for r in summary.records), ""))
     dtype = {"bfloat16": "bf16", "float16": "f16", "float32": "f32"}.get(summary.dtype, summary.dtype)
     if card is None or dtype not in card.peak:
         return Table("Utilisation", (), ())
     peak = card.peak_flops_per_s(dtype)
     rows = []
-    for row in summary.rows:
+    for row in summary.results:
         if row.whole_ms and row.useful:
             rate = row.useful.whole / row.whole_ms.median * 1e3
-            rows.append((row.layout, count(row.tokens), row.impl, f"{rate / 1e12:.0f}", percent(rate / peak)))
+            rows.append((row.name, count(row.tokens), row.impl, f"{rate / 1e12:.0f}", percent(rate / peak)))
     note = f"Useful FLOPs of the whole prefill per second, and over the {peak / 1e12:.0f} TFLOP/s of the {card.title} \
 in {dtype} ({card.peak[dtype].source})."
     return Table("Utilisation", ("layout", "tokens", "attention by", "TFLOP/s", "of peak"), tuple(rows), note, (0, 2))
@@ -143,15 +142,15 @@ def break_even_table(summary: Summary) -> Table:
     """From which length on a layout is worth it."""
     rows = []
     for layout in summary.layouts:
-        if layout == FULL:
+        if layout.is_full:
             continue
-        by_flops = break_even_tokens(summary.config, summary.config.with_layout(layout))
-        rows_with_less = (row for row in summary.of(layout) if (row.attention_gain.useful_reduction or 1) > 1)
+        by_flops = break_even_tokens(summary.config, summary.under(layout))
+        rows_with_less = (row for row in summary.of(layout.name) if (row.attention_gain.useful_reduction or 1) > 1)
         gains = [(row.tokens, row.whole_gain.speed_up) for row in rows_with_less if row.whole_gain.speed_up]
         slower = max((tokens for tokens, speed_up in gains if speed_up <= 1), default=0)
         faster = [count(tokens) for tokens, _ in gains if tokens > slower]
         measured = (faster[0] if faster else "never") if gains else NOTHING
-        rows.append((layout, "never" if by_flops is None else count(by_flops), measured))
+        rows.append((layout.name, "never" if by_flops is None else count(by_flops), measured))
     note = "Tokens from which on a layout asks for fewer attention FLOPs than full attention, and the first measured \
 length of those from which on its whole prefill is faster."
     return Table("Break-even", ("layout", "by FLOPs", "measured"), tuple(rows), note)
@@ -159,14 +158,14 @@ length of those from which on its whole prefill is faster."
 
 def apart_table(summary: Summary) -> Table:
     """The sum of layers timed apart beside the whole prefill, where both were measured."""
-    whole = {(row.layout, row.tokens): row.whole_ms for row in summary.rows if row.whole_ms}
+    whole = {(row.name, row.tokens): row.whole_ms for row in summary.results if row.whole_ms}
     rows = []
     for r in summary.records:
-        if r["kind"] == "apart" and r["status"] == "ok":
-            estimate, spread_ms = r["timing"]["samples_ms"][0], whole.get((r["layout"], r["tokens"]))
+        if (r.kind, r.status) == ("apart", "ok") and r.timing:
+            estimate, spread_ms = r.timing.samples_ms[0], whole.get((r.layout, r.tokens))
             measured = spread_ms and spread_ms.median
             error = signed_percent(estimate / measured - 1) if measured else NOTHING
-            rows.append((r["layout"], count(r["tokens"]), duration(estimate), duration(measured), error))
+            rows.append((r.layout, count(r.tokens), duration(estimate), duration(measured), error))
     note = "Each distinct layer timed once and multiplied, plus embedding and head; the error is against the whole \
 prefill."
     return Table("Layers timed apart", ("layout", "tokens", "sum of layers", "whole", "error"), tuple(rows), note)
@@ -176,15 +175,15 @@ def crossover_table(summary: Summary, measured: Mapping[str, Crossover], analyti
     """Where attention takes as long as the linear layers."""
     rows = []
     for layout in summary.layouts:
-        fit, by_flops = measured[layout], analytic[layout]
-        limit = percent(limiting_share(summary.config.with_layout(layout)))
+        fit, by_flops = measured[layout.name], analytic[layout.name]
+        limit = percent(limiting_share(summary.under(layout)))
         is_told = fit.linear_ms is not None and not fit.contradicted_at
         found, interval, basis = "none" if is_told else NOTHING, NOTHING, fit.reason
         if fit.tokens is not None:
             found, interval = fitted(fit.tokens), f"{fitted(fit.low)}-{fitted(fit.high)}"
             span = f"{count(fit.lengths[0])}-{count(fit.lengths[-1])}"
             basis = f"extrapolated from {span}" if fit.extrapolated else f"within {span}"
-        rows.append((layout, f"never ({limit})" if by_flops is None else count(by_flops), found, interval, basis))
+        rows.append((layout.name, f"never ({limit})" if by_flops is None else count(by_flops), found, interval, basis))
     header = ("layout", "by FLOPs", "measured", "interval\n(90 %)", "basis")
     note = "Tokens from which attention costs more than all linear layers; never: with the share that it tends to. \
 Measured: linear = a·N + c and attention = alpha·(N - offset) + beta·N², the offset known from the pattern; bootstrap."
@@ -196,38 +195,37 @@ Measured: linear = a·N + c and attention = alpha·(N - offset) + beta·N², the
 
 def quality_table(summary: Summary) -> Table:
     """What a layout costs in prediction."""
-    found = [(row, row.quality) for row in summary.rows if row.quality]
-    reference = {row.tokens: quality.perplexity for row, quality in found if row.layout == FULL}
+    found = [(row, row.quality) for row in summary.results if row.quality]
     rows = [
         (
-            row.layout, count(row.tokens), f"{quality.perplexity:.3f}",
-            signed_percent(quality.perplexity / reference[row.tokens] - 1) if row.tokens in reference else NOTHING,
+            row.name, count(row.tokens), f"{quality.perplexity:.3f}",
+            NOTHING if row.perplexity_change is None else signed_percent(row.perplexity_change),
             f"{quality.kl_nats:.4f}", percent(quality.top1_agreement),
         )
         for row, quality in found
     ]  # fmt: skip
     header = ("layout", "tokens", "perplexity", "against full", "KL (nats)", "same top token")
-    texts = ", ".join(dict.fromkeys(quality.text for _, quality in found))
+    texts = ", ".join(dict.fromkeys(row.text for row, _ in found))
     note = f"Text: {texts}, read in one pass (stride = length); KL(full || layout), mean over the tokens."
     return Table("Quality", header, tuple(rows), note)
 
 
 def position_table(summary: Summary) -> Table:
     """KL along the text at the longest length: a window costs nothing before its end."""
-    found = [row for row in summary.rows if row.quality and row.quality.by_position and row.layout != FULL]
+    found = [row for row in summary.results if row.quality and row.quality.by_position and not row.layout.is_full]
     longest = max((row.tokens for row in found), default=0)
     found = [row for row in found if row.tokens == longest]
     buckets = found[0].quality.by_position if found else ()
-    header = ("layout", *(f"{count(bucket['first'])} to {count(bucket['last'])}" for bucket in buckets))
-    rows = [(row.layout, *(f"{bucket['kl_nats']:.4f}" for bucket in row.quality.by_position)) for row in found]
+    header = ("layout", *(f"{count(bucket.first)} to {count(bucket.last)}" for bucket in buckets))
+    rows = [(row.name, *(f"{bucket.kl_nats:.4f}" for bucket in row.quality.by_position)) for row in found]
     return Table("KL from full attention by position (nats)", header, tuple(rows))
 
 
 def memory_table(summary: Summary) -> Table:
     """Of whole prefills."""
     rows = [
-        (row.layout, count(row.tokens), size(row.memory.planned_bytes), size(row.memory.rss_peak_bytes))
-        for row in summary.rows
+        (row.name, count(row.tokens), size(row.memory.planned_bytes), size(row.memory.rss_peak_bytes))
+        for row in summary.results
         if row.memory
     ]
     note = "Planned: the compiler's arguments, temporaries and outputs. Process: peak resident memory, all included."
@@ -236,9 +234,7 @@ def memory_table(summary: Summary) -> Table:
 
 def failure_table(summary: Summary) -> Table:
     """Cells that were tried and gave no figure."""
-    rows = [
-        (f"{r['kind']} {r['layout']}", count(r["tokens"]), r["status"], r.get("error", "")) for r in summary.failures
-    ]
+    rows = [(f"{r.kind} {r.layout}", count(r.tokens), r.status, r.error) for r in summary.failures]
     return Table("Failed cells", ("cell", "tokens", "status", "error"), tuple(rows), words=(0, 2, 3))
 
 

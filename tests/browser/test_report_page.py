@@ -13,11 +13,11 @@ pytest.importorskip("axe_playwright_python")
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Locator, Page, expect, sync_playwright
 
-from eval.bench.results import KEPT, ROOT
-from eval.measure import records
+from eval.bench.cpu_results import SOURCE
+from eval.bench.results import ROOT
 from eval.report import documents
-from refmodel.presets import preset
-from tests.eval.report.synthetic_records import synthetic_records
+from eval.report.comparison import Comparison
+from tests.eval.report.synthetic_records import compared, synthetic_records
 
 pytestmark = pytest.mark.browser
 
@@ -31,11 +31,7 @@ WIDTHS = (400, 1600)
 SCHEMES = ("light", "dark")
 
 
-def kept_records() -> list[records.Record]:
-    return records.latest(records.read(ROOT / KEPT / "records.jsonl"))
-
-
-SOURCES = {"kept": kept_records, "synthetic": synthetic_records}
+SOURCES = {"kept": lambda: Comparison.read(ROOT / SOURCE), "synthetic": lambda: compared(synthetic_records())}
 
 
 @pytest.fixture(scope="module")
@@ -51,7 +47,7 @@ def file(request) -> Path:
     """report.html of the kept and of the synthetic records."""
     folder = OUT / request.param
     command = f"prefillwall compare --out {folder.relative_to(ROOT)}"
-    written = documents.write_report(folder, SOURCES[request.param](), config=preset("smollm2-135m"), command=command)
+    written = documents.write_report(folder, SOURCES[request.param](), command=command)
     return written.with_suffix(".html")
 
 

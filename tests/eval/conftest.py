@@ -10,7 +10,7 @@ from tokenizers.pre_tokenizers import Whitespace
 import eval.commands.generate
 from eval.report import documents
 from refmodel.source import Model, open_model
-from tests.eval.report.synthetic_records import CONFIG
+from tests.eval.report.synthetic_records import compared
 
 
 @pytest.fixture
@@ -28,7 +28,7 @@ def with_words(monkeypatch) -> Model:
 @pytest.fixture
 def written(tmp_path):
     def write(records):
-        path = documents.write_report(tmp_path / "out", records, config=CONFIG, command="prefillwall compare --seed 7")
+        path = documents.write_report(tmp_path / "out", compared(records), command="prefillwall compare --seed 7")
         return path.read_text()
 
     return write

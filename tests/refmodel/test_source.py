@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import pytest
 
 import refmodel
-from refmodel import source
+from refmodel import device_memory, source
 from refmodel.default_model import default_gguf
 from refmodel.model import prefill
 from refmodel.presets import preset
@@ -43,7 +43,7 @@ def test_a_missing_hub_package_is_said(monkeypatch):
 
 
 def test_what_cannot_fit_is_refused_before_it_is_made(monkeypatch):
-    monkeypatch.setattr(source, "available_host_bytes", lambda: 10**9)
+    monkeypatch.setattr(device_memory, "available_host_bytes", lambda: 10**9)
     with pytest.raises(ValueError, match=r"qwen3-4b needs 16.1 GB of weights in float32, the device has 1.0 GB free"):
         open_model("qwen3-4b")
     assert open_config("qwen3-4b").n_layers == 36
@@ -56,7 +56,7 @@ def test_what_cannot_fit_is_refused_before_it_is_made(monkeypatch):
 def test_a_gpu_says_what_of_its_memory_is_free(stats, free_bytes, monkeypatch):
     gpu = SimpleNamespace(platform="gpu", memory_stats=lambda: stats)
     monkeypatch.setattr(source.jax, "devices", lambda: [gpu])
-    assert source.free_device_bytes() == free_bytes
+    assert device_memory.free_device_bytes() == free_bytes
 
 
 def test_a_layout_may_come_with_the_model(fast_compile):

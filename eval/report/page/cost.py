@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from eval.report.crossover_fit import Crossover
-from eval.report.layout_result import Row, Spread
+from eval.report.layout_result import LayoutResult, Spread
 from eval.report.number_format import fitted
 from eval.report.page import marks, words
 from eval.report.page.figure import Context, Figure
@@ -36,7 +36,7 @@ def cost_figure(context: Context) -> Figure | None:
 
 
 def _whole(context: Context) -> Markup | None:
-    times = [row.whole_ms for row in context.summary.rows if row.whole_ms]
+    times = [row.whole_ms for row in context.summary.results if row.whole_ms]
     if not times:
         return None
     plot = _plot("Whole prefill", context.lengths, times, context.lengths)
@@ -52,12 +52,12 @@ def _whole(context: Context) -> Markup | None:
 
 
 def _parts(context: Context) -> Markup | None:
-    linear = {row.tokens: row for row in context.summary.rows if row.linear_ms}
-    times = [row.attention_ms for row in context.summary.rows if row.attention_ms]
+    linear = {row.tokens: row for row in context.summary.results if row.linear_ms}
+    times = [row.attention_ms for row in context.summary.results if row.attention_ms]
     times += [row.linear_ms for row in linear.values()]
     if not times:
         return None
-    crossings = [cross for layout in context.summary.layouts for cross in _crossings(context, layout)]
+    crossings = [cross for layout in context.summary.layouts for cross in _crossings(context, layout.name)]
     plot = _plot("Attention and linear layers", [*context.lengths, *(n for n, _ in crossings)],
                  [*times, *(Spread(ms, ms, ms) for _, ms in crossings)], context.lengths)  # fmt: skip
     drawn, ends = [_linear(plot, context, list(linear.values()))], []
@@ -67,12 +67,12 @@ def _parts(context: Context) -> Markup | None:
         found = [(row, row.attention_ms) for row in rows if row.attention_ms]
         if not found:
             continue
-        fit = context.measured[series.layout]
+        fit = context.measured[series.name]
         if fit.linear_ms is not None:
             drawn.append(marks.of_series(series, _fitted(plot, fit, marks.line_class(series))))
         drawn.append(_measured(plot, series, found, "attention", joined=fit.linear_ms is None))
         ends.append((series, found[-1][1].median, series.label))
-    crossing = [series for series, _ in context.shown if list(_crossings(context, series.layout))]
+    crossing = [series for series, _ in context.shown if list(_crossings(context, series.name))]
     drawn += [_marks_of_crossover(plot, context, series) for series in crossing]
     said = "Time of attention, a line a layout, and of the linear layers, against the tokens of the prompt."
     return plot.svg([*drawn, *marks.end_names(plot, ends)], said)
@@ -85,7 +85,7 @@ def _plot(title: str, lengths: list[int], times: list[Spread], ticks: list[int])
     return Plot(title, NAMED, x, y)
 
 
-def _measured(plot: Plot, series: Series, found: list[tuple[Row, Spread]], what: str, joined: bool) -> Markup:
+def _measured(plot: Plot, series: Series, found: list[tuple[LayoutResult, Spread]], what: str, joined: bool) -> Markup:
     points = [(row.tokens, ms.median) for row, ms in found]
     drawn = [marks.line(plot, points, marks.line_class(series))] if joined else []
     for row, ms in found:
@@ -94,7 +94,7 @@ def _measured(plot: Plot, series: Series, found: list[tuple[Row, Spread]], what:
     return marks.of_series(series, *drawn)
 
 
-def _linear(plot: Plot, context: Context, rows: list[Row]) -> Markup:
+def _linear(plot: Plot, context: Context, rows: list[LayoutResult]) -> Markup:
     fits = [fit for fit in context.measured.values() if fit.linear_ms is not None]
     x = plot.x.scale
     ends = [(n, fits[0].linear_at(n)) for n in np.geomspace(x.low, x.high, 60)] if fits else []
@@ -130,18 +130,18 @@ def _crossings(context: Context, layout: str) -> Iterator[tuple[float, float]]:
 
 def _marks_of_crossover(plot: Plot, context: Context, series: Series) -> Markup:
     """A cross on its 90 % interval: measured.  A ring: by FLOPs."""
-    fit, analytic = context.measured[series.layout], context.analytic[series.layout]
-    near, drawn = [tokens for tokens, _ in _crossings(context, series.layout)], []
+    fit, analytic = context.measured[series.name], context.analytic[series.name]
+    near, drawn = [tokens for tokens, _ in _crossings(context, series.name)], []
     if fit.tokens in near:
         level = fit.linear_at(fit.tokens)
         x, y = plot.at(fit.tokens, level)
         cross = element("path", class_="cross", d=f"M{x - 4:.1f} {y - 4:.1f}l8 8m0 -8l-8 8")
-        tip = (series.layout, f"measured crossover: {fitted(fit.tokens)} tokens",
+        tip = (series.name, f"measured crossover: {fitted(fit.tokens)} tokens",
                f"90 % interval {fitted(fit.low)} to {fitted(fit.high)}")  # fmt: skip
         drawn += [marks.interval(plot, level, fit.low, fit.high, "band"), marks.point(x, y, tip, cross)]
     if analytic in near:
         x, y = plot.at(analytic, fit.linear_at(analytic))
-        tip = (series.layout, f"crossover by FLOPs: {words.tokens(analytic)} tokens")
+        tip = (series.name, f"crossover by FLOPs: {words.tokens(analytic)} tokens")
         drawn.append(marks.point(x, y, tip, element("circle", class_="ring", cx=x, cy=y, r=6)))
     return marks.of_series(series, *drawn)
 

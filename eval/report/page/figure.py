@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from eval.report.crossover_fit import Crossover
-from eval.report.layout_result import Row
+from eval.report.layout_result import LayoutResult
 from eval.report.page.markup import Markup, element, join
 from eval.report.page.series import Series
 from eval.report.summary import Summary
@@ -78,11 +78,11 @@ class Context:
         return shlex.quote(parser.parse_known_args(words)[0].model)
 
     @property
-    def shown(self) -> list[tuple[Series, tuple[Row, ...]]]:
+    def shown(self) -> list[tuple[Series, tuple[LayoutResult, ...]]]:
         """Each layout of the summary with its rows, shortest prompt first."""
-        return [(self.series[layout], self.summary.of(layout)) for layout in self.summary.layouts]
+        return [(self.series[layout.name], self.summary.of(layout.name)) for layout in self.summary.layouts]
 
     @cached_property
     def lengths(self) -> list[int]:
         """At which time was measured."""
-        return sorted({row.tokens for row in self.summary.rows if row.whole_ms or row.attention_ms})
+        return sorted({row.tokens for row in self.summary.results if row.whole_ms or row.attention_ms})

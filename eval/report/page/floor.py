@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from eval.cost.cards import card_of_device
-from eval.report.layout_result import Row, Spread
+from eval.report.layout_result import LayoutResult, Spread
 from eval.report.number_format import duration, flops, percent, spread
 from eval.report.page.dots import Dot, dot_panel
 from eval.report.page.figure import Context, Figure
@@ -24,12 +24,12 @@ class Rate:
 
 def best_rate(summary: Summary) -> Rate | None:
     """The card's peak; of a device that no peak is known of, the best rate among these records, said to be that."""
-    card = card_of_device(next((record["environment"]["device_kind"] for record in summary.records), ""))
+    card = card_of_device(next((record.run.environment.device_kind for record in summary.records), ""))
     dtype = DTYPES.get(summary.dtype, summary.dtype)
     if card and dtype in card.peak:
         peak = card.peak[dtype]
         return Rate(peak.value, f"the peak of the {card.title} in {dtype}, {flops(peak.value)}/s ({peak.source})")
-    rates = [(1e3 * work / ms.median, f"{part} at {row.tokens:,} tokens") for row in summary.rows
+    rates = [(1e3 * work / ms.median, f"{part} at {row.tokens:,} tokens") for row in summary.results
              for part, ms, work in _parts(row) if ms and work]  # fmt: skip
     if not rates:
         return None
@@ -41,14 +41,14 @@ def best_rate(summary: Summary) -> Rate | None:
 def floor_figure(context: Context) -> Figure | None:
     """Attention of each layout, and the linear layers, at the longest length; None without times."""
     rate = best_rate(context.summary)
-    rows = [row for row in context.summary.at_longest().rows if row.attention_ms and row.useful]
+    rows = [row for row in context.summary.at_longest().results if row.attention_ms and row.useful]
     if rate is None or not rows:
         return None
     tokens = rows[0].tokens
     dots = [
         _dot(series, series.label, row.attention_ms, row.useful.attention, rate)
         for row in rows
-        if (series := context.series.get(row.layout))
+        if (series := context.series.get(row.name))
     ]
     linear = next((row for row in rows if row.linear_ms), None)
     if linear:
@@ -62,10 +62,10 @@ def floor_figure(context: Context) -> Figure | None:
     return Figure("floor", "Floor against measured", (panel,), note, context.redraw, shape="one")
 
 
-def _parts(row: Row) -> list[tuple[str, Spread | None, int | None]]:
+def _parts(row: LayoutResult) -> list[tuple[str, Spread | None, int | None]]:
     useful = row.useful
     return [
-        ("attention of " + row.layout, row.attention_ms, useful and useful.attention),
+        (f"attention of {row.name}", row.attention_ms, useful and useful.attention),
         ("the linear layers", row.linear_ms, useful and useful.linear),
     ]
 

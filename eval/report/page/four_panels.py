@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from attention.full import FULL
-from eval.report.layout_result import Row
+from eval.report.layout_result import LayoutResult
 from eval.report.number_format import percent
 from eval.report.page import marks, position, realisation, words
 from eval.report.page.figure import Context, Figure
@@ -28,7 +28,7 @@ def four_panels(context: Context, layout: str) -> Figure:
     return Figure(f"layout-{series.number}", layout, panels, "", context.redraw, shape)
 
 
-def _cost(context: Context, series: Series, rows: tuple[Row, ...]) -> Markup | None:
+def _cost(context: Context, series: Series, rows: tuple[LayoutResult, ...]) -> Markup | None:
     fields = {"whole_ms": "whole", "attention_ms": "attention", "linear_ms": "linear"}
     found = {f: [(row, getattr(row, f)) for row in rows if getattr(row, f)] for f in fields}
     full = [(row.tokens, row.attention_ms.median) for row in context.summary.of(FULL) if row.attention_ms]
@@ -37,7 +37,7 @@ def _cost(context: Context, series: Series, rows: tuple[Row, ...]) -> Markup | N
         return None
     x = axis(ENDED, "x", context.lengths, "N (tokens)", words.tokens, "log", context.lengths, room=0.03)
     plot = Plot("Cost", ENDED, x, axis(ENDED, "y", edges, "time", words.time_tick, "log"))
-    drawn = [marks.line(plot, full, "ghost")] if series.layout != FULL else []
+    drawn = [marks.line(plot, full, "ghost")] if series.name != FULL else []
     ends = []
     for field, pairs in found.items():
         if not pairs:
@@ -50,10 +50,10 @@ def _cost(context: Context, series: Series, rows: tuple[Row, ...]) -> Markup | N
         drawn.append(element("g", *shapes, class_="linear" if field == "linear_ms" else series.css))
         ends.append((None if field == "linear_ms" else series, points[-1][1], fields[field]))
     drawn += marks.end_names(plot, ends, marked=False)
-    return plot.svg(drawn, f"{series.layout}: whole prefill, attention and linear layers against the tokens.")
+    return plot.svg(drawn, f"{series.name}: whole prefill, attention and linear layers against the tokens.")
 
 
-def _share(series: Series, rows: tuple[Row, ...]) -> Markup | None:
+def _share(series: Series, rows: tuple[LayoutResult, ...]) -> Markup | None:
     found = [row for row in rows if row.share_measured is not None]
     if not found:
         return None
@@ -76,12 +76,12 @@ def _share(series: Series, rows: tuple[Row, ...]) -> Markup | None:
                f"of the useful FLOPs {percent(row.share_predicted)}")  # fmt: skip
         shapes.append(marks.marker(plot, series, row.tokens, row.share_measured, tip))
     return plot.svg(
-        [element("g", *shapes, class_=series.css)], f"{series.layout}: share of attention, of time and of FLOPs."
+        [element("g", *shapes, class_=series.css)], f"{series.name}: share of attention, of time and of FLOPs."
     )
 
 
 def _realised(context: Context, series: Series) -> Markup | None:
-    parts = {what: realisation.gains(context, part, (series.layout,)) for part, what in realisation.PARTS.items()}
+    parts = {what: realisation.gains(context, part, (series.name,)) for part, what in realisation.PARTS.items()}
     everything = [one for found in parts.values() for one in found]
     if not everything:
         return None
@@ -93,17 +93,17 @@ def _realised(context: Context, series: Series) -> Markup | None:
             gain = found[-1][-1]
             x, y = plot.at(gain.useful_reduction, gain.speed_up)
             drawn.append(element("text", what.split()[0], class_="name", x=x - 7, y=y + 14, text_anchor="end"))
-    return plot.svg(drawn, f"{series.layout}: speed-up against the reduction of useful FLOPs, attention and whole.")
+    return plot.svg(drawn, f"{series.name}: speed-up against the reduction of useful FLOPs, attention and whole.")
 
 
 def _quality(context: Context, series: Series) -> Markup | None:
     found = [(other, row) for other, row in position.read_rows(context)]
     mine = [row for other, row in found if other is series]
-    if not mine or not any(bucket["kl_nats"] > 0 for _, row in found for bucket in row.quality.by_position):
+    if not mine or not any(bucket.kl_nats > 0 for _, row in found for bucket in row.quality.by_position):
         return None
     plot = position.panel_of("Quality by position", found, BARE)
     return plot.svg(
-        [position.draw(plot, series, mine[0])], f"{series.layout}: divergence from full attention along the text."
+        [position.draw(plot, series, mine[0])], f"{series.name}: divergence from full attention along the text."
     )
 
 

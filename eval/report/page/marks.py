@@ -34,7 +34,7 @@ def point(x: float, y: float, tip: Sequence[str], *shapes: object) -> Markup:
 def marker(plot: Plot, series: Series, x: float, y: float, tip: Sequence[str]) -> Markup:
     """The layout's marker at a place of the data."""
     at = plot.at(x, y)
-    return point(*at, (series.layout, *tip), series.marker(*at))
+    return point(*at, (series.name, *tip), series.marker(*at))
 
 
 def line(plot: Plot, points: Iterable[Point], class_: str = "line") -> Markup:

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from importlib import resources
 from pathlib import Path
 
-from eval.measure.records import Record
+from eval.measure.records.schema import Record
 from eval.report.page import rows, sentences
 from eval.report.page.cost import cost_figure
 from eval.report.page.figure import Context, reproduction
@@ -40,7 +40,7 @@ def write_html(
 
     `crossovers` and `tables` are those of each summary.
     """
-    series = all_series(layouts_of(summaries))
+    series = all_series(layout.name for layout in layouts_of(summaries))
     rests_on = evidence()
     predicted, left_out = predictions(series, rests_on)
     given = commands(records, command)
@@ -74,7 +74,7 @@ def _of_setting(context: Context, prefix: str, suffix: str) -> list[Section]:
     """The sections of one summary: figure by figure, then layout by layout."""
     made = [figure for make in FIGURES if (figure := make(context))]
     sections = [(f"{prefix}{figure.name}-section", figure.title + suffix, figure.html(prefix)) for figure in made]
-    panels = [_layout(context, layout, prefix) for layout in context.summary.layouts]
+    panels = [_layout(context, layout.name, prefix) for layout in context.summary.layouts]
     intro = element(
         "p", "Four panels a layout: what it costs (full attention's own cost as a grey line), attention's share of the "
         "time, whether its saving is real, and what it loses along the text.", class_="note",
@@ -143,15 +143,15 @@ def _page(
 
 def _chip(series: Series) -> Markup:
     return element(
-        "button", series.swatch(), series.layout, type="button", aria_pressed="true", data_layout=series.number,
+        "button", series.swatch(), series.name, type="button", aria_pressed="true", data_layout=series.number,
         class_=series.css,
     )  # fmt: skip
 
 
 def _told(context: Context, several: bool) -> Markup:
     told = [
-        element("li", element("b", series.swatch(), series.layout), " ",
-                sentences.sentence(context.summary, series.layout), data_v=series.number, class_=series.css)
+        element("li", element("b", series.swatch(), series.name), " ",
+                sentences.sentence(context.summary, series.name), data_v=series.number, class_=series.css)
         for series, _ in context.shown
     ]  # fmt: skip
     title = element("p", heading(context.summary), class_="setting") if several else ""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from eval.report.layout_result import Row, Spread
+from eval.report.layout_result import LayoutResult, Spread
 from eval.report.number_format import number, percent, spread
 from eval.report.page import marks, words
 from eval.report.page.figure import Context, Figure
@@ -31,15 +31,15 @@ LOSSES = (
     Loss("perplexity", "Perplexity", "of the text, logarithmic", "log"),
 )
 
-Measure = Callable[[Row], Spread | None]
+Measure = Callable[[LayoutResult], Spread | None]
 
 
-def whole_ms(row: Row) -> Spread | None:
+def whole_ms(row: LayoutResult) -> Spread | None:
     """The whole prefill, as timed."""
     return row.whole_ms
 
 
-def parts_ms(row: Row) -> Spread | None:
+def parts_ms(row: LayoutResult) -> Spread | None:
     """Attention and linear layers, timed apart, added."""
     if row.attention_ms is None or row.linear_ms is None:
         return None
@@ -47,7 +47,9 @@ def parts_ms(row: Row) -> Spread | None:
     return Spread(*(attention + linear for attention, linear in pairs))
 
 
-def longest_common(summary: Summary, layouts: list[str], measure: Callable[[Row], object]) -> dict[str, Row]:
+def longest_common(
+    summary: Summary, layouts: list[str], measure: Callable[[LayoutResult], object]
+) -> dict[str, LayoutResult]:
     """Rows at the longest length at which every one of the layouts that has the measure at all has it."""
     found = {name: {row.tokens: row for row in summary.of(name) if measure(row) is not None} for name in layouts}
     found = {name: rows for name, rows in found.items() if rows}
@@ -67,7 +69,7 @@ def frontier(points: dict[str, tuple[float, float]]) -> list[str]:
 def pareto_figure(context: Context) -> Figure | None:
     """KL and perplexity against time; None where no quality or no time was measured."""
     summary = context.summary
-    quality = longest_common(summary, list(summary.layouts), lambda row: row.quality)
+    quality = longest_common(summary, [layout.name for layout in summary.layouts], lambda row: row.quality)
     measures = {"the whole prefill": whole_ms, "attention and linear layers, timed apart": parts_ms}
     costs = {what: longest_common(summary, list(quality), measure) for what, measure in measures.items()}
     what = max(costs, key=lambda one: len(costs[one]))
@@ -85,7 +87,7 @@ def pareto_figure(context: Context) -> Figure | None:
     return Figure("pareto", "Quality against time", panels, note, context.redraw)
 
 
-def _panel(context: Context, found: dict[str, tuple[Spread, Row]], loss: Loss, tokens: str) -> Markup:
+def _panel(context: Context, found: dict[str, tuple[Spread, LayoutResult]], loss: Loss, tokens: str) -> Markup:
     points = {name: (ms.median, getattr(row.quality, loss.field)) for name, (ms, row) in found.items()}
     edges = [edge for ms, _ in found.values() for edge in (ms.low, ms.high)]
     x = axis(WIDE, "x", edges, f"time of {tokens} tokens", words.time_tick, "log", room=0.12)
@@ -104,7 +106,7 @@ def _panel(context: Context, found: dict[str, tuple[Spread, Row]], loss: Loss, t
     return plot.svg([*drawn, *marks.beside(plot, _frontier_first(places, best))], said)
 
 
-def _tip(ms: Spread, row: Row, tokens: str) -> tuple[str, ...]:
+def _tip(ms: Spread, row: LayoutResult, tokens: str) -> tuple[str, ...]:
     quality = row.quality
     return (
         f"{spread(ms)} at {tokens} tokens",
@@ -116,7 +118,7 @@ def _tip(ms: Spread, row: Row, tokens: str) -> tuple[str, ...]:
 
 def _frontier_first(places: list[tuple[Series, float, float]], best: list[str]) -> list[tuple[Series, float, float]]:
     """In the order in which names are placed."""
-    return sorted(places, key=lambda place: place[0].layout not in best)
+    return sorted(places, key=lambda place: place[0].name not in best)
 
 
 def _figures(ms: Spread) -> tuple[float, float, float]:

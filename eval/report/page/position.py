@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from eval.report.layout_result import Row
+from eval.report.layout_result import LayoutResult
 from eval.report.number_format import number
 from eval.report.page import marks, words
 from eval.report.page.figure import Context, Figure
@@ -10,7 +10,7 @@ from eval.report.page.plot import NAMED, Plot, Size, axis
 from eval.report.page.series import Series
 
 
-def read_rows(context: Context) -> list[tuple[Series, Row]]:
+def read_rows(context: Context) -> list[tuple[Series, LayoutResult]]:
     """Each layout's row with the longest text, where its quality was kept by position."""
     found = []
     for series, rows in context.shown:
@@ -23,10 +23,10 @@ def read_rows(context: Context) -> list[tuple[Series, Row]]:
 def position_figure(context: Context) -> Figure | None:
     """KL from full attention by position, a line a layout."""
     found = read_rows(context)
-    if not any(bucket["kl_nats"] > 0 for _, row in found for bucket in row.quality.by_position):
+    if not any(bucket.kl_nats > 0 for _, row in found for bucket in row.quality.by_position):
         return None
     plot = panel_of("KL from full attention, by position", found, NAMED)
-    ends = [(series, max(row.quality.by_position[-1]["kl_nats"], 0.0), series.label) for series, row in found]
+    ends = [(series, max(row.quality.by_position[-1].kl_nats, 0.0), series.label) for series, row in found]
     drawn = [draw(plot, series, row) for series, row in found]
     svg = plot.svg(
         [*drawn, *marks.end_names(plot, ends)], "Divergence from full attention along the text, a line a layout."
@@ -38,21 +38,21 @@ def position_figure(context: Context) -> Figure | None:
     return Figure("position", "Quality by position", (svg,), note, context.redraw, shape="one")
 
 
-def panel_of(title: str, found: list[tuple[Series, Row]], size: Size) -> Plot:
+def panel_of(title: str, found: list[tuple[Series, LayoutResult]], size: Size) -> Plot:
     """Positions to the right, KL upwards."""
     buckets = [bucket for _, row in found for bucket in row.quality.by_position]
-    x = axis(size, "x", [bucket["last"] for bucket in buckets], "position in the text (tokens)", words.tokens, room=0.0)
-    y = axis(size, "y", [bucket["kl_nats"] for bucket in buckets], "KL (nats per token)", words.plain, "sqrt")
+    x = axis(size, "x", [bucket.last for bucket in buckets], "position in the text (tokens)", words.tokens, room=0.0)
+    y = axis(size, "y", [bucket.kl_nats for bucket in buckets], "KL (nats per token)", words.plain, "sqrt")
     return Plot(title, size, x, y)
 
 
-def draw(plot: Plot, series: Series, row: Row):
+def draw(plot: Plot, series: Series, row: LayoutResult):
     """A step for each stretch, with a marker in its middle."""
     steps, shapes = [], []
     for bucket in row.quality.by_position:
-        kl = max(bucket["kl_nats"], 0.0)  # of rounding
-        steps += [(bucket["first"], kl), (bucket["last"], kl)]
-        tip = (f"positions {words.tokens(bucket['first'])} to {words.tokens(bucket['last'])}",
-               f"KL {number(kl)} nats", f"perplexity {bucket['perplexity']:.3f}")  # fmt: skip
-        shapes.append(marks.marker(plot, series, (bucket["first"] + bucket["last"]) / 2, kl, tip))
+        kl = max(bucket.kl_nats, 0.0)  # of rounding
+        steps += [(bucket.first, kl), (bucket.last, kl)]
+        tip = (f"positions {words.tokens(bucket.first)} to {words.tokens(bucket.last)}",
+               f"KL {number(kl)} nats", f"perplexity {bucket.perplexity:.3f}")  # fmt: skip
+        shapes.append(marks.marker(plot, series, (bucket.first + bucket.last) / 2, kl, tip))
     return marks.of_series(series, marks.line(plot, steps, marks.line_class(series)), *shapes)

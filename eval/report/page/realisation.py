@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from attention.full import FULL
-from eval.report.layout_result import Gain, Row
+from eval.report.layout_result import Gain, LayoutResult
 from eval.report.page import marks, words
 from eval.report.page.figure import Context, Figure
 from eval.report.page.markup import Markup, element
 from eval.report.page.plot import WIDE, Plot, Size, axis
 from eval.report.page.series import Series
 
-Found = list[tuple[Series, Row, Gain]]
+Found = list[tuple[Series, LayoutResult, Gain]]
 PARTS = {"attention": "attention part", "whole": "whole prefill"}
 LEVELS = (1.0, 0.75, 0.5)
 
@@ -21,8 +21,8 @@ def gains(context: Context, part: str, layouts: tuple[str, ...] = ()) -> Found:
     for series, rows in context.shown:
         for row in rows:
             gain = getattr(row, f"{part}_gain")
-            wanted = not layouts or series.layout in layouts
-            if wanted and series.layout != FULL and gain.speed_up and gain.useful_reduction:
+            wanted = not layouts or series.name in layouts
+            if wanted and series.name != FULL and gain.speed_up and gain.useful_reduction:
                 found.append((series, row, gain))
     return found
 

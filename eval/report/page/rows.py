@@ -10,12 +10,12 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
-from attention.full import FULL
 from eval.cost.break_even import break_even_tokens
 from eval.cost.crossover import limiting_share
+from eval.measure.named_layout import NamedLayout
 from eval.report.crossover_fit import Crossover
 from eval.report.floor_table import FLOOR_CARD, FLOOR_MODEL
-from eval.report.layout_result import Flops, Gain, Row, Spread
+from eval.report.layout_result import Gain, LayoutResult, PartFlops, Spread
 from eval.report.page.prediction import Prefill
 from eval.report.run_facts import CONVENTION
 from eval.report.summary import Summary
@@ -94,21 +94,21 @@ def _of_summary(summary: Summary, crossovers: Crossovers) -> Iterator[Number]:
     blank = Number(
         summary.config.name, summary.device, summary.dtype, summary.impl, "layers", "", None, "", "", "", "", None
     )
-    for row in summary.rows:
-        here = replace(blank, layout=row.layout, tokens=row.tokens, impl=row.impl or summary.impl)
+    for row in summary.results:
+        here = replace(blank, layout=row.name, tokens=row.tokens, impl=row.impl or summary.impl)
         for one in (_times(row), _shares(row), _flops(row), _gains(row), _quality(row), _memory(row)):
             yield from (replace(here, **changes) for changes in one)
     for layout in summary.layouts:
-        yield from (replace(blank, layout=layout, **changes) for changes in _crossing(summary, layout, crossovers))
+        yield from (replace(blank, layout=layout.name, **changes) for changes in _crossing(summary, layout, crossovers))
     for record in summary.failures:
-        yield replace(blank, layout=record["layout"], tokens=record["tokens"], part=record["kind"], quantity="status",
-                      kind="failed", note=f"{record['status']}: {record.get('error', '')}")  # fmt: skip
+        yield replace(blank, layout=record.layout, tokens=record.tokens, part=record.kind, quantity="status",
+                      kind="failed", note=f"{record.status}: {record.error}")  # fmt: skip
 
 
 Changes = Iterator[dict[str, Any]]
 
 
-def _times(row: Row) -> Changes:
+def _times(row: LayoutResult) -> Changes:
     for part in ("whole", "linear", "attention"):
         ms: Spread | None = getattr(row, f"{part}_ms")
         if ms:
@@ -116,22 +116,22 @@ def _times(row: Row) -> Changes:
                    "low": ms.low, "high": ms.high}  # fmt: skip
 
 
-def _shares(row: Row) -> Changes:
+def _shares(row: LayoutResult) -> Changes:
     for kind, share, of in (("measured", row.share_measured, "time"), ("counted", row.share_predicted, "useful FLOPs")):
         if share is not None:
             yield {"part": "attention", "quantity": f"share of {of}", "kind": kind, "unit": "1", "value": share}
 
 
-def _flops(row: Row) -> Changes:
+def _flops(row: LayoutResult) -> Changes:
     for count in ("useful", "executed"):
-        flops: Flops | None = getattr(row, count)
+        flops: PartFlops | None = getattr(row, count)
         for part in ("attention", "linear", "head", "whole") if flops else ():
             yield {"part": part, "quantity": f"{count} FLOPs", "kind": "counted", "unit": "FLOP",
                    "value": getattr(flops, part)}  # fmt: skip
 
 
-def _gains(row: Row) -> Changes:
-    if row.layout == FULL:
+def _gains(row: LayoutResult) -> Changes:
+    if row.layout.is_full:
         return
     names = {"speed_up": "speed-up", "useful_reduction": "reduction of useful FLOPs",
              "executed_reduction": "reduction of executed FLOPs", "realisation": "realisation"}  # fmt: skip
@@ -144,21 +144,27 @@ def _gains(row: Row) -> Changes:
                 yield {"part": part, "quantity": quantity, "kind": kind, "unit": "1", "value": value}
 
 
-def _quality(row: Row) -> Changes:
+def _quality(row: LayoutResult) -> Changes:
     if not row.quality:
         return
-    given = {"kind": "measured", "note": f"text: {row.quality.text}"}
+    given = {"kind": "measured", "note": f"text: {row.text}"}
     whole = {"perplexity": ("perplexity", "1"), "kl_nats": ("KL from full attention", "nat/token"),
              "top1_agreement": ("same top token", "1")}  # fmt: skip
     for field, (quantity, unit) in whole.items():
         yield {**given, "part": "text", "quantity": quantity, "unit": unit, "value": getattr(row.quality, field)}
     for bucket in row.quality.by_position:
-        part = f"positions {bucket['first']} to {bucket['last']}"
+        part = f"positions {bucket.first} to {bucket.last}"
         for field in ("perplexity", "kl_nats"):
-            yield {**given, "part": part, "quantity": whole[field][0], "unit": whole[field][1], "value": bucket[field]}
+            yield {
+                **given,
+                "part": part,
+                "quantity": whole[field][0],
+                "unit": whole[field][1],
+                "value": getattr(bucket, field),
+            }
 
 
-def _memory(row: Row) -> Changes:
+def _memory(row: LayoutResult) -> Changes:
     names = {"planned_bytes": "planned memory", "rss_peak_bytes": "peak resident memory"}
     for field, quantity in names.items() if row.memory else ():
         value = getattr(row.memory, field)
@@ -166,9 +172,9 @@ def _memory(row: Row) -> Changes:
             yield {"part": "whole", "quantity": quantity, "kind": "measured", "unit": "B", "value": value}
 
 
-def _crossing(summary: Summary, layout: str, crossovers: Crossovers) -> Changes:
-    fit, analytic = crossovers[0][layout], crossovers[1][layout]
-    model = summary.config.with_layout(layout)
+def _crossing(summary: Summary, layout: NamedLayout, crossovers: Crossovers) -> Changes:
+    fit, analytic = (found[layout.name] for found in crossovers)
+    model = summary.under(layout)
     limit = f"the share tends to {limiting_share(model)}" if analytic is None else ""
     yield {
         "part": "attention",
@@ -181,7 +187,7 @@ def _crossing(summary: Summary, layout: str, crossovers: Crossovers) -> Changes:
     note = fit.reason or ("extrapolated" if fit.extrapolated else "")
     yield {"part": "attention", "quantity": "crossover", "kind": "fitted", "unit": "token", "value": fit.tokens,
            "low": fit.low, "high": fit.high, "note": note}  # fmt: skip
-    if layout != FULL:
+    if not layout.is_full:
         yield {"part": "attention", "quantity": "break-even with full attention", "kind": "counted", "unit": "token",
                "value": break_even_tokens(summary.config, model)}  # fmt: skip
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from attention.full import FULL
-from eval.report.layout_result import Row
+from eval.report.layout_result import LayoutResult
 from eval.report.number_format import NOTHING, count, duration, factor, number, percent
 from eval.report.summary import Summary
 
@@ -21,7 +21,7 @@ def sentence(summary: Summary, layout: str) -> str:
     return f"{said[:1].upper()}{said[1:]}." if said else "Nothing was measured."
 
 
-def _reference(timed: list[Row], read: list[Row]) -> str:
+def _reference(timed: list[LayoutResult], read: list[LayoutResult]) -> str:
     parts = []
     if timed:
         row = next((row for row in reversed(timed) if row.whole_ms), timed[-1])
@@ -35,7 +35,7 @@ def _reference(timed: list[Row], read: list[Row]) -> str:
     return "the reference: " + "; ".join(parts) if parts else ""
 
 
-def _saved(timed: list[Row]) -> str:
+def _saved(timed: list[LayoutResult]) -> str:
     parts: dict[int, list[str]] = {}  # the whole may fit at shorter prompts alone
     for row in [row for row in timed if row.attention_gain.speed_up][-1:]:
         gain = row.attention_gain
@@ -48,7 +48,7 @@ def _saved(timed: list[Row]) -> str:
     return "; ".join(f"at {count(tokens)} tokens {', '.join(said)}" for tokens, said in parts.items())
 
 
-def _lost(summary: Summary, read: list[Row]) -> str:
+def _lost(summary: Summary, read: list[LayoutResult]) -> str:
     if not read:
         return ""
     row = read[-1]

@@ -26,7 +26,7 @@ class Series:
     """One layout of the report; colours repeat after eight, markers after five, the pair of both after forty."""
 
     number: int
-    layout: str
+    name: str
     label: str
 
     @property
@@ -50,12 +50,10 @@ class Series:
                        aria_hidden="true", width=20, height=12)  # fmt: skip
 
 
-def all_series(layouts: Iterable[str]) -> dict[str, Series]:
+def all_series(names: Iterable[str]) -> dict[str, Series]:
     """By layout, in the order of the report."""
-    layouts = list(dict.fromkeys(layouts))
-    return {
-        name: Series(i, name, label) for i, (name, label) in enumerate(zip(layouts, short_names(layouts), strict=True))
-    }
+    names = list(dict.fromkeys(names))
+    return {name: Series(i, name, label) for i, (name, label) in enumerate(zip(names, short_names(names), strict=True))}
 
 
 def short_names(layouts: Sequence[str]) -> list[str]:

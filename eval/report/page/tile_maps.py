@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Iterable
+from typing import get_args
 
 import numpy as np
 
-from attention.full import FULL
+from attention.full import Full
 from attention.kernels.cover import GRANULE
-from attention.layout import parse_variant
 from attention.pattern import Tile
-from eval.cost.flops.closed_form import attention_flops
+from attention.variant import Variant
+from eval.cost.flops.closed_form import Count, attention_flops
 from eval.report.number_format import count, percent
 from eval.report.page.figure import Context, Figure
 from eval.report.page.markup import Markup, element, px
@@ -27,14 +28,14 @@ SHADES = 5
 
 def tile_map_figure(context: Context) -> Figure | None:
     """One map for each variant among the layouts."""
-    lengths = context.lengths or [row.tokens for row in context.summary.rows]
+    lengths = context.lengths or [row.tokens for row in context.summary.results]
     if not lengths:
         return None
     tokens = min(max(lengths), MOST_TOKENS)
-    users: dict[str, list[str]] = {}
+    users: dict[Variant, list[str]] = {}
     for layout in context.summary.layouts:
-        for variant in context.summary.variants(layout):
-            users.setdefault(variant, []).append(layout)
+        for variant in layout.counts:
+            users.setdefault(variant, []).append(layout.name)
     panels = tuple(_card(context, variant, layouts, tokens) for variant, layouts in users.items())
     note = (
         f"One layer, {count(tokens)} tokens: queries downwards, keys to the right. The stronger the colour, the larger "
@@ -43,29 +44,28 @@ def tile_map_figure(context: Context) -> Figure | None:
         f"{GRANULE} keys to a tile). A dashed frame: the tokens decide which keys are seen; their number is exact, "
         "their place is not shown."
     )
-    drawn = f"prefillwall variants {' '.join(map(shlex.quote, users))} --draw 64"
+    drawn = f"prefillwall variants {' '.join(shlex.quote(str(variant)) for variant in users)} --draw 64"
     title = "Who sees whom, and which tiles run"
     return Figure("tiles", title, panels, note, context.redraw, shape="map", related=(drawn,))
 
 
-def _card(context: Context, variant: str, layouts: list[str], tokens: int) -> Markup:
-    config, parsed = context.summary.config, parse_variant(variant)
-    found = seen(parsed, config.heads, tokens, CELLS)
-    useful, executed = (_of_full(config, variant, tokens, kind) for kind in ("useful", "executed"))
-    own = variant in layouts
-    series = context.series[variant if own else layouts[0]]
+def _card(context: Context, variant: Variant, layouts: list[str], tokens: int) -> Markup:
+    config, name = context.summary.config, str(variant)
+    found = seen(variant, config.heads, tokens, CELLS)
+    useful, executed = (_of_full(config, variant, tokens, kind) for kind in get_args(Count))
+    own = name in layouts
+    series = context.series[name if own else layouts[0]]
     said = f"useful {percent(useful)}, executed {percent(executed)} of full attention's useful FLOPs"
     numbers = " ".join(str(context.series[layout].number) for layout in layouts)
     return element(
-        "div", element("p", series.swatch() if own else "", element("b", variant), class_="map-name"),
-        _svg(found, tokens, variant, said), element("p", said, class_="map-note"),
+        "div", element("p", series.swatch() if own else "", element("b", name), class_="map-name"),
+        _svg(found, tokens, name, said), element("p", said, class_="map-note"),
         class_=f"map {series.css}", data_v=numbers,
     )  # fmt: skip
 
 
-def _of_full(config: ModelConfig, variant: str, tokens: int, kind: str) -> float:
-    ours = attention_flops(parse_variant(variant), config, tokens, count=kind)
-    return ours / attention_flops(parse_variant(FULL), config, tokens)
+def _of_full(config: ModelConfig, variant: Variant, tokens: int, kind: Count) -> float:
+    return attention_flops(variant, config, tokens, count=kind) / attention_flops(Full(), config, tokens)
 
 
 def _svg(found: Seen, tokens: int, variant: str, said: str) -> Markup:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from eval.report.layout_result import Gain, Row, Spread
+from eval.report.layout_result import Gain, LayoutResult, Spread
 from eval.report.number_format import count, factor, percent, spread
 
 
@@ -29,11 +29,11 @@ def share_tick(value: float) -> str:
     return f"{100 * value:.4g} %"
 
 
-def time_tip(what: str, row: Row, ms: Spread) -> Sequence[str]:
+def time_tip(what: str, row: LayoutResult, ms: Spread) -> Sequence[str]:
     return f"{tokens(row.tokens)} tokens", f"{what}: {spread(ms)}"
 
 
-def gain_tip(what: str, row: Row, gain: Gain) -> Sequence[str]:
+def gain_tip(what: str, row: LayoutResult, gain: Gain) -> Sequence[str]:
     """Of a point of the realisation figure."""
     return (
         f"{tokens(row.tokens)} tokens, {what}",

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from eval.bench.gpu_results import kernel_table, model_table, other_runs
+from eval.bench.kept import KernelRun, ModelRun
 from eval.bench.pictures import digest
 from eval.bench.results import PICTURES, README, RESULTS, ROOT, spliced, whole_page
-from tests.eval.report.synthetic_records import record
+from eval.measure.records.decode import from_json
+from eval.measure.timing import Timing
+from tests.eval.report.synthetic_records import ENVIRONMENT, record
 
 
 @pytest.mark.parametrize("page", [README, RESULTS])
@@ -27,10 +31,7 @@ def test_a_picture_is_drawn_from_the_records_that_are_kept(picture):
 
 def test_each_of_our_times_is_beside_theirs_of_the_same_run():
     def timed(contender, layout, tokens, *samples_ms):
-        return {
-            "contender": contender, "layout": layout, "tokens": tokens, "status": "ok", "device_kind": "card",
-            "transformers_version": "5", "timing": {"samples_ms": samples_ms},
-        }  # fmt: skip
+        return ModelRun(contender, layout, tokens, "ok", "card", Timing(samples_ms), "5")
 
     first = [timed("transformers", "full", 64, 800.0), timed("ours", "full", 64, 400.0)]
     first += [timed("ours", "swa(5)", 64, 200.0)]
@@ -41,7 +42,7 @@ def test_each_of_our_times_is_beside_theirs_of_the_same_run():
 
 def test_prefills_of_another_run_than_full_attentions_are_named():
     def prefill(layout, tokens, commit):
-        return record("prefill", layout, tokens) | {"environment": {"git_commit": commit}}
+        return from_json(record("prefill", layout, tokens, environment=ENVIRONMENT | {"git_commit": commit}))
 
     kept = [
         prefill("full", 64, "a"),
@@ -57,11 +58,10 @@ def test_prefills_of_another_run_than_full_attentions_are_named():
 
 def test_a_kernels_row_is_of_the_last_run_that_timed_it():
     def rate(case, contender, time, tflops):
-        kept = {"case": case, "rows": 64, "contender": contender, "time": time, "tflops": tflops, "status": "ok"}
-        return kept | {"device_kind": "card", "jax": "0", "git_commit": f"{time}bcdefgh"}
+        return KernelRun(case, 64, contender, "ok", time, "card", "0", f"{time}bcdefgh", tflops)
 
     first = [rate("causal", "ours", "1", 5.0), rate("causal", "cudnn", "1", 3.0), rate("window", "ours", "1", 7.0)]
-    failed = [rate("window", "ours", "3", 1.0) | {"status": "failed"}, rate("window", "cudnn", "3", 2.0)]
+    failed = [replace(rate("window", "ours", "3", 1.0), status="failed"), rate("window", "cudnn", "3", 2.0)]
     table = kernel_table([rate("causal", "ours", "2", 11.0), *first, *failed], Path("records"))
     found = [(*row[:5], row[-1]) for row in table.rows]
     assert found == [("causal", "64", "11", "-", "-", "2bcdefg"), ("window", "64", "7", "-", "-", "1bcdefg")]

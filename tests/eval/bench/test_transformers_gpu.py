@@ -6,13 +6,15 @@ import argparse
 import importlib.util
 import subprocess
 import sys
+from dataclasses import replace
 
 import jax
 import pytest
 from rich.console import Console
 
 from eval.bench import transformers_gpu
-from eval.measure import records
+from eval.bench.kept import ModelRun, read_kept
+from eval.measure.timing import Timing
 
 
 @pytest.mark.slow
@@ -21,11 +23,11 @@ def test_our_half_records_each_length_and_the_table_divides(tmp_path, capsys, fa
         contender="ours", model="tiny-moe", layouts=["full", "swa(5)"], tokens=[7, 13], samples=2, out=tmp_path
     )
     transformers_gpu.measure(asked)
-    found = records.read(tmp_path / "transformers.jsonl")
-    assert [(r["layout"], r["tokens"]) for r in found] == [("full", 7), ("full", 13), ("swa(5)", 7), ("swa(5)", 13)]
-    assert all(len(r["timing"]["samples_ms"]) == 2 for r in found)
-    theirs = found[1] | {"contender": "transformers", "timing": {"samples_ms": [300.0]}}
-    ours = found[1] | {"timing": {"samples_ms": [200.0]}}
+    found = read_kept(ModelRun, tmp_path / "transformers.jsonl")
+    assert [(run.layout, run.tokens) for run in found] == [("full", 7), ("full", 13), ("swa(5)", 7), ("swa(5)", 13)]
+    assert all(len(run.timing.samples_ms) == 2 for run in found)
+    theirs = replace(found[1], contender="transformers", timing=Timing((300.0,)))
+    ours = replace(found[1], timing=Timing((200.0,)))
     console = Console(width=120)
     console.print(transformers_gpu.ratios([theirs, ours]))
     assert "1.50x" in capsys.readouterr().out
@@ -43,7 +45,7 @@ def test_a_length_that_fails_is_recorded_and_the_others_stand(tmp_path, monkeypa
             contender="ours", model="tiny-moe", layouts=["full"], tokens=[7, 13], samples=1, out=tmp_path
         )
     )
-    assert [r["status"] for r in records.read(tmp_path / "transformers.jsonl")] == ["failed", "ok"]
+    assert [run.status for run in read_kept(ModelRun, tmp_path / "transformers.jsonl")] == ["failed", "ok"]
 
 
 @pytest.mark.skipif(jax.default_backend() == "gpu", reason="needs a machine without a GPU")
@@ -67,4 +69,4 @@ def test_without_a_gpu_one_line_says_so(tmp_path, monkeypatch, capsys):
 def test_transformers_takes_the_shape():
     pytest.importorskip("transformers")
     run = transformers_gpu.their_prefill(transformers_gpu.preset("tiny-moe"))(16)
-    assert transformers_gpu.sample(run, 1)["samples_ms"][0] > 0
+    assert transformers_gpu.sample(run, 1).samples_ms[0] > 0

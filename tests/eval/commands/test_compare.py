@@ -9,7 +9,7 @@ import pytest
 
 import eval.measure.sweep
 from eval.cli import main
-from eval.measure import records
+from eval.measure.records import json_lines
 from tests.eval.report import synthetic_records
 
 TINY = ["compare", "--model", "tiny-dense", "--layouts", "swa(16)", "--tokens", "32", "64"]
@@ -63,7 +63,7 @@ def test_a_report_is_drawn_again_from_records_alone(tmp_path, capsys, fast_compi
 
 @pytest.mark.parametrize(("kind", "layout"), [("prefill_against_transformers", "full"), ("prefill", "7*full")])
 def test_a_report_that_cannot_be_drawn_leaves_nothing(kind, layout, tmp_path, capsys):
-    records.append(
+    json_lines.append(
         tmp_path / "other.jsonl", synthetic_records.record("prefill", "full", 5) | {"kind": kind, "layout": layout}
     )
     assert main(["report", str(tmp_path / "other.jsonl")]) == 2
@@ -93,11 +93,9 @@ def test_a_run_that_lacks_nothing_says_so(tmp_path, capsys, fast_compile):
 
 
 def test_resuming_another_model_or_a_foreign_file_is_refused_before_anything_runs(tmp_path, capsys):
-    records.append(
-        tmp_path / "records.jsonl", {"kind": "prefill", "layout": "full", "tokens": 5, "status": "ok", "model": "other"}
-    )
+    json_lines.append(tmp_path / "records.jsonl", synthetic_records.record("prefill", "full", 5, model="other"))
     assert main([*TINY, "--out", str(tmp_path), "--resume"]) == 2
     assert "holds records of model 'other', this run's is 'tiny-dense'" in capsys.readouterr().err
     (tmp_path / "records.jsonl").write_text('{"kind": "prefill_against_transformers"}\n')
     assert main([*TINY, "--out", str(tmp_path), "--resume"]) == 2
-    assert "is not a record of a comparison: no 'layout'" in capsys.readouterr().err
+    assert "records.jsonl:1 is not a record of a comparison: no model" in capsys.readouterr().err

@@ -12,7 +12,9 @@ from hypothesis import strategies as st
 from eval.measure import estimate
 from eval.measure.cells import MEASURES
 from eval.measure.estimate import COMPILE_S, RUNS
+from eval.measure.named_layout import NamedLayout, named_layouts
 from eval.measure.plan import Cell, Sweep, Text, plan
+from eval.measure.records.schema import Findings
 from eval.measure.sweep import missing_cells, run_sweep
 from eval.measure.timing import Budget
 from refmodel.model import abstract_params
@@ -21,13 +23,14 @@ from refmodel.source import Model
 
 RATE = 1e12
 BUDGET = Budget(seconds=1.5)
-NAMES = ("full", "swa(3)", "swa(5)", "swa(7)")
+LAYOUTS = tuple(NamedLayout.of(name, 4) for name in ("full", "swa(3)", "swa(5)", "swa(7)"))
+FULL, WINDOW, *_ = LAYOUTS
 
 cells = st.builds(
     Cell,
     kind=st.sampled_from(sorted(MEASURES)),
     tokens=st.integers(1, 2**20),
-    flops_by_name=st.dictionaries(st.sampled_from(NAMES), st.integers(1, 10**18), min_size=1),
+    flops=st.dictionaries(st.sampled_from(LAYOUTS), st.integers(1, 10**18), min_size=1),
     programs=st.integers(1, 7),
 )
 
@@ -39,7 +42,7 @@ def sweep_s(cells, flops_per_s) -> float:
 @pytest.fixture(scope="module")
 def sweep():
     """Nothing of it runs here: its parameters are shapes."""
-    config, layouts = preset("tiny-dense"), ("full", "swa(5)")
+    config, layouts = preset("tiny-dense"), named_layouts(["swa(5)"], 4)
     model = Model(config, abstract_params(config), None, "random")
     return Sweep(model, Text("ids", "0", tuple(range(41))), layouts, layouts, (17, 31), 29, Budget(0, 1, 1))
 
@@ -59,13 +62,13 @@ def test_two_sweeps_take_as_long_as_both(some, others):
 
 @given(cells, st.integers(2, 9))
 def test_more_work_takes_longer_and_a_faster_device_takes_less(cell, factor):
-    name = cell.names[0]
-    dearer = dataclasses.replace(cell, flops_by_name=cell.flops_by_name | {name: 2 * cell.flops_by_name[name] + 10**12})
+    first = cell.layouts[0]
+    dearer = dataclasses.replace(cell, flops=cell.flops | {first: 2 * cell.flops[first] + 10**12})
     assert sweep_s([dearer], RATE) >= sweep_s([cell], RATE)
     assert sweep_s([dataclasses.replace(cell, programs=cell.programs + 1)], RATE) > sweep_s([cell], RATE)
-    assert sweep_s([cell.only([name])], RATE) <= sweep_s([cell], RATE)
+    assert sweep_s([cell.only([first])], RATE) <= sweep_s([cell], RATE)
     assert 0 < sweep_s([cell], factor * RATE) <= sweep_s([cell], RATE)
-    long = dataclasses.replace(cell, flops_by_name={name: 10**15})  # far beyond what is sampled all the same
+    long = dataclasses.replace(cell, flops={first: 10**15})  # far beyond what is sampled all the same
     compiling_s = COMPILE_S["cpu"][cell.kind] * cell.programs
     running_s, faster_s = (sweep_s([long], rate) - compiling_s for rate in (RATE, factor * RATE))
     assert running_s == pytest.approx(factor * faster_s)
@@ -75,7 +78,7 @@ def test_more_work_takes_longer_and_a_faster_device_takes_less(cell, factor):
 def test_what_takes_no_time_is_sampled_for_a_while_all_the_same(kind):
     """But the quality of a text is read once."""
     compiling_s = 2 * COMPILE_S["cpu"][kind]
-    waits_s = sweep_s([Cell(kind, 64, {"full": 1, "swa(3)": 1})], 1e40) - compiling_s
+    waits_s = sweep_s([Cell(kind, 64, {FULL: 1, WINDOW: 1})], 1e40) - compiling_s
     assert waits_s == pytest.approx(0 if kind == "quality" else BUDGET.seconds)
 
 
@@ -84,9 +87,9 @@ def test_a_small_sweep_by_hand(sweep, monkeypatch):
     monkeypatch.setattr(estimate, "RUNS", {"prefill": 3.0, "attention": 15.0, "apart": 6.0})
     monkeypatch.setattr(estimate, "COMPILE_S", {"cpu": {"prefill": 2.0, "attention": 1.0, "apart": 0.5}})
     by_hand = [
-        (Cell("prefill", 64, {"full": 7 * 10**12}), 21 + 2),
-        (Cell("attention", 64, {"full": 8 * 10**12, "swa(5)": 3 * 10**12}), 165 + 1 + 1),
-        (Cell("apart", 64, {"swa(5)+full": 2 * 10**12}, programs=3), 12 + 1.5),
+        (Cell("prefill", 64, {FULL: 7 * 10**12}), 21 + 2),
+        (Cell("attention", 64, {FULL: 8 * 10**12, WINDOW: 3 * 10**12}), 165 + 1 + 1),
+        (Cell("apart", 64, {WINDOW: 2 * 10**12}, programs=3), 12 + 1.5),
     ]
     for cell, seconds in by_hand:
         assert sweep_s([cell], 1e12) == pytest.approx(seconds)
@@ -104,7 +107,10 @@ def test_layers_apart_take_as_long_as_their_distinct_layers(sweep):
             sweep.model.config, n_layers=n_layers, layout=(sweep.model.config.layout[0],) * n_layers
         )
         model = dataclasses.replace(sweep.model, config=config)
-        deep = dataclasses.replace(sweep, model=model, layers_apart=apart, lengths=(31,), quality_tokens=0)
+        layouts = named_layouts(["swa(5)"], n_layers)
+        deep = dataclasses.replace(
+            sweep, model=model, layouts=layouts, whole=layouts, layers_apart=apart, lengths=(31,), quality_tokens=0
+        )
         return sweep_s(plan(deep), 1e6)  # a rate at which running is all
 
     assert seconds(64, apart=True) == seconds(4, apart=True) < seconds(4, apart=False)
@@ -112,7 +118,7 @@ def test_layers_apart_take_as_long_as_their_distinct_layers(sweep):
 
 
 def test_nothing_is_left_of_a_sweep_that_is_done_and_its_share_of_one_that_was_stopped(sweep, tmp_path, monkeypatch):
-    at_once = {kind: lambda _, names, __: {name: {} for name in names} for kind in MEASURES}
+    at_once = {kind: lambda _, layouts, __: {layout: Findings() for layout in layouts} for kind in MEASURES}
     monkeypatch.setattr("eval.measure.sweep.MEASURES", at_once)
     path = tmp_path / "records.jsonl"
     left = [sweep_s(missing_cells(sweep, path), RATE)]
@@ -126,7 +132,7 @@ def test_nothing_is_left_of_a_sweep_that_is_done_and_its_share_of_one_that_was_s
     path.write_bytes(b"".join(line for line in kept if b'"swa(5)", "tokens": 31' not in line or b'"prefill"' in line))
     (part,) = missing_cells(sweep, path)
     (whole,) = (cell for cell in plan(sweep) if (cell.kind, cell.tokens) == ("attention", 31))
-    assert part == whole.only(["swa(5)"]) and 0 < sweep_s([part], RATE) < sweep_s([whole], RATE)
+    assert part == whole.only([NamedLayout.of("swa(5)", 1)]) and 0 < sweep_s([part], RATE) < sweep_s([whole], RATE)
 
 
 def test_the_rate_is_one_that_a_machine_has():

@@ -9,7 +9,7 @@ import pytest
 
 from attention.attend import attend
 from eval.measure import layers_apart
-from eval.measure.timing import Budget
+from eval.measure.timing import Budget, Timing
 from refmodel.model import abstract_params, prefill
 from refmodel.presets import preset
 
@@ -28,15 +28,15 @@ def test_the_sum_is_the_count_of_each_layer_times_its_time(monkeypatch, fast_com
 
     def timings(programs, budget):
         times = fixed | {name: 5.0 + place for place, name in enumerate(programs) if name != "ends"}
-        return {name: {"samples_ms": [times[name]], "compile_ms": 1.0} for name in programs}
+        return {name: Timing((times[name],), compile_ms=1.0) for name in programs}
 
     monkeypatch.setattr(layers_apart, "time_programs", timings)
     params = layers_apart.random_layers(CONFIG, 0, jnp.float32)
     found = layers_apart.measure(CONFIG, params, jnp.ones((1, 17), jnp.int32), attend, Budget(0, 1, 1))
-    assert sum(layer["count"] for layer in found["layers"]) == CONFIG.n_layers
-    expected = 2.0 + sum(layer["count"] * layer["ms"] for layer in found["layers"])
-    assert found["timing"]["samples_ms"] == [pytest.approx(expected)]
-    assert sorted(layer["ms"] for layer in found["layers"]) == [4.0 + place for place in range(len(found["layers"]))]
+    assert sum(layer.count for layer in found.layers) == CONFIG.n_layers
+    expected = 2.0 + sum(layer.count * layer.ms for layer in found.layers)
+    assert found.timing.samples_ms == (pytest.approx(expected),)
+    assert sorted(layer.ms for layer in found.layers) == [4.0 + place for place in range(len(found.layers))]
 
 
 def test_a_layer_alone_runs(fast_compile):

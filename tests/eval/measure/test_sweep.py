@@ -7,11 +7,14 @@ import dataclasses
 import jax.numpy as jnp
 import pytest
 
-from eval.measure import records, sweep, timing
+from eval.measure import sweep, timing
 from eval.measure.cells import MEASURES
+from eval.measure.named_layout import NamedLayout, named_layouts
 from eval.measure.plan import Sweep, Text
 from eval.measure.plan import plan as cells_of
-from eval.measure.timing import Budget, median_ms
+from eval.measure.records import file
+from eval.measure.records.schema import Findings
+from eval.measure.timing import Budget
 from eval.report.summary import summarise
 from refmodel.presets import preset
 from refmodel.source import Model
@@ -28,14 +31,14 @@ def plan() -> Sweep:
     config = preset("tiny-dense")
     with unoptimised():
         model = Model(config, random_params(config, 0, jnp.float32), None, "random")
-    layouts = ("full", "swa(5)+full")
+    layouts = named_layouts(["swa(5)+full"], config.n_layers)
     return Sweep(model, TEXT, layouts, layouts, (17, 31), 29, Budget(0, 1, 1))
 
 
 def test_every_cell_is_measured_and_resumed(plan, tmp_path):
     path, started = tmp_path / "records.jsonl", []
     found = list(sweep.run_sweep(plan, sweep.missing_cells(plan, path), path, on_start=started.append))
-    assert [(r["kind"], r["layout"], r["tokens"]) for r in found] == [
+    assert [(r.kind, r.layout, r.tokens) for r in found] == [
         (kind, layout, tokens)
         for tokens in (17, 31)
         for kind, layout in (
@@ -43,14 +46,14 @@ def test_every_cell_is_measured_and_resumed(plan, tmp_path):
             ("prefill", "full"), ("prefill", "swa(5)+full"),
         )
     ] + [("quality", "full", 29), ("quality", "swa(5)+full", 29)]  # fmt: skip
-    assert {r["status"] for r in found} == {"ok"}, found
-    assert records.read(path) == found
+    assert {r.status for r in found} == {"ok"}, found
+    assert file.read(path) == found
     assert len(started) == len(cells_of(plan))
 
     lines = path.read_bytes().splitlines(keepends=True)
     path.write_bytes(b"".join(lines[:2] + lines[4:-1]))  # as if it had been killed
     again = list(sweep.run_sweep(plan, sweep.missing_cells(plan, path), path))
-    assert [(r["kind"], r["layout"]) for r in again] == [
+    assert [(r.kind, r.layout) for r in again] == [
         ("attention", "swa(5)"), ("prefill", "full"), ("quality", "swa(5)+full"),
     ]  # fmt: skip
 
@@ -63,15 +66,14 @@ def test_layers_apart_read_no_text(plan):
 
 def test_records_hold_what_they_say(plan, tmp_path):
     found = sweep.run_sweep(plan, cells_of(plan), tmp_path / "r", invocation="prefillwall compare --seed 7")
-    by_cell = {(r["kind"], r["layout"], r["tokens"]): r for r in found}
-    assert {r["invocation"] for r in by_cell.values()} == {"prefillwall compare --seed 7"}
+    by_cell = {(r.kind, r.layout, r.tokens): r for r in found}
+    assert {r.run.invocation for r in by_cell.values()} == {"prefillwall compare --seed 7"}
     whole = by_cell["prefill", "swa(5)+full", 31]
-    assert whole["flops"]["useful"]["attention"] < by_cell["prefill", "full", 31]["flops"]["useful"]["attention"]
-    assert "attention" not in by_cell["linear", "full", 31]["flops"]["useful"]
-    assert by_cell["attention", "swa(5)", 31]["variant"] == "swa(5)"
-    assert by_cell["quality", "full", 29]["quality"]["kl_nats"] == pytest.approx(0, abs=1e-6)
-    assert by_cell["quality", "swa(5)+full", 29]["quality"]["kl_nats"] > 1e-4
-    assert whole["environment"]["jax"] and whole["memory"]["temp_bytes"] > 0
+    assert whole.flops.useful["attention"] < by_cell["prefill", "full", 31].flops.useful["attention"]
+    assert "attention" not in by_cell["linear", "full", 31].flops.useful
+    assert by_cell["quality", "full", 29].quality.kl_nats == pytest.approx(0, abs=1e-6)
+    assert by_cell["quality", "swa(5)+full", 29].quality.kl_nats > 1e-4
+    assert whole.run.environment.jax and whole.memory.temp_bytes > 0
 
 
 def test_one_failing_cell_is_recorded_and_the_sweep_goes_on(plan, tmp_path, monkeypatch):
@@ -81,31 +83,31 @@ def test_one_failing_cell_is_recorded_and_the_sweep_goes_on(plan, tmp_path, monk
     monkeypatch.setattr(sweep, "MEASURES", {**MEASURES, "linear": boom})
     short, path = dataclasses.replace(plan, lengths=(17,), quality_tokens=0), tmp_path / "r"
     found = list(sweep.run_sweep(short, cells_of(short), path))
-    assert [r["status"] for r in found] == ["out-of-memory", "ok", "ok", "ok", "ok"]
-    assert found[0]["error"] == "RuntimeError: RESOURCE_EXHAUSTED: out of memory"
-    assert found[0]["layouts"] == list(plan.layouts)  # what shares it is known all the same
+    assert [r.status for r in found] == ["out-of-memory", "ok", "ok", "ok", "ok"]
+    assert found[0].error == "RuntimeError: RESOURCE_EXHAUSTED: out of memory"
+    assert found[0].layouts == ("full", "swa(5)+full")  # what shares it is known all the same
     again = list(sweep.run_sweep(short, sweep.missing_cells(short, path), path))
-    assert [r["kind"] for r in again] == ["linear"]  # what failed is tried again
+    assert [r.kind for r in again] == ["linear"]  # what failed is tried again
 
 
 def test_cells_without_room_are_out_of_memory_and_the_others_are_measured(plan, tmp_path, monkeypatch):
     parts, path = dataclasses.replace(plan, whole=(), quality_tokens=0), tmp_path / "r"
-    linear = [r for r in sweep.run_sweep(parts, cells_of(parts), path) if r["kind"] == "linear"]
-    fits = {r["tokens"]: r["memory"] for r in linear}
-    room = fits[17]["temp_bytes"] + fits[17]["output_bytes"]
-    assert room < fits[31]["temp_bytes"] + fits[31]["output_bytes"]
+    linear = [r for r in sweep.run_sweep(parts, cells_of(parts), path) if r.kind == "linear"]
+    fits = {r.tokens: r.memory for r in linear}
+    room = fits[17].temp_bytes + fits[17].output_bytes
+    assert room < fits[31].temp_bytes + fits[31].output_bytes
     monkeypatch.setattr(timing, "free_device_bytes", lambda: room)
     found = list(sweep.run_sweep(parts, cells_of(parts), tmp_path / "again"))
-    (failed,) = (r for r in found if r["status"] != "ok")
-    assert (failed["kind"], failed["tokens"], failed["status"]) == ("linear", 31, "out-of-memory")
-    assert "beside its arguments" in failed["error"] and found[-1]["kind"] == "attention"
+    (failed,) = (r for r in found if r.status != "ok")
+    assert (failed.kind, failed.tokens, failed.status) == ("linear", 31, "out-of-memory")
+    assert "beside its arguments" in failed.error and found[-1].kind == "attention"
 
 
 @pytest.mark.parametrize("kind", MEASURES)
 def test_every_kind_of_cell_asks_for_its_room(plan, kind, monkeypatch):
     monkeypatch.setattr(timing, "free_device_bytes", lambda: 0)
     with pytest.raises(MemoryError, match="beside its arguments"):
-        MEASURES[kind](plan, ("full",), 31)
+        MEASURES[kind](plan, [plan.full if kind != "attention" else NamedLayout.of("full", 1)], 31)
 
 
 def test_a_layout_that_a_resumed_run_adds_has_its_rows_though_none_of_its_cells_is_missing(plan, tmp_path):
@@ -113,17 +115,21 @@ def test_a_layout_that_a_resumed_run_adds_has_its_rows_though_none_of_its_cells_
     path, model = tmp_path / "records.jsonl", plan.model
     parts = dataclasses.replace(plan, whole=(), quality_tokens=0)
     before = list(sweep.run_sweep(parts, cells_of(parts), path))
-    added = dataclasses.replace(parts, layouts=("full", "3*swa(5)+full"), lengths=(31,))
+    added = dataclasses.replace(parts, layouts=named_layouts(["3*swa(5)+full"], 4), lengths=(31,))
     assert sweep.missing_cells(added, path) == []
     assert list(sweep.run_sweep(added, [], path)) == []
-    kept = records.latest(records.read(path))
-    assert [r | {"layouts": []} for r in kept] == [r | {"layouts": []} for r in before]  # as they were measured
+    kept = file.latest(file.read(path))
+    assert [dataclasses.replace(r, layouts=()) for r in kept] == [
+        dataclasses.replace(r, layouts=()) for r in before
+    ]  # as they were measured
     (summary,) = summarise(kept, model.config)
-    assert summary.layouts == ("full", "swa(5)+full", "3*swa(5)+full") and not summary.unnamed_variants
+    assert [layout.name for layout in summary.layouts] == [
+        "full",
+        "swa(5)+full",
+        "3*swa(5)+full",
+    ] and not summary.unnamed_variants
     for row in summary.of("3*swa(5)+full"):
-        layers = {
-            r["layout"]: median_ms(r["timing"]) for r in kept if (r["kind"], r["tokens"]) == ("attention", row.tokens)
-        }
+        layers = {r.layout: r.timing.median_ms for r in kept if (r.kind, r.tokens) == ("attention", row.tokens)}
         assert row.attention_ms.median == pytest.approx(3 * layers["swa(5)"] + layers["full"]) and row.whole_ms is None
     assert [row.tokens for row in summary.of("3*swa(5)+full")] == [17, 31]
     size = path.stat().st_size
@@ -134,9 +140,10 @@ def test_layers_apart_are_planned_as_the_distinct_layers_that_are_timed(plan):
     """However many layers a layout has: each kind of layer is one program, and so is what is outside the layers."""
     apart = dataclasses.replace(plan, layers_apart=True, lengths=(31,), quality_tokens=0)
     (full, mixed) = cells_of(apart)
-    (twice, _) = cells_of(dataclasses.replace(apart, model=deeper(plan.model)))
-    assert (full.kind, full.names, full.programs, mixed.programs) == ("apart", ("full",), 2, 3)
-    assert twice == full
+    layouts = named_layouts(["swa(5)+full"], 8)
+    (twice, _) = cells_of(dataclasses.replace(apart, model=deeper(plan.model), layouts=layouts, whole=layouts))
+    assert (full.kind, full.layouts[0].name, full.programs, mixed.programs) == ("apart", "full", 2, 3)
+    assert (twice.work_flops, twice.programs) == (full.work_flops, full.programs)
     config, tokens = plan.model.config, 31
     d, n, k, h, f = (config.d_model, config.n_heads, config.n_kv_heads, config.head_dim, config.d_ff)
     linear = 2 * tokens * (2 * d * n * h + 2 * d * k * h + 3 * d * f)
@@ -152,20 +159,20 @@ def deeper(model):
 
 
 def test_a_layout_that_is_not_timed_whole_is_timed_in_parts(plan):
-    cells = cells_of(dataclasses.replace(plan, whole=("full",)))
-    assert [cell.names for cell in cells if cell.kind == "prefill"] == [("full",)] * 2
-    assert [cell.names for cell in cells if cell.kind == "attention"] == [("full", "swa(5)")] * 2
-    assert [cell.names for cell in cells if cell.kind == "quality"] == [("full", "swa(5)+full")]
+    cells = cells_of(dataclasses.replace(plan, whole=(plan.full,)))
+    assert [tuple(map(str, cell.layouts)) for cell in cells if cell.kind == "prefill"] == [("full",)] * 2
+    assert [tuple(map(str, cell.layouts)) for cell in cells if cell.kind == "attention"] == [("full", "swa(5)")] * 2
+    assert [tuple(map(str, cell.layouts)) for cell in cells if cell.kind == "quality"] == [("full", "swa(5)+full")]
 
 
 def test_what_a_resumed_run_lacks_on_a_gpu_is_found_without_running_a_layer(plan, tmp_path, monkeypatch):
     monkeypatch.setattr(sweep, "on_gpu", lambda: True)
     monkeypatch.setattr("eval.measure.cells.layer_work", lambda *_: pytest.fail("a layer runs"))
-    at_once = {kind: lambda _, names, __: {name: {} for name in names} for kind in MEASURES}
+    at_once = {kind: lambda _, layouts, __: {layout: Findings() for layout in layouts} for kind in MEASURES}
     monkeypatch.setattr(sweep, "MEASURES", at_once)
     path = tmp_path / "records.jsonl"
     found = list(sweep.run_sweep(plan, cells_of(plan), path))
-    assert {r["impl"] for r in found} == {"none", "dense"} and sweep.missing_cells(plan, path) == []
+    assert {r.impl for r in found} == {"none", "dense"} and sweep.missing_cells(plan, path) == []
     path.write_bytes(b"".join(path.read_bytes().splitlines(keepends=True)[3:]))
     assert sweep.missing_cells(plan, path) == cells_of(plan)[:2]
 
@@ -178,7 +185,6 @@ def test_what_a_resumed_run_lacks_on_a_gpu_is_found_without_running_a_layer(plan
         ({"lengths": (102,)}, r"the text \(counting\) has 101 tokens, 102 are asked for"),
         ({"quality_tokens": 999}, "999 are asked for"),
         ({"quality_tokens": 1}, r"0 \(none\) or at least 2 tokens of text, got 1"),
-        ({"layouts": ("0*swa(5)",)}, "repeats a variant 0 times; at least 1"),
     ],
 )
 def test_a_sweep_that_cannot_be_is_refused(plan, change, message):

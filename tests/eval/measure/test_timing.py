@@ -11,8 +11,8 @@ import jax.numpy as jnp
 import pytest
 
 from eval.measure import timing
-from eval.measure.timing import Budget, Program, compile_program, median_ms, time_programs
-from refmodel.source import free_device_bytes
+from eval.measure.timing import Budget, Program, Timing, compile_program, time_programs
+from refmodel.device_memory import free_device_bytes
 
 
 class Scripted(Program):
@@ -33,18 +33,18 @@ def test_the_warm_up_is_kept_apart_and_samples_alternate():
     programs = {name: Scripted(itertools.count(10), log, name) for name in "ab"}
     timings = time_programs(programs, Budget(seconds=60, min_samples=2, max_samples=3))
     assert log == list("abababab")
-    assert timings["a"] == {"lower_ms": 1.0, "compile_ms": 2.0, "warmup_ms": 10, "samples_ms": [11, 12, 13]}
+    assert timings["a"] == Timing((11, 12, 13), lower_ms=1.0, compile_ms=2.0, warmup_ms=10)
 
 
 def test_a_long_first_run_counts():
     timing = time_programs({"a": Scripted([5000.0, 4000.0], [], "a")}, Budget(seconds=0, min_samples=2))["a"]
-    assert timing["warmup_ms"] is None and timing["samples_ms"] == [5000, 4000]
-    assert median_ms(timing) == 4500
+    assert timing.warmup_ms is None and timing.samples_ms == (5000, 4000)
+    assert timing.median_ms == 4500
 
 
 def test_a_spent_budget_still_gives_the_least_number_of_samples():
     timing = time_programs({"a": Scripted(itertools.count(1), [], "a")}, Budget(seconds=0, min_samples=4))["a"]
-    assert len(timing["samples_ms"]) == 4
+    assert len(timing.samples_ms) == 4
 
 
 def test_a_real_program_is_compiled_run_and_measured():
@@ -52,7 +52,7 @@ def test_a_real_program_is_compiled_run_and_measured():
     program = compile_program(jnp.dot, x, x)
     assert program.memory["output_bytes"] == 257 * 257 * 4
     timing = time_programs({"dot": program}, Budget(seconds=0, min_samples=2))["dot"]
-    values = [timing["lower_ms"], timing["compile_ms"], timing["warmup_ms"], *timing["samples_ms"]]
+    values = [timing.lower_ms, timing.compile_ms, timing.warmup_ms, *timing.samples_ms]
     assert all(value > 0 and math.isfinite(value) for value in values)
 
 

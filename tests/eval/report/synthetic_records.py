@@ -1,9 +1,15 @@
-"""Records of a comparison that nobody ran: every time and FLOP follows from the constants below."""
+"""Records of a comparison that nobody ran: every time and FLOP follows from the constants below.
+
+They are JSON lines as the first comparisons wrote them, without a schema number; `compared` reads them.
+"""
 
 from __future__ import annotations
 
 from attention.layout import parse_layout, parse_variant
 from attention.pattern import visible_pairs
+from eval.measure.records.decode import from_json
+from eval.report.comparison import Comparison
+from eval.report.summary import Summary, summarise
 from refmodel.presets import preset
 
 CONFIG = preset("smollm2-135m")
@@ -92,3 +98,11 @@ def slowed(kind, tokens, factor):
     """The newer record of one cell of full attention."""
     cell = [r for r in synthetic_records() if (r["kind"], r["layout"], r["tokens"]) == (kind, "full", tokens)]
     return [r | {"timing": {"samples_ms": [factor * ms for ms in r["timing"]["samples_ms"]]}} for r in cell]
+
+
+def compared(lines) -> Comparison:
+    return Comparison(CONFIG, tuple(map(from_json, lines)))
+
+
+def summaries(lines) -> tuple[Summary, ...]:
+    return summarise(map(from_json, lines), CONFIG)

@@ -13,11 +13,13 @@ from attention.cost import Heads
 from attention.pattern import UNBOUNDED
 from attention.sliding_window import SlidingWindow
 from eval.cost.bounded_keys import bounded_keys
+from eval.measure.records.decode import from_json
 from eval.report.crossover_fit import MOST_MISFIT, Crossover, Kernel, fit_crossover
 from eval.report.linear_times import foreign_lengths, linear_samples
 from eval.report.summary import Summary
 from eval.report.tables import crossover_table
 from refmodel.presets import preset
+from tests.eval.report.synthetic_records import record
 
 LENGTHS = (512, 1024, 2048, 4096, 8192)
 A, ALPHA, BETA = 0.2, 0.05, 3e-5
@@ -220,10 +222,7 @@ def test_lengths_at_which_the_linear_layers_are_not_part_of_the_whole_are_left_o
     whole = {512: 1.11, 1024: 1.0, 2048: 0.5}  # of the linear layers alone, which `CLEARLY` lets be a tenth longer
     linear = {n: A * n for n in LENGTHS}
     cells = [("linear", n, ms) for n, ms in linear.items()] + [("prefill", n, linear[n] * x) for n, x in whole.items()]
-    records = [
-        {"status": "ok", "kind": kind, "layout": "full", "tokens": n, "timing": {"samples_ms": [ms, ms]}}
-        for kind, n, ms in cells
-    ]
+    records = [from_json(record(kind, "full", n, timing={"samples_ms": [ms, ms]})) for kind, n, ms in cells]
     summary = Summary(experts, "gpu", "bfloat16", "mosaic", (), tuple(records))
     assert foreign_lengths(summary) == (2048,)
     assert set(linear_samples(summary)) == set(LENGTHS) - {2048}

@@ -11,21 +11,23 @@ import re
 import pytest
 from rich.console import Console
 
-from eval.bench.results import KEPT, ROOT
+from eval.bench.cpu_results import SOURCE
+from eval.bench.results import ROOT
 from eval.cost.cards import CARDS
 from eval.cost.crossover import crossover_tokens
 from eval.cost.roofline import floor_ms
-from eval.measure import records
 from eval.report import documents, floor_table, number_format, tables
+from eval.report.comparison import Comparison
 from eval.report.layout_result import Spread
 from eval.report.run_facts import NOTHING_MEASURED
-from eval.report.summary import summarise
 from refmodel.presets import preset
 from tests.eval.report.synthetic_records import (
     CONFIG,
     LAYOUTS,
+    compared,
     record,
     slowed,
+    summaries,
     synthetic_records,
     whole_ms,
 )
@@ -68,9 +70,9 @@ def test_tables_hold_the_figures(written):
 
 
 def test_floor_is_a_floor_of_the_layouts_that_fit():
-    table = floor_table.floor_table(["swa(1024)", "4*swa(1024)+full"])
+    table = floor_table.floor_table(["swa(1024)", "spans(256|1024|full,sinks=4)"])
     assert "A floor, not a measurement" in table.note
-    assert "do not fit 48 layers: 4*swa(1024)+full" in table.note
+    assert "do not fit 48 layers: spans(256|1024|full,sinks=4)" in table.note
     lengths = ("1,024", "2,048", "4,096", "8,192", "16,384", "32,768", "65,536")
     assert table.header[1:] == tuple(f"{length} tokens" for length in lengths)
     by_layout = {row[0]: row[1:] for row in table.rows}
@@ -121,7 +123,7 @@ def test_records_of_nothing_but_quality_or_failures_still_report(written):
 @pytest.mark.parametrize("width", [80, 140])
 def test_terminal_shows_every_question_answered(width):
     console = Console(width=width, file=io.StringIO())
-    documents.render_terminal(synthetic_records(), console, config=CONFIG)
+    documents.render_terminal(compared(synthetic_records()), console)
     text = console.file.getvalue()
     assert max(map(len, text.splitlines())) <= width
     titles = ("Time: 8,192 tokens", "FLOPs", "attention part", "Crossover", "Quality", "another model and")
@@ -131,12 +133,12 @@ def test_terminal_shows_every_question_answered(width):
 
 def test_a_narrow_terminal_gets_whole_figures_and_layouts_broken_between_words():
     console = Console(width=80, file=io.StringIO())
-    kept = records.latest(records.read(ROOT / KEPT / "records.jsonl"))
-    documents.render_terminal(kept, console, config=CONFIG)
+    kept = Comparison.read(ROOT / SOURCE)
+    documents.render_terminal(kept, console)
     lines = console.file.getvalue().splitlines()
     assert max(map(len, lines)) <= 80
-    (summary,) = summarise(kept, CONFIG)
-    first_words = {layout.split()[0] for layout in summary.layouts}
+    (summary,) = kept.summaries
+    first_words = {layout.name.split()[0] for layout in summary.layouts}
     begun = {line.split()[0] for line in lines if re.match(r"(evict|spans|routed|moba)\(", line)}
     assert begun == {word for word in first_words if "(" in word and "swa" not in word}
     assert min(len(line.strip()) for line in lines if line.strip()) > 4  # nothing is stacked letter by letter
@@ -169,7 +171,7 @@ def test_commands_that_measured_stand_before_the_one_that_draws(tmp_path):
         (told, again, [first, again], False),
         (half, draws, [draws], True),
     ):
-        text = documents.write_report(tmp_path, kept, config=CONFIG, command=command).read_text()
+        text = documents.write_report(tmp_path, compared(kept), command=command).read_text()
         assert "\n".join(["```", *expected, "```"]) in text
         assert ("do not tell the command that measured them" in text) == untold
         page = (tmp_path / "report.html").read_text()
@@ -199,7 +201,7 @@ def test_numbers_are_humane():
 
 
 def test_summary_is_what_the_tables_are_made_of():
-    (summary,) = summarise(synthetic_records(), CONFIG)
+    (summary,) = summaries(synthetic_records())
     assert tables.time_table(summary).rows[0][0] == "full"
     assert not tables.failure_table(summary)
 
@@ -207,22 +209,22 @@ def test_summary_is_what_the_tables_are_made_of():
 def test_utilisation_is_useful_flops_over_the_peak_of_the_card():
     on_card = [r | {"dtype": "bfloat16", "environment": r["environment"] | {"device_kind": "NVIDIA H100 80GB HBM3"}}
                for r in synthetic_records()]  # fmt: skip
-    [summary] = summarise(on_card, CONFIG)
+    [summary] = summaries(on_card)
     table = tables.utilisation_table(summary)
-    row = next(row for row in summary.rows if row.whole_ms)
+    row = next(row for row in summary.results if row.whole_ms)
     rate = row.useful.whole / (1e-3 * row.whole_ms.median)
     assert table.rows[0][-1] == number_format.percent(rate / 989e12)
-    [unknown] = summarise(synthetic_records(), CONFIG)
+    [unknown] = summaries(synthetic_records())
     assert not tables.utilisation_table(unknown)
 
 
 def test_break_even_is_the_first_length_from_which_all_are_faster():
-    [summary] = summarise(synthetic_records(), CONFIG)
+    [summary] = summaries(synthetic_records())
     found = {row[0]: row[1:] for row in tables.break_even_table(summary).rows}
     assert found["swa(1024)"] == ("1,025", "2,048")
     lucky = [r | {"timing": {"samples_ms": [1.01 * ms for ms in r["timing"]["samples_ms"]]}}
              for r in synthetic_records() if (r["kind"], r["layout"]) == ("prefill", "full")]  # fmt: skip
-    [summary] = summarise([*synthetic_records(), *lucky], CONFIG)
+    [summary] = summaries([*synthetic_records(), *lucky])
     assert summary.of("swa(1024)")[0].whole_gain.speed_up > 1  # where the window holds the whole prompt
     assert {row[0]: row[1:] for row in tables.break_even_table(summary).rows} == found
 
@@ -230,7 +232,7 @@ def test_break_even_is_the_first_length_from_which_all_are_faster():
 def test_layers_apart_are_beside_the_whole_where_both_are_there():
     apart = [record("apart", "full", tokens, timing={"samples_ms": [1.1 * whole_ms("full", tokens)]})
              for tokens in (512, 16384)]  # fmt: skip
-    [summary] = summarise([*synthetic_records(), *apart], CONFIG)
+    [summary] = summaries([*synthetic_records(), *apart])
     rows = tables.apart_table(summary).rows
     assert [(row[1], row[-1]) for row in rows] == [("512", "+10.00 %"), ("16,384", number_format.NOTHING)]
 
@@ -239,5 +241,5 @@ def test_auto_compares_what_it_chose():
     """Kernels of different names are comparable where `auto` chose both."""
     chosen = [r | {"asked": "auto", "impl": "pallas" if "swa" in r["layout"] else "cudnn"} if r["kind"] == "prefill"
               else r | ({"asked": "auto"} if r["impl"] != "none" else {}) for r in synthetic_records()]  # fmt: skip
-    [summary] = summarise(chosen, CONFIG)
+    [summary] = summaries(chosen)
     assert all(row.whole_gain.speed_up for row in summary.of("swa(1024)"))

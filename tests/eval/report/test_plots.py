@@ -11,8 +11,14 @@ from matplotlib.colors import to_hex
 
 from eval.report.documents import crossovers
 from eval.report.plots import COLOURS, cost_figure, quality_figure, save, share_figure, spread_out
-from eval.report.summary import summarise
-from tests.eval.report.synthetic_records import CONFIG, KL_NATS, LAYOUTS, LENGTHS, attention_ms, synthetic_records
+from tests.eval.report.synthetic_records import (
+    KL_NATS,
+    LAYOUTS,
+    LENGTHS,
+    attention_ms,
+    summaries,
+    synthetic_records,
+)
 
 MANY = ("full", "swa(256)", "swa(512)", "swa(1024)", "5*swa(1024)+full", "swa(512)+full", "swa(252, sinks=4)")
 
@@ -24,7 +30,7 @@ def quality_of_many(monkeypatch):
 
 
 def summary_of(records):
-    (summary,) = summarise(records, CONFIG)
+    (summary,) = summaries(records)
     return summary
 
 

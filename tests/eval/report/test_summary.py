@@ -5,18 +5,21 @@ from __future__ import annotations
 import pytest
 
 from eval.cost.flops.closed_form import prefill_flops
-from eval.measure.records import UNTOLD
-from eval.report.layout_result import Flops, Gain
-from eval.report.summary import summarise
+from eval.measure.records.schema import UNTOLD
+from eval.report.layout_result import Gain, PartFlops
 from tests.eval.report import synthetic_records as given
-from tests.eval.report.synthetic_records import CONFIG, record, synthetic_records
+from tests.eval.report.synthetic_records import CONFIG, record, summaries, synthetic_records
 
 MIXED = "5*swa(1024)+full"
 
 
 def only(records):
-    (summary,) = summarise(records, CONFIG)
+    (summary,) = summaries(records)
     return summary
+
+
+def names(summary):
+    return tuple(layout.name for layout in summary.layouts)
 
 
 def row(summary, layout, tokens):
@@ -37,7 +40,7 @@ def test_a_row_holds_the_whole_and_its_parts():
     assert found.attention_ms.median == pytest.approx(sum(layers))
     assert found.attention_ms.high == pytest.approx(1.05 * sum(layers))
     pairs = 25 * given.pairs("swa(1024)", 4096) + 5 * given.pairs("full", 4096)
-    assert found.useful == Flops(4 * pairs, given.LINEAR_FLOPS * 4096, given.HEAD_FLOPS)
+    assert found.useful == PartFlops(4 * pairs, given.LINEAR_FLOPS * 4096, given.HEAD_FLOPS)
     assert found.executed.whole == pytest.approx(1.25 * found.useful.whole, rel=1e-6)
     assert found.share_measured == pytest.approx(sum(layers) / (sum(layers) + given.LINEAR_MS * 4096))
     assert found.share_predicted == pytest.approx(4 * pairs / (4 * pairs + given.LINEAR_FLOPS * 4096))
@@ -55,10 +58,10 @@ def test_what_a_library_did_not_tell_is_not_shown():
 
 def test_a_layout_that_was_timed_in_parts_alone_has_its_rows():
     parts = [r for r in synthetic_records() if r["kind"] in ("linear", "attention")]
-    assert only(parts).layouts == () and only(parts).unnamed_variants == ("full", "swa(1024)")
+    assert names(only(parts)) == () and only(parts).unnamed_variants == ("full", "swa(1024)")
     assert only(synthetic_records()).unnamed_variants == ()
     summary = only([r | {"layouts": ["full", MIXED]} if r["kind"] == "linear" else r for r in parts])
-    assert summary.layouts == ("full", MIXED)
+    assert names(summary) == ("full", MIXED)
     assert row(summary, MIXED, 8192).attention_ms == row(only(synthetic_records()), MIXED, 8192).attention_ms
     assert row(summary, MIXED, 8192).attention_gain.speed_up > 1 and row(summary, MIXED, 8192).whole_ms is None
 
@@ -81,9 +84,9 @@ def test_rows_are_in_order_and_spelling_does_not_split_them():
     for one in records:
         one["layout"] = "+".join(["swa( window=1024 )"] * 5 + ["full"]) if one["layout"] == MIXED else one["layout"]
     summary = only(records[::-1])
-    assert set(summary.layouts) == {"full", "swa(1024)", MIXED}
-    assert summary.layouts[0] == "full"
-    assert [r.tokens for r in summary.rows] == sorted(given.LENGTHS * 3)
+    assert set(names(summary)) == {"full", "swa(1024)", MIXED}
+    assert names(summary)[0] == "full"
+    assert [r.tokens for r in summary.results] == sorted(given.LENGTHS * 3)
     assert row(summary, MIXED, 2048).attention_gain.speed_up > 1
     assert list(summary.samples_ms("attention", "full")) == list(given.LENGTHS)
 
@@ -101,7 +104,7 @@ def test_a_missing_cell_is_none_and_nothing_else_suffers():
     assert (no_linear.linear_ms, no_linear.share_measured) == (None, None)
     assert no_linear.share_predicted is not None
     only_quality = only(r for r in records if r["kind"] == "quality")
-    assert [(r.whole_ms, r.useful, r.quality is None) for r in only_quality.rows] == [(None, None, False)] * 3
+    assert [(r.whole_ms, r.useful, r.quality is None) for r in only_quality.results] == [(None, None, False)] * 3
 
 
 def test_a_failed_cell_keeps_its_fault_and_the_flops_of_its_parts():
@@ -114,7 +117,7 @@ def test_a_failed_cell_keeps_its_fault_and_the_flops_of_its_parts():
     assert (found.useful, found.executed) == (expected.useful, expected.executed)
     assert found.attention_ms == expected.attention_ms
     assert row(summary, MIXED, 8192).whole_gain.speed_up is None
-    assert [(f["kind"], f["layout"], f["tokens"]) for f in summary.failures] == [("prefill", "full", 8192)]
+    assert [(f.kind, f.layout, f.tokens) for f in summary.failures] == [("prefill", "full", 8192)]
 
 
 def test_flops_of_what_did_not_fit_are_known():
@@ -127,7 +130,7 @@ def test_flops_of_what_did_not_fit_are_known():
     found, before = row(summary, "swa(1024)", 8192), row(expected, "swa(1024)", 8192)
     counted = prefill_flops(CONFIG.with_layout("full"), 8192)
     linear = sum(counted[name] for name in ("attention_projections", "feed_forward"))
-    assert found.useful == Flops(before.useful.attention, linear, counted["head"])
+    assert found.useful == PartFlops(before.useful.attention, linear, counted["head"])
     assert found.attention_gain == before.attention_gain and found.attention_gain.realisation
     assert found.whole_gain.speed_up is found.linear_ms is found.share_measured is None
     full = row(summary, "full", 8192).useful
@@ -137,24 +140,26 @@ def test_flops_of_what_did_not_fit_are_known():
 def test_the_longest_prompt_is_the_longest_that_has_a_time():
     records = synthetic_records(quality_tokens=0)
     failed = [r | {"status": "out-of-memory"} for r in records if r["tokens"] == 8192 and r["kind"] != "linear"]
-    assert {r.tokens for r in only([*records, *failed]).at_longest().rows} == {4096}
+    assert {r.tokens for r in only([*records, *failed]).at_longest().results} == {4096}
     in_parts = [r for r in failed if r["kind"] == "prefill"]
-    assert {r.tokens for r in only([*records, *in_parts]).at_longest().rows} == {4096}  # where full attention is whole
+    assert {r.tokens for r in only([*records, *in_parts]).at_longest().results} == {
+        4096
+    }  # where full attention is whole
     others = [r for r in in_parts if r["layout"] != "full"]
-    assert {r.tokens for r in only([*records, *others]).at_longest().rows} == {8192}
+    assert {r.tokens for r in only([*records, *others]).at_longest().results} == {8192}
     no_whole = [r | {"status": "out-of-memory"} if r["kind"] == "prefill" else r for r in records]
-    assert {r.tokens for r in only(no_whole).at_longest().rows} == {8192}
-    assert [(r.tokens, r.status) for r in only(in_parts).at_longest().rows] == [(8192, "out-of-memory")] * 3
+    assert {r.tokens for r in only(no_whole).at_longest().results} == {8192}
+    assert [(r.tokens, r.status) for r in only(in_parts).at_longest().results] == [(8192, "out-of-memory")] * 3
 
 
 @pytest.mark.parametrize("field", ["device", "dtype"])
 def test_devices_and_dtypes_are_never_compared(field):
     records = synthetic_records()
     others = [r | {field: "other"} for r in synthetic_records(layouts=("swa(1024)",))]
-    ours, theirs = summarise(records + others, CONFIG)
+    ours, theirs = summaries(records + others)
     assert getattr(theirs, field) == "other"
-    assert theirs.layouts == ("swa(1024)",)
-    assert all(r.whole_gain == Gain() == r.attention_gain for r in theirs.rows)
+    assert names(theirs) == ("swa(1024)",)
+    assert all(r.whole_gain == Gain() == r.attention_gain for r in theirs.results)
     assert ours == only(records)
 
 
@@ -167,7 +172,7 @@ def test_implementations_share_a_summary_unless_they_compete():
     assert auto.impl == "dense+blockwise"
     assert [r.impl for r in auto.of("full")] == ["dense", "dense", "blockwise", "blockwise"]
     assert row(auto, MIXED, 512).whole_gain.speed_up == 1
-    dense, blockwise = summarise(with_impl(long, "dense") + long, CONFIG)
+    dense, blockwise = summaries(with_impl(long, "dense") + long)
     assert (dense.impl, blockwise.impl) == ("dense", "blockwise")
     assert row(dense, MIXED, 4096).linear_ms == row(blockwise, MIXED, 4096).linear_ms is not None
     mixed = only(with_impl(synthetic_records(layouts=("swa(1024)",)), "dense") + synthetic_records(layouts=("full",)))
@@ -177,18 +182,18 @@ def test_implementations_share_a_summary_unless_they_compete():
 def test_quality_is_of_the_text_that_was_read_last():
     records = synthetic_records()
     assert row(only(records), MIXED, 4096).quality.kl_nats == given.KL_NATS[MIXED]
-    assert row(only(records), MIXED, 4096).quality.text == "a book"
+    assert row(only(records), MIXED, 4096).text == "a book"
     later = given.quality("full", 4096) | {
         "text": {"name": "another", "sha256": "def"}, "text_sha256": "def", "time": "2025-01-02T00:00:00+00:00"
     }  # fmt: skip
     summary = only([later, *records])
-    assert row(summary, "full", 4096).quality.text == "another"
+    assert row(summary, "full", 4096).text == "another"
     assert row(summary, MIXED, 4096).quality is None
 
 
 def test_bad_records_get_one_clear_line():
     with pytest.raises(ValueError, match="of one model, the records are of other, smollm2-135m"):
-        summarise([*synthetic_records(), record("linear", "full", 9, model="other")], CONFIG)
-    with pytest.raises(ValueError, match="no attention variant"):
-        summarise([record("prefill", "3*ful+swa(4)", 9)], CONFIG)
-    assert summarise([], CONFIG) == ()
+        summaries([*synthetic_records(), record("linear", "full", 9, model="other")])
+    with pytest.raises(ValueError, match=r"cannot read the layout '3.ful.swa.4.' of the records: no attention variant"):
+        summaries([record("prefill", "3*ful+swa(4)", 9)])
+    assert summaries([]) == ()

@@ -14,10 +14,9 @@ from eval.report.page.floor import best_rate
 from eval.report.page.pareto import frontier, longest_common, parts_ms
 from eval.report.page.scales import Scale, around, thinned, ticks
 from eval.report.page.sentences import sentence
-from eval.report.summary import summarise
-from tests.eval.report.synthetic_records import CONFIG, synthetic_records
+from tests.eval.report.synthetic_records import CONFIG, summaries, synthetic_records
 
-[SUMMARY] = summarise(synthetic_records(), CONFIG)
+[SUMMARY] = summaries(synthetic_records())
 POSITIVE = st.floats(1e-3, 1e6)
 
 
@@ -71,18 +70,18 @@ def test_nobody_beats_the_frontier(points):
 
 
 def test_pareto_compares_at_the_longest_length_that_all_have():
-    rows = longest_common(SUMMARY, list(SUMMARY.layouts), lambda row: row.quality)
+    rows = longest_common(SUMMARY, [layout.name for layout in SUMMARY.layouts], lambda row: row.quality)
     assert {row.tokens for row in rows.values()} == {4096}
-    row = SUMMARY.rows[0]
+    row = SUMMARY.results[0]
     assert parts_ms(row).median == pytest.approx(row.attention_ms.median + row.linear_ms.median)
 
 
 def test_floor_divides_by_the_peak_or_says_that_it_is_none():
     assert "no peak of this device is known" in best_rate(SUMMARY).words
-    rates = [1e3 * row.useful.linear / row.linear_ms.median for row in SUMMARY.rows]
+    rates = [1e3 * row.useful.linear / row.linear_ms.median for row in SUMMARY.results]
     assert best_rate(SUMMARY).flops_per_s >= max(rates)
     card = {"environment": synthetic_records()[0]["environment"] | {"device_kind": "NVIDIA H100 80GB HBM3"}}
-    [on_card] = summarise([r | card | {"dtype": "bfloat16"} for r in synthetic_records()], CONFIG)
+    [on_card] = summaries([r | card | {"dtype": "bfloat16"} for r in synthetic_records()])
     assert best_rate(on_card).flops_per_s == 989e12
 
 
@@ -98,10 +97,10 @@ def test_sentences_say_what_is_saved_and_lost():
         for r in synthetic_records()
         if r["tokens"] == 8192 and r["kind"] in ("linear", "prefill")
     ]
-    [no_room] = summarise([*synthetic_records(), *failed], CONFIG)
+    [no_room] = summaries([*synthetic_records(), *failed])
     said, before = sentence(no_room, "swa(1024)"), SUMMARY.of("swa(1024)")[-2]
     assert f"At 8,192 tokens attention runs {row.attention_gain.speed_up:.2f}x as fast" in said
     assert f"at 4,096 tokens the whole prefill {before.whole_gain.speed_up:.2f}x as fast" in said
     assert sentence(no_room, "full").startswith("The reference: at 4,096 tokens a prefill takes")
-    [only_read] = summarise([r for r in synthetic_records() if r["kind"] == "quality"], CONFIG)
+    [only_read] = summaries([r for r in synthetic_records() if r["kind"] == "quality"])
     assert sentence(only_read, "swa(1024)").startswith("Perplexity rises")

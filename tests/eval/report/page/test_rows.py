@@ -10,8 +10,7 @@ import pytest
 from eval.report import documents
 from eval.report.page.rows import KINDS
 from eval.report.run_facts import crossovers
-from eval.report.summary import summarise
-from tests.eval.report.synthetic_records import CONFIG, LAYOUTS, record, synthetic_records
+from tests.eval.report.synthetic_records import CONFIG, LAYOUTS, compared, record, summaries, synthetic_records
 
 RECORDS = [*synthetic_records(), record("prefill", "full", 16_384, status="out-of-memory", error="no, <too> much")]
 
@@ -19,7 +18,7 @@ RECORDS = [*synthetic_records(), record("prefill", "full", 16_384, status="out-o
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     out = tmp_path_factory.mktemp("rows")
-    documents.write_report(out, RECORDS, config=CONFIG, command="prefillwall compare --seed 7")
+    documents.write_report(out, compared(RECORDS), command="prefillwall compare --seed 7")
     return out
 
 
@@ -45,9 +44,9 @@ def test_both_files_have_the_same_rows(folder, rows):
 
 
 def test_rows_are_the_summarys_numbers(rows):
-    [summary] = summarise(RECORDS, CONFIG)
-    for row in summary.rows:
-        here = {"layout": row.layout, "tokens": row.tokens, "model": CONFIG.name}
+    [summary] = summaries(RECORDS)
+    for row in summary.results:
+        here = {"layout": row.name, "tokens": row.tokens, "model": CONFIG.name}
         for part in ("whole", "linear", "attention"):
             ms = getattr(row, f"{part}_ms")
             if ms:
@@ -61,7 +60,7 @@ def test_rows_are_the_summarys_numbers(rows):
         if row.useful:
             assert value(rows, **here, part="whole", quantity="useful FLOPs")["value"] == row.useful.whole
             assert value(rows, **here, part="attention", quantity="executed FLOPs")["value"] == row.executed.attention
-        if row.attention_gain.realisation and row.layout != "full":
+        if row.attention_gain.realisation and row.name != "full":
             found = value(rows, **here, part="attention", quantity="realisation")
             assert found["value"] == row.attention_gain.realisation
         if row.quality:

@@ -1,0 +1,91 @@
+"""A layout with the name that records and reports know it by."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from attention.full import FULL
+from attention.layout import Layout, LayoutSpec, format_layout, parse_layout
+from attention.variant import Variant
+
+
+@dataclass(frozen=True)
+class NamedLayout:
+    """The variant of each layer, and their shortest spelling.
+
+    One of a single layer stands for that layer's attention alone.
+
+    Examples:
+        >>> layout = NamedLayout.of("swa(5)+full", 4)
+        >>> str(layout), {str(variant): n for variant, n in layout.counts.items()}
+        ('swa(5)+full', {'swa(5)': 2, 'full': 2})
+    """
+
+    name: str
+    variants: Layout
+
+    @classmethod
+    def of(cls, spec: LayoutSpec, n_layers: int) -> NamedLayout:
+        """Of what `attention.parse_layout` reads, for a model of `n_layers`."""
+        variants = parse_layout(spec, n_layers)
+        return cls(format_layout(variants), variants)
+
+    @property
+    def is_full(self) -> bool:
+        """Whether it is what the others are compared with."""
+        return self.name == FULL
+
+    @property
+    def counts(self) -> Counter[Variant]:
+        """How many layers have each variant."""
+        return Counter(self.variants)
+
+    @property
+    def single_layers(self) -> tuple[NamedLayout, ...]:
+        """A layout of one layer for each of its variants."""
+        return tuple(NamedLayout(str(variant), (variant,)) for variant in self.counts)
+
+    def __str__(self) -> str:
+        return self.name
+
+
+def named_layouts(specs: Iterable[LayoutSpec], n_layers: int) -> tuple[NamedLayout, ...]:
+    """All of them once, full attention first: what the others are compared with."""
+    return tuple(dict.fromkeys(NamedLayout.of(spec, n_layers) for spec in (FULL, *specs)))
+
+
+class LayoutNames:
+    """Layouts of one model by the names that records hold: those at hand, and what the registries can read.
+
+    A variant that is registered nowhere is known only where its layout is at hand.
+    """
+
+    def __init__(self, n_layers: int, at_hand: Iterable[NamedLayout] = ()) -> None:
+        self._n_layers = n_layers
+        self._layouts = {layout.name: layout for layout in at_hand}
+        self._layers = {layer.name: layer for layout in at_hand for layer in layout.single_layers}
+
+    def layout(self, name: str) -> NamedLayout:
+        """Of all layers.  Raises `ValueError` in one line where `name` cannot be read."""
+        return self._find(self._layouts, name, self._n_layers)
+
+    def single_layer(self, name: str) -> NamedLayout:
+        """Of one layer, whose variant `name` is."""
+        return self._find(self._layers, name, 1)
+
+    def _find(self, known: dict[str, NamedLayout], name: str, n_layers: int) -> NamedLayout:
+        if name not in known:
+            try:
+                known[name] = NamedLayout.of(name, n_layers)
+            except ValueError as error:
+                raise ValueError(f"cannot read the layout {name!r} of the records: {error}{_hint(error)}") from error
+        return known[name]
+
+
+def _hint(error: ValueError) -> str:
+    """What to do about a name that no registry knows."""
+    if not str(error).startswith("no "):
+        return ""
+    return "; one of your own is known once it is registered: by its module in --plugin, or by attention.register"

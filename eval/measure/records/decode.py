@@ -1,0 +1,110 @@
+"""Records from JSON and back: every field is checked, and lines of older schemas are brought up to the newest."""
+
+from __future__ import annotations
+
+import dataclasses
+import types
+import typing
+from collections.abc import Callable, Mapping
+from typing import Any, Final, TypeVar
+
+from attention.unknown import unknown
+from eval.measure.records.schema import NO_IMPL, SCHEMA, Record, Run
+
+T = TypeVar("T")
+
+
+def to_json(record: Record) -> dict[str, Any]:
+    """What `from_json` reads; what is not known is left out."""
+    fields = _told(record)
+    del fields["run"]
+    return {"schema": SCHEMA, **_told(record.run), **fields}
+
+
+def from_json(line: Mapping[str, Any]) -> Record:
+    """The record of one line.  Raises `ValueError` that names the field and what is wanted there."""
+    schema = line.get("schema", 0)
+    if schema not in range(SCHEMA + 1):
+        raise ValueError(f"schema must be at most {SCHEMA}, which this version reads, got {schema!r}")
+    for migrate in MIGRATIONS[schema:]:
+        line = migrate(line)
+    fields = {name: value for name, value in line.items() if name != "schema"}
+    own = {f.name for f in dataclasses.fields(Run)}
+    run = read_fields(Run, {name: fields.pop(name) for name in own & set(fields)})
+    return read_fields(Record, fields, run=run)
+
+
+def read_fields(kind: type[T], found: Any, prefix: str = "", **given: Any) -> T:
+    """The dataclass `kind` from a JSON object, whatever of it is not `given`; every field is checked."""
+    if not isinstance(found, Mapping):
+        raise ValueError(f"{prefix.rstrip('.') or 'a record'} must be a JSON object, got {found!r}")
+    hints = typing.get_type_hints(kind)
+    fields = {f.name: f for f in dataclasses.fields(kind) if f.name not in given}  # type: ignore[arg-type]
+    for name in found:
+        if name not in fields:
+            raise ValueError(unknown(f"{prefix}field", name, fields))
+    for name, field in fields.items():
+        required = field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
+        if required and name not in found:
+            raise ValueError(f"no {prefix}{name}; a record of a comparison has one")
+    return kind(**given, **{name: read_value(hints[name], value, prefix + name) for name, value in found.items()})
+
+
+def read_value(hint: Any, value: Any, name: str) -> Any:
+    """`value` as a field annotated with `hint` holds it."""
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if origin in (typing.Union, types.UnionType):  # X | None
+        (inner,) = (one for one in arguments if one is not types.NoneType)
+        return None if value is None else read_value(inner, value, name)
+    if origin is typing.Literal and value in arguments:
+        return value
+    if origin is tuple and isinstance(value, list):
+        return tuple(read_value(arguments[0], one, f"{name}[{place}]") for place, one in enumerate(value))
+    if origin is Mapping and isinstance(value, dict):
+        return {key: read_value(arguments[1], one, f"{name}.{key}") for key, one in value.items()}
+    if dataclasses.is_dataclass(hint):
+        return read_fields(typing.cast(type, hint), value, f"{name}.")
+    if hint is float and isinstance(value, int | float) and not isinstance(value, bool):
+        return float(value)
+    if origin is None and isinstance(value, hint) and isinstance(value, bool) == (hint is bool):
+        return value
+    raise ValueError(f"{name} must be {_in_words(hint)}, got {value!r}")
+
+
+def _in_words(hint: Any) -> str:
+    if typing.get_origin(hint) is typing.Literal:
+        return f"one of {', '.join(typing.get_args(hint))}"
+    words = {str: "text", int: "a whole number", float: "a number", bool: "true or false", tuple: "a list"}
+    return words.get(typing.get_origin(hint) or hint, "a JSON object")
+
+
+def _told(one: Run | Record) -> dict[str, Any]:
+    """The fields that are not at their defaults."""
+    fields = {f.name: f for f in dataclasses.fields(one)}
+    return {name: _plain(value) for name, value in vars(one).items() if value != _default(fields[name])}
+
+
+def _default(field: dataclasses.Field[Any]) -> Any:
+    return field.default if field.default_factory is dataclasses.MISSING else field.default_factory()
+
+
+def _plain(value: Any) -> Any:
+    """Dataclasses as JSON objects, tuples as lists."""
+    if dataclasses.is_dataclass(value):
+        return {name: _plain(one) for name, one in vars(value).items()}
+    if isinstance(value, Mapping):
+        return {name: _plain(one) for name, one in value.items()}
+    return [_plain(one) for one in value] if isinstance(value, tuple) else value
+
+
+def _from_unnumbered(line: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Before schemas had numbers: a variant was named twice, a text's hash stood outside it, `asked` could lack."""
+    fields = {name: value for name, value in line.items() if name not in ("variant", "text_sha256")}
+    if "text_sha256" in line:
+        fields.setdefault("text", {"name": "unknown", "sha256": line["text_sha256"]})
+    fields.setdefault("asked", line.get("impl", NO_IMPL))
+    return fields | {"schema": 1}
+
+
+MIGRATIONS: Final[tuple[Callable[[Mapping[str, Any]], Mapping[str, Any]], ...]] = (_from_unnumbered,)
+"""From each schema to the next."""

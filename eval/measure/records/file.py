@@ -1,0 +1,98 @@
+"""The records of a comparison in a file: who may write it, what is in it, and of which model that is."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+
+from eval.measure.records import json_lines
+from eval.measure.records.decode import from_json, to_json
+from eval.measure.records.schema import Cell, Record, Run, identity_of
+from refmodel.config import ModelConfig
+from refmodel.presets import PRESETS, preset
+
+FILE_NAME = "records.jsonl"
+
+
+def append(path: Path, record: Record) -> None:
+    """Adds one line, on the disk when this returns."""
+    json_lines.append(path, to_json(record))
+
+
+def read(path: Path) -> list[Record]:
+    """All complete records; of several for one cell all are kept, oldest first.
+
+    Raises `ValueError` in one line that names file, line and field of what is no record of a comparison.
+    """
+    return [_record(path, number, line) for number, line in json_lines.read(path)]
+
+
+def _record(path: Path, number: int, line: dict[str, object]) -> Record:
+    try:
+        return from_json(line)
+    except ValueError as error:
+        raise ValueError(f"{path}:{number} is not a record of a comparison: {error}") from error
+
+
+def latest(records: Iterable[Record]) -> list[Record]:
+    """The newest record of each cell, in the order in which the cells first appeared."""
+    newest: dict[Cell, Record] = {}
+    for record in records:
+        newest[record.cell] = record
+    return list(newest.values())
+
+
+@contextlib.contextmanager
+def only_writer(folder: Path) -> Iterator[None]:
+    """Holds `folder` for one run: two that append to one file would each report the other's figures."""
+    with (folder / ".lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # released when the process ends, however it ends
+        except BlockingIOError as error:
+            raise ValueError(f"another run writes to {folder}; wait for it, or choose another --out") from error
+        yield
+
+
+def refuse_others(path: Path, run: Run) -> None:
+    """Raises `ValueError` if the records in `path` were made with another model or on another machine."""
+    ours = identity_of(run)
+    for record in read(path):
+        for field, value in identity_of(record.run).items():
+            if value != ours[field]:
+                raise ValueError(
+                    f"{path} holds records of {field} {value!r}, this run's is {ours[field]!r}; resume with the same, "
+                    "or choose another --out"
+                )
+
+
+def records_path(path: str | Path) -> Path:
+    """The file of records that a folder or a file stands for.  Raises `ValueError` where there is none."""
+    file = Path(path) / FILE_NAME if Path(path).is_dir() else Path(path)
+    if not file.is_file():
+        raise ValueError(f"no records at {file}; the folder of a comparison is wanted, or its {FILE_NAME}")
+    return file
+
+
+def read_comparison(path: str | Path) -> tuple[Path, list[Record]]:
+    """The file that `path` stands for and all its records, of which there is one at least."""
+    file = records_path(path)
+    found = read(file)
+    if not found:
+        raise ValueError(f"no records of a comparison in {file}")
+    return file, found
+
+
+def config_of(records: Sequence[Record], file: Path) -> ModelConfig:
+    """Of the one model that the records name."""
+    from refmodel.source import open_config  # which brings tokenizers: a preset needs none
+
+    names = sorted({record.run.model for record in records})
+    if len(names) > 1:
+        raise ValueError(f"{file} holds records of several models, {', '.join(names)}; a comparison is of one")
+    (name,) = names
+    try:
+        return preset(name) if name in PRESETS else open_config(name)
+    except ValueError as error:
+        raise ValueError(f"{file} holds records of {name!r}, whose shape is not known here; say which model") from error

@@ -1,0 +1,59 @@
+"""JSON lines on disk, appended as soon as each exists.
+
+A run that is killed loses at most the line in flight; the next append cuts such a torn line off.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, BinaryIO
+
+
+def append(path: Path, line: Mapping[str, Any]) -> None:
+    """Adds one line, on the disk when this returns.  Raises `ValueError` for a number that JSON does not have."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("ab+") as file:
+        _cut_torn_line(file)
+        file.write(json.dumps(line, allow_nan=False).encode() + b"\n")
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def read(path: Path) -> list[tuple[int, dict[str, Any]]]:
+    """All complete lines with their numbers; nothing of a file that is not there.
+
+    Raises `ValueError` that names the file, the line and what was wrong.
+    """
+    if not path.exists():
+        return []
+    *lines, torn = path.read_bytes().split(b"\n")
+    del torn  # empty, or the line that a killed run did not finish
+    return [(number, _parse(path, number, line)) for number, line in enumerate(lines, 1) if line.strip()]
+
+
+def _parse(path: Path, number: int, line: bytes) -> dict[str, Any]:
+    try:
+        found = json.loads(line)
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path} is no text; records are lines of JSON") from error
+    except json.JSONDecodeError as error:
+        raise ValueError(
+            f"{path}:{number} is not a JSON record ({error.msg}); move the file away or mend it"
+        ) from error
+    if not isinstance(found, dict):
+        raise ValueError(f"{path}:{number} is not a record: a JSON object is wanted")
+    return found
+
+
+def _cut_torn_line(file: BinaryIO) -> None:
+    size = file.seek(0, os.SEEK_END)
+    if not size:
+        return
+    file.seek(0)
+    keep = file.read().rfind(b"\n") + 1
+    if keep < size:
+        file.truncate(keep)
+    file.seek(0, os.SEEK_END)

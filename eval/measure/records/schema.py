@@ -1,0 +1,144 @@
+"""What a measurement is on disk: the record of one cell of a sweep.
+
+A line of `records.jsonl` is one `Record` as JSON, its `run` spread out, with the number of the schema that it follows;
+`eval.measure.records.decode` reads the lines of every schema there has been.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Final, Literal
+
+from eval.measure.records.environment import Environment
+from eval.measure.timing import Timing
+from eval.quality.text_quality import TextQuality
+
+SCHEMA: Final = 1
+"""Of the records that are written; lines without a number are of 0."""
+
+Kind = Literal["linear", "attention", "prefill", "apart", "quality"]
+Status = Literal["ok", "failed", "out-of-memory"]
+
+NO_IMPL: Final = "none"
+"""`impl` of a record in which no attention kernel ran."""
+
+UNTOLD: Final = "useful, it does not tell"
+"""Where executed FLOPs come from that a library does not tell: no table shows them."""
+
+
+@dataclass(frozen=True)
+class FlopCounts:
+    """FLOPs by component: of visible pairs, and of the tiles that ran."""
+
+    useful: Mapping[str, int]
+    executed: Mapping[str, int]
+
+
+@dataclass(frozen=True)
+class ProgramMemory:
+    """What the compiler planned, and the process's peak while the program ran; None where it was not told."""
+
+    argument_bytes: int | None = None
+    temp_bytes: int | None = None
+    output_bytes: int | None = None
+    rss_peak_bytes: int | None = None
+
+
+@dataclass(frozen=True)
+class TextSource:
+    """Which text was read."""
+
+    name: str
+    sha256: str
+
+
+@dataclass(frozen=True)
+class LayerTime:
+    """A distinct layer of a model, how many the layout has, and what one takes."""
+
+    layer: str
+    count: int
+    ms: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Findings:
+    """What was found in a cell; which of these there are, its kind says.
+
+    Attributes:
+        timing: of one call; of layers apart its one sample is the sum over the layers.
+        calls_per_sample: calls of a kernel that one sample went through, one after the other.
+        executed_from: by implementation, where the executed FLOPs come from; on a GPU.
+        layers, parts, ends_ms: of layers apart: each distinct layer, the timing of each program, and the time of what
+            is outside the layers.
+        layouts: of the linear part: all layouts that share it.
+    """
+
+    timing: Timing | None = None
+    flops: FlopCounts | None = None
+    memory: ProgramMemory | None = None
+    quality: TextQuality | None = None
+    calls_per_sample: int = 1
+    executed_from: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+    layers: tuple[LayerTime, ...] = ()
+    parts: Mapping[str, Timing] = field(default_factory=lambda: MappingProxyType({}))
+    ends_ms: float | None = None
+    layouts: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Run:
+    """What all records of a run share; `invocation` is the command or the call that measured them."""
+
+    model: str
+    weights: str
+    device: str
+    dtype: str
+    environment: Environment
+    invocation: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Record(Findings):
+    """One measured cell.
+
+    Attributes:
+        layout: as spelled; of kind `attention` the variant of one layer.
+        impl: the implementations of attention that ran, `NO_IMPL` for none; `asked` is what was asked for.
+        text: what was read; of kind `quality`.
+        time: UTC, ISO 8601.
+    """
+
+    run: Run
+    kind: Kind
+    layout: str
+    tokens: int
+    impl: str
+    asked: str
+    time: str
+    status: Status
+    error: str = ""
+    text: TextSource | None = None
+
+    @property
+    def cell(self) -> Cell:
+        """Which cell of which sweep this is."""
+        return cell_of(self.run, self.kind, self.layout, self.tokens, self.impl, self.text)
+
+
+Cell = tuple[str | int | None, ...]
+"""What makes two records the same cell of a sweep."""
+
+
+def cell_of(run: Run, kind: str, layout: str, tokens: int, impl: str, text: TextSource | None) -> Cell:
+    """The identity of a measured or planned record."""
+    return (*identity_of(run).values(), kind, layout, tokens, impl, None if text is None else text.sha256)
+
+
+def identity_of(run: Run) -> dict[str, str]:
+    """What all records of one file have in common: figures of two machines or two models are not compared."""
+    where = run.environment
+    return {"model": run.model, "weights": run.weights, "device": run.device, "device_kind": where.device_kind,
+            "cpu": where.cpu, "dtype": run.dtype}  # fmt: skip

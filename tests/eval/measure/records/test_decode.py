@@ -1,0 +1,113 @@
+"""Records and JSON: what is written is read back, every field is checked, and older lines are brought up to date."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from eval.bench.results import ROOT
+from eval.measure.records import json_lines
+from eval.measure.records.decode import from_json, to_json
+from eval.measure.records.environment import Environment
+from eval.measure.records.schema import (
+    SCHEMA,
+    FlopCounts,
+    LayerTime,
+    ProgramMemory,
+    Record,
+    Run,
+    TextSource,
+)
+from eval.measure.timing import Timing
+from eval.quality.text_quality import Stretch, TextQuality
+from tests.eval.report import synthetic_records as given_records
+
+KEPT = [ROOT / "eval/results" / name / "records.jsonl" for name in
+        ("smollm2-cpu", "h100-qwen3-30b-a3b", "h100-other-layouts")]  # fmt: skip
+
+text, number = st.text(max_size=5), st.floats(0, 1e12)
+flops = st.dictionaries(text, st.integers(0, 2**60), max_size=3)
+timings = st.builds(
+    Timing, samples_ms=st.lists(number, min_size=1, max_size=3).map(tuple), warmup_ms=st.none() | number
+)
+environments = st.builds(Environment, git_commit=st.none() | text, git_dirty=st.none() | st.booleans())
+qualities = st.builds(
+    TextQuality, perplexity=number, kl_nats=number, top1_agreement=number,
+    by_position=st.lists(st.builds(Stretch, perplexity=number, kl_nats=number), max_size=2).map(tuple),
+)  # fmt: skip
+records = st.builds(
+    Record, run=st.builds(Run, environment=environments), text=st.none() | st.builds(TextSource), error=text,
+    status=st.sampled_from(["ok", "failed"]), timing=st.none() | timings,
+    flops=st.none() | st.builds(FlopCounts, flops, flops), memory=st.none() | st.builds(ProgramMemory),
+    quality=st.none() | qualities, calls_per_sample=st.integers(1, 9),
+    executed_from=st.dictionaries(text, text, max_size=2),
+    layers=st.lists(st.builds(LayerTime, ms=number), max_size=2).map(tuple), ends_ms=st.none() | number,
+    parts=st.dictionaries(text, timings, max_size=2), layouts=st.lists(text, max_size=2).map(tuple),
+)  # fmt: skip
+
+
+def holds(found, wanted):
+    """Whether all that is `wanted` is found, in objects inside objects too."""
+    if isinstance(wanted, dict):
+        return all(name in found and holds(found[name], value) for name, value in wanted.items())
+    return found == wanted
+
+
+@given(records)
+def test_what_is_written_is_read_back(record):
+    assert from_json(json.loads(json.dumps(to_json(record)))) == record
+
+
+def test_records_of_every_kind_that_were_kept_are_read():
+    lines = [line for path in KEPT for _, line in json_lines.read(path)]
+    found = list(map(from_json, lines))
+    assert {record.kind for record in found} == {"linear", "attention", "prefill", "quality", "apart"}
+    for line, record in zip(lines, found, strict=True):
+        assert "schema" not in line and to_json(record)["schema"] == SCHEMA
+        assert from_json(to_json(record)) == record
+        again = {"calls_per_sample": 1, **to_json(record)}
+        assert holds(again, {name: value for name, value in line.items() if name not in ("variant", "text_sha256")})
+        assert again.get("text", {}).get("sha256") == line.get("text_sha256")
+
+
+def test_a_line_without_a_schema_gets_what_it_lacked():
+    line = given_records.record("attention", "swa(5)", 7, variant="swa(5)")
+    record = from_json(line)
+    assert (record.layout, record.asked, record.text) == ("swa(5)", record.impl, None)
+    unread = given_records.record("quality", "full", 7, status="failed", text_sha256="abc")
+    assert from_json(unread).text.sha256 == "abc"
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"kind": "kernel"}, "^kind must be one of linear, attention, prefill, apart, quality, got 'kernel'$"),
+        ({"tokens": "7"}, "^tokens must be a whole number, got '7'$"),
+        ({"tokens": True}, "^tokens must be a whole number, got True$"),
+        ({"timing": {"samples_ms": [1.0, None]}}, r"^timing.samples_ms\[1\] must be a number, got None$"),
+        ({"timing": {"samples_ms": 1.0}}, "^timing.samples_ms must be a list, got 1.0$"),
+        ({"timing": 3}, "^timing must be a JSON object, got 3$"),
+        ({"timing": {}}, "^no timing.samples_ms; a record of a comparison has one$"),
+        ({"flops": {"useful": {"attention": 0.5}, "executed": {}}}, "^flops.useful.attention must be a whole number"),
+        ({"environment": {"cores": 1}}, "^no environment.device_kind"),
+        ({"memory": {"temp_byte": 1}}, "^no memory.field 'temp_byte' .did you mean 'temp_bytes'"),
+        ({"colour": 1}, "^no field 'colour'"),
+        ({"device": None}, "^device must be text, got None$"),
+        ({"schema": SCHEMA + 1}, f"^schema must be at most {SCHEMA}, which this version reads, got {SCHEMA + 1}$"),
+        ({"schema": "one"}, "^schema must be at most"),
+    ],
+)
+def test_what_is_wrong_is_named(change, message):
+    with pytest.raises(ValueError, match=message):
+        from_json(given_records.record("prefill", "full", 7) | change)
+
+
+@pytest.mark.parametrize("name", [f.name for f in dataclasses.fields(Run) if f.name != "invocation"] + ["kind", "time"])
+def test_what_every_record_has_is_missed(name):
+    line = {key: value for key, value in given_records.record("prefill", "full", 7).items() if key != name}
+    with pytest.raises(ValueError, match=f"^no {name}; a record of a comparison has one$"):
+        from_json(line)
