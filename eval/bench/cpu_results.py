@@ -10,7 +10,8 @@ from eval.measure.records import file
 from eval.report.number_format import NOTHING, count, duration, factor, percent, signed_percent
 from eval.report.run_facts import crossovers
 from eval.report.summary import Summary, summarise
-from eval.report.tables import Table, crossover_table, gain_table, quality_table, time_table
+from eval.report.table import Table
+from eval.report.tables import ATTENTION_GAIN, QUALITY, TIME, WHOLE_GAIN, crossover_table
 from refmodel.presets import preset
 
 SOURCE: Final = Path("eval/results/smollm2-cpu/records.jsonl")
@@ -29,11 +30,11 @@ def cpu_figures(summary: Summary) -> str:
     """The tables of docs/results.md, after a line that says of what they are."""
     at_longest = summary.at_longest()
     tables = (
-        time_table(at_longest),
-        gain_table(at_longest, "whole"),
-        gain_table(at_longest, "attention"),
+        TIME.of(at_longest),
+        WHOLE_GAIN.of(at_longest),
+        ATTENTION_GAIN.of(at_longest),
         crossover_table(summary, *crossovers(summary)),
-        quality_table(summary),
+        QUALITY.of(summary),
     )
     picture = f"![Prefill time against prompt length](../{SOURCE.parent}/cost.png)\n"
     parts = (table.to_markdown().replace("## ", "### ", 1) for table in tables)

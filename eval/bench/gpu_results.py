@@ -16,7 +16,8 @@ from eval.measure.timing import Timing
 from eval.report.number_format import count, duration, factor, percent
 from eval.report.run_facts import crossovers
 from eval.report.summary import Summary, summarise
-from eval.report.tables import Table, apart_table, crossover_table, gain_table, time_table
+from eval.report.table import Table
+from eval.report.tables import ATTENTION_GAIN, TIME, WHOLE_GAIN, apart_table, crossover_table
 from refmodel.presets import preset
 
 KERNELS: Final = Path("eval/results/h100-kernels/records.jsonl")
@@ -64,10 +65,10 @@ def _saved(summary: Summary, source: Path) -> list[Table]:
     lengths = sorted({row.tokens for row in summary.results if row.whole_ms})[-SHOWN_LENGTHS:]
     long = replace(summary, results=tuple(row for row in summary.results if row.tokens in lengths))
     card = _only(record.run.environment.device_kind for record in summary.records)
-    time = time_table(long)
+    time = TIME.of(long)
     note = f"{time.note} {summary.config.name} with random weights in {summary.dtype}, {card}. \
 {other_runs(summary.records, lengths)}Records: `{source}`."
-    return [replace(time, note=note), *(gain_table(long, part) for part in ("whole", "attention"))]
+    return [replace(time, note=note), WHOLE_GAIN.of(long), ATTENTION_GAIN.of(long)]
 
 
 def other_runs(kept: Sequence[Record], lengths: Sequence[int]) -> str:

@@ -21,7 +21,7 @@ from eval.lowering.toolchain import Toolchain
 from eval.lowering.vendors import vendor_of
 from eval.lowering.verdict import Verdict, judge, judge_kernel_program, judged, refusal
 from eval.report.number_format import duration, size
-from eval.report.tables import Table
+from eval.report.table import Table
 
 QUANTISED = "4.5bit"
 

@@ -22,7 +22,8 @@ from eval.measure.records import file
 from eval.measure.records.schema import Record
 from eval.measure.sweep import missing_cells, records_file
 from eval.measure.timing import Budget
-from eval.report.layout_result import Gain, LayoutResult, Spread
+from eval.report.layout_result import LayoutResult
+from eval.report.metrics import METRICS
 from eval.report.summary import Summary, summarise
 from refmodel.config import ModelConfig
 from refmodel.source import DEFAULT_MODEL, Model, open_model
@@ -178,28 +179,9 @@ def _folder(out: str | Path | None) -> Iterator[Path]:
         yield Path(folder)
 
 
-def _columns(row: LayoutResult, summary: Summary) -> dict[str, Any]:
-    quality, memory = row.quality, row.memory
-    return {
-        "model": summary.config.name, "device": summary.device, "dtype": summary.dtype, "impl": row.impl,
-        "layout": row.name, "tokens": row.tokens, "status": row.status,
-        **_times("prefill", row.whole_ms), **_times("linear", row.linear_ms), **_times("attention", row.attention_ms),
-        "attention_share": row.share_measured, "attention_share_by_flops": row.share_predicted,
-        "useful_flops": row.useful and row.useful.whole, "executed_flops": row.executed and row.executed.whole,
-        "attention_useful_flops": row.useful and row.useful.attention,
-        "attention_executed_flops": row.executed and row.executed.attention,
-        **_gains("", row.whole_gain), **_gains("attention_", row.attention_gain),
-        "perplexity": quality and quality.perplexity, "kl_nats": quality and quality.kl_nats,
-        "top1_agreement": quality and quality.top1_agreement,
-        "planned_bytes": memory and memory.planned_bytes, "rss_peak_bytes": memory and memory.rss_peak_bytes,
-    }  # fmt: skip
-
-
-def _times(part: str, spread: Spread | None) -> dict[str, float | None]:
-    figures = {"ms": "median", "ms_low": "low", "ms_high": "high"}
-    return {f"{part}_{name}": spread and getattr(spread, figure) for name, figure in figures.items()}
-
-
-def _gains(part: str, gain: Gain) -> dict[str, float | None]:
-    figures = ("speed_up", "useful_reduction", "executed_reduction", "realisation")
-    return {part + figure: getattr(gain, figure) for figure in figures}
+def _columns(one: LayoutResult, summary: Summary) -> dict[str, Any]:
+    where = {"model": summary.config.name, "device": summary.device, "dtype": summary.dtype, "impl": one.impl,
+             "layout": one.name, "tokens": one.tokens, "status": one.status}  # fmt: skip
+    return where | {
+        column: value for metric in METRICS.values() if metric.in_rows for column, value in metric.columns(one).items()
+    }

@@ -26,19 +26,20 @@ from eval.report.run_facts import (
     run_facts,
 )
 from eval.report.summary import Summary
+from eval.report.table import Table
 from eval.report.tables import (
-    Table,
+    ATTENTION_GAIN,
+    FLOPS,
+    MEMORY,
+    QUALITY,
+    TIME,
+    UTILISATION,
+    WHOLE_GAIN,
     apart_table,
     break_even_table,
     crossover_table,
     failure_table,
-    flops_table,
-    gain_table,
-    memory_table,
     position_table,
-    quality_table,
-    time_table,
-    utilisation_table,
 )
 
 
@@ -50,9 +51,9 @@ def render_terminal(compared: Comparison, console: Console) -> None:
     for summary in compared.summaries:
         longest = summary.at_longest()
         tables = (
-            time_table(longest), flops_table(longest), gain_table(longest, "whole"), gain_table(longest, "attention"),
-            crossover_table(summary, *crossovers(summary)), break_even_table(summary), utilisation_table(longest),
-            apart_table(summary), quality_table(summary), failure_table(summary),
+            TIME.of(longest), FLOPS.of(longest), WHOLE_GAIN.of(longest), ATTENTION_GAIN.of(longest),
+            crossover_table(summary, *crossovers(summary)), break_even_table(summary), UTILISATION.of(longest),
+            apart_table(summary), QUALITY.of(summary), failure_table(summary),
         )  # fmt: skip
         console.print(f"\n{heading(summary)}", style="bold", highlight=False)
         for caution in cautions(summary):
@@ -107,9 +108,9 @@ def _how_to_reproduce(records: Sequence[Record], command: str) -> str:
 def report_tables(summary: Summary, crossed: Crossovers) -> list[Table]:
     """All of one summary, in the order of the report; some may be empty."""
     return [
-        time_table(summary), flops_table(summary), gain_table(summary, "whole"), gain_table(summary, "attention"),
-        crossover_table(summary, *crossed), break_even_table(summary), utilisation_table(summary), apart_table(summary),
-        quality_table(summary), position_table(summary), memory_table(summary), failure_table(summary),
+        TIME.of(summary), FLOPS.of(summary), WHOLE_GAIN.of(summary), ATTENTION_GAIN.of(summary),
+        crossover_table(summary, *crossed), break_even_table(summary), UTILISATION.of(summary), apart_table(summary),
+        QUALITY.of(summary), position_table(summary), MEMORY.of(summary), failure_table(summary),
     ]  # fmt: skip
 
 

@@ -11,7 +11,7 @@ from eval.cost.flops.closed_form import NOT_LINEAR
 from eval.cost.flops.traffic import Storage, weight_bytes
 from eval.cost.roofline import Assumptions, floor_ms
 from eval.report.number_format import count, duration, percent, size
-from eval.report.tables import Table
+from eval.report.table import Table
 from refmodel.config import ModelConfig
 from refmodel.presets import preset
 

@@ -121,12 +121,18 @@ class LayoutResult:
     @property
     def share_predicted(self) -> float | None:
         """The same of useful FLOPs, without the head."""
-        return self.useful and self.useful.attention / (self.useful.attention + self.useful.linear)
+        useful = self.useful
+        return useful.attention / (useful.attention + useful.linear) if useful else None
 
     @property
     def useful_flops_per_s(self) -> float | None:
         """Of the whole prefill."""
         return self.useful.whole / self.whole_ms.median * 1e3 if self.useful and self.whole_ms else None
+
+    @property
+    def peak_share(self) -> float | None:
+        """The same over the device's peak."""
+        return _ratio(self.useful_flops_per_s, self.peak_flops_per_s)
 
 
 def layout_result(layout: NamedLayout, tokens: int, cells: Cells) -> LayoutResult:
@@ -143,7 +149,7 @@ def layout_result(layout: NamedLayout, tokens: int, cells: Cells) -> LayoutResul
         tokens=tokens,
         impl="+".join(dict.fromkeys(record.impl for record in ran)),
         asked="+".join(dict.fromkeys(record.asked for record in ran)),
-        status=whole and whole.status,
+        status=whole.status if whole else None,
         error=whole.error if whole else "",
         whole_ms=_sum_spread([(whole, 1)]),
         linear_ms=_sum_spread([(linear, 1)]),
@@ -151,7 +157,7 @@ def layout_result(layout: NamedLayout, tokens: int, cells: Cells) -> LayoutResul
         useful=_flops(whole, linear, kernels, "useful"),
         executed=_flops(whole, linear, kernels, "executed"),
         memory=_memory(whole),
-        quality=read and read.quality,
+        quality=read.quality if read else None,
         text=read.text.name if read and read.text else "",
     )
 

@@ -1,141 +1,101 @@
-"""The tables of a comparison, made once as text cells and printed twice: by rich and as Markdown."""
+"""The tables of a comparison."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Literal
-
-import rich.box
-import rich.table
-from rich.text import Text
+from typing import Final
 
 from eval.cost.break_even import break_even_tokens
 from eval.cost.cards import card_of_device
 from eval.cost.crossover import limiting_share
 from eval.report.crossover_fit import Crossover
-from eval.report.layout_result import Gain
+from eval.report.layout_result import Gain, LayoutResult
 from eval.report.linear_times import foreign_lengths
-from eval.report.number_format import (
-    NOTHING,
-    count,
-    duration,
-    factor,
-    fitted,
-    flops,
-    percent,
-    signed_percent,
-    size,
-    spread,
-)
-from eval.report.summary import Summary
-
-COUNTS = ("useful", "executed")
+from eval.report.metrics import GAIN_TITLES, METRICS, Metric
+from eval.report.number_format import NOTHING, count, duration, fitted, flops, percent, signed_percent
+from eval.report.summary import SHORT_DTYPES, Summary
+from eval.report.table import Table
 
 
 @dataclass(frozen=True)
-class Table:
-    """Cells as text, figures to the right; the columns in `words` hold words."""
+class MetricTable:
+    """A row for each layout and length that `shows` lets in, a column for each metric whose table this is.
+
+    `note` says what they mean; `with_impl` names what ran.
+    """
 
     title: str
-    header: tuple[str, ...]
-    rows: tuple[tuple[str, ...], ...]
-    note: str = ""
-    words: tuple[int, ...] = (0,)
+    shows: Callable[[LayoutResult], bool]
+    note: Callable[[Summary], str]
+    with_impl: bool = False
 
-    def __bool__(self) -> bool:
-        return bool(self.rows)
+    def of(self, summary: Summary) -> Table:
+        """Empty where there is nothing to show."""
+        metrics = [metric for metric in METRICS.values() if metric.table == self.title]
+        rows = tuple(self._row(one, metrics) for one in summary.results if self.shows(one))
+        words = ("attention by",) if self.with_impl else ()
+        header = ("layout", "tokens", *words, *(metric.title for metric in metrics))
+        places = (0, 2) if self.with_impl else (0,)
+        return Table(self.title, header, rows, self.note(summary) if rows else "", places)
 
-    def without_constant(self, name: str) -> Table:
-        """The table without the column `name` where all its cells are the same, which the title says then."""
-        place = self.header.index(name) if name in self.header else None
-        values = {row[place] for row in self.rows} if place is not None else set()
-        if len(values) != 1:
-            return self
-        header, *rows = (line[:place] + line[place + 1 :] for line in (self.header, *self.rows))
-        words = tuple(word - (word > place) for word in self.words)
-        return Table(f"{self.title}: {values.pop()} {name}", header, tuple(rows), self.note, words)
-
-    def to_markdown(self) -> str:
-        rule = ("---" if place in self.words else "---:" for place in range(len(self.header)))
-        lines = [map(_escape, self.header), rule, *(map(_escape, row) for row in self.rows)]
-        body = "\n".join(f"| {' | '.join(line)} |" for line in lines)
-        return f"## {self.title}\n\n" + (f"{self.note}\n\n" if self.note else "") + body + "\n"
-
-    def to_rich(self) -> rich.table.Table:
-        table = rich.table.Table(
-            title=Text(self.title, "bold"), caption=Text(self.note.replace("*", "").replace("`", ""), "dim"),
-            title_justify="left", caption_justify="left", box=rich.box.SIMPLE_HEAD, padding=0, show_edge=False,
-        )  # fmt: skip
-        for place, name in enumerate(self.header):
-            words = place in self.words
-            table.add_column(Text(name), justify="left" if words else "right", no_wrap=not words, overflow="fold")
-        for row in self.rows:
-            table.add_row(*map(Text, row))
-        return table
+    def _row(self, one: LayoutResult, metrics: list[Metric]) -> tuple[str, ...]:
+        words = (one.impl,) if self.with_impl else ()
+        return (one.name, count(one.tokens), *words, *(metric.cell(one) for metric in metrics))
 
 
-def time_table(summary: Summary) -> Table:
-    """The whole and its two parts."""
-    header = ("layout", "tokens", "whole", "linear", "attention", "time\nshare", "FLOP\nshare")
-    rows = [
-        (
-            row.name, count(row.tokens), spread(row.whole_ms) if row.status in ("ok", None) else row.status,
-            duration(row.linear_ms and row.linear_ms.median), duration(row.attention_ms and row.attention_ms.median),
-            percent(row.share_measured), percent(row.share_predicted),
-        )
-        for row in summary.results
-        if row.status or row.attention_ms
-    ]  # fmt: skip
-    note = "One prefill, last-token logits: median (fastest-slowest). The parts are timed apart, attention per layer. \
-Shares: attention / (attention + linear), of the time and of the useful FLOPs."
-    return Table("Time", header, tuple(rows), note)
+def _heads(summary: Summary) -> str:
+    heads = dict.fromkeys(flops(one.useful.head) for one in summary.results if one.useful)
+    return (
+        "Useful: visible pairs. Executed: tiles that ran. Attention includes choosing the pairs. \
+The whole includes "
+        + ", ".join(heads)
+        + " of the head."
+    )
 
 
-def flops_table(summary: Summary) -> Table:
-    """What was counted."""
-    header = ("layout", "tokens", "linear", *(f"{part}\n{kind}" for part in ("attention", "whole") for kind in COUNTS))
-    rows = []
-    for row in summary.results:
-        if row.useful:
-            executed = (row.executed.attention, row.executed.whole) if row.executed else (None, None)
-            counts = (row.useful.linear, row.useful.attention, executed[0], row.useful.whole, executed[1])
-            rows.append((row.name, count(row.tokens), *map(flops, counts)))
-    heads = dict.fromkeys(flops(row.useful.head) for row in summary.results if row.useful)
-    note = f"Useful: visible pairs. Executed: tiles that ran. Attention includes choosing the pairs. \
-The whole includes {', '.join(heads)} of the head."
-    return Table("FLOPs", header, tuple(rows), note)
+def _peak(summary: Summary) -> str:
+    card = card_of_device(summary.records[0].run.environment.device_kind)
+    if card is None:
+        return ""
+    dtype = SHORT_DTYPES.get(summary.dtype, summary.dtype)
+    peak = card.peak[dtype]
+    return f"Useful FLOPs of the whole prefill per second, and over the {peak.value / 1e12:.0f} TFLOP/s of the \
+{card.title} in {dtype} ({peak.source})."
 
 
-def gain_table(summary: Summary, part: Literal["whole", "attention"]) -> Table:
-    """Speed-up over full attention beside the FLOP reduction that should have bought it."""
-    rows = []
-    for row in summary.results:
-        gain: Gain = getattr(row, f"{part}_gain")
-        if not row.layout.is_full and gain != Gain():
-            factors = map(factor, (gain.speed_up, gain.useful_reduction, gain.executed_reduction))
-            rows.append((row.name, count(row.tokens), *factors, percent(gain.realisation)))
-    header = ("layout", "tokens", "speed-up", "useful\nFLOPs", "executed\nFLOPs", "realisation")
-    title = f"Gain over full attention, {'whole prefill' if part == 'whole' else 'attention part'}"
+def _texts(summary: Summary) -> str:
+    texts = dict.fromkeys(one.text for one in summary.results if one.quality)
+    return f"Text: {', '.join(texts)}, read in one pass (stride = length); KL(full || layout), mean over the tokens."
+
+
+def _gain(part: str) -> MetricTable:
+    def shows(one: LayoutResult) -> bool:
+        return not one.layout.is_full and getattr(one, f"{part}_gain") != Gain()
+
     note = "Time and FLOPs of full attention over the layout's; realisation = speed-up / useful FLOP reduction."
-    return Table(title, header, tuple(rows), note)
+    return MetricTable(GAIN_TITLES[part], shows, lambda _: note)
 
 
-def utilisation_table(summary: Summary) -> Table:
-    """How much of the card's peak a whole prefill uses; nothing for devices whose peak is not known."""
-    card = card_of_device(next((r.run.environment.device_kind for r in summary.records), ""))
-    dtype = {"bfloat16": "bf16", "float16": "f16", "float32": "f32"}.get(summary.dtype, summary.dtype)
-    if card is None or dtype not in card.peak:
-        return Table("Utilisation", (), ())
-    peak = card.peak_flops_per_s(dtype)
-    rows = []
-    for row in summary.results:
-        if row.whole_ms and row.useful:
-            rate = row.useful.whole / row.whole_ms.median * 1e3
-            rows.append((row.name, count(row.tokens), row.impl, f"{rate / 1e12:.0f}", percent(rate / peak)))
-    note = f"Useful FLOPs of the whole prefill per second, and over the {peak / 1e12:.0f} TFLOP/s of the {card.title} \
-in {dtype} ({card.peak[dtype].source})."
-    return Table("Utilisation", ("layout", "tokens", "attention by", "TFLOP/s", "of peak"), tuple(rows), note, (0, 2))
+TIME: Final = MetricTable(
+    "Time",
+    lambda one: bool(one.status or one.attention_ms),
+    lambda _: (
+        "One prefill, last-token logits: median (fastest-slowest). The parts are timed apart, attention per "
+        "layer. Shares: attention / (attention + linear), of the time and of the useful FLOPs."
+    ),
+)
+FLOPS: Final = MetricTable("FLOPs", lambda one: one.useful is not None, _heads)
+WHOLE_GAIN, ATTENTION_GAIN = _gain("whole"), _gain("attention")
+UTILISATION: Final = MetricTable("Utilisation", lambda one: one.peak_share is not None, _peak, with_impl=True)
+QUALITY: Final = MetricTable("Quality", lambda one: one.quality is not None, _texts)
+MEMORY: Final = MetricTable(
+    "Peak memory",
+    lambda one: one.memory is not None,
+    lambda _: (
+        "Planned: the compiler's arguments, temporaries and outputs. Process: peak resident memory, all included."
+    ),
+)
 
 
 def break_even_table(summary: Summary) -> Table:
@@ -193,23 +153,6 @@ Measured: linear = a·N + c and attention = alpha·(N - offset) + beta·N², the
     return Table("Crossover", header, tuple(rows), note, words=(0, 4))
 
 
-def quality_table(summary: Summary) -> Table:
-    """What a layout costs in prediction."""
-    found = [(row, row.quality) for row in summary.results if row.quality]
-    rows = [
-        (
-            row.name, count(row.tokens), f"{quality.perplexity:.3f}",
-            NOTHING if row.perplexity_change is None else signed_percent(row.perplexity_change),
-            f"{quality.kl_nats:.4f}", percent(quality.top1_agreement),
-        )
-        for row, quality in found
-    ]  # fmt: skip
-    header = ("layout", "tokens", "perplexity", "against full", "KL (nats)", "same top token")
-    texts = ", ".join(dict.fromkeys(row.text for row, _ in found))
-    note = f"Text: {texts}, read in one pass (stride = length); KL(full || layout), mean over the tokens."
-    return Table("Quality", header, tuple(rows), note)
-
-
 def position_table(summary: Summary) -> Table:
     """KL along the text at the longest length: a window costs nothing before its end."""
     found = [row for row in summary.results if row.quality and row.quality.by_position and not row.layout.is_full]
@@ -221,25 +164,7 @@ def position_table(summary: Summary) -> Table:
     return Table("KL from full attention by position (nats)", header, tuple(rows))
 
 
-def memory_table(summary: Summary) -> Table:
-    """Of whole prefills."""
-    rows = [
-        (row.name, count(row.tokens), size(row.memory.planned_bytes), size(row.memory.rss_peak_bytes))
-        for row in summary.results
-        if row.memory
-    ]
-    note = "Planned: the compiler's arguments, temporaries and outputs. Process: peak resident memory, all included."
-    return Table("Peak memory", ("layout", "tokens", "planned", "process"), tuple(rows), note)
-
-
 def failure_table(summary: Summary) -> Table:
     """Cells that were tried and gave no figure."""
     rows = [(f"{r.kind} {r.layout}", count(r.tokens), r.status, r.error) for r in summary.failures]
     return Table("Failed cells", ("cell", "tokens", "status", "error"), tuple(rows), words=(0, 2, 3))
-
-
-def _escape(cell: str) -> str:
-    """For a cell of a Markdown table."""
-    for plain, safe in (("&", "&amp;"), ("<", "&lt;"), ("|", "\\|"), ("*", "\\*"), ("_", "\\_"), ("\n", " ")):
-        cell = cell.replace(plain, safe)
-    return cell

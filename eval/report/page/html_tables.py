@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 from eval.report.page.markup import Markup, element
 from eval.report.page.series import Series
-from eval.report.tables import Table
+from eval.report.table import Table
 
 
 def table_html(table: Table, series: Mapping[str, Series], name: str) -> Markup:

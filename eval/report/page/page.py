@@ -23,7 +23,7 @@ from eval.report.page.series import DARK, LIGHT, PAGE_DARK, PAGE_LIGHT, Series, 
 from eval.report.page.tile_maps import tile_map_figure
 from eval.report.run_facts import CONVENTION, cautions, commands, heading, layouts_of, run_facts
 from eval.report.summary import Summary
-from eval.report.tables import Table
+from eval.report.table import Table
 from refmodel.config import ModelConfig
 
 Section = tuple[str, str, Markup]

@@ -15,7 +15,7 @@ from eval.report.number_format import count, duration, percent
 from eval.report.page.dots import Dot, dot_panel
 from eval.report.page.figure import Context, Figure
 from eval.report.page.series import Series
-from eval.report.tables import Table
+from eval.report.table import Table
 from refmodel.presets import preset
 
 LENGTHS = (16_384, 65_536)

@@ -15,7 +15,8 @@ from eval.cost.crossover import limiting_share
 from eval.measure.named_layout import NamedLayout
 from eval.report.crossover_fit import Crossover
 from eval.report.floor_table import FLOOR_CARD, FLOOR_MODEL
-from eval.report.layout_result import Gain, LayoutResult, PartFlops, Spread
+from eval.report.layout_result import LayoutResult, Spread
+from eval.report.metrics import METRICS
 from eval.report.page.prediction import Prefill
 from eval.report.run_facts import CONVENTION
 from eval.report.summary import Summary
@@ -94,10 +95,9 @@ def _of_summary(summary: Summary, crossovers: Crossovers) -> Iterator[Number]:
     blank = Number(
         summary.config.name, summary.device, summary.dtype, summary.impl, "layers", "", None, "", "", "", "", None
     )
-    for row in summary.results:
-        here = replace(blank, layout=row.name, tokens=row.tokens, impl=row.impl or summary.impl)
-        for one in (_times(row), _shares(row), _flops(row), _gains(row), _quality(row), _memory(row)):
-            yield from (replace(here, **changes) for changes in one)
+    for one in summary.results:
+        here = replace(blank, layout=one.name, tokens=one.tokens, impl=one.impl or summary.impl)
+        yield from (replace(here, **changes) for changes in (*_of_metrics(one), *_by_position(one)))
     for layout in summary.layouts:
         yield from (replace(blank, layout=layout.name, **changes) for changes in _crossing(summary, layout, crossovers))
     for record in summary.failures:
@@ -108,68 +108,27 @@ def _of_summary(summary: Summary, crossovers: Crossovers) -> Iterator[Number]:
 Changes = Iterator[dict[str, Any]]
 
 
-def _times(row: LayoutResult) -> Changes:
-    for part in ("whole", "linear", "attention"):
-        ms: Spread | None = getattr(row, f"{part}_ms")
-        if ms:
-            yield {"part": part, "quantity": "time", "kind": "measured", "unit": "ms", "value": ms.median,
-                   "low": ms.low, "high": ms.high}  # fmt: skip
+def _of_metrics(one: LayoutResult) -> Changes:
+    for metric in METRICS.values():
+        value = metric.value(one)
+        if value is None or not metric.in_numbers or (metric.against_full and one.layout.is_full):
+            continue
+        said = {"part": metric.part, "quantity": metric.quantity, "kind": metric.kind, "unit": metric.unit,
+                "note": metric.note(one)}  # fmt: skip
+        if isinstance(value, Spread):
+            yield {**said, "value": value.median, "low": value.low, "high": value.high}
+        else:
+            yield {**said, "value": value}
 
 
-def _shares(row: LayoutResult) -> Changes:
-    for kind, share, of in (("measured", row.share_measured, "time"), ("counted", row.share_predicted, "useful FLOPs")):
-        if share is not None:
-            yield {"part": "attention", "quantity": f"share of {of}", "kind": kind, "unit": "1", "value": share}
-
-
-def _flops(row: LayoutResult) -> Changes:
-    for count in ("useful", "executed"):
-        flops: PartFlops | None = getattr(row, count)
-        for part in ("attention", "linear", "head", "whole") if flops else ():
-            yield {"part": part, "quantity": f"{count} FLOPs", "kind": "counted", "unit": "FLOP",
-                   "value": getattr(flops, part)}  # fmt: skip
-
-
-def _gains(row: LayoutResult) -> Changes:
-    if row.layout.is_full:
-        return
-    names = {"speed_up": "speed-up", "useful_reduction": "reduction of useful FLOPs",
-             "executed_reduction": "reduction of executed FLOPs", "realisation": "realisation"}  # fmt: skip
-    for part in ("whole", "attention"):
-        gain: Gain = getattr(row, f"{part}_gain")
-        for field, quantity in names.items():
-            value = getattr(gain, field)
-            if value is not None:
-                kind = "counted" if field.endswith("reduction") else "measured"
-                yield {"part": part, "quantity": quantity, "kind": kind, "unit": "1", "value": value}
-
-
-def _quality(row: LayoutResult) -> Changes:
-    if not row.quality:
-        return
-    given = {"kind": "measured", "note": f"text: {row.text}"}
-    whole = {"perplexity": ("perplexity", "1"), "kl_nats": ("KL from full attention", "nat/token"),
-             "top1_agreement": ("same top token", "1")}  # fmt: skip
-    for field, (quantity, unit) in whole.items():
-        yield {**given, "part": "text", "quantity": quantity, "unit": unit, "value": getattr(row.quality, field)}
-    for bucket in row.quality.by_position:
-        part = f"positions {bucket.first} to {bucket.last}"
+def _by_position(one: LayoutResult) -> Changes:
+    """The metrics of a text's quality over each stretch of it."""
+    for stretch in one.quality.by_position if one.quality else ():
         for field in ("perplexity", "kl_nats"):
-            yield {
-                **given,
-                "part": part,
-                "quantity": whole[field][0],
-                "unit": whole[field][1],
-                "value": getattr(bucket, field),
-            }
-
-
-def _memory(row: LayoutResult) -> Changes:
-    names = {"planned_bytes": "planned memory", "rss_peak_bytes": "peak resident memory"}
-    for field, quantity in names.items() if row.memory else ():
-        value = getattr(row.memory, field)
-        if value is not None:
-            yield {"part": "whole", "quantity": quantity, "kind": "measured", "unit": "B", "value": value}
+            metric = METRICS[field]
+            yield {"part": f"positions {stretch.first} to {stretch.last}", "quantity": metric.quantity,
+                   "kind": metric.kind, "unit": metric.unit, "value": getattr(stretch, field),
+                   "note": metric.note(one)}  # fmt: skip
 
 
 def _crossing(summary: Summary, layout: NamedLayout, crossovers: Crossovers) -> Changes:

@@ -20,6 +20,7 @@ from eval.report import documents, floor_table, number_format, tables
 from eval.report.comparison import Comparison
 from eval.report.layout_result import Spread
 from eval.report.run_facts import NOTHING_MEASURED
+from eval.report.table import Table
 from refmodel.presets import preset
 from tests.eval.report.synthetic_records import (
     CONFIG,
@@ -180,8 +181,8 @@ def test_commands_that_measured_stand_before_the_one_that_draws(tmp_path):
 
 
 def test_a_column_that_says_one_thing_goes_into_the_title():
-    one = tables.Table("Time", ("layout", "tokens", "basis"), (("full", "7", "x"), ("swa(3)", "7", "y")), "", (0, 2))
-    assert one.without_constant("tokens") == tables.Table(
+    one = Table("Time", ("layout", "tokens", "basis"), (("full", "7", "x"), ("swa(3)", "7", "y")), "", (0, 2))
+    assert one.without_constant("tokens") == Table(
         "Time: 7 tokens", ("layout", "basis"), (("full", "x"), ("swa(3)", "y")), "", (0, 1)
     )
     two = dataclasses.replace(one, rows=(*one.rows, ("full", "9", "z")))
@@ -202,7 +203,7 @@ def test_numbers_are_humane():
 
 def test_summary_is_what_the_tables_are_made_of():
     (summary,) = summaries(synthetic_records())
-    assert tables.time_table(summary).rows[0][0] == "full"
+    assert tables.TIME.of(summary).rows[0][0] == "full"
     assert not tables.failure_table(summary)
 
 
@@ -210,12 +211,12 @@ def test_utilisation_is_useful_flops_over_the_peak_of_the_card():
     on_card = [r | {"dtype": "bfloat16", "environment": r["environment"] | {"device_kind": "NVIDIA H100 80GB HBM3"}}
                for r in synthetic_records()]  # fmt: skip
     [summary] = summaries(on_card)
-    table = tables.utilisation_table(summary)
+    table = tables.UTILISATION.of(summary)
     row = next(row for row in summary.results if row.whole_ms)
     rate = row.useful.whole / (1e-3 * row.whole_ms.median)
     assert table.rows[0][-1] == number_format.percent(rate / 989e12)
     [unknown] = summaries(synthetic_records())
-    assert not tables.utilisation_table(unknown)
+    assert not tables.UTILISATION.of(unknown)
 
 
 def test_break_even_is_the_first_length_from_which_all_are_faster():

@@ -1,0 +1,68 @@
+"""One entry is a column everywhere."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+
+import pytest
+from rich.console import Console
+
+from eval.report import documents
+from eval.report.layout_result import LayoutResult
+from eval.report.metrics import METRICS, Metric
+from eval.report.number_format import number
+from eval.report.tables import TIME
+from tests.eval.report.synthetic_records import compared, summaries, synthetic_records, whole_ms
+
+
+def tokens_per_s(result: LayoutResult) -> float | None:
+    return 1e3 * result.tokens / result.whole_ms.median if result.whole_ms else None
+
+
+RATE = Metric("tokens_per_s", tokens_per_s, "whole", "rate", "measured", "token/s", table="Time", title="tokens/s",
+              show=number)  # fmt: skip
+
+
+def test_a_metric_from_outside_is_in_every_output(tmp_path):
+    found = compared(synthetic_records())
+    known = found.rows()
+    console = Console(width=160, file=io.StringIO())
+    with METRICS.temporarily(RATE):
+        documents.write_report(tmp_path, found, command="prefillwall compare")
+        documents.render_terminal(found, console)
+        rows = found.rows()
+    ms = whole_ms("swa(1024)", 8192)
+    rate = 1e3 * 8192 / ms
+    for before, row in zip(known, rows, strict=True):
+        assert row == before | {"tokens_per_s": row["tokens_per_s"]}
+    assert [row["tokens_per_s"] for row in rows if (row["layout"], row["tokens"]) == ("swa(1024)", 8192)] == [rate]
+    for text in (console.file.getvalue(), *((tmp_path / f"report.{kind}").read_text() for kind in ("md", "html"))):
+        assert "tokens/s" in text and number(rate) in text
+    with (tmp_path / "report.csv").open() as file:
+        table = list(csv.DictReader(file))
+    for numbers in (table, json.loads((tmp_path / "report.json").read_text())["rows"]):
+        cell = [one for one in numbers if one["quantity"] == "rate" and one["layout"] == "swa(1024)"][-1]
+        assert (float(cell["value"]), cell["unit"], cell["kind"]) == (rate, "token/s", "measured")
+    assert found.rows() == known  # and it is gone
+
+
+def test_names_are_taken_once():
+    with pytest.raises(ValueError, match="there is a metric 'prefill_ms' already"):
+        METRICS.register(Metric("prefill_ms", tokens_per_s, "whole", "rate", "measured", "token/s"))
+
+
+def test_every_metric_is_shown_somewhere_and_says_its_unit():
+    (summary,) = summaries(synthetic_records())
+    for metric in METRICS.values():
+        assert metric.unit and metric.quantity and bool(metric.table) == bool(metric.title)
+        assert metric.table or metric.in_rows or metric.in_numbers
+        assert metric.name == "peak_share" or any(metric.value(one) is not None for one in summary.results)
+
+
+def test_a_whole_that_failed_says_how_in_its_cell():
+    failed = [r | {"status": "out-of-memory"} for r in synthetic_records() if r["kind"] == "prefill"]
+    failed = [{name: value for name, value in r.items() if name not in ("timing", "flops")} for r in failed]
+    (summary,) = summaries([*synthetic_records(), *failed])
+    assert {row[2] for row in TIME.of(summary).rows} == {"out-of-memory"}
