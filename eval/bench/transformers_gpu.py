@@ -28,7 +28,7 @@ from rich.table import Table
 
 from eval.bench.chain import invocation
 from eval.bench.kept import ModelRun, read_kept
-from eval.measure.device_memory import opens_a_gpu
+from eval.measure.device import opens_a_gpu
 from eval.measure.records.environment import environment, git_state, now
 from eval.measure.records.json_lines import append
 from eval.measure.timing import Timing, compile_program

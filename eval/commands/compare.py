@@ -14,18 +14,15 @@ from attention.attend import Impl
 from eval.commands import arguments
 from eval.commands.output import Console, is_watched
 from eval.commands.report import draw, invocation
-from eval.commands.resolve import open_device, running_config, running_dtype, running_model, say_cuts
+from eval.commands.resolve import runnable, say_cuts
 from eval.measure import estimate
-from eval.measure.default_sweep import GPU_LENGTHS, LAYOUTS, LENGTHS, QUALITY_TOKENS, usual_sweep
-from eval.measure.layers_apart import random_layers
+from eval.measure.comparison_run import Request, run_comparison
+from eval.measure.default_sweep import GPU_LENGTHS, LAYOUTS, LENGTHS, QUALITY_TOKENS
 from eval.measure.plan import Cell, Sweep
-from eval.measure.progress import remarks, say_set_aside, watched_sweep
-from eval.measure.records import file
+from eval.measure.progress import remarks
 from eval.measure.records.schema import Record
-from eval.measure.refuse_impl import refuse_impl
-from eval.measure.sweep import missing_cells, records_file
 from eval.report.comparison import Comparison
-from refmodel.source import DEFAULT_MODEL, Model
+from refmodel.source import DEFAULT_MODEL
 
 DESCRIPTION = "Measures each layout at each length, the quality it costs on a text, and writes a report."
 
@@ -64,34 +61,29 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     console = Console(stderr=options.json)  # stdout is the record's then
-    dtype = running_dtype(options, on_gpu=open_device(options.device))
-    refuse_impl(options.impl, dtype)
-    if options.layers_apart:
-        config = running_config(options.model)
-        model = Model(config, random_layers(config, options.seed, dtype), None, f"random (seed {options.seed})")
-    else:
-        model = running_model(options, dtype)
-    planned = usual_sweep(
-        model,
-        options.layouts,
-        options.tokens,
-        quality_tokens=options.quality_tokens,
-        text=None if options.text is None else arguments.read_text(options.text),
-        text_name=options.text,
-        impl=options.impl,
+    request = Request(
+        model=runnable(options.model), layouts=options.layouts, tokens=options.tokens,
+        quality_tokens=options.quality_tokens, text=None if options.text is None else arguments.read_text(options.text),
+        text_name=options.text or "", impl=options.impl, device=options.device, dtype=options.dtype, seed=options.seed,
         layers_apart=options.layers_apart,
-    )
-    say_cuts(options.layouts or planned.layouts, model.config.n_layers)
-    with records_file(planned, options.out, resume=options.resume, on_set_aside=say_set_aside) as path:
-        for remark in remarks(planned):
+    )  # fmt: skip
+
+    def on_plan(sweep: Sweep, cells: Sequence[Cell], path: Path) -> None:
+        say_cuts(options.layouts or map(str, sweep.layouts), sweep.model.config.n_layers)
+        for remark in remarks(sweep):
             print(remark, file=sys.stderr)
-        cells = missing_cells(planned, path)
-        _announce(console, planned, cells, path)
-        for record in watched_sweep(planned, cells, path, watched=is_watched(), invocation=invocation(options)):
-            console.print(_line(record), highlight=False, soft_wrap=True)
-    return draw(
-        Comparison(model.config, tuple(file.latest(file.read(path))), planned.layouts), options.out, console, options
+        _announce(console, sweep, cells, path)
+
+    measured = run_comparison(
+        request,
+        options.out,
+        resume=options.resume,
+        watched=is_watched(),
+        invocation=lambda _: invocation(options),
+        on_plan=on_plan,
+        on_record=lambda record: console.print(_line(record), highlight=False, soft_wrap=True),
     )
+    return draw(Comparison(measured.config, measured.records, measured.layouts), options.out, console, options)
 
 
 def _announce(console: Console, planned: Sweep, cells: Sequence[Cell], path: Path) -> None:

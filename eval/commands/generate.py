@@ -11,7 +11,8 @@ from tokenizers import Tokenizer
 from attention.layout import format_layout
 from attention.unknown import unknown
 from eval.commands import arguments, output
-from eval.commands.resolve import open_device, running_dtype, running_model, say_cuts, tokenizer_here
+from eval.commands.resolve import running_dtype, running_model, say_cuts, tokenizer_here
+from eval.measure.device import open_device
 from refmodel.config import ModelConfig
 from refmodel.generate import generate
 from refmodel.presets import PRESETS, preset

@@ -16,10 +16,11 @@ import numpy as np
 from attention.parameters import spelling
 from attention.token_routed import Routed
 from eval.commands import arguments, output
-from eval.commands.resolve import open_device, running_dtype, running_model, say_cuts
+from eval.commands.resolve import running_dtype, running_model, say_cuts
 from eval.measure import estimate
 from eval.measure.cells import measure_quality
 from eval.measure.default_sweep import LAYOUTS, QUALITY_TOKENS, usual_sweep
+from eval.measure.device import open_device
 from eval.measure.named_layout import NamedLayout
 from eval.measure.plan import Sweep, plan
 from eval.measure.progress import progress_bar, remarks

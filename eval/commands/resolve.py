@@ -8,7 +8,6 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, TypeVar
 
-import jax
 import jax.numpy as jnp
 from tokenizers import Tokenizer
 
@@ -16,7 +15,6 @@ from attention.layout import describe_cut
 from attention.unknown import unknown
 from eval.cost.preset_shapes import COST_SHAPES, cost_model
 from eval.cost.shapes import ModelShape
-from eval.measure.device_memory import opens_a_gpu
 from refmodel.config import ModelConfig
 from refmodel.default_model import default_gguf
 from refmodel.presets import PRESETS
@@ -61,8 +59,13 @@ def tokenizer_here(name: str) -> Tokenizer | None:
 
 def running_config(name: str) -> ModelConfig:
     """The shape of a model that this project runs."""
+    return open_config(runnable(name))
+
+
+def runnable(name: str) -> str:
+    """`name`, unless it is of a model that can only be costed."""
     _refuse_mere_shapes(name)
-    return open_config(name)
+    return name
 
 
 def running_model(options: argparse.Namespace, dtype: Any) -> Model:
@@ -77,18 +80,6 @@ def _refuse_mere_shapes(name: str) -> None:
             f"{name} is known by its shape alone, which can be costed (flops, crossover, variants, cards) and not "
             f"run; models that run: {', '.join(PRESETS)}"
         )
-
-
-def open_device(device: str | None) -> bool:
-    """Whether JAX runs on a GPU.  Raises `ValueError` if it does not run on `device`."""
-    if device == "cpu":
-        jax.config.update("jax_platforms", "cpu")
-    on_gpu = opens_a_gpu()
-    found = jax.default_backend()
-    if device and found != device:
-        hint = "; for an NVIDIA GPU JAX needs `pip install 'jax[cuda13]'`" if device == "gpu" else ""
-        raise ValueError(f"--device {device}: JAX runs on {found} here; accepted: {found}, or no --device{hint}")
-    return on_gpu
 
 
 def running_dtype(options: argparse.Namespace, *, on_gpu: bool) -> Any:

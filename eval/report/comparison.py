@@ -10,23 +10,20 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import jax
-import jax.numpy as jnp
-
 from attention.layout import LayoutSpec
 from eval.measure import estimate
-from eval.measure.default_sweep import usual_sweep
+from eval.measure.comparison_run import Request, run_comparison
 from eval.measure.named_layout import NamedLayout
-from eval.measure.progress import remarks, say_set_aside, watched_sweep
+from eval.measure.plan import Cell, Sweep
+from eval.measure.progress import remarks
 from eval.measure.records import file
 from eval.measure.records.schema import Record
-from eval.measure.sweep import missing_cells, records_file
 from eval.measure.timing import Budget
 from eval.report.layout_result import LayoutResult
 from eval.report.metrics import METRICS
 from eval.report.summary import Summary, summarise
 from refmodel.config import ModelConfig
-from refmodel.source import DEFAULT_MODEL, Model, open_model
+from refmodel.source import DEFAULT_MODEL, Model
 
 if TYPE_CHECKING:
     import pandas
@@ -117,6 +114,7 @@ def compare(
     dtype: Any = None,
     seed: int = 0,
     budget: Budget = Budget(),
+    layers_apart: bool = False,
     out: str | Path | None = None,
     resume: bool = False,
     on_record: Callable[[Record], None] = lambda _: None,
@@ -126,7 +124,8 @@ def compare(
     Args:
         model: a `refmodel.Model`, or what `refmodel.load` opens in `dtype` (default: float32, bfloat16 on a GPU), its
             random parameters from `seed`.
-        layouts: as `attention.parse_layout` reads them, of registered variants; `full` is added.  None: the usual ones.
+        layouts: as `attention.parse_layout` reads them, of any variants of your own; `full` is added.  None: the usual
+            ones.
         tokens: prompt lengths.
         quality_tokens: tokens of `text` for perplexity and divergence from full attention, read in one pass; 0 leaves
             quality out, which is also the default for random weights.
@@ -134,6 +133,8 @@ def compare(
         text: what is read (default: Python's own manual).
         impl: attention, on every layer.
         budget: how long each timing samples.
+        layers_apart: time each distinct layer once, with random weights from `seed`, and multiply: for cards that do
+            not hold the model, of which only the shape is used.
         out, resume: a folder that keeps `records.jsonl`, and whether to measure only what it lacks.
         on_record: called with each record as soon as it exists.
 
@@ -153,20 +154,27 @@ def compare(
         >>> found.rows()[1]["kl_nats"] > 0
         True
     """
-    if isinstance(model, str):
-        on_gpu = jax.default_backend() == "gpu"
-        model = open_model(model, dtype or (jnp.bfloat16 if on_gpu else jnp.float32), seed)
-    sweep = usual_sweep(
-        model, layouts, tokens, whole=whole, quality_tokens=quality_tokens, text=text, impl=impl, budget=budget
-    )
+    request = Request(
+        model=model, layouts=layouts, tokens=tokens, quality_tokens=quality_tokens, whole=whole, text=text, impl=impl,
+        dtype=dtype, seed=seed, budget=budget, layers_apart=layers_apart,
+    )  # fmt: skip
     watched = sys.stderr.isatty()
-    with _folder(out) as folder, records_file(sweep, folder, resume=resume, on_set_aside=say_set_aside) as path:
-        cells = missing_cells(sweep, path)
+
+    def on_plan(sweep: Sweep, cells: Sequence[Cell], _: Path) -> None:
         if watched:
             print(*remarks(sweep), estimate.in_words(cells, sweep.dtype, sweep.budget), sep="\n", file=sys.stderr)
-        for record in watched_sweep(sweep, cells, path, watched=watched):
-            on_record(record)
-        return Comparison(model.config, tuple(file.latest(file.read(path))), sweep.layouts)
+
+    with _folder(out) as folder:
+        measured = run_comparison(
+            request, folder, resume=resume, watched=watched, invocation=_call, on_plan=on_plan, on_record=on_record
+        )
+    return Comparison(measured.config, measured.records, measured.layouts)
+
+
+def _call(sweep: Sweep) -> str:
+    """The call that measures a sweep, as records name it."""
+    layouts, lengths = [str(layout) for layout in sweep.layouts], list(sweep.lengths)
+    return f"eval.compare({sweep.model.config.name!r}, {layouts}, {lengths})"
 
 
 @contextlib.contextmanager

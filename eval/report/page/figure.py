@@ -74,7 +74,8 @@ class Context:
         """As commands take it."""
         parser = argparse.ArgumentParser(add_help=False)
         parser.add_argument("--model", default=self.summary.config.name)
-        words = [word for command in self.commands for word in shlex.split(command)]
+        typed = [command for command in self.commands if command.startswith("prefillwall ")]  # not called from Python
+        words = [word for command in typed for word in shlex.split(command)]
         return shlex.quote(parser.parse_known_args(words)[0].model)
 
     @property

@@ -61,7 +61,7 @@ def test_a_report_is_drawn_again_from_records_alone(tmp_path, capsys, fast_compi
         assert f"{measured}\n{shlex.join(['prefillwall', *drew])}\n" in text
 
 
-@pytest.mark.parametrize(("kind", "layout"), [("prefill_against_transformers", "full"), ("prefill", "7*full")])
+@pytest.mark.parametrize(("kind", "layout"), [("prefill_against_transformers", "full"), ("prefill", "7*ful")])
 def test_a_report_that_cannot_be_drawn_leaves_nothing(kind, layout, tmp_path, capsys):
     json_lines.append(
         tmp_path / "other.jsonl", synthetic_records.record("prefill", "full", 5) | {"kind": kind, "layout": layout}

@@ -7,7 +7,7 @@ import os
 import jax
 import pytest
 
-from eval.measure.device_memory import DEVICE_SHARE, opens_a_gpu
+from eval.measure.device import DEVICE_SHARE, opens_a_gpu
 
 ASKED = "XLA_CLIENT_MEM_FRACTION"
 

@@ -9,9 +9,11 @@ import sys
 import pytest
 
 import attention
+import attention.variants
 import eval as prefillwall
 import refmodel
 from eval.cli import main
+from eval.measure import comparison_run
 from eval.measure.default_sweep import LAYOUTS, LENGTHS, usual_sweep
 from eval.measure.progress import remarks
 from eval.measure.records import file
@@ -137,6 +139,54 @@ def test_what_cannot_be_read_back_is_one_line(lines, message, tmp_path):
     with pytest.raises(ValueError, match=message) as caught:
         Comparison.read(tmp_path / "r.jsonl")
     assert "\n" not in str(caught.value)
+
+
+def test_layers_apart_and_the_call_are_as_the_command_has_them(tmp_path, capsys):
+    """One orchestration: the same cells, and records that name what measured them."""
+    found = prefillwall.compare("tiny-dense", ["swa(5)"], [17], layers_apart=True, budget=QUICK)
+    assert {(one.kind, one.layout, one.status) for one in found.records} == {
+        ("apart", "full", "ok"), ("apart", "swa(5)", "ok")
+    }  # fmt: skip
+    assert {one.run.invocation for one in found.records} == {"eval.compare('tiny-dense', ['full', 'swa(5)'], [17])"}
+    argv = ["compare", "--model", "tiny-dense", "--layouts", "swa(5)", "--tokens", "17", "--layers-apart"]
+    assert main([*argv, "--out", str(tmp_path)]) == 0
+    command = Comparison.read(tmp_path)
+    assert [one.cell for one in command.records] == [one.cell for one in found.records]
+    with pytest.raises(ValueError, match="layers apart are no model that reads a text"):
+        prefillwall.compare("tiny-dense", ["swa(5)"], [17], layers_apart=True, quality_tokens=17)
+
+
+def test_the_memory_share_is_asked_for_before_a_model_is_opened(monkeypatch):
+    asked = []
+    monkeypatch.setattr(comparison_run, "open_device", lambda device: asked.append(device) or False)
+    monkeypatch.setattr(comparison_run, "open_model", lambda *_: pytest.fail("no device") if not asked else 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        prefillwall.compare("tiny-dense", ["swa(5)"], [17])
+    assert asked == [None]
+
+
+@dataclasses.dataclass(frozen=True)
+class Wedge(attention.Variant):
+    name = "wedge"
+    window: int
+
+    def pattern(self):
+        return attention.SpanPattern(span=(self.window,), sink=(self.window,))
+
+
+def test_a_variant_that_is_registered_nowhere_is_compared_and_not_read_back(tmp_path):
+    found = prefillwall.compare("tiny-dense", [Wedge(5), [Wedge(7), *["full"] * 3]], [17], out=tmp_path, budget=QUICK)
+    names = ["full", "wedge(5)", "wedge(7)+3*full"]
+    assert [row["layout"] for row in found.rows()] == names and found.failures == ()
+    assert [layout.counts[Wedge(7)] for (summary,) in [found.summaries] for layout in summary.layouts] == [0, 0, 1]
+    again = prefillwall.compare("tiny-dense", [Wedge(5)], [17], out=tmp_path, resume=True, budget=QUICK)
+    assert again.records == found.records
+    missing = r"the layout 'wedge\(5\)' of the records: no attention variant .*; one of your own is known once"
+    with pytest.raises(ValueError, match=missing) as caught:
+        Comparison.read(tmp_path).rows()
+    assert "\n" not in str(caught.value)
+    with attention.variants.VARIANTS.temporarily(Wedge):
+        assert Comparison.read(tmp_path).rows() == found.rows()
 
 
 def test_a_terminal_is_told_how_long_it_takes_and_a_pipe_nothing(tmp_path, capsys, monkeypatch):

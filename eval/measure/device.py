@@ -1,4 +1,4 @@
-"""How much of a GPU's memory JAX may take."""
+"""The device that JAX opens, and how much of its memory it may take."""
 
 from __future__ import annotations
 
@@ -20,3 +20,15 @@ def opens_a_gpu() -> bool:
     """Whether JAX runs on a GPU, of whose memory it then has most: the share is asked for before the device opens."""
     _ask_for_most_of_the_device()
     return jax.default_backend() == "gpu"
+
+
+def open_device(device: str | None) -> bool:
+    """Whether JAX runs on a GPU.  Raises `ValueError` if it does not run on `device`."""
+    if device == "cpu":
+        jax.config.update("jax_platforms", "cpu")
+    on_gpu = opens_a_gpu()
+    found = jax.default_backend()
+    if device and found != device:
+        hint = "; for an NVIDIA GPU JAX needs `pip install 'jax[cuda13]'`" if device == "gpu" else ""
+        raise ValueError(f"--device {device}: JAX runs on {found} here; accepted: {found}, or no --device{hint}")
+    return on_gpu

@@ -1,0 +1,105 @@
+"""A comparison from what was asked for to its records: the one way that the command and `eval.compare` go."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import jax.numpy as jnp
+
+from attention.layout import LayoutSpec
+from eval.measure.default_sweep import usual_sweep
+from eval.measure.device import open_device
+from eval.measure.layers_apart import random_layers
+from eval.measure.named_layout import NamedLayout
+from eval.measure.plan import Cell, Sweep
+from eval.measure.progress import say_set_aside, watched_sweep
+from eval.measure.records import file
+from eval.measure.records.schema import Record
+from eval.measure.refuse_impl import refuse_impl
+from eval.measure.sweep import missing_cells, records_file
+from eval.measure.timing import Budget
+from refmodel.config import ModelConfig
+from refmodel.source import Model, open_config, open_model
+
+if TYPE_CHECKING:
+    OnPlan = Callable[[Sweep, Sequence[Cell], Path], None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """What to compare; None takes the default of the device and the model.  See `eval.compare`."""
+
+    model: str | Model
+    layouts: Sequence[LayoutSpec] | None = None
+    tokens: Sequence[int] | None = None
+    quality_tokens: int | None = None
+    whole: Sequence[LayoutSpec] | None = None
+    text: str | None = None
+    text_name: str = "text"
+    impl: str = "auto"
+    device: str | None = None
+    dtype: Any = None
+    seed: int = 0
+    budget: Budget = Budget()
+    layers_apart: bool = False
+
+
+@dataclass(frozen=True)
+class Measured:
+    """The records of a comparison, of one model under the layouts at hand."""
+
+    config: ModelConfig
+    records: tuple[Record, ...]
+    layouts: tuple[NamedLayout, ...]
+
+
+def run_comparison(
+    request: Request,
+    folder: Path,
+    *,
+    resume: bool = False,
+    watched: bool = False,
+    invocation: Callable[[Sweep], str],
+    on_plan: OnPlan = lambda *_: None,
+    on_record: Callable[[Record], None] = lambda _: None,
+) -> Measured:
+    """Measures what `folder` lacks of a comparison, appending to its records.
+
+    `on_plan` is told of the sweep, the cells that are missing and the file before anything is measured; records name
+    the command or call `invocation`.
+    """
+    sweep = planned(request)
+    with records_file(sweep, folder, resume=resume, on_set_aside=say_set_aside) as path:
+        cells = missing_cells(sweep, path)
+        on_plan(sweep, cells, path)
+        for record in watched_sweep(sweep, cells, path, watched=watched, invocation=invocation(sweep)):
+            on_record(record)
+        return Measured(sweep.model.config, tuple(file.latest(file.read(path))), sweep.layouts)
+
+
+def planned(request: Request) -> Sweep:
+    """The sweep of a request, its model opened.
+
+    Raises `ValueError` in one line for what does not go together, an implementation that cannot run here before the
+    weights are read.
+    """
+    return usual_sweep(
+        _model(request), request.layouts, request.tokens, whole=request.whole, quality_tokens=request.quality_tokens,
+        text=request.text, text_name=request.text_name, impl=request.impl, budget=request.budget,
+        layers_apart=request.layers_apart,
+    )  # fmt: skip
+
+
+def _model(request: Request) -> Model:
+    on_gpu, model = open_device(request.device), request.model
+    if isinstance(model, Model) and not request.layers_apart:
+        return model
+    dtype = jnp.dtype(request.dtype or ("bfloat16" if on_gpu else "float32")).type
+    refuse_impl(request.impl, dtype)
+    if isinstance(model, str) and not request.layers_apart:
+        return open_model(model, dtype, request.seed)
+    config = open_config(model) if isinstance(model, str) else model.config
+    return Model(config, random_layers(config, request.seed, dtype), None, f"random (seed {request.seed})")
