@@ -16,10 +16,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from fractions import Fraction
 
-from attention.attend import resolve_impl
 from attention.attended import Attended, AttendFn
+from attention.backends.registry import counted_as
 from attention.cost import Cost, Heads, step_positions
-from attention.kernels.block_routed import BlockChoice, most_pairs
+from attention.kernels.block_routed import BlockChoice
 from attention.pattern import SpanPattern
 from attention.variant import LayerInput, Variant
 
@@ -78,10 +78,8 @@ class BlockRouted(Variant):
         q_pos_t, kv_pos_s = step_positions(self.pattern(), tokens, start, capacity or start + tokens)
         choice, slots = BlockChoice(self.block, self.topk), kv_pos_s.size
         gates = choice.n_blocks(slots) if choice.choices(slots) > 1 else 0
-        if resolve_impl(impl, q_pos_t.size, slots) == "dense":
-            pairs = heads.n_heads * tokens * slots
-        else:
-            pairs = most_pairs(choice, heads.n_heads, heads.n_kv_heads, tokens, slots)
+        backend = counted_as(impl, q_pos_t.size, slots)
+        pairs = backend.executed_pairs(choice, heads.n_heads, heads.n_kv_heads, q_pos_t, kv_pos_s)
         return Cost(pairs, 2 * heads.head_dim * heads.n_heads * tokens * gates)
 
     def limiting_flops(self, heads: Heads) -> Fraction | None:

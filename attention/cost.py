@@ -10,8 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from attention.attend import resolve_impl
-from attention.kernels.cover import executed_pairs
+from attention.backends.registry import counted_as
 from attention.pattern import SpanPattern, cache_tokens, holds_everything
 
 
@@ -42,9 +41,8 @@ def executed_span_pairs(
 ) -> int:
     """Pairs that `attend` computes in one step under a static pattern."""
     q_pos_t, kv_pos_s = step_positions(pattern, tokens, start, capacity)
-    if resolve_impl(impl, q_pos_t.size, kv_pos_s.size) == "dense":
-        return heads.n_heads * q_pos_t.size * kv_pos_s.size
-    return executed_pairs(pattern, heads.n_heads, heads.n_kv_heads, q_pos_t, kv_pos_s)
+    backend = counted_as(impl, q_pos_t.size, kv_pos_s.size)
+    return backend.executed_pairs(pattern, heads.n_heads, heads.n_kv_heads, q_pos_t, kv_pos_s)
 
 
 def step_positions(pattern: SpanPattern, tokens: int, start: int, capacity: int) -> tuple[np.ndarray, np.ndarray]:

@@ -24,10 +24,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from attention.attend import resolve_impl
 from attention.attended import Attended, AttendFn
+from attention.backends.registry import counted_as
 from attention.cost import Cost, Heads, step_positions
-from attention.kernels.cover import executed_pairs_of_spans
 from attention.parameters import spelling
 from attention.pattern import UNBOUNDED, Array, SpanPattern, Spans
 from attention.routers import ROUTERS, Router, route
@@ -121,11 +120,9 @@ class Routed(Variant):
     def executed(self, heads: Heads, tokens: int, start: int = 0, capacity: int = 0, impl: str = "auto") -> Cost:
         router = self.router_of(heads)
         q_pos_t, kv_pos_s = step_positions(self.pattern(), tokens, start, capacity or start + tokens)
-        if resolve_impl(impl, q_pos_t.size, kv_pos_s.size) == "dense":
-            pairs = heads.n_heads * q_pos_t.size * kv_pos_s.size
-        else:
-            span_mt = np.array(self.spans)[router.at_positions(q_pos_t, np.asarray(self.depth))]
-            pairs = executed_pairs_of_spans(span_mt, self.sinks, heads.n_heads, heads.n_kv_heads, q_pos_t, kv_pos_s)
+        span_mt = np.array(self.spans)[router.at_positions(q_pos_t, np.asarray(self.depth))]
+        backend, spans = counted_as(impl, q_pos_t.size, kv_pos_s.size), Spans(span_mt[None], np.array([self.sinks]))
+        pairs = backend.executed_pairs(spans, heads.n_heads, heads.n_kv_heads, q_pos_t, kv_pos_s)
         return Cost(pairs, router.flops(heads, tokens))
 
     def limiting_flops(self, heads: Heads) -> Fraction | None:

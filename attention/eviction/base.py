@@ -10,11 +10,10 @@ from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
-from attention.attend import resolve_impl
+from attention.backends.registry import counted_as
 from attention.cost import Cost, Heads
 from attention.eviction.policy import Policy
 from attention.eviction.registry import POLICIES
-from attention.kernels.cover import executed_pairs
 from attention.pattern import Array, SpanPattern
 from attention.unknown import unknown
 from attention.variant import Variant
@@ -155,10 +154,8 @@ class Eviction(Variant):
         alike = Counter((part, piece._replace(length=0, opens=0)) for part, piece in self.schedule(start, tokens))
         for (part, piece), times in alike.items():
             q_slot_t, kv_slot_s = self.slot_positions(piece, part, slots, self.layer_budget)
-            if resolve_impl(impl, part, slots) == "dense":
-                pairs = heads.n_heads * part * slots
-            else:
-                pairs = executed_pairs(self.pattern(), heads.n_heads, heads.n_kv_heads, q_slot_t, kv_slot_s)
+            backend = counted_as(impl, part, slots)
+            pairs = backend.executed_pairs(self.pattern(), heads.n_heads, heads.n_kv_heads, q_slot_t, kv_slot_s)
             total = Cost(
                 total.pairs + times * pairs, total.selection_flops + times * self._selection(heads, part, piece, slots)
             )

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import jax
 import jax.numpy as jnp
 from jax import lax
 
-from attention.attend import DENSE_SCORES_LIMIT
+from attention.backends.dense import DENSE_SCORES_LIMIT
+from attention.backends.pallas import pallas_cannot
 from attention.cost import Heads
 from attention.eviction.policy import Held, Policy, Queries, Shape, State, grouped, product
-from attention.kernels.pallas_key_mass import key_mass_pallas
-from attention.kernels.pallas_spans import pallas_cannot
 from attention.kernels.target import current_target
 
 QUERY_TILE = 64
@@ -38,7 +39,7 @@ class H2O(Policy):
     def observe(self, state: State, queries: Queries, held: Held) -> State:
         # The sums only choose keys, so no derivative goes through them.
         q_btnh, lse_bnt, keys_bskh = lax.stop_gradient((queries.q_btnh, queries.lse_bnt, held.keys_bskh))
-        mass = key_mass_pallas if _on_kernel(q_btnh, keys_bskh) else key_mass
+        mass = summing(q_btnh, keys_bskh)
         return State(by_slot=state.by_slot + mass(q_btnh, keys_bskh, lse_bnt, queries.slot_t, held.valid_bks))
 
     def score(self, state: State, held: Held) -> jax.Array:
@@ -50,12 +51,17 @@ class H2O(Policy):
         return 2 * heads.n_heads * tile * n_tiles * keys * heads.head_dim
 
 
-def _on_kernel(q_btnh: jax.Array, keys_bskh: jax.Array) -> bool:
-    """Whether the kernel sums for such operands: not a few scores, and not float32, which no matrix unit multiplies
-    exactly: there a library's product is faster than what Triton makes of it."""
+def summing(q_btnh: jax.Array, keys_bskh: jax.Array) -> Callable[..., jax.Array]:
+    """The kernel, but for a few scores and for float32, which no matrix unit multiplies exactly: there a library's
+    product is faster than what Triton makes of it."""
     many = q_btnh.shape[1] * keys_bskh.shape[1] > DENSE_SCORES_LIMIT
     short = q_btnh.dtype in (jnp.bfloat16, jnp.float16)
-    return many and short and q_btnh.dtype == keys_bskh.dtype and pallas_cannot(q_btnh, current_target()) is None
+    able = q_btnh.dtype == keys_bskh.dtype and pallas_cannot(q_btnh.shape[-1], current_target()) is None
+    if not (many and short and able):
+        return key_mass
+    from attention.kernels.pallas_key_mass import key_mass_pallas  # loads Triton's compiler
+
+    return key_mass_pallas
 
 
 def key_mass(

@@ -11,6 +11,7 @@ prompt.  Nothing that a row computes depends on which later rows share its tile.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
@@ -21,7 +22,6 @@ from jax import lax
 from attention.attended import Attended
 from attention.exact_count import ExactCount
 from attention.kernels.dense import attend_masked
-from attention.kernels.pallas_choice import choice_cannot, choose_blocks_pallas
 from attention.kernels.row_tiles import choose_row_tile, most_tiles, tile_rows
 from attention.kernels.target import current_target, is_gpu
 from attention.pattern import UNBOUNDED
@@ -74,9 +74,19 @@ def chosen_blocks(q_btnh: jax.Array, k_bksh: jax.Array, q_pos_bt: jax.Array, pat
     q_btnh, k_bksh = lax.stop_gradient((q_btnh, k_bksh))
     mean_bkch = k_bksh.astype(jnp.float32).reshape(b, k, -1, pattern.block, h).mean(3)
     with jax.named_scope("selection"):
-        on_kernel = choice_cannot(q_btnh, mean_bkch.shape[2], earlier, current_target()) is None
-        choose = choose_blocks_pallas if on_kernel else _choose_blocks
+        choose = _chooser(q_btnh, mean_bkch.shape[2], earlier)
         return jnp.concatenate([own_1btn, choose(q_btnh, mean_bkch, own_bt, earlier)])
+
+
+def _chooser(q_btnh: jax.Array, n_blocks: int, choices: int) -> Callable[..., jax.Array]:
+    """The kernel on a GPU where it can choose for such queries, else plain XLA."""
+    target = current_target()
+    if is_gpu(target):
+        from attention.kernels.pallas_choice import choice_cannot, choose_blocks_pallas  # loads Triton's compiler
+
+        if choice_cannot(q_btnh, n_blocks, choices, target) is None:
+            return choose_blocks_pallas
+    return _choose_blocks
 
 
 def _choose_blocks(q_btnh: jax.Array, mean_bkch: jax.Array, own_bt: jax.Array, choices: int) -> jax.Array:

@@ -18,11 +18,12 @@ import jax.numpy as jnp
 from jax.experimental.pallas import mosaic_gpu as mgpu
 
 from attention.exact_count import ExactCount
-from attention.kernels.mosaic_item import CLUSTER, HEAD_SIZES, KEYS, ROWS, count_tiles, make_shape
+from attention.kernels.mosaic_item import CLUSTER, KEYS, ROWS, count_tiles, make_shape
 from attention.kernels.mosaic_program import attend_items
 from attention.kernels.pallas_attention import check_operands
 from attention.kernels.pallas_backward import attention_gradients
 from attention.kernels.pallas_ranges import find_ranges
+from attention.kernels.tiles import MOSAIC_HEAD_SIZES
 from attention.pattern import pad_positions
 
 
@@ -62,9 +63,9 @@ def attend_mosaic(
     kv_pos_bks = jax.ShapeDtypeStruct((1, 1, k_bskh.shape[1]), jnp.int32)
     check_operands(q_btnh, k_bskh, v_bskh, q_pos_bnt, kv_pos_bks, span_bnt, sink_n)
     dtypes = {str(x.dtype) for x in (q_btnh, k_bskh, v_bskh)}
-    if q_btnh.shape[-1] not in HEAD_SIZES or len(dtypes) > 1 or q_btnh.dtype.itemsize != 2:
+    if q_btnh.shape[-1] not in MOSAIC_HEAD_SIZES or len(dtypes) > 1 or q_btnh.dtype.itemsize != 2:
         raise ValueError(
-            f"the kernel takes 16-bit heads of {' or '.join(map(str, HEAD_SIZES))}, all of one dtype, got "
+            f"the kernel takes 16-bit heads of {' or '.join(map(str, MOSAIC_HEAD_SIZES))}, all of one dtype, got "
             f"{', '.join(sorted(dtypes))} of {q_btnh.shape[-1]}"
         )
     if not q_btnh.size or not k_bskh.size:

@@ -11,12 +11,9 @@ from jax import lax
 from jax.experimental import pallas as pl
 
 from attention.kernels.pallas_ranges import Ranges, masked_tile
+from attention.kernels.tiles import MOSAIC_KEYS as KEYS
+from attention.kernels.tiles import MOSAIC_ROWS as ROWS
 
-HEAD_SIZES: Final = 64, 128
-ROWS: Final = 64
-"""Queries of a warpgroup: what one instruction of Hopper's tensor cores takes."""
-KEYS: Final = 128
-"""Keys of a tile."""
 STAGES: Final = 2
 """Tiles of keys and of values in shared memory; twice as many of head size 64."""
 CLUSTER: Final = 2

@@ -3,20 +3,56 @@
 from __future__ import annotations
 
 import contextlib
+import re
+from collections.abc import Iterator, Mapping
+from types import MappingProxyType
+from typing import Any, Final
 
 import jax
+
+_compiled_for = jax.make_user_context(None)
+"""The target of `compiling_for`.  What was traced under another one is traced again: jit's caches know it."""
+
+PRODUCTS: Final[Mapping[str, str]] = MappingProxyType(
+    {
+        "V100": "sm_70", "T4": "sm_75", "A100": "sm_80", "A10": "sm_86", "A10G": "sm_86", "L4": "sm_89",
+        "L40": "sm_89", "L40S": "sm_89", "H20": "sm_90", "H100": "sm_90", "H200": "sm_90", "H800": "sm_90",
+        "GH200": "sm_90", "B200": "sm_100", "GB200": "sm_100", "MI250X": "gfx90a", "MI300X": "gfx942",
+        "MI325X": "gfx942", "R9700": "gfx1201", "9070": "gfx1201",
+    }
+)  # fmt: skip
+"""Targets by the word in a device's own name that says which product it is: "NVIDIA H100 80GB HBM3"."""
 
 
 def current_target() -> str:
     """The device that is compiled for as compilers name it: `sm_90`, `gfx1201`, or `cpu`.
 
-    That of `compiling_for`, else the default device, else the first.
+    That of `compiling_for`, else of the mesh in use (`jax.set_mesh`), else the default device, else the first.  A mesh
+    of which nobody knows what its devices are says nothing.
     """
-    absent = jax.sharding.get_abstract_mesh().abstract_device
-    if absent is not None:
-        return str(absent.device_kind)
+    if _compiled_for.value is not None:
+        return _compiled_for.value
+    device = jax.sharding.get_abstract_mesh().abstract_device
+    target = None if device is None else _target_of_kind(device.platform, device.device_kind)
+    if target is not None:
+        return target
     chosen = jax.config.jax_default_device
-    device = jax.devices(chosen)[0] if chosen is None or isinstance(chosen, str) else chosen
+    return _target_of(jax.devices(chosen)[0] if chosen is None or isinstance(chosen, str) else chosen)
+
+
+def _target_of_kind(platform: str, kind: str) -> str | None:
+    """The target of devices that call themselves `kind`: their own answer where they are there, else by their name."""
+    if platform != "gpu":
+        return platform
+    here = (device for device in jax.devices() if device.platform == "gpu" and device.device_kind == kind)
+    if (device := next(here, None)) is not None:
+        return _target_of(device)
+    if re.fullmatch(r"sm_\d+|gfx[0-9a-f]+", kind):
+        return kind
+    return next((PRODUCTS[word] for word in re.findall(r"\w+", kind) if word in PRODUCTS), None)
+
+
+def _target_of(device: Any) -> str:
     if device.platform != "gpu":
         return device.platform
     capability = str(device.compute_capability)
@@ -33,10 +69,16 @@ def is_nvidia(target: str) -> bool:
     return target.startswith("sm_")
 
 
-def compiling_for(target: str) -> contextlib.AbstractContextManager:
-    """Functions traced in this context choose their implementations and tiles for `target`, a GPU that is not there.
+@contextlib.contextmanager
+def compiling_for(target: str) -> Iterator[None]:
+    """Functions traced in this context choose their implementations and tiles for `target`, which need not be there.
 
-    Pallas, too, asks the abstract mesh which GPU it lowers for (from jax 0.11 on; before, it assumes one).
+    Pallas asks the mesh in use which GPU it lowers for (from jax 0.11 on; before, it assumes one), so the mesh is told
+    too and keeps its axes; a mesh that is entered inside changes nothing of the target.
     """
-    device = jax.sharding.AbstractDevice(device_kind=target, num_cores=None, platform="gpu")
-    return jax.sharding.use_abstract_mesh(jax.sharding.AbstractMesh((), (), abstract_device=device))
+    mesh = jax.sharding.get_abstract_mesh()
+    device = jax.sharding.AbstractDevice(
+        device_kind=target, num_cores=None, platform="gpu" if is_gpu(target) else target
+    )
+    with _compiled_for(target), jax.sharding.use_abstract_mesh(mesh.update(abstract_device=device)):
+        yield

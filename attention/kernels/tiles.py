@@ -3,8 +3,21 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final
 
 import jax.numpy as jnp
+
+TRITON_HEAD_SIZES: Final = 16, 32, 64, 128, 256
+"""That the Pallas-Triton kernels are made for."""
+
+MOSAIC_HEAD_SIZES: Final = 64, 128
+"""That the kernel for Hopper is made for."""
+
+MOSAIC_ROWS: Final = 64
+"""Queries of a warpgroup of it: what one instruction of Hopper's tensor cores takes."""
+
+MOSAIC_KEYS: Final = 128
+"""Keys of a tile of it."""
 
 
 @dataclass(frozen=True)

@@ -13,11 +13,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from attention.attend import choose_impl
-from attention.kernels.nvidia import attend_nvidia, cannot, import_tokamax
+from attention.attend import attend, choose_impl
+from attention.backends.base import Request
+from attention.backends.registry import BACKENDS
+from attention.backends.tokamax import import_tokamax
+from attention.kernels.mosaic_spans import attend_mosaic_spans
 from attention.kernels.pallas_attention import attend_pallas
-from attention.kernels.pallas_spans import attend_mosaic_spans
 from attention.kernels.row_tiles import tile_rows
+from attention.kernels.target import current_target
 from attention.pattern import SpanPattern, Spans
 from eval.bench.gpu_cases import AttentionCase, Contender, MatmulCase, Skip
 from eval.bench.jax_peers import jax_mha, jax_ragged_dot
@@ -69,10 +72,15 @@ def hopper(case: AttentionCase) -> Contender:
 def nvidia(library: str, case: AttentionCase) -> Contender:
     pattern = SpanPattern() if case.window is None else SpanPattern((case.window,))
     q, kv = (jax.ShapeDtypeStruct((1, case.tokens, n, case.head_dim), jnp.bfloat16) for n in (case.n_heads, 4))
-    reason = cannot(library, q, kv, pattern)
+    reason = BACKENDS[library].cannot(Request(q, kv, pattern, "prompt", need_lse=False, target=current_target()))
     if reason:
         raise Skip(reason)
-    return jax.jit(partial(attend_nvidia, pattern=pattern, library=library)), same
+    pos = jnp.arange(case.tokens, dtype=jnp.int32)
+
+    def call(q, k, v):
+        return attend(q, k, v, pos[None], pos[None, None], pattern, impl=library, order="prompt").out_btnh
+
+    return jax.jit(call), same
 
 
 def flash_attention_3(case: AttentionCase) -> Contender:

@@ -6,11 +6,10 @@ import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import get_args
 
 import jax
 
-from attention.attend import Impl
+from attention.backends.registry import impl_names
 from eval.commands import arguments
 from eval.commands.output import Console, is_watched
 from eval.commands.report import draw, invocation
@@ -41,7 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     arguments.add_layouts(parser, LAYOUTS)
     arguments.add_tokens(parser, None, f"{' '.join(map(str, LENGTHS))}; on a GPU {' '.join(map(str, GPU_LENGTHS))}")
     arguments.add_device(parser)
-    arguments.add_impl(parser, get_args(Impl))
+    arguments.add_impl(parser, impl_names())
     parser.add_argument(
         "--layers-apart", action="store_true",
         help="time each distinct layer once, with random weights, and multiply: for cards that do not hold the model",

@@ -10,7 +10,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from attention.kernels.pallas_spans import HEAD_SIZES
+from attention.kernels.tiles import TRITON_HEAD_SIZES
 from eval.commands import arguments, output
 from eval.commands.arguments import positive
 from eval.commands.resolve import running_config, under_layout
@@ -122,8 +122,8 @@ def _status(results: list[report.Result], sweeps: bool) -> int:
 
 
 def _programs(options: argparse.Namespace, chosen: Target) -> list[Program]:
-    if options.head_dim and options.head_dim not in HEAD_SIZES:
-        raise ValueError(f"--head-dim {options.head_dim}; accepted: {', '.join(map(str, HEAD_SIZES))}")
+    if options.head_dim and options.head_dim not in TRITON_HEAD_SIZES:
+        raise ValueError(f"--head-dim {options.head_dim}; accepted: {', '.join(map(str, TRITON_HEAD_SIZES))}")
     model = running_config(options.model)
     if options.layout is not None:
         model = under_layout(model, options.layout)

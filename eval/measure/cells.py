@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 
 from attention.attend import attend
+from attention.backends.registry import BACKENDS
 from attention.variant import Variant
 from eval.cost.flops.closed_form import attention_flops, prefill_flops
 from eval.measure import layers_apart
@@ -148,7 +149,7 @@ def _executed_flops(sweep: Sweep, variant: Variant, tokens: int) -> int:
     """Scores, values and selection of one layer, as it ran here: by the closed form of the XLA implementations, by the
     tiles that the Pallas kernel says it visited, and as the useful ones where a library does not tell."""
     config = sweep.model.config
-    if not on_gpu() or set(work_of(sweep, variant, tokens).impls) <= {"dense", "blockwise"}:
+    if not on_gpu() or all(BACKENDS[impl].counts == "closed form" for impl in work_of(sweep, variant, tokens).impls):
         return attention_flops(variant, config, tokens, count="executed")
     pairs = work_of(sweep, variant, tokens).visited_pairs
     if pairs is None:
@@ -165,8 +166,8 @@ def _executed_from(sweep: Sweep, layout: NamedLayout, tokens: int) -> dict[str, 
     if not on_gpu():
         return {}
     impls = dict.fromkeys(impl for variant in layout.counts for impl in work_of(sweep, variant, tokens).impls)
-    sources = {"pallas": "visited tiles", "mosaic": "visited tiles", "cudnn": UNTOLD, "tokamax": UNTOLD}
-    return {impl: sources.get(impl, "closed form") for impl in impls}
+    counts = {impl: BACKENDS[impl].counts for impl in impls}
+    return {impl: UNTOLD if source == "not told" else source for impl, source in counts.items()}
 
 
 Measure = Callable[[Sweep, Layouts, int], Found]

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any, get_args
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 
-from attention.attend import Impl, choose_impl, resolve_impl
+from attention.backends.base import Request
+from attention.backends.registry import BACKENDS, choose
 from attention.full import Full
+from attention.kernels.target import current_target
 
 
 def refuse_impl(impl: str, dtype: Any, head_dim: int = 64) -> None:
@@ -16,17 +18,12 @@ def refuse_impl(impl: str, dtype: Any, head_dim: int = 64) -> None:
 
     Heads of 64 are what every implementation takes: with them it is the device and the dtype that are asked about.
     """
-    resolve_impl(impl, 1, 1)  # an unknown name has its own list of what is accepted
-    reason = _why_not(impl, dtype, head_dim)
-    if reason:
-        able = [name for name in get_args(Impl) if not _why_not(name, dtype, head_dim)]
-        raise ValueError(f"{reason}; accepted here: {', '.join(able)}")
-
-
-def _why_not(impl: str, dtype: Any, head_dim: int) -> str | None:
     operand = jax.ShapeDtypeStruct((1, 1024, 1, head_dim), jnp.dtype(dtype))
+    request = Request(operand, operand, Full().pattern(), "prompt", need_lse=False, target=current_target())
     try:
-        choose_impl(operand, operand, Full().pattern(), impl=impl, order="prompt")
+        choose(request, impl)
     except ValueError as error:
-        return str(error)
-    return None
+        if impl not in BACKENDS:
+            raise
+        able = [name for name, backend in BACKENDS.items() if not backend.cannot(request)]
+        raise ValueError(f"{error}; accepted here: {', '.join(['auto', *able])}") from None

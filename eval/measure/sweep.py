@@ -10,7 +10,7 @@ from pathlib import Path
 
 import jax
 
-from attention.attend import resolve_impl
+from attention.backends.registry import counted_as
 from eval.measure.cells import MEASURES, on_gpu
 from eval.measure.layer_impls import layer_impls
 from eval.measure.named_layout import NamedLayout
@@ -128,7 +128,7 @@ def _impl(sweep: Sweep, cell: Cell, layout: NamedLayout) -> str:
     if cell.kind == "linear":
         return NO_IMPL
     if not on_gpu():
-        return resolve_impl(sweep.impl, cell.tokens, cell.tokens)
+        return counted_as(sweep.impl, cell.tokens, cell.tokens).name
     try:
         found = (layer_impls(sweep.model.config, v, cell.tokens, sweep.dtype, sweep.impl) for v in layout.counts)
         return "+".join(dict.fromkeys(impl for impls in found for impl in impls))

@@ -12,7 +12,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from attention.attend import attend, resolve_impl
+from attention.attend import attend
+from attention.backends.registry import counted_as
 from attention.kernels.blockwise import attend_blockwise
 from attention.kernels.cover import Blocks, choose_blocks, executed_pairs
 from attention.kernels.dense import attend_dense
@@ -126,9 +127,9 @@ def test_no_scores_of_the_whole_prompt_and_no_keys_per_query_head():
 
 
 def test_auto_says_what_it_runs():
-    assert resolve_impl("auto", 1, 4096) == "dense"
-    assert resolve_impl("auto", 4096, 4096) == "blockwise"
-    assert resolve_impl("dense", 4096, 4096) == "dense"
+    assert counted_as("auto", 1, 4096).name == "dense"
+    assert counted_as("auto", 4096, 4096).name == "blockwise"
+    assert counted_as("dense", 4096, 4096).name == "dense"
 
 
 @pytest.mark.parametrize(

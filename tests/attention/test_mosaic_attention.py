@@ -19,7 +19,7 @@ from attention.attend import choose_impl
 from attention.kernels.dense import attend_dense
 from attention.kernels.mosaic_attention import attend_mosaic
 from attention.kernels.mosaic_item import KEYS, ROWS, count_items, item_place, make_shape, seen_place
-from attention.kernels.pallas_spans import attend_mosaic_spans
+from attention.kernels.mosaic_spans import attend_mosaic_spans
 from attention.kernels.target import compiling_for
 from attention.kernels.tiles import AttentionTiles
 from attention.pattern import SpanPattern, Spans, Tile, tile_map

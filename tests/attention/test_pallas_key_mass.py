@@ -15,7 +15,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from attention.attend import DENSE_SCORES_LIMIT, attend
+from attention.attend import attend
+from attention.backends.dense import DENSE_SCORES_LIMIT
 from attention.evict import Evict
 from attention.eviction import h2o
 from attention.eviction.chunks import attend_in_chunks
@@ -115,8 +116,8 @@ def test_the_twin_in_plain_xla_is_the_oracle(name):
 def test_operands_of_two_dtypes_are_not_the_kernels():
     q, keys = (jax.ShapeDtypeStruct((1, 701, n, 64), jnp.bfloat16) for n in (6, 2))
     with compiling_for("sm_90"):
-        assert h2o._on_kernel(q, keys)
-        assert not h2o._on_kernel(q, jax.ShapeDtypeStruct(keys.shape, jnp.float32))
+        assert h2o.summing(q, keys) is key_mass_pallas
+        assert h2o.summing(q, jax.ShapeDtypeStruct(keys.shape, jnp.float32)) is h2o.key_mass
 
 
 def test_what_an_empty_slot_or_a_blind_query_holds_does_not_matter():
@@ -207,7 +208,7 @@ def new_layer():
 def on_the_kernel(monkeypatch: pytest.MonkeyPatch):
     """H2O as on a GPU, its kernel interpreted, however small the step."""
     tiles = AttentionTiles(16, 16, 4, 1)
-    monkeypatch.setattr(h2o, "key_mass_pallas", partial(key_mass_pallas, tiles=tiles, interpret=True))
+    monkeypatch.setattr(pallas_key_mass, "key_mass_pallas", partial(key_mass_pallas, tiles=tiles, interpret=True))
     monkeypatch.setattr(h2o, "current_target", lambda: "sm_90")
     monkeypatch.setattr(h2o, "DENSE_SCORES_LIMIT", 0)
 

@@ -10,11 +10,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from attention.attend import attend, choose_impl
-from attention.kernels.block_routed import BlockChoice
+from attention.attend import attend
 from attention.kernels.dense import attend_dense
 from attention.kernels.pallas_spans import attend_pallas_spans
-from attention.kernels.target import compiling_for, current_target, is_gpu
+from attention.kernels.target import current_target, is_gpu
 from attention.kernels.tiles import AttentionTiles
 from attention.pattern import UNBOUNDED, SpanPattern, Spans, visible_pairs
 from tests.gpu import TRITON_IS_LEAVING, close
@@ -74,57 +73,6 @@ def test_visited_pairs_hold_the_visible_ones(fast_compile):
     pattern = SpanPattern((7,))
     visited = int(interpreted(*problem(331), pattern).visited)
     assert visible_pairs(pattern, HEADS, 331, 0) <= visited < HEADS * 331**2 / 4
-
-
-def test_a_named_implementation_never_falls_back():
-    if jax.devices()[0].platform != "cpu":
-        pytest.skip("the refusals are those of a CPU")
-    for impl in ("pallas", "mosaic", "cudnn", "tokamax"):
-        with pytest.raises(ValueError, match=f"attention by {impl}: {impl} runs on"):
-            attend(*problem(), SpanPattern(), impl=impl, order="prompt")
-    with pytest.raises(ValueError, match="accepted: auto, dense, blockwise, pallas, mosaic, cudnn, tokamax"):
-        attend(*problem(), SpanPattern(), impl="flash")
-    for order in ("sorted", True, False):  # of which each could be taken for a promise
-        with pytest.raises(ValueError, match=f"no order {order!r} of positions; accepted: any, keys, prompt"):
-            attend(*problem(), SpanPattern(), order=order)
-
-
-@pytest.fixture
-def on_gfx1201():
-    with compiling_for("gfx1201"):
-        yield
-
-
-def test_auto_on_a_gpu(on_gfx1201):
-    """Decided by shapes alone, so no GPU is needed to see it."""
-    q, k, *_ = problem(331)
-    assert choose_impl(q, k, SpanPattern(), order="prompt") == "pallas"
-    assert choose_impl(q, k, routed(1, 1, 331)) == "pallas"
-    assert choose_impl(q[:, :1], k, SpanPattern()) == "dense"
-    assert choose_impl(q, k, BlockChoice(16, 2), order="prompt") == "pallas"
-    assert choose_impl(q[..., :12], k[..., :12], SpanPattern()) == "blockwise"
-    assert choose_impl(q, k.astype(jnp.bfloat16), SpanPattern()) == "blockwise"
-
-
-@pytest.mark.parametrize(
-    ("pattern", "options", "message"),
-    [
-        (Spans(*routed(1, 1)), {"order": "prompt"}, "cudnn takes no span per query"),
-        (SpanPattern(), {}, "cudnn takes the first step of a prompt"),
-        (SpanPattern(), {"order": "prompt", "need_lse": True}, "cudnn gives no log-sum-exp"),
-        (BlockChoice(16, 2), {"order": "prompt"}, "cudnn takes spans, not blocks"),
-    ],
-)
-def test_refusals_name_the_reason(pattern, options, message, on_gfx1201):
-    q, k, *_ = problem()
-    with pytest.raises(ValueError, match=f"attention by cudnn: {message}"):
-        choose_impl(q, k, pattern, impl="cudnn", **options)
-
-
-def test_a_kernel_takes_operands_of_one_dtype(on_gfx1201):
-    q, k, *_ = problem()
-    with pytest.raises(ValueError, match="pallas takes q, k and v of one dtype, got float32 and bfloat16"):
-        choose_impl(q, k.astype(jnp.bfloat16), SpanPattern(), impl="pallas")
 
 
 @pytest.mark.gpu

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import jax.numpy as jnp
 import pytest
 
-from attention.attend import reporting_kernel
+from attention.attended import Attended
+from attention.backends.base import Operands, Request
+from attention.backends.pallas import Pallas
+from attention.backends.registry import BACKENDS
+from attention.kernels.block_routed import BlockChoice
+from attention.kernels.pallas_blocks import attend_pallas_blocks
 from attention.kernels.pallas_choice import PARTS
+from attention.kernels.pallas_spans import attend_pallas_spans
 from attention.kernels.target import compiling_for
 from attention.kernels.tiles import AttentionTiles
 from attention.layout import parse_variant
-from eval.measure import device_work, timing
+from eval.measure import timing
 from eval.measure.device_work import Work, layer_work, selection_flops
 from refmodel.presets import preset
 from tests.gpu import TRITON_IS_LEAVING
@@ -22,23 +26,29 @@ pytestmark = [TRITON_IS_LEAVING, pytest.mark.usefixtures("fast_compile")]
 CONFIG, TOKENS = preset("tiny-dense"), 331
 
 
+class Interpreted(Pallas):
+    """The kernels as plain JAX, which any device runs."""
+
+    name = "interpreted"
+    place = None
+
+    def cannot(self, request: Request) -> None:
+        return None
+
+    def run(self, operands: Operands, *, need_lse: bool) -> Attended:
+        kernel = attend_pallas_blocks if isinstance(operands.pattern, BlockChoice) else attend_pallas_spans
+        return kernel(*operands, return_lse=need_lse, interpret=True, tiles=AttentionTiles(16, 16, 4, 1))
+
+
 @pytest.mark.parametrize(
     "text",
     ["full", "swa(29)", "routed(5|full, router=periodic)", "evict(keydiff, budget=64, chunk=64)", "moba(29, topk=2)"],
 )
-def test_visited_pairs_hold_the_useful_ones(text, monkeypatch):
-    layer_work.cache_clear()
-
-    def interpreted(*operands, impl, need_lse=False, order="any"):
-        kernel = reporting_kernel("pallas", operands[-1])
-        found = kernel(*operands, return_lse=need_lse, interpret=True, tiles=AttentionTiles(16, 16, 4, 1))
-        return replace(found, impl=("pallas",))
-
-    monkeypatch.setattr(device_work, "attend", interpreted)
+def test_visited_pairs_hold_the_useful_ones(text):
     variant = parse_variant(text)
-    work = layer_work(CONFIG, variant, TOKENS, jnp.dtype("float32"))
-    layer_work.cache_clear()
-    assert work.impls == ("pallas",)
+    with BACKENDS.temporarily(Interpreted()):
+        work = layer_work(CONFIG, variant, TOKENS, jnp.dtype("float32"), "interpreted")
+    assert work.impls == ("interpreted",)
     assert variant.useful(CONFIG.heads, TOKENS).pairs <= work.visited_pairs < CONFIG.n_heads * (TOKENS + 32) ** 2
 
 

@@ -1,6 +1,8 @@
-"""Window conversion and refusals of the NVIDIA paths; their results on a GPU."""
+"""Window conversion and refusals of the libraries on NVIDIA; their results on a GPU."""
 
 from __future__ import annotations
+
+from functools import partial
 
 import chex
 import jax
@@ -8,8 +10,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from attention.attend import attend, choose_impl
+from attention.backends.prompt_only import local_window
+from attention.backends.tokamax import has_tokamax
 from attention.kernels.dense import attend_dense
-from attention.kernels.nvidia import attend_nvidia, cannot, has_tokamax, local_window
 from attention.kernels.target import compiling_for
 from attention.pattern import UNBOUNDED, SpanPattern
 
@@ -39,22 +43,35 @@ def test_a_window_that_nothing_outgrows_is_full_attention():
 
 @pytest.mark.parametrize(
     ("pattern", "message"),
-    [(SpanPattern((5,), (2,)), "know no sinks"), (SpanPattern((5, UNBOUNDED)), "one span for all heads")],
+    [(SpanPattern((5,), (2,)), "no sinks"), (SpanPattern((5, UNBOUNDED)), "one span for all heads")],
 )
 def test_what_they_cannot_express_is_refused(pattern, message):
-    with pytest.raises(NotImplementedError, match=message):
+    with pytest.raises(ValueError, match=message):
         local_window(pattern, 67)
+    q, k, *_ = problem(67, 2, 1, 64, jnp.bfloat16)
+    with compiling_for("sm_90"), pytest.raises(ValueError, match=f"attention by cudnn: cudnn takes {message}"):
+        choose_impl(q, k, pattern, impl="cudnn", order="prompt")
 
 
-def test_refusals_name_the_reason():
-    q, k, v, _ = problem(7, 2, 1, 64, jnp.bfloat16)
-    with pytest.raises(ValueError, match="no such library 'flash'; accepted: cudnn, tokamax"):
-        cannot("flash", q, k, SpanPattern())
-    with (
-        compiling_for("gfx1201"),
-        pytest.raises(NotImplementedError, match="cudnn runs on NVIDIA GPUs, this is gfx1201"),
-    ):
-        attend_nvidia(q, k, v, SpanPattern(), library="cudnn")
+@pytest.mark.parametrize(
+    ("target", "change", "message"),
+    [
+        ("gfx1201", {}, "cudnn runs on NVIDIA GPUs, this is gfx1201"),
+        ("sm_90", {"dtype": jnp.float32}, "cudnn takes bfloat16 and float16, got float32"),
+        ("sm_90", {"head_dim": 32}, "cudnn is used for head sizes 64 and 128, got 32"),
+    ],
+)
+def test_refusals_name_the_reason(target, change, message):
+    q, k, *_ = problem(7, 2, 1, **{"head_dim": 64, "dtype": jnp.bfloat16, **change})
+    with compiling_for(target), pytest.raises(ValueError, match=f"attention by cudnn: {message}"):
+        choose_impl(q, k, SpanPattern(), impl="cudnn", order="prompt")
+
+
+@pytest.mark.skipif(has_tokamax(), reason="tokamax is installed")
+def test_a_library_that_is_not_installed_is_named():
+    q, k, *_ = problem(7, 2, 1, 64, jnp.bfloat16)
+    with compiling_for("sm_90"), pytest.raises(ValueError, match="attention by tokamax: tokamax is not installed"):
+        choose_impl(q, k, SpanPattern(), impl="tokamax", order="prompt")
 
 
 @pytest.mark.gpu
@@ -65,7 +82,10 @@ def test_libraries_are_the_oracle(library, pattern):
         pytest.skip("tokamax is not installed")
     q, k, v, pos = problem(1536, 8, 2, 128, jnp.bfloat16)
     try:
-        out = jax.jit(lambda *x: attend_nvidia(*x, pattern, library=library))(q, k, v).astype(jnp.float32)
+        run = partial(
+            attend, q_pos_bt=pos[None], kv_pos_bks=pos[None, None], pattern=pattern, impl=library, order="prompt"
+        )
+        out = jax.jit(run)(q, k, v).out_btnh.astype(jnp.float32)
     except TypeError as error:  # tokamax 0.0.12 calls Pallas in a way that jax 0.11.2 has left
         if library != "tokamax" or "out_shape" not in str(error):
             raise

@@ -1,0 +1,28 @@
+"""`blockwise`: plain XLA that visits what is visible; where `auto` ends when nobody else can."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from attention.attended import Attended
+from attention.backends.base import Backend, Counts, Operands, Request
+from attention.kernels.block_routed import BlockChoice, attend_chosen
+from attention.kernels.blockwise import attend_blockwise
+
+
+class Blockwise(Backend):
+    """Any operands on any device, in memory linear in the prompt.
+
+    Spans have no reverse-mode derivative here: the loops are as long as the positions say.  What ran is reported too.
+    """
+
+    name = "blockwise"
+    place = 90
+    counts: ClassVar[Counts] = "closed form"
+
+    def cannot(self, request: Request) -> None:
+        return None
+
+    def run(self, operands: Operands, *, need_lse: bool) -> Attended:
+        is_choice = isinstance(operands.pattern, BlockChoice)
+        return (attend_chosen if is_choice else attend_blockwise)(*operands)

@@ -1,0 +1,38 @@
+"""`dense`: the whole mask in float32, the oracle; `auto` takes it for decode steps and toy prompts."""
+
+from __future__ import annotations
+
+from typing import ClassVar, Final
+
+import numpy as np
+
+from attention.attended import Attended
+from attention.backends.base import Backend, Counts, Operands, Pattern, Request
+from attention.kernels.block_routed import BlockChoice, attend_chosen_dense
+from attention.kernels.dense import attend_dense
+
+DENSE_SCORES_LIMIT: Final = 2**16
+"""`auto` materialises the scores of a head only up to this many; decode steps and toy prompts stay below."""
+
+
+class Dense(Backend):
+    """Any operands on any device, in memory that grows with queries x keys.  Differentiable."""
+
+    name = "dense"
+    place = 0
+    counts: ClassVar[Counts] = "closed form"
+
+    def cannot(self, request: Request) -> None:
+        return None
+
+    def pays(self, request: Request) -> bool:
+        return request.q_btnh.shape[1] * request.k_bskh.shape[1] <= DENSE_SCORES_LIMIT
+
+    def run(self, operands: Operands, *, need_lse: bool) -> Attended:
+        is_choice = isinstance(operands.pattern, BlockChoice)
+        return Attended(*(attend_chosen_dense if is_choice else attend_dense)(*operands))
+
+    def executed_pairs(
+        self, pattern: Pattern, n_heads: int, n_kv_heads: int, q_pos_t: np.ndarray, kv_pos_s: np.ndarray
+    ) -> int:
+        return n_heads * q_pos_t.size * kv_pos_s.size

@@ -1,0 +1,23 @@
+"""What attention loads before anything runs: no compiler of kernels."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+SCRIPT = """
+import sys
+import {module}
+loaded = [name for name in sys.modules if name.startswith(("jax.experimental.pallas", "jax._src.pallas",
+          "jax.experimental.mosaic"))]
+assert not loaded, loaded
+"""
+
+
+@pytest.mark.parametrize(
+    "module", ["attention", "attention.attend", "attention.variants", "attention.eviction.registry"]
+)
+def test_pallas_is_loaded_when_a_kernel_runs(module):
+    subprocess.run([sys.executable, "-c", SCRIPT.format(module=module)], check=True)
