@@ -68,7 +68,7 @@ def run(options: argparse.Namespace) -> int:
         model, options.layouts, [tokens], quality_tokens=tokens, text=text,
         text_name=options.text or "",
     )  # fmt: skip
-    say_cuts(options.layouts or planned.layouts, model.config.n_layers)
+    say_cuts(options.layouts or [layout.name for layout in planned.layouts], model.config.n_layers)
     for remark in remarks(planned):
         print(remark, file=sys.stderr)
     watched = output.is_watched()
