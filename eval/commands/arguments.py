@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import Final
 
-from eval.cost.cards import CARDS
+from eval.cost.cards import CARDS, Card, card
 from eval.cost.file_errors import reason
 
 DTYPES: Final = ("float32", "bfloat16")
@@ -93,6 +93,23 @@ def add_card(parser: argparse.ArgumentParser, default: str | None = None) -> Non
         metavar="CARD",
         help=f"{', '.join(CARDS)}, or a TOML file (default: {default or 'none'})",
     )
+
+
+def add_cards(parser: argparse.ArgumentParser) -> None:
+    """Several, for what a report would say of other cards."""
+    parser.add_argument(
+        "--card", nargs="+", default=(), metavar="CARD",
+        help=f"also what these layouts would take at the least on {', '.join(CARDS)}, or a TOML file's (default: none)",
+    )  # fmt: skip
+
+
+def floor_cards(names: Sequence[str]) -> tuple[Card, ...]:
+    """The cards, each with the figures that a floor takes; a `ValueError` names what is missing."""
+    cards = tuple(map(card, names))
+    for one in cards:
+        one.peak_flops_per_s()
+        one.figure("bandwidth_bytes_per_s")
+    return cards
 
 
 def add_figure(parser: argparse.ArgumentParser, default: Path | None, kinds: Sequence[str] = PICTURES) -> None:

@@ -55,11 +55,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     arguments.add_seed(parser)
     parser.add_argument("--out", type=Path, default=Path("out/compare"), help="folder (default: %(default)s)")
     parser.add_argument("--resume", action="store_true", help="keep the records in --out and measure what is missing")
+    arguments.add_cards(parser)
     arguments.add_json(parser)
 
 
 def run(options: argparse.Namespace) -> int:
     console = Console(stderr=options.json)  # stdout is the record's then
+    cards = arguments.floor_cards(options.card)
     request = Request(
         model=runnable(options.model), layouts=options.layouts, tokens=options.tokens,
         quality_tokens=options.quality_tokens, text=None if options.text is None else arguments.read_text(options.text),
@@ -82,7 +84,7 @@ def run(options: argparse.Namespace) -> int:
         on_plan=on_plan,
         on_record=lambda record: console.print(_line(record), highlight=False, soft_wrap=True),
     )
-    return draw(Comparison(measured.config, measured.records, measured.layouts), options.out, console, options)
+    return draw(Comparison(measured.config, measured.records, measured.layouts), options.out, console, options, cards)
 
 
 def _announce(console: Console, planned: Sweep, cells: Sequence[Cell], path: Path) -> None:

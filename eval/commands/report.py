@@ -5,11 +5,13 @@ from __future__ import annotations
 import argparse
 import shlex
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from eval.commands import arguments
 from eval.commands.output import Console, print_json
+from eval.cost.cards import Card
 from eval.measure.records.decode import to_json
 from eval.measure.records.file import records_path
 from eval.report.comparison import Comparison
@@ -19,6 +21,7 @@ DESCRIPTION = "Draws the report of records that a comparison kept or set aside. 
 
 EXAMPLES = (
     "prefillwall report out/compare",
+    "prefillwall report out/compare --card r9700 h200",
     "prefillwall report out/compare/records.20250131-235959.jsonl --out out/before",
 )
 
@@ -32,25 +35,29 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--out", type=Path,
         help="folder (default: that of records.jsonl; for a file of another name a folder of that name beside it)",
     )  # fmt: skip
+    arguments.add_cards(parser)
     arguments.add_json(parser)
 
 
 def run(options: argparse.Namespace) -> int:
     console = Console(stderr=options.json)  # stdout is the record's then
+    cards = arguments.floor_cards(options.card)
     source = records_path(options.records)
     compared = Comparison.read(source, None if options.model is None else open_config(options.model))
     _ = compared.summaries  # what cannot be drawn is refused before anything is written
     folder = options.out or (source.parent if source.name == "records.jsonl" else source.with_suffix(""))
     _keep_beside(source, folder)
-    return draw(compared, folder, console, options)
+    return draw(compared, folder, console, options, cards)
 
 
-def draw(compared: Comparison, folder: Path, console: Console, options: argparse.Namespace) -> int:
+def draw(
+    compared: Comparison, folder: Path, console: Console, options: argparse.Namespace, cards: Sequence[Card]
+) -> int:
     """The report in `folder`, its tables on `console`, with --json all numbers on stdout; the exit status."""
     from eval.report import documents  # matplotlib takes a while to load
 
-    path = documents.write_report(folder, compared, command=invocation(options))
-    documents.render_terminal(compared, console)
+    path = documents.write_report(folder, compared, command=invocation(options), cards=cards)
+    documents.render_terminal(compared, console, cards=cards)
     console.print(f"\nreport: {path.resolve()}", soft_wrap=True, highlight=False)
     console.print(f"open in a browser: {path.with_suffix('.html').resolve()}", soft_wrap=True, highlight=False)
     if options.json:

@@ -83,6 +83,10 @@ class Measured:
         return "full" if {str(variant) for variant in shape.layout} == {"full"} else "windows"
 
 
+PUBLISHED_CARD: Final = "r9700"
+"""The card that the packaged rows were measured on."""
+
+
 def published(path: Path | None = None) -> list[Measured]:
     """The rows of the packaged table, or of a CSV file with the same columns, that a shape is known for.
 

@@ -8,11 +8,11 @@ from pathlib import Path
 
 from rich.console import Console
 
-from eval.cost.cards import CARDS
+from eval.cost.cards import Card
 from eval.measure.records.schema import Record
 from eval.report import plots
 from eval.report.comparison import Comparison
-from eval.report.floor_table import FLOOR_CARD, FLOOR_MODEL, floor_table
+from eval.report.on_card import OnCard, on_card
 from eval.report.page.page import write_html
 from eval.report.page.rows import Crossovers
 from eval.report.run_facts import (
@@ -43,7 +43,7 @@ from eval.report.tables import (
 )
 
 
-def render_terminal(compared: Comparison, console: Console) -> None:
+def render_terminal(compared: Comparison, console: Console, *, cards: Sequence[Card] = ()) -> None:
     """The tables that answer the four questions: cost, what is gained, where it crosses, what it is worth.
 
     Of times, FLOPs and gains those at the longest prompt: all lengths would be some hundred lines.
@@ -60,24 +60,22 @@ def render_terminal(compared: Comparison, console: Console) -> None:
             console.print(f"{caution}\n", highlight=False)
         for table in filter(None, tables):
             console.print(table.without_constant("tokens").to_rich(), "")
-    console.print(
-        "Every length, memory, and what was read of quality are in the report. Its floor table is of another model and "
-        f"machine: what these layouts would take at the least where {FLOOR_MODEL} runs on one "
-        f"{CARDS[FLOOR_CARD].title}, the card that this project asks about.",
-        highlight=False,
-    )
+    for of in on_cards(compared, cards):
+        console.print(of.floor.to_rich(), "")
+    console.print("Every length, memory, and what was read of quality are in the report.", highlight=False)
 
 
-def write_report(folder: Path, compared: Comparison, *, command: str) -> Path:
+def write_report(folder: Path, compared: Comparison, *, command: str, cards: Sequence[Card] = ()) -> Path:
     """report.md with its PNG files, report.html, report.csv and report.json in `folder`; the path of report.md.
 
-    The page for a browser is the same path with the suffix .html.
+    The page for a browser is the same path with the suffix .html.  Of each of `cards` there is a floor under the
+    layouts, and a prediction where published rates on it are known.
     """
     folder.mkdir(parents=True, exist_ok=True)
     records, config, summaries = compared.records, compared.config, compared.summaries
     crossed = [crossovers(summary) for summary in summaries]
     tables = [report_tables(summary, found) for summary, found in zip(summaries, crossed, strict=True)]
-    floor = floor_table([layout.name for layout in layouts_of(summaries)])
+    elsewhere = on_cards(compared, cards)
     facts = ("\n".join(f"* {name}: {value}" for name, value in one.items()) for one in run_facts(records, config))
     parts = [f"# Attention variants in prefill: {config.name}\n", "\n\n".join(facts) + "\n", CONVENTION + "\n"]
     for place, summary in enumerate(summaries):
@@ -86,12 +84,17 @@ def write_report(folder: Path, compared: Comparison, *, command: str) -> Path:
         prefix = f"{place + 1}-" if several else ""
         parts += [f"**{caution}**\n" for caution in cautions(summary)]
         parts += _sections(tables[place], _pictures(summary, crossed[place], folder, prefix))
-    parts += [floor.to_markdown()]
+    parts += [of.floor.to_markdown() for of in elsewhere]
     parts += [_how_to_reproduce(records, command)]
     path = folder / "report.md"
     path.write_text("\n".join(parts), encoding="utf-8")
-    write_html(folder, records, summaries, crossed, tables, config=config, command=command)
+    write_html(folder, records, summaries, crossed, tables, elsewhere, config=config, command=command)
     return path
+
+
+def on_cards(compared: Comparison, cards: Sequence[Card]) -> list[OnCard]:
+    """All layouts of a comparison on each card."""
+    return [on_card(compared.config, layouts_of(compared.summaries), card) for card in cards]
 
 
 def _how_to_reproduce(records: Sequence[Record], command: str) -> str:

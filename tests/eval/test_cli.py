@@ -78,8 +78,8 @@ def test_options_have_one_meaning_in_every_command():
             for option in action.option_strings:
                 words = (action.help or "").partition("(default")[0].partition("default:")[0].partition(",")[0]
                 described.setdefault(option, set()).add(words)
-    told_apart = {  # on purpose: one length or several, layouts of several kinds
-        "--tokens", "--layout", "--layouts", "--model",
+    told_apart = {  # on purpose: one length or several, one card or several, layouts of several kinds
+        "--tokens", "--layout", "--layouts", "--model", "--card",
     }  # fmt: skip
     assert {option for option, words in described.items() if len(words) > 1} <= told_apart
     assert len(described["--tokens"]) <= 3 and len(described["--layout"]) <= 2

@@ -20,6 +20,7 @@ NOT_RUN = {
     "prefillwall quality": "minutes: a dozen layouts on a long text",
     "prefillwall compare --model qwen3-30b-a3b --device gpu --out out/gpu": "needs a GPU of 80 GB",
     "prefillwall compare --model qwen3-30b-a3b --device gpu --layers-apart --out out/apart": "needs a GPU",
+    "prefillwall report out/compare --card r9700 h200": "the same",
     "prefillwall report out/compare": "needs the records of a run; commands/test_compare.py draws some again",
     "prefillwall report out/compare/records.20250131-235959.jsonl --out out/before": "the same",
     **{

@@ -8,6 +8,7 @@ from importlib import resources
 from pathlib import Path
 
 from eval.measure.records.schema import Record
+from eval.report.on_card import OnCard
 from eval.report.page import rows, sentences
 from eval.report.page.cost import cost_figure
 from eval.report.page.figure import Context, reproduction
@@ -17,7 +18,7 @@ from eval.report.page.html_tables import prose, table_html
 from eval.report.page.markup import Markup, element, join, safe
 from eval.report.page.pareto import pareto_figure
 from eval.report.page.position import position_figure
-from eval.report.page.prediction import evidence, evidence_table, prediction_figure, prediction_table, predictions
+from eval.report.page.prediction import card_section
 from eval.report.page.realisation import realisation_figure
 from eval.report.page.series import DARK, LIGHT, PAGE_DARK, PAGE_LIGHT, Series, all_series
 from eval.report.page.tile_maps import tile_map_figure
@@ -34,15 +35,13 @@ FIGURES = (pareto_figure, cost_figure, realisation_figure, floor_figure, tile_ma
 
 def write_html(
     folder: Path, records: Sequence[Record], summaries: Sequence[Summary], crossovers: Sequence[rows.Crossovers],
-    tables: Sequence[Sequence[Table]], *, config: ModelConfig, command: str,
+    tables: Sequence[Sequence[Table]], on_cards: Sequence[OnCard], *, config: ModelConfig, command: str,
 ) -> Path:  # fmt: skip
     """report.html, report.csv and report.json in `folder`; returns the path of the first.
 
-    `crossovers` and `tables` are those of each summary.
+    `crossovers` and `tables` are those of each summary, `on_cards` what the layouts would take elsewhere.
     """
     series = all_series(layout.name for layout in layouts_of(summaries))
-    rests_on = evidence()
-    predicted, left_out = predictions(series, rests_on)
     given = commands(records, command)
     contexts = [Context(summary, *found, series, given) for summary, found in zip(summaries, crossovers, strict=True)]
     facts = run_facts(records, config)
@@ -52,14 +51,12 @@ def write_html(
         sections += _of_setting(
             context, f"{place + 1}-" if several else "", f": {heading(context.summary)}" if several else ""
         )
-    if predicted:
-        figure = prediction_figure(contexts[0], predicted, left_out)
-        numbers = table_html(prediction_table(predicted), series, "predictions")
-        rests = table_html(evidence_table(rests_on), {}, "evidence")
-        sections.append(("predicted", figure.title, join([figure.html(), numbers, rests])))
+    for place, of in enumerate(on_cards if contexts else ()):
+        prefix = f"card-{place + 1}-"
+        sections.append((f"{prefix}section", *card_section(contexts[0], of, prefix)))
     sections.append(("numbers", "The numbers", _numbers(tables, contexts, series)))
     page = _page(config, contexts, facts, sections, series)
-    figures = rows.all_numbers(summaries, crossovers, predicted)
+    figures = rows.all_numbers(summaries, crossovers, on_cards)
     run = {"run": facts, "invocation": command, "commands": given}
     for name, text in (
         ("report.html", page),

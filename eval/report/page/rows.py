@@ -14,10 +14,9 @@ from eval.cost.break_even import break_even_tokens
 from eval.cost.crossover import limiting_share
 from eval.measure.named_layout import NamedLayout
 from eval.report.crossover_fit import Crossover
-from eval.report.floor_table import FLOOR_CARD, FLOOR_MODEL
 from eval.report.layout_result import LayoutResult, Spread
 from eval.report.metrics import METRICS
-from eval.report.page.prediction import Prefill
+from eval.report.on_card import OnCard, PredictedPrefill
 from eval.report.run_facts import CONVENTION
 from eval.report.summary import Summary
 
@@ -57,11 +56,11 @@ Crossovers = tuple[Mapping[str, Crossover], Mapping[str, int | None]]
 
 
 def all_numbers(
-    summaries: Sequence[Summary], crossovers: Sequence[Crossovers], predicted: Iterable[Prefill]
+    summaries: Sequence[Summary], crossovers: Sequence[Crossovers], on_cards: Iterable[OnCard]
 ) -> list[Number]:
     """Of everything that the report shows."""
     found = [figure for pair in zip(summaries, crossovers, strict=True) for figure in _of_summary(*pair)]
-    return found + [figure for one in predicted for figure in _of_prediction(one)]
+    return found + [figure for of in on_cards for one in of.predicted for figure in _of_prediction(of, one)]
 
 
 def to_csv(figures: Iterable[Number]) -> str:
@@ -151,12 +150,12 @@ def _crossing(summary: Summary, layout: NamedLayout, crossovers: Crossovers) -> 
                "value": break_even_tokens(summary.config, model)}  # fmt: skip
 
 
-def _of_prediction(one: Prefill) -> Iterator[Number]:
+def _of_prediction(of: OnCard, one: PredictedPrefill) -> Iterator[Number]:
     blank = Number(
-        FLOOR_MODEL, FLOOR_CARD, "bfloat16", "", "layers", one.layout, one.tokens, "", "time", "", "ms", None
+        of.config.name, of.card.name, "bfloat16", "", "layers", one.layout, one.tokens, "", "time", "", "ms", None
     )
     for component in one.components:
         part = replace(blank, part=component.component, note=component.evidence)
         ms = component.ms
         yield replace(part, kind="predicted", value=ms.middle, low=ms.low, high=ms.high)
-        yield replace(part, kind="floor", value=component.floor_ms, note="weights of 4.5 bit")
+        yield replace(part, kind="floor", value=component.floor_ms, note=f"weights in {of.under.storage.weights}")

@@ -80,6 +80,7 @@ BAD_INPUT = [
     (["compare", "--impl", "cudnn"], "cudnn runs on NVIDIA GPUs, this is cpu; accepted here: auto, dense, blockwise"),
     (["compare", "--impl", "mosaic"], "mosaic runs on sm_90, this is cpu"),
     (["compare", "--model", "tiny-dense", "--quality-tokens", "41000"], "within the 40,960 tokens that tiny-dense is"),
+    (["report", "nowhere", "--card", "r9701"], "no card 'r9701' (did you mean 'r9700'?)"),
     (["report", "nowhere"], "no records at nowhere; the folder of a comparison is wanted, or its records.jsonl"),
     # files
     (["compare", "--model", "tiny-dense", "--text", "/nowhere"], "'/nowhere' as UTF-8: No such file or directory\n"),

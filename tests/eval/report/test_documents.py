@@ -15,13 +15,11 @@ from eval.bench.cpu_results import SOURCE
 from eval.bench.results import ROOT
 from eval.cost.cards import CARDS
 from eval.cost.crossover import crossover_tokens
-from eval.cost.roofline import floor_ms
-from eval.report import documents, floor_table, number_format, tables
+from eval.report import documents, number_format, tables
 from eval.report.comparison import Comparison
 from eval.report.layout_result import Spread
 from eval.report.run_facts import NOTHING_MEASURED
 from eval.report.table import Table
-from refmodel.presets import preset
 from tests.eval.report.synthetic_records import (
     CONFIG,
     LAYOUTS,
@@ -70,22 +68,20 @@ def test_tables_hold_the_figures(written):
     assert cells(text, "KL from full attention by position (nats)")["swa(1024)", "0.0000"] == ["0.5000"]
 
 
-def test_floor_is_a_floor_of_the_layouts_that_fit():
-    table = floor_table.floor_table(["swa(1024)", "spans(256|1024|full,sinks=4)"])
-    assert "A floor, not a measurement" in table.note
-    assert "do not fit 48 layers: spans(256|1024|full,sinks=4)" in table.note
-    lengths = ("1,024", "2,048", "4,096", "8,192", "16,384", "32,768", "65,536")
-    assert table.header[1:] == tuple(f"{length} tokens" for length in lengths)
-    by_layout = {row[0]: row[1:] for row in table.rows}
-    assert list(by_layout) == ["linear layers", "full", "swa(1024)"]
-    model = preset("qwen3-30b-a3b")
-    short, ms = (floor_ms(model, n, CARDS["r9700"], floor_table.FLOOR_UNDER) for n in (1024, 65_536))
-    assert by_layout["linear layers"][0] == f"{sum(short.values()) - short['attention'] - short['head']:.1f} ms"
-    linear = sum(ms.values()) - ms["attention"] - ms["head"]
-    share = ms["attention"] / (ms["attention"] + linear)
-    assert by_layout["linear layers"][-1] == f"{linear / 1e3:.2f} s"
-    assert by_layout["full"][-1] == f"{ms['attention'] / 1e3:.2f} s ({100 * share:.1f} %)"
-    assert f"adds {ms['head']:.3f} ms" in table.note
+def test_a_report_speaks_of_no_other_card_unless_asked(tmp_path):
+    """Nor of another model: neither the terminal nor any file."""
+    found, console = compared(synthetic_records()), Console(width=140, file=io.StringIO())
+    documents.write_report(tmp_path, found, command="prefillwall compare")
+    documents.render_terminal(found, console)
+    said = [console.file.getvalue(), *(path.read_text() for path in tmp_path.glob("report.*"))]
+    assert len(said) == 5 and not any(word in text for text in said for word in ("R9700", "qwen3", "predicted\n"))
+    documents.write_report(tmp_path, found, command="prefillwall compare", cards=[CARDS["r9700"], CARDS["h200"]])
+    documents.render_terminal(found, console, cards=[CARDS["h200"]])
+    markdown, page = ((tmp_path / f"report.{kind}").read_text() for kind in ("md", "html"))
+    for title in ("Floor: smollm2-135m on Radeon AI PRO R9700 (gfx1201)", "Floor: smollm2-135m on H200 SXM (sm90)"):
+        assert title in markdown and title in page
+    assert "Floor: smollm2-135m on H200" in console.file.getvalue()
+    assert page.count("Predicted: smollm2-135m on a") == page.count("Predicted: smollm2-135m on a Radeon") > 0
 
 
 def test_a_failed_cell_is_told(written):
@@ -127,7 +123,7 @@ def test_terminal_shows_every_question_answered(width):
     documents.render_terminal(compared(synthetic_records()), console)
     text = console.file.getvalue()
     assert max(map(len, text.splitlines())) <= width
-    titles = ("Time: 8,192 tokens", "FLOPs", "attention part", "Crossover", "Quality", "another model and")
+    titles = ("Time: 8,192 tokens", "FLOPs", "attention part", "Crossover", "Quality", "Every length, memory")
     assert [text.index(title) for title in titles] == sorted(text.index(title) for title in titles)
     assert all(re.search(rf"^{re.escape(layout)} +[\d.]+ s ", text, re.MULTILINE) for layout in LAYOUTS)
 

@@ -8,6 +8,7 @@ from html.parser import HTMLParser
 
 import pytest
 
+from eval.cost.cards import CARDS
 from eval.report import documents
 from eval.report.page.markup import Markup, element, join
 from eval.report.page.series import DARK, LIGHT, PAGE_DARK, PAGE_LIGHT, all_series, short_names
@@ -55,7 +56,8 @@ def read(text: str) -> Reader:
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     out = tmp_path_factory.mktemp("report")
-    documents.write_report(out, compared(synthetic_records()), command="prefillwall compare --seed 7")
+    cards = [CARDS["r9700"], CARDS["h200"]]
+    documents.write_report(out, compared(synthetic_records()), command="prefillwall compare --seed 7", cards=cards)
     return out
 
 
@@ -69,7 +71,8 @@ def test_page_is_well_formed_and_holds_every_layout_and_section(folder):
     assert all(after - before <= 1 for before, after in itertools.pairwise(levels))
     ids = [attributes["id"] for _, attributes in reader.tags if "id" in attributes]
     assert len(ids) == len(set(ids))
-    assert {"pareto", "cost", "realisation", "floor", "tiles", "position", "prediction", "run", "numbers"} <= set(ids)
+    assert {"pareto", "cost", "realisation", "floor", "tiles", "position", "run", "numbers"} <= set(ids)
+    assert {"card-1-prediction", "card-1-floor-table", "card-2-floor-table"} <= set(ids)
     assert [f"layout-{i}" for i in range(3)] == [one for one in ids if one.startswith("layout-")]
     pressed = [attributes for tag, attributes in reader.tags if tag == "button" and "aria-pressed" in attributes]
     assert [one["data-layout"] for one in pressed] == ["0", "1", "2"]

@@ -7,6 +7,7 @@ import json
 
 import pytest
 
+from eval.cost.cards import CARDS
 from eval.report import documents
 from eval.report.page.rows import KINDS
 from eval.report.run_facts import crossovers
@@ -18,7 +19,8 @@ RECORDS = [*synthetic_records(), record("prefill", "full", 16_384, status="out-o
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     out = tmp_path_factory.mktemp("rows")
-    documents.write_report(out, compared(RECORDS), command="prefillwall compare --seed 7")
+    command = "prefillwall compare --seed 7"
+    documents.write_report(out, compared(RECORDS), command=command, cards=[CARDS["r9700"]])
     return out
 
 
