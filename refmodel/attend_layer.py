@@ -14,7 +14,7 @@ from attention.eviction.chunks import attend_in_chunks
 from attention.eviction.kept import Kept
 from attention.variant import LayerInput, Variant
 from refmodel.cache import LayerCache, extend, read_layer, write_layer
-from refmodel.config import ModelConfig
+from refmodel.layer_spec import LayerSpec
 
 
 class StepInput(NamedTuple):
@@ -22,11 +22,12 @@ class StepInput(NamedTuple):
 
     Attributes:
         q_pos_bt: positions of the step's tokens, [B or 1, T]; -1 is padding.
-        angles: cos and sin of those positions.
+        angles: cos and sin of those positions, in the layer that reads them.
         length: tokens per row that the cache held before this step.
         attend: `attention.attend.attend` or a function with its signature.
         first: whether the cache is known to be empty, so that only the step's own keys are there to see.
         in_order: whether, besides, the step's tokens are known to stand at positions 0, 1, 2, ...
+        n_layers: layers of the model.
     """
 
     q_pos_bt: jax.Array
@@ -35,6 +36,7 @@ class StepInput(NamedTuple):
     attend: AttendFn
     first: bool = False
     in_order: bool = False
+    n_layers: int = 1
 
 
 class LayerIndex(NamedTuple):
@@ -55,7 +57,7 @@ class Projected(NamedTuple):
 
 
 def attend_layer(
-    config: ModelConfig,
+    spec: LayerSpec,
     variant: Variant,
     inputs: Projected,
     params: Mapping[str, jax.Array],
@@ -69,12 +71,12 @@ def attend_layer(
     """
     x_btd, q_btnh, k_btkh, v_btkh = inputs
     if isinstance(variant, Eviction):
-        in_order = variant.keys_in_order(step.first, config.n_layers)
+        in_order = variant.keys_in_order(step.first, step.n_layers)
         attend = partial(step.attend, order="keys") if in_order else step.attend
         kept = read_layer(stack, index.of_run)
-        depth = (index.depth, config.n_layers)
+        depth = (index.depth, step.n_layers)
         attended, kept = attend_in_chunks(
-            variant, attend, kept, q_btnh, k_btkh, v_btkh, step.q_pos_bt, step.length, depth, config.rope_theta
+            variant, attend, kept, q_btnh, k_btkh, v_btkh, step.q_pos_bt, step.length, depth, spec.rope.theta
         )
         return attended, write_layer(stack, kept, index.of_run)
     own = LayerCache(k_btkh, v_btkh, step.q_pos_bt[:, None])

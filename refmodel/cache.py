@@ -15,8 +15,8 @@ from jax import lax
 from attention.eviction.base import Eviction
 from attention.eviction.kept import Kept, init_kept
 from attention.pattern import UNBOUNDED, SpanPattern, holds_everything, still_needed
-from refmodel.config import ModelConfig
 from refmodel.plan import Run, layer_plan
+from refmodel.specification import ModelConfig
 
 
 class LayerCache(NamedTuple):
@@ -52,7 +52,8 @@ def init_cache(
         if isinstance(run.variant, Eviction):
             return empty_kept(run, layers)
         slots = run.variant.cache_tokens(capacity_tokens)
-        keys = jnp.zeros((layers, batch, slots, config.n_kv_heads, config.head_dim), dtype)
+        heads = run.layer.heads
+        keys = jnp.zeros((layers, batch, slots, heads.n_kv_heads, heads.head_dim), dtype)
         return LayerCache(
             keys, jnp.zeros_like(keys), jnp.full((layers, batch if ragged else 1, 1, slots), -1, jnp.int32)
         )
@@ -60,7 +61,8 @@ def init_cache(
     def empty_kept(run: Run, layers: int) -> Kept:
         if ragged:
             raise ValueError(f"{run.variant} evicts by the rows' common length: rows of different lengths need others")
-        one = init_kept(run.variant, batch, capacity_tokens, config.n_heads, config.n_kv_heads, config.head_dim, dtype)
+        heads = run.layer.heads
+        one = init_kept(run.variant, batch, capacity_tokens, heads.n_heads, heads.n_kv_heads, heads.head_dim, dtype)
         return jax.tree.map(lambda x: jnp.broadcast_to(x, (layers, *x.shape)), one)
 
     return Cache(tuple(map(empty, plan.runs, plan.layers)), jnp.int32(0))

@@ -9,8 +9,8 @@ import jax.numpy as jnp
 from jax import lax
 
 from refmodel.cache import Cache, init_cache
-from refmodel.config import ModelConfig
 from refmodel.model import Params, step
+from refmodel.specification import ModelConfig
 
 TOKENS_A_CALL = 16
 """Decoded by one program: between two of them a stop is seen, and so is an interrupt from the keyboard."""

@@ -1,12 +1,17 @@
 """The parts of a block, as Flax Linen modules over stacked parameters.
 
-Every parameter carries the layers of its kind on a leading axis and a module is called with the index of its layer:
+Every parameter carries the layers of its stack on a leading axis and a module is called with the index of its layer:
 the layer loop closes over the whole stack and copies no slice of it between iterations.
 
 Axes: B batch, T tokens, D model width, N query heads, K key-value heads, H head size, F feed-forward width, L layers.
 """
 
 from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import partial
+from types import MappingProxyType
+from typing import Final
 
 import jax
 import jax.numpy as jnp
@@ -17,30 +22,37 @@ from attention.eviction.kept import Kept
 from attention.variant import Variant
 from refmodel.attend_layer import LayerIndex, Projected, StepInput, attend_layer
 from refmodel.cache import LayerCache
-from refmodel.config import BlockKind, ModelConfig
 from refmodel.kernels.choose_experts import choose_experts
 from refmodel.kernels.grouped import expert_ffn
 from refmodel.kernels.norm_rope import norm_and_rope
+from refmodel.layer_spec import LayerSpec
 from refmodel.norm import rms_norm
+from refmodel.parts import Experts
 from refmodel.rope import apply_rope
+
+_ACTIVATIONS: Final[Mapping[str, Callable[[jax.Array], jax.Array]]] = MappingProxyType(
+    {"silu": nn.silu, "gelu_tanh": partial(nn.gelu, approximate=True)}
+)
 
 
 class Stacked(nn.Module):
     """Base: declares parameters [L, ...] and reads one layer's slice of them.
 
-    What is declared here are shapes.  Values come from a checkpoint or from `refmodel.weights.random`: a Linen
-    initialiser would count the stack into the fan-in.
+    What is declared here are the rows of the layer's table, by the path `prefix` and their name.  Values come from a
+    checkpoint or from `refmodel.weights.random`: a Linen initialiser would count the stack into the fan-in.
     """
 
-    config: ModelConfig
+    spec: LayerSpec
     n_stack: int
     dtype: jax.typing.DTypeLike
+    prefix: str = ""
 
-    def stack(self, name: str, *shape: int) -> jax.Array:
+    def stack(self, name: str) -> jax.Array:
+        shape = self.spec.parameter(f"{self.prefix}.{name}").shape
         return self.param(name, nn.initializers.zeros, (self.n_stack, *shape), self.dtype)
 
-    def at(self, layer: jax.Array, name: str, *shape: int) -> jax.Array:
-        return lax.dynamic_index_in_dim(self.stack(name, *shape), layer, keepdims=False)
+    def at(self, layer: jax.Array, name: str) -> jax.Array:
+        return lax.dynamic_index_in_dim(self.stack(name), layer, keepdims=False)
 
 
 class RMSNorm(Stacked):
@@ -48,7 +60,7 @@ class RMSNorm(Stacked):
 
     @nn.compact
     def __call__(self, x: jax.Array, layer: jax.Array) -> jax.Array:
-        return rms_norm(x, self.at(layer, "scale", x.shape[-1]), self.config.norm_eps)
+        return rms_norm(x, self.at(layer, "scale"), self.spec.norm)
 
 
 class NormAndRope(Stacked):
@@ -56,7 +68,7 @@ class NormAndRope(Stacked):
 
     @nn.compact
     def __call__(self, x_btnh: jax.Array, layer: jax.Array, angles: tuple[jax.Array, jax.Array]) -> jax.Array:
-        return norm_and_rope(x_btnh, self.at(layer, "scale", x_btnh.shape[-1]), angles, self.config.norm_eps)
+        return norm_and_rope(x_btnh, self.at(layer, "scale"), angles, self.spec.norm)
 
 
 class Attention(Stacked):
@@ -64,33 +76,36 @@ class Attention(Stacked):
 
     @nn.compact
     def __call__(self, x_btd, index: LayerIndex, step: StepInput, variant: Variant, stack: LayerCache | Kept):
-        c, layer = self.config, index.of_kind
-        d, n, k, h = c.d_model, c.n_heads, c.n_kv_heads, c.head_dim
+        spec, layer = self.spec, index.of_kind
         # Without the barrier XLA (of jax 0.11) multiplies by all three at once on a GPU, then copies each result out.
         for_q, for_k, for_v = lax.optimization_barrier((x_btd,) * 3)
-        q_btnh = jnp.einsum("btd,dnh->btnh", for_q, self.at(layer, "q", d, n, h))
-        k_btkh = jnp.einsum("btd,dkh->btkh", for_k, self.at(layer, "k", d, k, h))
-        v_btkh = jnp.einsum("btd,dkh->btkh", for_v, self.at(layer, "v", d, k, h))
-        if c.qk_norm:
-            q_btnh = NormAndRope(c, self.n_stack, self.dtype, name="q_norm")(q_btnh, layer, step.angles)
-            k_btkh = NormAndRope(c, self.n_stack, self.dtype, name="k_norm")(k_btkh, layer, step.angles)
+        q_btnh = jnp.einsum("btd,dnh->btnh", for_q, self.at(layer, "q"))
+        k_btkh = jnp.einsum("btd,dkh->btkh", for_k, self.at(layer, "k"))
+        v_btkh = jnp.einsum("btd,dkh->btkh", for_v, self.at(layer, "v"))
+        angles, q_angles = step.angles, step.angles
+        if spec.query_factor != 1:  # in float32, and rounded no more often than without
+            q_angles = tuple(spec.query_factor * angle for angle in angles)
+        if spec.qk_norm:
+            shared = (spec, self.n_stack, self.dtype)
+            q_btnh = NormAndRope(*shared, "attn.q_norm", name="q_norm")(q_btnh, layer, q_angles)
+            k_btkh = NormAndRope(*shared, "attn.k_norm", name="k_norm")(k_btkh, layer, angles)
         else:
-            q_btnh, k_btkh = (apply_rope(x, step.angles) for x in (q_btnh, k_btkh))
-        params = {name: self.at(layer, name, *shape) for name, shape in variant.params(c.heads).items()}
+            q_btnh, k_btkh = apply_rope(q_btnh, q_angles), apply_rope(k_btkh, angles)
+        params = {name: self.at(layer, name) for name in variant.params(spec.heads)}
         with jax.named_scope("attention"):
             inputs = Projected(x_btd, q_btnh, k_btkh, v_btkh)
-            attended, stack = attend_layer(c, variant, inputs, params, step, stack, index)
-        return jnp.einsum("btnh,nhd->btd", attended.out_btnh, self.at(layer, "o", n, h, d)), stack
+            attended, stack = attend_layer(spec, variant, inputs, params, step, stack, index)
+        return jnp.einsum("btnh,nhd->btd", attended.out_btnh, self.at(layer, "o")), stack
 
 
 class FeedForward(Stacked):
-    """SwiGLU: (silu(x·gate) * x·up)·down (Shazeer, 2002.05202)."""
+    """(activation(x·gate) * x·up)·down; SwiGLU where that is silu (Shazeer, 2002.05202)."""
 
     @nn.compact
     def __call__(self, x_btd: jax.Array, layer: jax.Array) -> jax.Array:
-        d, f = self.config.d_model, self.config.d_ff
-        gated = nn.silu(x_btd @ self.at(layer, "gate", d, f)) * (x_btd @ self.at(layer, "up", d, f))
-        return gated @ self.at(layer, "down", f, d)
+        activation = _ACTIVATIONS[self.spec.feed_forward.activation]
+        gated = activation(x_btd @ self.at(layer, "gate")) * (x_btd @ self.at(layer, "up"))
+        return gated @ self.at(layer, "down")
 
 
 class MixtureOfExperts(Stacked):
@@ -98,41 +113,40 @@ class MixtureOfExperts(Stacked):
 
     @nn.compact
     def __call__(self, x_btd: jax.Array, layer: jax.Array) -> jax.Array:
-        c = self.config
         b, t, d = x_btd.shape
         x_rd = x_btd.reshape(b * t, d)
-        expert_rk, weight_rk = route(x_rd, self.at(layer, "router", d, c.n_experts), c)
-        experts = (
-            self.stack("gate", c.n_experts, d, c.d_expert),
-            self.stack("up", c.n_experts, d, c.d_expert),
-            self.stack("down", c.n_experts, c.d_expert, d),
-        )
+        expert_rk, weight_rk = route(x_rd, self.at(layer, "router"), self.spec.feed_forward)
+        experts = (self.stack("gate"), self.stack("up"), self.stack("down"))
         return expert_ffn(x_rd, expert_rk, weight_rk, *experts, layer).reshape(b, t, d)
 
 
 @jax.named_scope("router")
-def route(x_rd: jax.Array, router_de: jax.Array, config: ModelConfig) -> tuple[jax.Array, jax.Array]:
+def route(x_rd: jax.Array, router_de: jax.Array, experts: Experts) -> tuple[jax.Array, jax.Array]:
     """Chosen experts and their float32 weights, each [rows, experts per token].
 
     Sums in float32 at full precision: in tf32 or bfloat16 the eighth and ninth expert change places between platforms.
     Products of bfloat16 operands are exact in float32, so those stay what they are: matrix units take them.
     """
     logits_re = jnp.dot(x_rd, router_de, precision="highest", preferred_element_type=jnp.float32)
-    weight_rk, expert_rk = choose_experts(logits_re, config.experts_per_token, config.norm_topk_prob)
+    weight_rk, expert_rk = choose_experts(logits_re, experts.experts_per_token, experts.norm_topk_prob)
     return expert_rk, weight_rk
 
 
 class Block(Stacked):
-    """One layer: x + attention(norm(x)), then x + feed-forward(norm(x))."""
-
-    kind: BlockKind = "dense"
+    """One layer: x + attention(norm(x)), then x + feed-forward(norm(x)); Gemma norms what is added, too."""
 
     @nn.compact
     def __call__(self, x_btd, index: LayerIndex, step: StepInput, variant: Variant, stack: LayerCache | Kept):
-        shared, layer = (self.config, self.n_stack, self.dtype), index.of_kind
-        attended, stack = Attention(*shared, name="attn")(
-            RMSNorm(*shared, name="attn_norm")(x_btd, layer), index, step, variant, stack
+        shared, layer = (self.spec, self.n_stack, self.dtype), index.of_kind
+
+        def norm(name: str, x_btd: jax.Array) -> jax.Array:
+            return RMSNorm(*shared, name, name=name)(x_btd, layer)
+
+        attention = Attention(*shared, "attn", name="attn")
+        added_btd, stack = attention(norm("attn_norm", x_btd), index, step, variant, stack)
+        x_btd += norm("attn_post_norm", added_btd) if self.spec.norm.after else added_btd
+        ffn = (MixtureOfExperts if isinstance(self.spec.feed_forward, Experts) else FeedForward)(
+            *shared, "ffn", name="ffn"
         )
-        x_btd += attended
-        ffn = (MixtureOfExperts if self.kind == "moe" else FeedForward)(*shared, name="ffn")
-        return x_btd + ffn(RMSNorm(*shared, name="ffn_norm")(x_btd, layer), layer), stack
+        added_btd = ffn(norm("ffn_norm", x_btd), layer)
+        return x_btd + (norm("ffn_post_norm", added_btd) if self.spec.norm.after else added_btd), stack

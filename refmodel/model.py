@@ -1,17 +1,15 @@
 """The transformer: (params, cache, tokens) -> (logits, cache), a pure function of its arguments.
 
 One step serves one-shot prefill, a chunk of a prefill, and decode: it reads positions, never "the prompt".
-Parameters are a nested dict; the layers of one kind are stacked on a leading axis:
+Parameters are a nested dict, as `refmodel.parameters` lists them; layers of the same shapes are stacked in front:
 
     embed.embedding [V, D]      final_norm.scale [D]      head.kernel [D, V] (absent when tied)
-    blocks.<dense|moe>.attn_norm.scale  .attn.{q,k,v,o}  .attn.{q,k}_norm.scale  .ffn_norm.scale  .ffn.{...}
+    blocks.<stack>.attn_norm.scale  .attn.{q,k,v,o}  .attn.{q,k}_norm.scale  .ffn_norm.scale  .ffn.{...}
 """
 
 from __future__ import annotations
 
-import dataclasses
-from functools import partial
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -20,18 +18,15 @@ from jax import lax
 from attention.attend import attend
 from attention.attended import AttendFn
 from attention.pattern import holds_everything
-from attention.variant import Variant
 from refmodel.attend_layer import LayerIndex, StepInput
 from refmodel.cache import Cache, LayerCache, init_cache
-from refmodel.config import BlockKind, ModelConfig
 from refmodel.layers import Block
 from refmodel.norm import rms_norm
 from refmodel.plan import layer_plan
 from refmodel.rope import rope_angles
 from refmodel.schedule import prefill_steps
-
-Params = dict[str, Any]
-DType = jax.typing.DTypeLike
+from refmodel.specification import ModelConfig
+from refmodel.tree import Params
 
 
 class Hidden(NamedTuple):
@@ -40,23 +35,6 @@ class Hidden(NamedTuple):
     final_btd: jax.Array
     cache: Cache
     layers_lbtd: jax.Array | None
-
-
-def abstract_params(config: ModelConfig, dtype: DType = jnp.float32) -> Params:
-    """The tree's shapes and dtypes, nothing allocated: every loader, initialiser and count reads them here."""
-
-    def leaf(*shape: int) -> jax.ShapeDtypeStruct:
-        return jax.ShapeDtypeStruct(shape, dtype)
-
-    kinds: tuple[BlockKind, ...] = ("dense", "moe")
-    params: Params = {
-        "embed": {"embedding": leaf(config.vocab_size, config.d_model)},
-        "blocks": {kind: _abstract_blocks(config, kind, dtype) for kind in kinds if kind in config.block_kinds},
-        "final_norm": {"scale": leaf(config.d_model)},
-    }
-    if not config.tied_head:
-        params["head"] = {"kernel": leaf(config.d_model, config.vocab_size)}
-    return params
 
 
 def step(
@@ -99,13 +77,15 @@ def hidden_states(
     plan = layer_plan(config)
     in_order = first and positions_bt is None
     positions_bt = _positions(cache, tokens_bt, positions_bt)
-    x_btd = params["embed"]["embedding"][tokens_bt]
-    angles = rope_angles(positions_bt, config.head_dim, config.rope_theta)
-    inputs = StepInput(positions_bt, angles, cache.length, attend, first, in_order)
+    x_btd = embed(config, params, tokens_bt)
+    positions = {(layer.heads.head_dim, layer.rope) for layer in config.layers}
+    angles = {one: rope_angles(positions_bt, *one) for one in positions}
 
     def run_layers(run, count, x_btd, stack, cycle):
         stacked = params["blocks"][run.kind]
-        block = Block(config, config.block_kinds.count(run.kind), x_btd.dtype, kind=run.kind)
+        block = Block(run.layer, config.stacks.count(run.kind), x_btd.dtype)
+        own_angles = angles[run.layer.heads.head_dim, run.layer.rope]
+        inputs = StepInput(positions_bt, own_angles, cache.length, attend, first, in_order, config.n_layers)
 
         def one_layer(carry, i):
             x_btd, stack = carry
@@ -134,10 +114,16 @@ def hidden_states(
         carry, tail_lbtd = one_cycle(carry, jnp.int32(plan.repeats), plan.tail)
         layers_lbtd = jnp.concatenate([layers_lbtd, tail_lbtd]) if every_layer else None
     x_btd, stacks = carry
-    final_btd = rms_norm(x_btd, params["final_norm"]["scale"], config.norm_eps)
+    final_btd = rms_norm(x_btd, params["final_norm"]["scale"], config.final_norm)
     length = cache.length + tokens_bt.shape[1]
     final_btd = jnp.where(_overflows(config, cache, length), jnp.nan, final_btd)
     return Hidden(final_btd, Cache(stacks, length), layers_lbtd)
+
+
+def embed(config: ModelConfig, params: Params, tokens: jax.Array) -> jax.Array:
+    """What the first layer reads: embedded tokens [..., D], times a scale that is rounded to their precision."""
+    x = params["embed"]["embedding"][tokens]
+    return x if config.embedding_scale == 1 else x * jnp.asarray(config.embedding_scale, x.dtype)
 
 
 @jax.named_scope("head")
@@ -192,25 +178,6 @@ def prefill(
         chunks = tokens_bt[:, first.tokens : last.start].reshape(batch, len(middle), -1).swapaxes(0, 1)
         cache, _ = lax.scan(one_chunk, cache, chunks)
     return step(config, params, cache, tokens_bt[:, last.start :], logits=logits, attend=attend)
-
-
-def _abstract_blocks(config: ModelConfig, kind: BlockKind, dtype: DType) -> Params:
-    """What the Linen modules of one kind declare, all its layers stacked."""
-    block = Block(config, config.block_kinds.count(kind), dtype, kind=kind)
-    zero, position = jnp.int32(0), jnp.zeros((1, 1), jnp.int32)
-    inputs = StepInput(position, rope_angles(position, config.head_dim, config.rope_theta), zero, attend)
-
-    def declare(variant: Variant) -> Params:
-        one = dataclasses.replace(config, layout=(variant,) * config.n_layers).at_length(1)
-        stack = init_cache(one, 1, 1, dtype).runs[0]
-        x_btd = jnp.zeros((1, 1, config.d_model), dtype)
-        return block.init(jax.random.key(0), x_btd, LayerIndex(zero, zero, zero), inputs, one.layout[0], stack)[
-            "params"
-        ]
-
-    trees = [jax.eval_shape(partial(declare, variant)) for variant in dict.fromkeys(config.layout)]
-    attn = {name: leaf for tree in trees for name, leaf in tree["attn"].items()}  # variants may have their own
-    return {**trees[0], "attn": attn}
 
 
 def _positions(cache: Cache, tokens_bt: jax.Array, positions_bt: jax.Array | None) -> jax.Array:

@@ -6,9 +6,16 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from refmodel.parts import Norm
 
-def rms_norm(x: jax.Array, scale: jax.Array, eps: float) -> jax.Array:
-    """x / sqrt(mean(x²) + eps) · scale over the last axis; statistics in float32, the result in x's dtype."""
+
+def rms_norm(x: jax.Array, scale: jax.Array, norm: Norm) -> jax.Array:
+    """x / sqrt(mean(x²) + eps) · (offset + scale) over the last axis; statistics in float32, the result in x's dtype.
+
+    Qwen and Llama round the normed x before they scale it, Gemma (offset 1) after.
+    """
     x32 = x.astype(jnp.float32)
-    normed = x32 * lax.rsqrt(jnp.mean(jnp.square(x32), axis=-1, keepdims=True) + eps)
+    normed = x32 * lax.rsqrt(jnp.mean(jnp.square(x32), axis=-1, keepdims=True) + norm.eps)
+    if norm.offset:
+        return (normed * (norm.offset + scale.astype(jnp.float32))).astype(x.dtype)
     return (scale * normed.astype(x.dtype)).astype(x.dtype)

@@ -15,10 +15,10 @@ from attention.token_routed import Routed, RouteStatistics, route_statistics
 from attention.variant import LayerInput
 from refmodel.attend_layer import LayerIndex, StepInput
 from refmodel.cache import init_cache
-from refmodel.config import ModelConfig
 from refmodel.layers import Attention, RMSNorm
-from refmodel.model import Params, hidden_states
+from refmodel.model import Params, embed, hidden_states
 from refmodel.rope import rope_angles
+from refmodel.specification import ModelConfig
 
 
 def observe_routed(
@@ -38,22 +38,23 @@ def observe_routed(
     dtype = params["embed"]["embedding"].dtype
     cache = init_cache(config, batch, tokens, dtype)
     outputs_lbtd = hidden_states(config, params, cache, tokens_bt, attend=attend, every_layer=True).layers_lbtd
-    inputs_lbtd = jnp.concatenate([params["embed"]["embedding"][tokens_bt][None], outputs_lbtd[:-1]])
+    inputs_lbtd = jnp.concatenate([embed(config, params, tokens_bt)[None], outputs_lbtd[:-1]])
     positions_bt = jnp.arange(tokens, dtype=jnp.int32)[None]
-    step = StepInput(positions_bt, rope_angles(positions_bt, config.head_dim, config.rope_theta), jnp.int32(0), attend)
 
     seen: dict[int, Any] = {}
-    for layer, (kind, variant) in enumerate(zip(config.block_kinds, config.layout, strict=True)):
+    for layer, (kind, spec) in enumerate(zip(config.stacks, config.layers, strict=True)):
+        variant = spec.mixer
         if not isinstance(variant, Routed):
             continue
-        stacked, shared = params["blocks"][kind], (config, config.block_kinds.count(kind), dtype)
-        of_kind = jnp.int32(config.block_kinds[:layer].count(kind))
-        x_btd = RMSNorm(*shared).apply({"params": stacked["attn_norm"]}, inputs_lbtd[layer], of_kind)
+        angles = rope_angles(positions_bt, spec.heads.head_dim, spec.rope)
+        step = StepInput(positions_bt, angles, jnp.int32(0), attend, n_layers=config.n_layers)
+        stacked, shared = params["blocks"][kind], (spec, config.stacks.count(kind), dtype)
+        of_kind = jnp.int32(config.stacks[:layer].count(kind))
+        x_btd = RMSNorm(*shared, "attn_norm").apply({"params": stacked["attn_norm"]}, inputs_lbtd[layer], of_kind)
         spy = _Spy(variant, look, seen, layer)
-        one = config.with_layout([variant] * config.n_layers)
-        stack = init_cache(one, batch, tokens, dtype).runs[0]
+        stack = init_cache(config.one_layer(variant), batch, tokens, dtype).runs[0]
         index = LayerIndex(of_kind, jnp.int32(0), jnp.int32(layer))
-        Attention(*shared).apply({"params": stacked["attn"]}, x_btd, index, step, spy, stack)
+        Attention(*shared, "attn").apply({"params": stacked["attn"]}, x_btd, index, step, spy, stack)
     return seen
 
 

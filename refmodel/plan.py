@@ -3,23 +3,33 @@
 from __future__ import annotations
 
 import itertools
+from collections import Counter
 from dataclasses import dataclass
 
 from attention.layout import period
 from attention.variant import Variant
-from refmodel.config import BlockKind, ModelConfig
+from refmodel.layer_spec import LayerSpec
+from refmodel.specification import ModelConfig
 
 
 @dataclass(frozen=True)
 class Run:
-    """`count` consecutive layers of one kind and variant: layers `first`, first + 1, ... of a cycle, of which the
-    first is number `first_of_kind` of its kind there."""
+    """`count` consecutive equal layers: layers `first`, first + 1, ... of a cycle, of which the first is number
+    `first_of_kind` of its stack there."""
 
-    kind: BlockKind
-    variant: Variant
+    layer: LayerSpec
     count: int
     first: int
     first_of_kind: int
+
+    @property
+    def kind(self) -> str:
+        """The stack that holds the layers' parameters."""
+        return self.layer.stack_name
+
+    @property
+    def variant(self) -> Variant:
+        return self.layer.variant
 
 
 @dataclass(frozen=True)
@@ -36,8 +46,8 @@ class LayerPlan:
         """Layers in one cycle."""
         return sum(run.count for run in self.runs)
 
-    def per_cycle(self, kind: BlockKind) -> int:
-        """Layers of `kind` in one cycle."""
+    def per_cycle(self, kind: str) -> int:
+        """Layers of the stack `kind` in one cycle."""
         return sum(run.count for run in self.runs if run.kind == kind)
 
     @property
@@ -47,19 +57,18 @@ class LayerPlan:
 
 
 def layer_plan(config: ModelConfig) -> LayerPlan:
-    """The shortest cycle of layers that are equal in kind and variant, cut into runs.
+    """The shortest cycle of layers, cut into runs of equal ones.
 
     What fills less than two cycles is one cycle: a tail would compile its bodies again.
     """
-    layers = list(zip(config.block_kinds, config.layout, strict=True))
-    cycle_layers = period(layers)
-    if len(layers) < 2 * cycle_layers:
-        cycle_layers = len(layers)
-    repeats, left = divmod(len(layers), cycle_layers)
+    cycle_layers = period(config.layers)
+    if config.n_layers < 2 * cycle_layers:
+        cycle_layers = config.n_layers
+    repeats, left = divmod(config.n_layers, cycle_layers)
     runs: list[Run] = []
-    seen: dict[BlockKind, int] = {"dense": 0, "moe": 0}
-    for (kind, variant), group in itertools.groupby(layers[:cycle_layers]):
+    seen: Counter[str] = Counter()
+    for layer, group in itertools.groupby(config.layers[:cycle_layers]):
         count = len(list(group))
-        runs.append(Run(kind, variant, count, sum(seen.values()), seen[kind]))
-        seen[kind] += count
+        runs.append(Run(layer, count, seen.total(), seen[layer.stack_name]))
+        seen[layer.stack_name] += count
     return LayerPlan(repeats, tuple(runs), tuple(min(max(left - run.first, 0), run.count) for run in runs))

@@ -5,13 +5,17 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 
+from refmodel.parts import Rope
 
-def rope_angles(positions_bt: jax.Array, head_dim: int, theta: float) -> tuple[jax.Array, jax.Array]:
-    """cos and sin of position · theta^(-2i/H) for i < H/2, each [B, T, 1, H/2], in float32.
+
+def rope_angles(positions_bt: jax.Array, head_dim: int, rope: Rope) -> tuple[jax.Array, jax.Array]:
+    """cos and sin of position / factor · theta^(-2i/H) for i < H/2, each [B, T, 1, H/2], in float32.
 
     float32 whatever the model's dtype: bfloat16 has 8 bits of mantissa and cannot tell positions past 256 apart.
     """
-    frequency_h = theta ** (-jnp.arange(0, head_dim, 2, dtype=jnp.float32) / head_dim)
+    frequency_h = rope.theta ** (-jnp.arange(0, head_dim, 2, dtype=jnp.float32) / head_dim)
+    if rope.factor != 1:
+        frequency_h /= rope.factor
     angles_bt1h = positions_bt.astype(jnp.float32)[..., None, None] * frequency_h
     return jnp.cos(angles_bt1h), jnp.sin(angles_bt1h)
 

@@ -17,15 +17,16 @@ from attention.attend import attend
 from attention.layout import LayoutSpec
 from attention.unknown import did_you_mean
 from refmodel.cache import Cache
-from refmodel.config import ModelConfig
 from refmodel.default_model import default_gguf
 from refmodel.device_memory import free_device_bytes
-from refmodel.model import Params, abstract_params, prefill
+from refmodel.model import Params, prefill
 from refmodel.open_gguf import open_gguf
-from refmodel.presets import PRESETS, preset
+from refmodel.presets import PRESETS, RUNNING, preset
 from refmodel.read_gguf_config import from_gguf
 from refmodel.read_hf_config import from_hf
+from refmodel.specification import ModelConfig
 from refmodel.tokenizer import load_tokenizer
+from refmodel.tree import abstract_params
 from refmodel.weights import load
 from refmodel.weights.random import random_params, variant_params
 
@@ -142,6 +143,7 @@ def _open(spec: str, dtype: Any, seed: int) -> Model:
     path = _checkpoint(spec)
     if path is None:
         config = preset(spec)
+        refuse_to_run(config)
         _refuse_what_cannot_fit(config, dtype)
         return Model(config, random_params(config, seed, dtype), None, f"random (seed {seed})")
     source = open_gguf(path) if path.suffix == ".gguf" else path  # opening a GGUF takes seconds: once
@@ -149,6 +151,15 @@ def _open(spec: str, dtype: Any, seed: int) -> Model:
     if spec in PRESETS or not Path(spec).expanduser().exists():  # a Hub id, whose folder is named by a hash
         config = dataclasses.replace(config, name=spec)  # under this name people ask for it, and records list it
     return Model(config, params, load_tokenizer(source), "checkpoint")
+
+
+def refuse_to_run(config: ModelConfig) -> None:
+    """Raises `ValueError` for a model that is only counted."""
+    if config.cannot_run:
+        raise ValueError(
+            f"{config.name} can be costed (flops, crossover, variants, cards) and not run: {config.cannot_run}; models "
+            f"that run: {', '.join(RUNNING)}"
+        )
 
 
 def _checkpoint(spec: str) -> Path | None:
@@ -162,7 +173,7 @@ def _checkpoint(spec: str) -> Path | None:
         return path
     if spec.count("/") == 1 and not spec.startswith((".", "/", "~")) and path.suffix != ".gguf":
         return _from_hub(spec)
-    accepted = f"a folder, a .gguf file, a Hub id owner/name, or a preset ({', '.join(PRESETS)})"
+    accepted = f"a folder, a .gguf file, a Hub id owner/name, or a preset ({', '.join(RUNNING)})"
     raise ValueError(f"no model {spec!r}: no such path{did_you_mean(spec, PRESETS)}; accepted: {accepted}")
 
 

@@ -27,10 +27,10 @@ from rich.table import Table
 from eval.measure.records.environment import environment, now
 from eval.measure.records.json_lines import append
 from eval.measure.timing import Budget, Program, compile_program, time_programs
-from refmodel.config import ModelConfig
 from refmodel.default_model import default_gguf, default_text
 from refmodel.model import Params, prefill
 from refmodel.presets import preset
+from refmodel.specification import ModelConfig
 from refmodel.tokenizer import load_tokenizer
 from refmodel.weights import load
 
@@ -120,11 +120,12 @@ def _pretrained() -> Contenders:
 def _random() -> Contenders:
     """The same shape as transformers initialises it, handed over in a folder."""
     shape = preset("smollm2-135m")
+    d_ff = shape.layers[0].parameter("ffn.gate").shape[1]
     settings = transformers.LlamaConfig(
         hidden_size=shape.d_model, num_hidden_layers=shape.n_layers, num_attention_heads=shape.n_heads,
-        num_key_value_heads=shape.n_kv_heads, vocab_size=shape.vocab_size, intermediate_size=shape.d_ff,
-        rms_norm_eps=shape.norm_eps, max_position_embeddings=shape.max_positions, tie_word_embeddings=True,
-        rope_parameters={"rope_type": "default", "rope_theta": shape.rope_theta}, attn_implementation="sdpa",
+        num_key_value_heads=shape.n_kv_heads, vocab_size=shape.vocab_size, intermediate_size=d_ff,
+        rms_norm_eps=shape.final_norm.eps, max_position_embeddings=shape.max_positions, tie_word_embeddings=True,
+        rope_parameters={"rope_type": "default", "rope_theta": shape.layers[0].rope.theta}, attn_implementation="sdpa",
     )  # fmt: skip
     theirs = transformers.LlamaForCausalLM(settings).eval()
     with tempfile.TemporaryDirectory() as parent:

@@ -32,9 +32,10 @@ from eval.measure.device import opens_a_gpu
 from eval.measure.records.environment import environment, git_state, now
 from eval.measure.records.json_lines import append
 from eval.measure.timing import Timing, compile_program
-from refmodel.config import ModelConfig
 from refmodel.model import prefill
+from refmodel.parts import Experts
 from refmodel.presets import preset
+from refmodel.specification import ModelConfig
 from refmodel.weights.random import random_params
 
 LENGTHS = tuple(1024 << k for k in range(7))
@@ -124,11 +125,14 @@ def their_prefill(config: ModelConfig) -> Callable[[int], Callable[[], Any]]:
     import torch
     import transformers
 
+    experts = config.layers[0].feed_forward
+    assert isinstance(experts, Experts)
     settings = transformers.Qwen3MoeConfig(
         vocab_size=config.vocab_size, hidden_size=config.d_model, num_hidden_layers=config.n_layers,
         num_attention_heads=config.n_heads, num_key_value_heads=config.n_kv_heads, head_dim=config.head_dim,
-        num_experts=config.n_experts, num_experts_per_tok=config.experts_per_token,
-        moe_intermediate_size=config.d_expert, norm_topk_prob=config.norm_topk_prob, rms_norm_eps=config.norm_eps,
+        num_experts=experts.n_experts, num_experts_per_tok=experts.experts_per_token,
+        moe_intermediate_size=experts.d_expert, norm_topk_prob=experts.norm_topk_prob,
+        rms_norm_eps=config.final_norm.eps,
         max_position_embeddings=max(LENGTHS), tie_word_embeddings=config.tied_head, use_cache=True,
     )  # fmt: skip
     with torch.device("cuda"):

@@ -28,11 +28,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     from eval.cli import build_parser, commands_of  # which imports this module
-    from eval.cost.preset_shapes import every_shape
+    from refmodel.presets import PRESETS
 
     parser = build_parser()
     files = [shtab.Choice("file")] * (options.shell == "bash")  # the others take words or files, not both
-    words = {"model": [*(shape.name for shape in every_shape()), *files], "card": [*CARDS, *files]}
+    words = {"model": [*PRESETS, *files], "card": [*CARDS, *files]}
     for command in commands_of(parser).values():
         for action in command._actions:
             if action.dest in words:

@@ -8,11 +8,11 @@ from typing import Any, get_args
 
 from attention.full import FULL
 from eval.commands import arguments, output
-from eval.commands.resolve import Shape, shape_named, under_layout
+from eval.commands.resolve import shape_named, under_layout
 from eval.cost.break_even import break_even_tokens
 from eval.cost.crossover import Linear, Pairs, attention_share, crossover_tokens, limiting_share, linear_params
 from eval.cost.fitting_layouts import fitting_layouts
-from eval.cost.shapes import shape_of
+from refmodel.specification import ModelConfig
 
 DESCRIPTION = "The exact prompt length at which attention overtakes the linear layers, or the share it tends to."
 
@@ -51,7 +51,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     base = shape_named(options.model)
-    layouts = options.layouts or (_that_fit(base) if len(set(shape_of(base).layout)) == 1 else ("own",))
+    layouts = options.layouts or (_that_fit(base) if len(set(base.layout)) == 1 else ("own",))
     models = [base if layout == "own" else under_layout(base, layout) for layout in layouts]
     record = {
         "command": "crossover",
@@ -67,7 +67,7 @@ def run(options: argparse.Namespace) -> int:
     return 0
 
 
-def _that_fit(base: Shape) -> tuple[str, ...]:
+def _that_fit(base: ModelConfig) -> tuple[str, ...]:
     """The usual layouts that the model can have; says on stderr which it cannot."""
     fitting, left_out = fitting_layouts(base, LAYOUTS)
     if left_out:
@@ -75,11 +75,11 @@ def _that_fit(base: Shape) -> tuple[str, ...]:
     return tuple(fitting)
 
 
-def _one(model: Shape, full: Shape, options: argparse.Namespace) -> dict[str, Any]:
+def _one(model: ModelConfig, full: ModelConfig, options: argparse.Namespace) -> dict[str, Any]:
     conventions = (options.convention, options.pairs)
     return {
-        "layout": shape_of(model).layout_name,
-        "layout_summary": shape_of(model).layout_summary,
+        "layout": model.layout_name,
+        "layout_summary": model.layout_summary,
         "crossover_tokens": crossover_tokens(model, *conventions),
         "limiting_share": limiting_share(model, *conventions),
         "cheaper_than_full_from_tokens": break_even_tokens(full, model),

@@ -11,14 +11,13 @@ from attention.eviction.base import Eviction
 from attention.token_routed import Routed
 from eval.commands import arguments, output
 from eval.commands.arguments import from_zero, positive
-from eval.commands.resolve import Shape, shape_named
+from eval.commands.resolve import shape_named
 from eval.cost.cards import card
 from eval.cost.flops.closed_form import COMPONENTS, steps_flops
 from eval.cost.flops.traffic import BITS, Storage, steps_bytes
 from eval.cost.roofline import Assumptions, Floor, floors
-from eval.cost.shapes import shape_of
-from refmodel.config import ModelConfig
 from refmodel.schedule import Step, prefill_steps
+from refmodel.specification import ModelConfig
 
 DESCRIPTION = (
     "Counts what a step of the model executes three ways (closed form, traced, compiled) beside what is useful; exits\n"
@@ -76,7 +75,7 @@ def run(options: argparse.Namespace) -> int:
         raise ValueError("--chunk feeds a prompt from an empty cache; leave --start out")
     steps = prefill_steps(options.tokens, options.chunk) if options.chunk else (Step(options.tokens, options.start),)
     if not options.start:
-        for variant in shape_of(model).layout:
+        for variant in model.layout:
             variant.check_prompt(options.tokens)
     record, times = _record(options, model, steps), _floors(options, model, steps)
     counts = {"useful": steps_flops(model, steps)}
@@ -106,15 +105,15 @@ def run(options: argparse.Namespace) -> int:
     return 1 if faults else 0
 
 
-def _why_only_closed_form(model: Shape, steps: tuple[Step, ...]) -> str:
+def _why_only_closed_form(model: ModelConfig, steps: tuple[Step, ...]) -> str:
     """Why no program is counted, empty where one is."""
-    if not isinstance(model, ModelConfig):
+    if model.cannot_run:
         return "traced and compiled count models that this project runs"
     if len(steps) > MOST_TRACED_STEPS:
         return f"a trace would follow {len(steps):,} chunks one by one, at most {MOST_TRACED_STEPS} are"
     if (lots := _lots(model, steps)) > MOST_LOTS:
         return f"{lots:,} routes are drawn by lot, layer by layer: useful FLOPs alone, executed up to {MOST_LOTS:,}"
-    evicting = [v for v in {layer.variant for layer in shape_of(model).layers} if isinstance(v, Eviction)]
+    evicting = [v for v in {layer.mixer for layer in model.layers} if isinstance(v, Eviction)]
     pieces = sum(-(-step.tokens // v.piece_tokens(step.tokens)) for v in evicting for step in steps)
     if pieces > MOST_TRACED_PIECES:
         return (
@@ -123,16 +122,15 @@ def _why_only_closed_form(model: Shape, steps: tuple[Step, ...]) -> str:
     return ""
 
 
-def _lots(model: Shape, steps: tuple[Step, ...]) -> int:
+def _lots(model: ModelConfig, steps: tuple[Step, ...]) -> int:
     """Routes that a random router draws: in each layer others, for each token."""
-    by_lot = [v for layer in shape_of(model).layers if isinstance(v := layer.variant, Routed) and v.router == "random"]
+    by_lot = [v for layer in model.layers if isinstance(v := layer.mixer, Routed) and v.router == "random"]
     return len(by_lot) * sum(step.tokens for step in steps)
 
 
-def _record(options: argparse.Namespace, model: Shape, steps: tuple[Step, ...]) -> dict[str, Any]:
-    shape = shape_of(model)
+def _record(options: argparse.Namespace, model: ModelConfig, steps: tuple[Step, ...]) -> dict[str, Any]:
     return {
-        "command": "flops", "model": shape.name, "layout": shape.layout_name, "tokens": options.tokens,
+        "command": "flops", "model": model.name, "layout": model.layout_name, "tokens": options.tokens,
         "start": options.start, "steps": len(steps), "card": options.card, "impl": options.impl,
         "weights": options.weights, "kv": options.kv,
         "conventions": {
@@ -145,7 +143,7 @@ def _record(options: argparse.Namespace, model: Shape, steps: tuple[Step, ...]) 
     }  # fmt: skip
 
 
-def _floors(options: argparse.Namespace, model: Shape, steps: tuple[Step, ...]) -> dict[str, Floor]:
+def _floors(options: argparse.Namespace, model: ModelConfig, steps: tuple[Step, ...]) -> dict[str, Floor]:
     if options.card is None:
         return {}
     return floors(model, steps, card(options.card), Assumptions(Storage(options.weights, options.kv)))

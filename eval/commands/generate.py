@@ -13,10 +13,10 @@ from attention.unknown import unknown
 from eval.commands import arguments, output
 from eval.commands.resolve import running_dtype, running_model, say_cuts, tokenizer_here
 from eval.measure.device import open_device
-from refmodel.config import ModelConfig
 from refmodel.generate import generate
 from refmodel.presets import PRESETS, preset
-from refmodel.source import DEFAULT_MODEL
+from refmodel.source import DEFAULT_MODEL, refuse_to_run
+from refmodel.specification import ModelConfig
 
 END_TOKENS = ("<|im_end|>", "<|eot_id|>", "<|endoftext|>", "<|end_of_text|>", "</s>")
 """What models end an answer with; the first that the vocabulary has is the one."""
@@ -86,6 +86,7 @@ def refuse_what_needs_no_weights(options: argparse.Namespace) -> None:
     if not options.prompt:
         raise ValueError("the prompt is empty; a text to continue is wanted")
     if options.model in PRESETS:
+        refuse_to_run(preset(options.model))
         if options.model != DEFAULT_MODEL:
             raise ValueError(f"{options.model} has random weights and no tokenizer; give a checkpoint")
         if options.layout is not None:

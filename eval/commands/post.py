@@ -12,9 +12,9 @@ from eval.commands.resolve import under_layout
 from eval.cost.cards import CARDS, Card, card
 from eval.cost.crossover import crossover_tokens
 from eval.cost.post import MODEL, PRINTED, exact_convention, input_differences, post_convention, rounding_faults, row
-from eval.cost.preset_shapes import cost_model
 from eval.cost.roofline import Assumptions, floor_ms
 from eval.cost.tiled_attention import FlashPoint, flash_point
+from refmodel.presets import preset
 
 LAYOUTS = ("full", "5*swa(1024)+full", "swa(1024)")
 LENGTHS = (1024, 4096, 8192, 16_384)
@@ -40,7 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     from eval.report.post_figure import save_squares  # matplotlib takes a while to load
 
-    one, model = card(options.card), cost_model(MODEL)
+    one, model = card(options.card), preset(MODEL)
     rows = [under_layout(model, layout) for layout in options.layouts or LAYOUTS]
     save_squares(options.figure, rows, options.tokens)  # first: a path that cannot be written costs no waiting
     conventions = (post_convention(), exact_convention(one))
@@ -73,7 +73,7 @@ def run(options: argparse.Namespace) -> int:
 
 def _matrix_units(one: Card) -> list[dict[str, Any]]:
     """The crossover of times: on cards of any speed, then with different efficiencies of the two parts."""
-    model, peak = cost_model(MODEL), one.peak_flops_per_s()
+    model, peak = preset(MODEL), one.peak_flops_per_s()
     cases = [
         (other, 1.0, 1.0) for other in (one, *(CARDS[name] for name in ("h100-sxm", "mi300x") if name != one.name))
     ]

@@ -11,7 +11,6 @@ from attention.variant import Variant
 from attention.variants import VARIANTS
 from eval.commands import arguments, output
 from eval.commands.resolve import shape_named
-from eval.cost.shapes import shape_of
 from eval.report.number_format import count, percent
 from eval.report.pattern_pictures import save_pictures, terminal_picture
 from eval.testing.visibility import seen_keys
@@ -46,8 +45,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     variants = [parse_variant(text) for text in options.variants or [v.example for v in VARIANTS.values()]]
-    shape = shape_of(shape_named(options.model))
-    heads = next(layer.heads for layer in shape.layers if layer.variant)
+    shape = shape_named(options.model)
+    heads = next(layer.heads for layer in shape.layers if layer.mixer)
     for variant in variants:
         variant.check(heads)
     rows = [_row(variant, heads, tuple(options.tokens)) for variant in variants]

@@ -8,7 +8,6 @@ from typing import Final
 
 from attention.pattern import UNBOUNDED
 from eval.cost.crossover import Model, attention_total
-from eval.cost.shapes import shape_of
 
 LONGEST_TOKENS: Final = 2**22
 """No break-even beyond it is looked for where a variant is more than a pattern."""
@@ -22,8 +21,6 @@ def break_even_tokens(dear: Model, cheap: Model) -> int | None:
     by segment, from the far end.  A variant that is more than a pattern has no such segments: there it is looked for
     on lengths that grow by a hundredth each, up to `LONGEST_TOKENS`, and a shorter change of sign may be missed.
     """
-
-    dear, cheap = shape_of(dear), shape_of(cheap)  # once, not at every length
 
     def saving(n: int) -> int:
         return int(attention_total(dear, n) - attention_total(cheap, n))
@@ -43,7 +40,7 @@ def break_even_tokens(dear: Model, cheap: Model) -> int | None:
 
 
 def _has_segments(model: Model) -> bool:
-    return all(layer.variant.has_only_a_pattern for layer in shape_of(model).layers if layer.variant)
+    return all(layer.variant.has_only_a_pattern for layer in model.layers if layer.mixer)
 
 
 def _on_a_grid(saving: Callable[[int], int]) -> int | None:
@@ -59,8 +56,8 @@ def _on_a_grid(saving: Callable[[int], int]) -> int | None:
 def _corners(model: Model) -> set[int]:
     """Lengths at which the pair count of some head changes its polynomial."""
     heads = {
-        head for layer in shape_of(model).layers if layer.variant
-        for head in layer.variant.pattern().per_head(layer.n_heads)
+        head for layer in model.layers if layer.mixer
+        for head in layer.variant.pattern().per_head(layer.heads.n_heads)
     }  # fmt: skip
     return {value for span, sink in heads for value in (span, span + sink) if value < UNBOUNDED}
 

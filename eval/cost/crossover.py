@@ -21,12 +21,12 @@ from collections.abc import Callable
 from fractions import Fraction
 from typing import Final, Literal, get_args
 
-from eval.cost.shapes import LayerShape, ModelShape, shape_of
-from refmodel.config import ModelConfig
+from refmodel.layer_spec import LayerSpec
+from refmodel.specification import ModelConfig
 
 Linear = Literal["layers", "layers+head", "layers+head+embed", "active-headline"]
 Pairs = Literal["causal", "half-square", "square"]
-Model = ModelConfig | ModelShape
+Model = ModelConfig
 
 FAR_TOKENS: Final = 2**24
 """Past every window and budget: where a variant that depends on the length is looked at for its limit."""
@@ -34,33 +34,32 @@ FAR_TOKENS: Final = 2**24
 
 def linear_params(model: Model, convention: Linear = "layers") -> int:
     """Parameters that a token multiplies with, under a convention."""
-    shape = shape_of(model)
     if convention == "active-headline":
-        if shape.headline_params is None:
-            raise ValueError(f"{shape.name} has no headline of active parameters; use --convention layers")
-        return shape.headline_params
+        if model.headline_params is None:
+            raise ValueError(f"{model.name} has no headline of active parameters; use --convention layers")
+        return model.headline_params
     if convention not in get_args(Linear):
         raise ValueError(f"no convention {convention!r}; accepted: {', '.join(get_args(Linear))}")
-    return shape.linear_macs + shape.head_macs * ("layers", "layers+head", "layers+head+embed").index(convention)
+    return model.linear_macs + model.head_macs * ("layers", "layers+head", "layers+head+embed").index(convention)
 
 
 def attention_total(model: Model, tokens: int | Fraction, pairs: Pairs = "causal") -> Fraction:
     """Attention FLOPs of a prompt of `tokens`, all layers; a smooth convention takes any length."""
     if pairs not in get_args(Pairs):
         raise ValueError(f"no pairs convention {pairs!r}; accepted: {', '.join(get_args(Pairs))}")
-    layers = shape_of(model).at_length(math.ceil(tokens)).distinct_layers.items()
-    return Fraction(sum(times * _attention_flops(layer, tokens, pairs) for layer, times in layers if layer.variant))
+    layers = model.at_depths(math.ceil(tokens)).distinct_layers.items()
+    return Fraction(sum(times * _attention_flops(layer, tokens, pairs) for layer, times in layers if layer.mixer))
 
 
-def _attention_flops(layer: LayerShape, tokens: int | Fraction, pairs: Pairs) -> int | Fraction:
+def _attention_flops(layer: LayerSpec, tokens: int | Fraction, pairs: Pairs) -> int | Fraction:
     if pairs == "causal":
         return layer.variant.useful(layer.heads, int(tokens)).flops(layer.heads)
-    return 4 * layer.head_dim * _smooth_pairs(layer, tokens, pairs)
+    return 4 * layer.heads.head_dim * _smooth_pairs(layer, tokens, pairs)
 
 
-def _smooth_pairs(layer: LayerShape, tokens: int | Fraction, pairs: Pairs) -> int | Fraction:
+def _smooth_pairs(layer: LayerSpec, tokens: int | Fraction, pairs: Pairs) -> int | Fraction:
     if pairs == "square":
-        return layer.n_heads * Fraction(tokens) ** 2
+        return layer.heads.n_heads * Fraction(tokens) ** 2
 
     def ramp(n: Fraction, cap: int) -> Fraction:
         head = min(max(n, Fraction(0)), cap)
@@ -69,7 +68,7 @@ def _smooth_pairs(layer: LayerShape, tokens: int | Fraction, pairs: Pairs) -> in
     if not layer.variant.has_only_a_pattern:
         raise ValueError(f"pairs half-square is a formula of windows and spans; {layer.variant} needs --pairs causal")
     n = Fraction(tokens)
-    heads = layer.variant.pattern().per_head(layer.n_heads)
+    heads = layer.variant.pattern().per_head(layer.heads.n_heads)
     return sum(ramp(n, span) + ramp(n - span, sink) for span, sink in heads)
 
 
@@ -89,9 +88,8 @@ def limiting_share(model: Model, convention: Linear = "layers", pairs: Pairs = "
 
 def _limiting_flops_per_token(model: Model, pairs: Pairs) -> Fraction | None:
     total = Fraction(0)
-    shape = shape_of(model)
-    for unsettled, layer in zip(shape.layers, shape.at_length(FAR_TOKENS).layers, strict=True):
-        if not layer.variant:
+    for unsettled, layer in zip(model.layers, model.at_depths(FAR_TOKENS).layers, strict=True):
+        if not layer.mixer:
             continue
         if unsettled.variant.limiting_flops(layer.heads) is None:  # also where a span grows with the sequence
             return None

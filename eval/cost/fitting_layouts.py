@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TypeVar
 
-from eval.cost.shapes import ModelShape
-from refmodel.config import ModelConfig
-
-M = TypeVar("M", ModelConfig, ModelShape)
+from refmodel.specification import ModelConfig
 
 
-def fitting_layouts(model: M, layouts: Iterable[str]) -> tuple[dict[str, M], list[str]]:
+def fitting_layouts(model: ModelConfig, layouts: Iterable[str]) -> tuple[dict[str, ModelConfig], list[str]]:
     """The model under each layout that it can have, and the layouts that it cannot."""
-    fitting: dict[str, M] = {}
+    fitting: dict[str, ModelConfig] = {}
     left_out: list[str] = []
     for layout in layouts:
         try:

@@ -11,9 +11,8 @@ from typing import Final
 
 from eval.cost.cards import Card
 from eval.cost.crossover import Linear, Pairs, attention_total, crossover_tokens, linear_params
-from eval.cost.preset_shapes import cost_model
-from eval.cost.shapes import ModelShape, shape_of
-from refmodel.config import ModelConfig
+from refmodel.presets import preset
+from refmodel.specification import ModelConfig
 
 MODEL: Final = "qwen3-30b-a3b"
 SECOND_MODEL: Final = "post-35b-a3b"
@@ -75,7 +74,7 @@ def exact_convention(card: Card) -> Convention:
     return Convention("exact", "layers", "causal", card.peak_flops_per_s())
 
 
-def row(model: ModelConfig | ModelShape, tokens: int, convention: Convention) -> Row:
+def row(model: ModelConfig, tokens: int, convention: Convention) -> Row:
     """One row of the table under a convention."""
     linear = 2 * linear_params(model, convention.linear) * tokens
     attention = int(attention_total(model, tokens, convention.pairs))
@@ -87,7 +86,7 @@ def rounding_faults() -> list[str]:
     """Where the post's printed figures are not the rounded values of its own arithmetic."""
     faults = []
     for printed in PRINTED:
-        own = row(cost_model(MODEL), printed.tokens, post_convention())
+        own = row(preset(MODEL), printed.tokens, post_convention())
         for what, said, works_out in (
             ("linear FLOPs", f"{printed.linear_flops:.1e}", f"{own.linear_flops:.1e}"),
             ("attention FLOPs", f"{printed.attention_flops:.1e}", f"{own.attention_flops:.1e}"),
@@ -103,7 +102,7 @@ def rounding_faults() -> list[str]:
 
 def input_differences(card: Card) -> list[str]:
     """Where the post's inputs are not the model's or the card's."""
-    model, second, shipped = (shape_of(cost_model(name)) for name in (MODEL, SECOND_MODEL, "qwen3.5-35b-a3b"))
+    model, second, shipped = (preset(name) for name in (MODEL, SECOND_MODEL, "qwen3.5-35b-a3b"))
     peak, headline = card.peak_flops_per_s(), linear_params(model, "active-headline")
     return [
         f"rate: {POST_FLOPS_PER_S / 1e12:.0f} TFLOPS is the RX 9070 XT's clock; {card.title} has {peak / 1e12:.1f}",

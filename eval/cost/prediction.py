@@ -20,8 +20,8 @@ from eval.cost.flops.closed_form import COMPONENTS
 from eval.cost.published import published
 from eval.cost.roofline import Assumptions, floors
 from eval.cost.validation import Prediction, validate
-from refmodel.config import ModelConfig
 from refmodel.schedule import prefill_steps
+from refmodel.specification import ModelConfig
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from typing import Final
 
 from eval.cost.file_errors import reason
 from eval.cost.flops.closed_form import linear_flops, steps_flops
-from eval.cost.preset_shapes import cost_model
+from refmodel.presets import preset
 from refmodel.schedule import Step
 
 SHAPE_OF_PUBLISHED: Final = MappingProxyType(
@@ -70,7 +70,7 @@ class Measured:
     @property
     def work(self) -> tuple[int, int]:
         """Useful linear and attention FLOPs."""
-        flops = steps_flops(cost_model(SHAPE_OF_PUBLISHED[self.model]), (Step(self.tokens, self.depth),))
+        flops = steps_flops(preset(SHAPE_OF_PUBLISHED[self.model]), (Step(self.tokens, self.depth),))
         return linear_flops(flops), flops.get("attention", 0)
 
     @property
@@ -79,7 +79,7 @@ class Measured:
 
     @property
     def layout(self) -> str:
-        shape = cost_model(SHAPE_OF_PUBLISHED[self.model])
+        shape = preset(SHAPE_OF_PUBLISHED[self.model])
         return "full" if {str(variant) for variant in shape.layout} == {"full"} else "windows"
 
 

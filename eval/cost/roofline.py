@@ -16,11 +16,10 @@ from eval.cost.cards import Card
 from eval.cost.crossover import first_true
 from eval.cost.flops.closed_form import Count, steps_flops
 from eval.cost.flops.traffic import Storage, bits, kv_cache_bytes, steps_bytes, weight_bytes
-from eval.cost.shapes import ModelShape, shape_of
-from refmodel.config import ModelConfig
 from refmodel.schedule import Step, decode_steps, prefill_steps
+from refmodel.specification import ModelConfig
 
-Model = ModelConfig | ModelShape
+Model = ModelConfig
 
 
 @dataclass(frozen=True)
@@ -96,13 +95,12 @@ def gemm_crossover_columns(card: Card, weights: str = "bf16", dtype: str = "bf16
 
 def decode_crossover_tokens(model: Model, storage: Storage = Storage()) -> int | None:
     """The context from which a decode step reads more cache than weights; None if a bounded cache never gets there."""
-    shape = shape_of(model)
 
     def overtakes(context: int) -> bool:
-        moved = steps_bytes(shape, decode_steps(context), storage)
+        moved = steps_bytes(model, decode_steps(context), storage)
         return moved.pop("attention") > sum(moved.values())
 
-    slots = [layer.variant.cache_tokens(UNBOUNDED) for layer in shape.layers if layer.variant]
+    slots = [layer.variant.cache_tokens(UNBOUNDED) for layer in model.layers if layer.mixer]
     longest = max(slots, default=0) + 1
     if longest <= UNBOUNDED and not overtakes(longest):
         return None

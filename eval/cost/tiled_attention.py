@@ -19,7 +19,7 @@ from attention.kernels.pallas_attention import attend_pallas
 from attention.kernels.tiles import attention_tiles
 from attention.pattern import UNBOUNDED, SpanPattern, visible_pairs
 from eval.cost.flops.traced import count_flops
-from refmodel.config import ModelConfig
+from refmodel.specification import ModelConfig
 
 
 @dataclass(frozen=True)

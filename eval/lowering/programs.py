@@ -18,10 +18,11 @@ from eval.lowering.dtypes import dtype_of
 from eval.lowering.kernel_programs import AttentionKernel, ExpertKernel, KernelProgram
 from eval.quality.divergence import compare_tokens, final_hidden
 from refmodel.cache import init_cache
-from refmodel.config import ModelConfig
-from refmodel.model import abstract_params, step
+from refmodel.model import step
 from refmodel.presets import preset
 from refmodel.schedule import decode_steps, prefill_steps
+from refmodel.specification import ModelConfig
+from refmodel.tree import abstract_params
 
 
 @dataclass(frozen=True)

@@ -24,8 +24,8 @@ from eval.measure.plan import Sweep
 from eval.measure.records.schema import UNTOLD, Findings, FlopCounts, Kind, ProgramMemory
 from eval.measure.timing import PeakMemory, compile_program, time_programs
 from eval.quality.divergence import final_hidden, per_token, summarise
-from refmodel.config import ModelConfig
 from refmodel.model import prefill
+from refmodel.specification import ModelConfig
 
 if TYPE_CHECKING:
     from refmodel.source import Model

@@ -21,8 +21,8 @@ from eval.measure.records.schema import Record
 from eval.measure.refuse_impl import refuse_impl
 from eval.measure.sweep import missing_cells, records_file
 from eval.measure.timing import Budget
-from refmodel.config import ModelConfig
 from refmodel.source import Model, open_config, open_model
+from refmodel.specification import ModelConfig
 
 if TYPE_CHECKING:
     OnPlan = Callable[[Sweep, Sequence[Cell], Path], None]

@@ -15,8 +15,8 @@ from eval.measure.named_layout import named_layouts
 from eval.measure.plan import Sweep, Text
 from eval.measure.refuse_impl import refuse_impl
 from eval.measure.timing import Budget
-from refmodel.config import ModelConfig
 from refmodel.default_model import default_text, text_sha256
+from refmodel.specification import ModelConfig
 
 if TYPE_CHECKING:
     from refmodel.source import Model

@@ -16,7 +16,7 @@ from eval.cost.flops.model_program import component_of
 from eval.cost.flops.traced import count_flops
 from eval.measure.layer_program import layer_kernel
 from eval.measure.timing import compile_program
-from refmodel.config import ModelConfig
+from refmodel.specification import ModelConfig
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from attention.attended import Attended
 from attention.kernels.target import current_target
 from attention.variant import Variant
 from eval.measure.layer_program import layer_kernel
-from refmodel.config import ModelConfig
+from refmodel.specification import ModelConfig
 
 
 def layer_impls(config: ModelConfig, variant: Variant, tokens: int, dtype: Any, impl: str = "auto") -> tuple[str, ...]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -15,7 +14,7 @@ from attention.attended import Attended, AttendFn, concatenated
 from attention.variant import Variant
 from refmodel.attend_layer import LayerIndex, Projected, StepInput, attend_layer
 from refmodel.cache import init_cache
-from refmodel.config import ModelConfig
+from refmodel.specification import ModelConfig
 
 Layer = Callable[[Projected, dict[str, jax.Array]], Attended]
 
@@ -39,8 +38,8 @@ def layer_kernel(
     instead of drawn: at long prompts they are gigabytes.  `attend` is `attention.attend.attend` or a function with its
     signature.
     """
-    one = dataclasses.replace(config, n_layers=1, mlp_only_layers=(), layout=(variant,)).at_length(tokens)
-    (variant,) = one.layout
+    one = config.one_layer(variant).at_length(tokens)
+    (spec,), (variant,) = one.layers, one.layout
     n, k, h, d = one.n_heads, one.n_kv_heads, one.head_dim, one.d_model
     shapes = ((batch, tokens, d), (batch, tokens, n, h), (batch, tokens, k, h), (batch, tokens, k, h))
     keys = jax.random.split(jax.random.key(seed), len(shapes) + 1)
@@ -60,7 +59,7 @@ def layer_kernel(
             position_bt = jnp.arange(start, end, dtype=jnp.int32)[None]
             step = StepInput(position_bt, (), jnp.int32(start), attend, first=first, in_order=first)
             part = Projected(*(x[:, start:end] for x in inputs))
-            attended, stack = attend_layer(one, variant, part, params, step, stack, LayerIndex(zero, zero, zero))
+            attended, stack = attend_layer(spec, variant, part, params, step, stack, LayerIndex(zero, zero, zero))
             parts.append(attended)
             start = end
         return concatenated(parts)

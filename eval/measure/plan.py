@@ -9,11 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 from attention.full import FULL
 from eval.cost.flops.closed_form import attention_flops, prefill_flops
-from eval.measure.layers_apart import one_layer
 from eval.measure.named_layout import NamedLayout
 from eval.measure.records.schema import Kind
 from eval.measure.timing import Budget
-from refmodel.config import ModelConfig
+from refmodel.specification import ModelConfig
 
 if TYPE_CHECKING:
     from refmodel.source import Model
@@ -147,7 +146,7 @@ def plan(sweep: Sweep) -> list[Cell]:
 
 def _apart(config: ModelConfig, layout: NamedLayout, tokens: int) -> Cell:
     """Each distinct layer as a model of its own, however often the layout has it, and the ends that they share."""
-    layers = [one_layer(config, *layer) for layer in dict.fromkeys(zip(config.block_kinds, config.layout, strict=True))]
+    layers = [config.one_layer(*layer) for layer in dict.fromkeys(zip(config.layout, config.stacks, strict=True))]
     head_flops = prefill_flops(layers[0], tokens)["head"]
     flops = head_flops + sum(_executed(layer, tokens) for layer in layers)
     return Cell("apart", tokens, {layout: flops}, programs=1 + len(layers))

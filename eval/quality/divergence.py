@@ -13,8 +13,8 @@ import optax
 
 from eval.quality.text_quality import Stretch, TextQuality
 from refmodel.cache import init_cache
-from refmodel.config import ModelConfig
 from refmodel.model import Params, hidden_states, unembed
+from refmodel.specification import ModelConfig
 
 LOGITS_TOKENS = 256
 """Tokens whose logits exist at one time: those of a whole text would be gigabytes."""

@@ -22,8 +22,8 @@ from eval.measure.timing import Budget
 from eval.report.layout_result import LayoutResult
 from eval.report.metrics import METRICS
 from eval.report.summary import Summary, summarise
-from refmodel.config import ModelConfig
 from refmodel.source import DEFAULT_MODEL, Model
+from refmodel.specification import ModelConfig
 
 if TYPE_CHECKING:
     import pandas

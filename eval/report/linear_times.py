@@ -22,7 +22,7 @@ def foreign_lengths(summary: Summary) -> tuple[int, ...]:
     Without attention other experts are chosen: a short prompt then reads weights that it does not read in use.  None
     of a model without experts: there it is noise.
     """
-    if not summary.config.n_experts:
+    if not summary.config.has_experts:
         return ()
     whole = summary.samples_ms("prefill", FULL)
     alone = summary.samples_ms("linear", FULL)

@@ -15,7 +15,7 @@ from eval.cost.validation import Prediction, validate
 from eval.measure.named_layout import NamedLayout
 from eval.report.number_format import count, duration, percent, size
 from eval.report.table import Table
-from refmodel.config import ModelConfig
+from refmodel.specification import ModelConfig
 
 FLOOR_LENGTHS = tuple(1024 << k for k in range(7))
 PREDICTED_LENGTHS = (16_384, 65_536)

@@ -9,8 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from eval.cost.crossover import attention_total, linear_params
-from eval.cost.shapes import ModelShape, shape_of
-from refmodel.config import ModelConfig
+from refmodel.specification import ModelConfig
 
 LINEAR_COLOUR, ATTENTION_COLOUR = "#d97706", "#2563eb"
 
@@ -20,7 +19,7 @@ def square_sides(flops: Sequence[int], largest: int) -> list[float]:
     return [(one / largest) ** 0.5 for one in flops]
 
 
-def draw_squares(models: Sequence[ModelConfig | ModelShape], lengths: Sequence[int]) -> Figure:
+def draw_squares(models: Sequence[ModelConfig], lengths: Sequence[int]) -> Figure:
     """One row per layout, one panel per length; the panels of a length share a scale, so that rows compare."""
     figure = Figure(figsize=(3 * len(lengths), 1.75 * len(models) + 0.6), layout="constrained")
     panels = figure.subplots(len(models), len(lengths), squeeze=False)
@@ -29,18 +28,18 @@ def draw_squares(models: Sequence[ModelConfig | ModelShape], lengths: Sequence[i
         largest = max(max(count) for count in counts)
         for line, (model, count) in enumerate(zip(models, counts, strict=True)):
             title = f"N = {tokens:,}" if line == 0 else ""
-            _panel(panels[line][column], count, largest, title, shape_of(model).layout_name if column == 0 else "")
-    figure.suptitle(f"{shape_of(models[0]).name}: linear (orange) and attention (blue), area = FLOPs of a prefill")
+            _panel(panels[line][column], count, largest, title, model.layout_name if column == 0 else "")
+    figure.suptitle(f"{models[0].name}: linear (orange) and attention (blue), area = FLOPs of a prefill")
     return figure
 
 
-def save_squares(path: Path, models: Sequence[ModelConfig | ModelShape], lengths: Sequence[int]) -> None:
+def save_squares(path: Path, models: Sequence[ModelConfig], lengths: Sequence[int]) -> None:
     """Writes the figure as the suffix says (png, svg, pdf)."""
     path.parent.mkdir(parents=True, exist_ok=True)
     draw_squares(models, lengths).savefig(path, dpi=150)
 
 
-def _counts(model: ModelConfig | ModelShape, tokens: int) -> tuple[int, int]:
+def _counts(model: ModelConfig, tokens: int) -> tuple[int, int]:
     """Linear FLOPs of the layers, exact visible attention FLOPs."""
     return 2 * linear_params(model) * tokens, int(attention_total(model, tokens))
 

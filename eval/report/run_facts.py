@@ -11,7 +11,7 @@ from eval.measure.records.schema import NO_IMPL, Record
 from eval.report.crossover_fit import MOST_MISFIT, Crossover, linear_misfit, measured_crossover
 from eval.report.linear_times import linear_samples
 from eval.report.summary import Summary
-from refmodel.config import ModelConfig
+from refmodel.specification import ModelConfig
 
 CONVENTION = """\
 Convention `layers`: the linear part is attention projections, router, and experts or feed-forward of all layers, \
@@ -71,7 +71,7 @@ def _do_not_fit_together(summary: Summary) -> list[str]:
     too_far = {cell: change for cell, change in off.items() if abs(change) > MOST_APART}
     if not too_far:
         return []
-    experts = ", or its parts are given more experts than a short prompt reads" if summary.config.n_experts else ""
+    experts = ", or its parts are given more experts than a short prompt reads" if summary.config.has_experts else ""
     layout, tokens = worst = max(too_far, key=lambda cell: abs(too_far[cell]))
     return [
         f"The times do not fit together: in {len(too_far)} of {len(off)} whole prefills linear + attention, timed "

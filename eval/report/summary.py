@@ -16,7 +16,7 @@ from eval.measure.named_layout import LayoutNames, NamedLayout
 from eval.measure.records.file import latest
 from eval.measure.records.schema import NO_IMPL, FlopCounts, Record
 from eval.report.layout_result import Cells, LayoutResult, beside_full, layout_result
-from refmodel.config import ModelConfig
+from refmodel.specification import ModelConfig
 
 
 @dataclass(frozen=True)

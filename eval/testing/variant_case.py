@@ -19,8 +19,9 @@ from attention.variant import LayerInput, Variant
 from eval.measure.layer_program import Layer, layer_kernel
 from eval.testing.visibility import key_weights
 from refmodel.attend_layer import Projected
-from refmodel.config import ModelConfig
+from refmodel.decoder import decoder
 from refmodel.schedule import prefill_steps
+from refmodel.specification import ModelConfig
 
 HEADS: Final = Heads(n_heads=6, n_kv_heads=2, head_dim=14, d_model=11)
 """Sizes that no two axes share, so that a swapped axis cannot pass."""
@@ -56,7 +57,7 @@ class VariantCase:
     @property
     def config(self) -> ModelConfig:
         n, k, h, d = self.heads.n_heads, self.heads.n_kv_heads, self.heads.head_dim, self.heads.d_model
-        return ModelConfig("testing", 1, d, n, k, h, vocab_size=1, d_ff=1, layout=(self.variant,))
+        return decoder("testing", 1, d, n, k, h, vocab_size=1, d_ff=1, layout=(self.variant,))
 
     def kernel(
         self, impl: str, steps: tuple[int, ...] = (), batch: int = BATCH

@@ -12,7 +12,7 @@ import numpy as np
 from attention.variant import Variant
 from eval.measure.layer_program import Layer, layer_kernel
 from refmodel.attend_layer import Projected
-from refmodel.config import ModelConfig
+from refmodel.decoder import decoder
 
 MOST_TOKENS = 512
 """A picture, not a plot: the run holds N numbers for each key."""
@@ -34,7 +34,7 @@ def seen_keys(variant: Variant, tokens: int, *, n_heads: int = 1, n_kv_heads: in
     """
     if not 1 <= tokens <= MOST_TOKENS:
         raise ValueError(f"a picture has 1 to {MOST_TOKENS} tokens, got {tokens}")
-    config = ModelConfig(
+    config = decoder(
         "picture",
         1,
         2 * tokens,

@@ -18,6 +18,7 @@ from jax.experimental.pallas import triton as plgpu
 from attention.kernels.derivative import with_derivative_of
 from attention.kernels.target import current_target, is_gpu
 from refmodel.norm import rms_norm
+from refmodel.parts import Norm
 from refmodel.rope import apply_rope
 
 Angles = tuple[jax.Array, jax.Array]
@@ -28,17 +29,22 @@ ROWS, WARPS = 32, 4
 """Of one program; a row is one head of one token."""
 
 
-def norm_and_rope(x_btnh: jax.Array, scale_h: jax.Array, angles: Angles, eps: float) -> jax.Array:
-    """rope(rms_norm(x) · scale), [B, T, N, H]: the kernel on a GPU, where H is a power of two; plain XLA elsewhere."""
-    plain = partial(_plain, eps=eps)
+def norm_and_rope(x_btnh: jax.Array, scale_h: jax.Array, angles: Angles, norm: Norm) -> jax.Array:
+    """rope(rms_norm(x)), [B, T, N, H]: the kernel on a GPU, where H is a power of two; plain XLA elsewhere."""
+    plain = partial(_plain, norm=norm)
     half = x_btnh.shape[-1] // 2
     if is_gpu(current_target()) and half >= 16 and half == pl.next_power_of_2(half):
-        return with_derivative_of(plain, partial(norm_and_rope_pallas, eps=eps))(x_btnh, scale_h, angles)
+        return with_derivative_of(plain, partial(_fused, norm=norm))(x_btnh, scale_h, angles)
     return plain(x_btnh, scale_h, angles)
 
 
-def _plain(x_btnh: jax.Array, scale_h: jax.Array, angles: Angles, *, eps: float) -> jax.Array:
-    return apply_rope(rms_norm(x_btnh, scale_h, eps), angles)
+def _plain(x_btnh: jax.Array, scale_h: jax.Array, angles: Angles, *, norm: Norm) -> jax.Array:
+    return apply_rope(rms_norm(x_btnh, scale_h, norm), angles)
+
+
+def _fused(x_btnh: jax.Array, scale_h: jax.Array, angles: Angles, *, norm: Norm) -> jax.Array:
+    scale_h = norm.offset + scale_h.astype(jnp.float32) if norm.offset else scale_h
+    return norm_and_rope_pallas(x_btnh, scale_h, angles, eps=norm.eps)
 
 
 def norm_and_rope_pallas(

@@ -7,7 +7,7 @@ from typing import Any
 
 from gguf import GGUFReader
 
-from refmodel.config import ModelConfig
+from refmodel.specification import ModelConfig
 from refmodel.weights import gguf_file, hf
 
 

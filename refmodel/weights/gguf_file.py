@@ -10,29 +10,11 @@ import gguf
 import numpy as np
 from gguf import GGUFReader, ReaderTensor
 
-from refmodel.config import ModelConfig
-from refmodel.model import abstract_params
-from refmodel.open_gguf import metadata, open_gguf, path_of
-from refmodel.read_gguf_config import from_gguf
-from refmodel.weights.fill import Leaves, Row, Shape, fill, leaves_by_path, table
+from refmodel.open_gguf import open_gguf, path_of
+from refmodel.read_gguf_config import family_of, from_gguf
+from refmodel.specification import ModelConfig
+from refmodel.weights.fill import Placement, Shape, fill, placements
 
-_OUTSIDE: Final = {
-    "embed.embedding": "token_embd.weight",
-    "final_norm.scale": "output_norm.weight",
-    "head.kernel": "output.weight",
-}
-_BLOCK: Final = {
-    "attn_norm.scale": "attn_norm",
-    "attn.q": "attn_q",
-    "attn.k": "attn_k",
-    "attn.v": "attn_v",
-    "attn.o": "attn_output",
-    "attn.q_norm.scale": "attn_q_norm",
-    "attn.k_norm.scale": "attn_k_norm",
-    "ffn_norm.scale": "ffn_norm",
-}
-_DENSE: Final = {f"ffn.{leaf}": f"ffn_{leaf}" for leaf in ("gate", "up", "down")}
-_MOE: Final = {"ffn.router": "ffn_gate_inp", **{f"ffn.{leaf}": f"ffn_{leaf}_exps" for leaf in ("gate", "up", "down")}}
 _ROPE_FACTORS: Final = "rope_freqs.weight"
 _ROWS: Final = 1024  # dequantised at a time
 
@@ -49,26 +31,20 @@ def load(source: str | Path | GGUFReader, dtype: Any) -> tuple[ModelConfig, Any]
     tensors = {tensor.name: tensor for tensor in reader.tensors}
     _refuse_rope_factors(tensors.pop(_ROPE_FACTORS, None), where)
     shapes = {name: _shape(tensor) for name, tensor in tensors.items()}
-    tree = abstract_params(config, dtype)
-    interleaved = metadata(reader).get("general.architecture", str) == "llama"
-    rows = _rows(leaves_by_path(tree), config, interleaved)
-    return config, fill(tree, rows, shapes, lambda name: _dequantised(tensors[name], where), where)
+    interleaved = family_of(reader).interleaves_heads
+    interleaved = family_of(reader).interleaves_heads
+    placed = [_unpacked(one, interleaved) for one in placements(config, lambda row: row.gguf)]
+    return config, fill(config, dtype, placed, shapes, lambda name: _dequantised(tensors[name], where), where)
 
 
-def _rows(leaves: Leaves, config: ModelConfig, interleaved: bool) -> list[Row]:
-    names = dict(_OUTSIDE)
-    for kind, ffn in (("dense", _DENSE), ("moe", _MOE)):
-        names |= {f"blocks.{kind}.{leaf}": f"blk.{{layer}}.{name}.weight" for leaf, name in (_BLOCK | ffn).items()}
-    rows = table(leaves, names, config.block_kinds)
-    if not interleaved:
-        return rows
-
-    def split_halves(stored: np.ndarray) -> np.ndarray:
-        return _split_halves(stored, config.head_dim)
-
-    return [
-        dataclasses.replace(row, pick=split_halves) if row.leaf.endswith(("attn.q", "attn.k")) else row for row in rows
-    ]
+def _unpacked(one: Placement, interleaved: bool) -> Placement:
+    """With what llama.cpp's converter did to a tensor undone."""
+    row = one.row
+    if row.gguf_adds:
+        return dataclasses.replace(one, pick=lambda stored: stored - row.gguf_adds)
+    if interleaved and row.path in ("attn.q", "attn.k"):
+        return dataclasses.replace(one, pick=lambda stored: _split_halves(stored, row.shape[-1]))
+    return one
 
 
 def _split_halves(stored: np.ndarray, head_dim: int) -> np.ndarray:

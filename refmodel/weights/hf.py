@@ -10,42 +10,22 @@ from typing import Any, Final
 
 from safetensors import safe_open
 
-from refmodel.config import ModelConfig
-from refmodel.model import abstract_params
+from refmodel.parameters import Parameter
 from refmodel.read_hf_config import from_hf
-from refmodel.weights.fill import Leaves, Row, fill, leaves_by_path, table
+from refmodel.specification import ModelConfig
+from refmodel.weights.fill import Placement, fill, placements
 
 _SINGLE: Final = "model.safetensors"
 _INDEX: Final = "model.safetensors.index.json"
 _DTYPES: Final = ("F32", "F16", "BF16")
 
-_OUTSIDE: Final[Mapping[str, str]] = {
-    "embed.embedding": "model.embed_tokens.weight",
-    "final_norm.scale": "model.norm.weight",
-    "head.kernel": "lm_head.weight",
-}
-_BLOCK: Final[Mapping[str, str]] = {
-    "attn_norm.scale": "input_layernorm.weight",
-    "attn.q": "self_attn.q_proj.weight",
-    "attn.k": "self_attn.k_proj.weight",
-    "attn.v": "self_attn.v_proj.weight",
-    "attn.o": "self_attn.o_proj.weight",
-    "attn.q_norm.scale": "self_attn.q_norm.weight",
-    "attn.k_norm.scale": "self_attn.k_norm.weight",
-    "ffn_norm.scale": "post_attention_layernorm.weight",
-}
-_DENSE: Final[Mapping[str, str]] = {f"ffn.{leaf}": f"mlp.{leaf}_proj.weight" for leaf in ("gate", "up", "down")}
-_MOE: Final[Mapping[str, str]] = {
-    "ffn.router": "mlp.gate.weight",
-    **{f"ffn.{leaf}": f"mlp.experts.{{expert}}.{leaf}_proj.weight" for leaf in ("gate", "up", "down")},
-}
 _GATE_UP: Final = "mlp.experts.gate_up_proj"
-_FUSED_MOE: Final[Mapping[str, str]] = {
-    "ffn.router": "mlp.gate.weight",
+_FUSED: Final[Mapping[str, str]] = {
     "ffn.gate": _GATE_UP,
     "ffn.up": _GATE_UP,
     "ffn.down": "mlp.experts.down_proj",
 }
+"""How transformers stores experts in one tensor a layer."""
 
 
 def load(folder: str | Path, dtype: Any) -> tuple[ModelConfig, Any]:
@@ -61,9 +41,8 @@ def load(folder: str | Path, dtype: Any) -> tuple[ModelConfig, Any]:
     for name in shapes:
         if (dtype_found := files[name].get_slice(name).get_dtype()) not in _DTYPES:
             raise ValueError(f"{folder}: {name} is stored as {dtype_found}; accepted: {', '.join(_DTYPES)}")
-    tree = abstract_params(config, dtype)
-    rows = _rows(leaves_by_path(tree), config, shapes)
-    return config, fill(tree, rows, shapes, lambda name: files[name].get_tensor(name), str(folder))
+    return config, fill(config, dtype, _placements(config, shapes), shapes, lambda name: files[name].get_tensor(name),
+                        str(folder))  # fmt: skip
 
 
 def _counts(name: str, config: ModelConfig) -> bool:
@@ -71,19 +50,21 @@ def _counts(name: str, config: ModelConfig) -> bool:
     return not (config.tied_head and name == "lm_head.weight") and not name.endswith(".rotary_emb.inv_freq")
 
 
-def _rows(leaves: Leaves, config: ModelConfig, found: Iterable[str]) -> list[Row]:
-    fused = any(name.endswith(_GATE_UP) for name in found)
-    names = dict(_OUTSIDE)
-    for kind, ffn in (("dense", _DENSE), ("moe", _FUSED_MOE if fused else _MOE)):
-        names |= {f"blocks.{kind}.{leaf}": f"model.layers.{{layer}}.{name}" for leaf, name in (_BLOCK | ffn).items()}
-    return [_halved(row) if row.name.endswith(_GATE_UP) else row for row in table(leaves, names, config.block_kinds)]
+def _placements(config: ModelConfig, found: Iterable[str]) -> list[Placement]:
+    fused = _FUSED if any(name.endswith(_GATE_UP) for name in found) else {}
+
+    def stored_name(row: Parameter) -> str:
+        return f"model.layers.{{layer}}.{fused[row.path]}" if row.copies > 1 and row.path in fused else row.hf
+
+    placed = placements(config, stored_name)
+    return [_halved(one) if one.name.endswith(_GATE_UP) else one for one in placed]
 
 
-def _halved(row: Row) -> Row:
-    """The row of `gate` or `up` [E, F, D] in the tensor [E, 2F, D] that holds the one above the other."""
-    experts, width, d_model = row.shape
-    half = slice(0, width) if row.leaf.endswith("gate") else slice(width, 2 * width)
-    return dataclasses.replace(row, shape=(experts, 2 * width, d_model), pick=lambda stored: stored[:, half])
+def _halved(one: Placement) -> Placement:
+    """`gate` or `up` [E, F, D] in the tensor [E, 2F, D] that holds the one above the other."""
+    experts, width, d_model = one.shape
+    half = slice(0, width) if one.leaf.endswith("gate") else slice(width, 2 * width)
+    return dataclasses.replace(one, shape=(experts, 2 * width, d_model), pick=lambda stored: stored[:, half])
 
 
 def _tensor_files(folder: Path) -> dict[str, Any]:

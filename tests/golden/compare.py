@@ -13,8 +13,8 @@ import numpy as np
 
 from attention.attend import attend
 from refmodel.cache import init_cache
-from refmodel.config import ModelConfig
 from refmodel.model import hidden_states, unembed
+from refmodel.specification import ModelConfig
 from refmodel.weights import load
 
 

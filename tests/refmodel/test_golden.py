@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import dataclasses
 from pathlib import Path
 
 import pytest
 
 from attention.sliding_window import SlidingWindow
+from refmodel.parts import Experts, Norm, Rope
 from tests.golden.compare import errors
 
 FOLDERS = {path.parent.name: path.parent for path in Path(__file__).parents[1].glob("golden/*/config.json")}
@@ -36,7 +36,7 @@ def window(by):
 
 
 def settings(**changes):
-    return lambda config: dataclasses.replace(config, **changes)
+    return lambda config: config.with_each_layer(**changes)
 
 
 @pytest.mark.parametrize(
@@ -44,10 +44,10 @@ def settings(**changes):
     [
         ("dense-window", window(-1)),
         ("dense-window", window(+1)),
-        ("moe", settings(norm_topk_prob=False)),
-        ("moe-raw-top-k", settings(norm_topk_prob=True)),
-        ("dense-tied", settings(rope_theta=11_000.0)),
-        ("llama", settings(norm_eps=1e-5)),
+        ("moe", settings(feed_forward=Experts(7, 3, 5, norm_topk_prob=False))),
+        ("moe-raw-top-k", settings(feed_forward=Experts(7, 3, 5))),
+        ("dense-tied", settings(rope=Rope(11_000.0))),
+        ("llama", settings(norm=Norm(1e-5))),
     ],
 )
 def test_a_wrong_config_is_noticed(case, change):

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from refmodel.config import ModelConfig
+from refmodel.decoder import decoder
 from refmodel.model import prefill
 from refmodel.weights.random import random_params
 from tests.gpu import TRITON_IS_LEAVING
@@ -15,7 +15,7 @@ from tests.gpu import TRITON_IS_LEAVING
 pytestmark = TRITON_IS_LEAVING
 
 TOKENS = 1024
-CONFIG = ModelConfig(
+CONFIG = decoder(
     name="small-moe", n_layers=4, d_model=512, n_heads=8, n_kv_heads=2, head_dim=64, vocab_size=4093, n_experts=16,
     experts_per_token=4, d_expert=256, norm_topk_prob=True, qk_norm=True, tied_head=True,
 )  # fmt: skip

@@ -8,8 +8,9 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from refmodel.model import abstract_params, prefill
+from refmodel.model import prefill
 from refmodel.presets import preset
+from refmodel.tree import abstract_params
 from tests.compiling import AS_USERS_DO
 
 CHUNK = 256

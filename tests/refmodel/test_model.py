@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 import itertools
 from functools import partial
@@ -19,9 +18,10 @@ from attention.attend import attend
 from refmodel import generate as decoding
 from refmodel.cache import cache_bytes, init_cache
 from refmodel.generate import generate
-from refmodel.model import abstract_params, hidden_states, prefill, step, unembed
+from refmodel.model import hidden_states, prefill, step, unembed
 from refmodel.plan import layer_plan
-from refmodel.presets import PRESETS, preset
+from refmodel.presets import RUNNING, preset
+from refmodel.tree import abstract_params
 from refmodel.weights.random import random_params
 
 pytestmark = pytest.mark.usefixtures("fast_compile")
@@ -40,7 +40,7 @@ ATTEND = {impl: partial(attend, impl=impl) for impl in ("dense", "blockwise")}  
 @functools.cache
 def model(name: str, layout: str):
     """Norms of keys differ without qk_norm only."""
-    config = dataclasses.replace(preset(name), qk_norm="keynorm" not in layout).with_layout(layout)
+    config = preset(name).with_each_layer(qk_norm="keynorm" not in layout).with_layout(layout)
     return config, random_params(config, 7, jnp.float32)
 
 
@@ -237,7 +237,7 @@ def test_the_whole_30b_prefill_is_traced_on_a_laptop(layout):
     assert cache.runs[-1].keys.shape == (full_layers, 1, 65_536, 4, 128)
 
 
-@pytest.mark.parametrize("name", PRESETS)
+@pytest.mark.parametrize("name", RUNNING)
 def test_every_preset_is_built_and_planned(name):
     config = preset(name)
     plan = layer_plan(config)

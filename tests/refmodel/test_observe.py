@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from functools import partial
 
 import chex
@@ -86,7 +85,7 @@ def random_params_like(model: Model, seed: int):
 
 def test_a_model_with_gates_learns_from_its_loss_and_its_price():
     model = checkpoint("tiny-dense").with_layout("routed(5|full)")
-    config = dataclasses.replace(model.config, layout=for_training(model.config.layout, "straight"))
+    config = model.config.with_layout(for_training(model.config.layout, "straight"))
     dense = partial(attend, impl="dense")
 
     def loss(params):

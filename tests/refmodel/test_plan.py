@@ -17,10 +17,12 @@ from attention.layout import parse_variant
 from refmodel.attend_layer import LayerIndex, StepInput
 from refmodel.cache import init_cache
 from refmodel.layers import Block
-from refmodel.model import abstract_params, hidden_states, prefill, step
+from refmodel.model import hidden_states, prefill, step
+from refmodel.parts import Dense
 from refmodel.plan import LayerPlan, Run, layer_plan
 from refmodel.presets import preset
 from refmodel.rope import rope_angles
+from refmodel.tree import abstract_params
 from refmodel.weights.random import random_params
 from tests.examples import EXAMPLES
 
@@ -28,25 +30,30 @@ LOCAL, FULL = parse_variant("swa(1024)"), parse_variant("full")
 TOKENS = 11
 
 
-def with_layers(name: str, n_layers: int, layout: str, **changes):
-    return dataclasses.replace(preset(name), n_layers=n_layers, layout=(), **changes).with_layout(layout)
+def with_layers(name: str, n_layers: int, layout: str, sparse_step: int = 1):
+    """A preset of so many layers, of which every `sparse_step`-th keeps its feed-forward and the others are dense."""
+    config = preset(name)
+    dense = dataclasses.replace(config.layers[0], feed_forward=Dense(13))
+    layers = [dense if (i + 1) % sparse_step else config.layers[0] for i in range(n_layers)]
+    return dataclasses.replace(config, layers=tuple(layers)).with_layout(layout)
 
 
 @pytest.mark.parametrize(("layers", "repeats", "tail"), [(48, 8, (0, 0)), (62, 10, (2, 0)), (53, 8, (5, 0))])
 def test_five_local_layers_and_a_global_one(layers, repeats, tail):
-    plan = layer_plan(with_layers("qwen3-30b-a3b", layers, "5*swa(1024)+full"))
-    assert plan == LayerPlan(repeats, (Run("moe", LOCAL, 5, 0, 0), Run("moe", FULL, 1, 5, 5)), tail)
+    config = with_layers("qwen3-30b-a3b", layers, "5*swa(1024)+full")
+    local, full = config.layers[4:6]
+    assert layer_plan(config) == LayerPlan(repeats, (Run(local, 5, 0, 0), Run(full, 1, 5, 5)), tail)
 
 
 def test_less_than_two_cycles_are_one():
-    plan = layer_plan(with_layers("tiny-dense", 5, "2*swa(1024)+full"))
-    runs = ((LOCAL, 2, 0, 0), (FULL, 1, 2, 2), (LOCAL, 2, 3, 3))
-    assert plan == LayerPlan(1, tuple(Run("dense", *run) for run in runs), (0, 0, 0))
+    config = with_layers("tiny-dense", 5, "2*swa(1024)+full")
+    local, full = config.layers[1:3]
+    assert layer_plan(config) == LayerPlan(1, (Run(local, 2, 0, 0), Run(full, 1, 2, 2), Run(local, 2, 3, 3)), (0, 0, 0))
 
 
 @given(st.lists(st.sampled_from(EXAMPLES), min_size=1, max_size=8), st.integers(1, 30), st.integers(1, 3))
 def test_runs_spell_out_every_layer(names, layers, sparse_step):
-    config = with_layers("tiny-moe", layers, "+".join(names), decoder_sparse_step=sparse_step, d_ff=13)
+    config = with_layers("tiny-moe", layers, "+".join(names), sparse_step)
     plan = layer_plan(config)
     spelt, seen, of_run = [], {"dense": 0, "moe": 0}, [0] * len(plan.runs)
     for cycle in range(plan.repeats + 1):
@@ -60,7 +67,7 @@ def test_runs_spell_out_every_layer(names, layers, sparse_step):
                 assert cycle * run.count + i == of_run[number]
                 seen[run.kind] += 1
                 of_run[number] += 1
-    assert spelt == list(zip(config.block_kinds, config.layout, strict=True))
+    assert spelt == list(zip(config.stacks, config.layout, strict=True))
     assert tuple(of_run) == plan.layers
 
 
@@ -68,14 +75,14 @@ def layer_by_layer(config, params, tokens_bt):
     """What each layer puts out for a prompt in one step, in a Python loop."""
     x_btd, outputs = params["embed"]["embedding"][tokens_bt], []
     position_bt = jnp.arange(tokens_bt.shape[1])[None]
-    angles = rope_angles(position_bt, config.head_dim, config.rope_theta)
-    inputs = StepInput(position_bt, angles, jnp.int32(0), attend, first=True, in_order=True)
-    for layer, (kind, variant) in enumerate(zip(config.block_kinds, config.layout, strict=True)):
-        of_kind = config.block_kinds[:layer].count(kind)
-        stack = init_cache(config.with_layout(variant), *tokens_bt.shape).runs[0]
+    for layer, (kind, spec) in enumerate(zip(config.stacks, config.layers, strict=True)):
+        angles = rope_angles(position_bt, spec.heads.head_dim, spec.rope)
+        inputs = StepInput(position_bt, angles, jnp.int32(0), attend, True, True, config.n_layers)
+        of_kind = config.stacks[:layer].count(kind)
+        stack = init_cache(config.one_layer(spec.variant), *tokens_bt.shape).runs[0]
         index = LayerIndex(*map(jnp.int32, (of_kind, 0, layer)))
-        block = Block(config, config.block_kinds.count(kind), x_btd.dtype, kind=kind)
-        x_btd, _ = block.apply({"params": params["blocks"][kind]}, x_btd, index, inputs, variant, stack)
+        block = Block(spec, config.stacks.count(kind), x_btd.dtype)
+        x_btd, _ = block.apply({"params": params["blocks"][kind]}, x_btd, index, inputs, spec.variant, stack)
         outputs.append(x_btd)
     return jnp.stack(outputs)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 
 import gguf
@@ -11,6 +10,8 @@ import pytest
 
 from attention.full import Full
 from attention.sliding_window import SlidingWindow
+from refmodel.decoder import decoder
+from refmodel.parts import Dense, Experts, Rope
 from refmodel.presets import preset
 from refmodel.read_gguf_config import from_gguf
 from refmodel.read_hf_config import from_hf
@@ -49,15 +50,19 @@ def test_hf_moe_field_spellings():
         "mlp_only_layers": [2, 3], "decoder_sparse_step": 2, "num_hidden_layers": 6,
     }  # fmt: skip
     config = from_hf(newer)
-    assert (config.n_experts, config.rope_theta, config.norm_topk_prob, config.d_ff) == (9, 5e5, False, 6144)
-    assert config.block_kinds == ("dense", "moe", "dense", "dense", "dense", "moe")
+    dense, sparse = config.layers[0], config.layers[1]
+    assert (sparse.feed_forward, dense.feed_forward) == (Experts(9, 8, 768, norm_topk_prob=False), Dense(6144))
+    assert dense.rope == sparse.rope == Rope(5e5)
+    assert config.stacks == ("dense", "moe", "dense", "dense", "dense", "moe")
 
 
 def test_hf_dense_and_llama_defaults():
-    assert (from_hf(QWEN3).head_dim, from_hf(QWEN3).qk_norm, from_hf(QWEN3).d_ff) == (14, True, 13)
+    (layer,) = from_hf(QWEN3).distinct_layers
+    assert (layer.heads.head_dim, layer.qk_norm, layer.feed_forward) == (14, True, Dense(13))
     llama = from_hf(without(LLAMA, "num_key_value_heads"))
-    assert (llama.head_dim, llama.n_kv_heads, llama.qk_norm, llama.tied_head) == (4, 6, False, False)
-    assert (llama.rope_theta, llama.max_positions, llama.vocab_size, llama.n_layers) == (10_000.0, 31, 17, 5)
+    (layer,) = llama.distinct_layers
+    assert (llama.head_dim, llama.n_kv_heads, layer.qk_norm, llama.tied_head) == (4, 6, False, False)
+    assert (layer.rope.theta, llama.max_positions, llama.vocab_size, llama.n_layers) == (10_000.0, 31, 17, 5)
     assert from_hf(LLAMA | {"tie_word_embeddings": True, "head_dim": None}).tied_head
 
 
@@ -84,7 +89,7 @@ def test_hf_windows(fields, layout):
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        (LLAMA | {"model_type": "gemma3"}, "'gemma3'; accepted: 'qwen3_moe', 'qwen3', 'llama', 'mistral'"),
+        (LLAMA | {"model_type": "gemma2"}, "'gemma2'; accepted: 'qwen3_moe', 'qwen3', 'llama', 'mistral'"),
         (without(LLAMA, "model_type"), "model_type is missing"),
         (LLAMA | {"hidden_act": "gelu"}, "hidden_act is 'gelu'"),
         (LLAMA | {"attention_bias": True}, "attention_bias is True"),
@@ -141,24 +146,24 @@ def write_gguf(path, arch, keys, tensors=("token_embd.weight",)):
 
 def test_gguf_dense(tmp_path):
     config = from_gguf(write_gguf(tmp_path / "a.gguf", "qwen3", DENSE_KEYS, ("token_embd.weight", "output.weight")))
-    expected = dataclasses.replace(
-        preset("tiny-dense"), name="a", n_layers=3, d_model=20, head_dim=14, vocab_size=17, d_ff=13, tied_head=False,
-        rope_theta=5e6, norm_eps=1e-5, max_positions=31, layout=(),
+    expected = decoder(
+        "a", n_layers=3, d_model=20, n_heads=6, n_kv_heads=2, head_dim=14, vocab_size=17, d_ff=13, rope_theta=5e6,
+        norm_eps=1e-5, max_positions=31,
     )  # fmt: skip
     assert config == expected
 
 
 def test_gguf_moe_and_llama(tmp_path):
     moe = from_gguf(write_gguf(tmp_path / "a.gguf", "qwen3moe", MOE_KEYS))
-    assert (moe.n_experts, moe.experts_per_token, moe.d_expert, moe.d_ff) == (11, 3, 7, 0)
-    assert (moe.norm_topk_prob, moe.tied_head, moe.qk_norm) == (True, True, True)
-    assert not from_gguf(write_gguf(tmp_path / "b.gguf", "llama", DENSE_KEYS)).qk_norm
+    (layer,) = moe.distinct_layers
+    assert (layer.feed_forward, moe.tied_head, layer.qk_norm) == (Experts(11, 3, 7), True, True)
+    assert not from_gguf(write_gguf(tmp_path / "b.gguf", "llama", DENSE_KEYS)).layers[0].qk_norm
 
 
 @pytest.mark.parametrize(
     ("arch", "keys", "message"),
     [
-        ("gemma3", DENSE_KEYS, "general.architecture is 'gemma3'; accepted: 'llama', 'qwen3', 'qwen3moe'"),
+        ("gemma2", DENSE_KEYS, "general.architecture is 'gemma2'; accepted: 'llama', 'qwen3', 'qwen3moe'"),
         ("qwen3", without(DENSE_KEYS, "block_count"), "qwen3: block_count is missing"),
         ("qwen3moe", DENSE_KEYS, "qwen3moe: expert_count is missing"),
         ("qwen3moe", MOE_KEYS | {"expert_shared_count": 1}, "expert_shared_count is 1"),

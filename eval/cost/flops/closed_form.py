@@ -17,9 +17,10 @@ from typing import Literal, get_args
 from attention.cost import Cost
 from attention.kernels.row_tiles import choose_row_tile, most_tiles
 from attention.variant import Variant
-from eval.cost.shapes import LayerShape, ModelShape, Product, shape_of
-from refmodel.config import ModelConfig
+from refmodel.layer_spec import LayerSpec
+from refmodel.parameters import Parameter
 from refmodel.schedule import Step, prefill_steps
+from refmodel.specification import ModelConfig
 
 Count = Literal["useful", "executed"]
 
@@ -33,7 +34,7 @@ NOT_LINEAR = ("attention", "selection", "head")
 
 
 def prefill_flops(
-    model: ModelConfig | ModelShape,
+    model: ModelConfig,
     tokens: int,
     *,
     count: Count = "useful",
@@ -52,7 +53,7 @@ def prefill_flops(
 
 
 def steps_flops(
-    model: ModelConfig | ModelShape,
+    model: ModelConfig,
     steps: Iterable[Step],
     *,
     count: Count = "useful",
@@ -62,18 +63,18 @@ def steps_flops(
     if count not in get_args(Count):
         raise ValueError(f"no count {count!r}; accepted: {', '.join(get_args(Count))}")
     steps = tuple(steps)
-    shape = shape_of(model).at_length(max((step.capacity for step in steps), default=1))
-    for variant in dict.fromkeys(shape.layout):
+    model = model.at_depths(max((step.capacity for step in steps), default=1))
+    for variant in dict.fromkeys(model.layout):
         variant.check_steps((step.start, step.tokens) for step in steps)
     total: dict[str, int] = {}
-    for layer, layers in shape.distinct_layers.items():
-        for component, flops in _layer_flops(layer, shape.d_model, steps, count, impl).items():
+    for layer, layers in model.distinct_layers.items():
+        for component, flops in _layer_flops(layer, model.d_model, steps, count, impl).items():
             total[component] = total.get(component, 0) + layers * flops
-    total["head"] = 2 * shape.head_macs * sum(step.wants_logits for step in steps)
+    total["head"] = 2 * model.head_macs * sum(step.wants_logits for step in steps)
     return {name: total[name] for name in COMPONENTS if total.get(name)}
 
 
-def _layer_flops(layer: LayerShape, d_model: int, steps: tuple[Step, ...], count: Count, impl: str) -> dict[str, int]:
+def _layer_flops(layer: LayerSpec, d_model: int, steps: tuple[Step, ...], count: Count, impl: str) -> dict[str, int]:
     tokens = sum(step.tokens for step in steps)
     flops: dict[str, int] = {}
     for product in layer.products:
@@ -85,14 +86,14 @@ def _layer_flops(layer: LayerShape, d_model: int, steps: tuple[Step, ...], count
         flops[product.component] = flops.get(product.component, 0) + 2 * product.macs * rows
         if count == "executed" and product.copies > 1:
             flops["combine"] = 2 * d_model * tokens * product.rows_per_token
-    if layer.variant:
+    if layer.mixer:
         costs = [attention_cost(layer, step, count, impl) for step in steps]
-        flops["attention"] = 4 * layer.head_dim * sum(cost.pairs for cost in costs)
+        flops["attention"] = 4 * layer.heads.head_dim * sum(cost.pairs for cost in costs)
         flops["selection"] = sum(cost.selection_flops for cost in costs)
     return flops
 
 
-def _executed_rows(product: Product, step: Step) -> int:
+def _executed_rows(product: Parameter, step: Step) -> int:
     """Rows that run: for experts whole row tiles, as many as `attention.kernels.row_tiles.tile_rows` provides."""
     rows = step.tokens * product.rows_per_token
     if product.copies <= 1:
@@ -101,7 +102,7 @@ def _executed_rows(product: Product, step: Step) -> int:
     return most_tiles(rows, product.copies, tile) * tile
 
 
-def attention_cost(layer: LayerShape, step: Step, count: Count = "useful", impl: str = "auto") -> Cost:
+def attention_cost(layer: LayerSpec, step: Step, count: Count = "useful", impl: str = "auto") -> Cost:
     """What one layer and step asks for (`useful`) or computes with `impl` (`executed`)."""
     if count == "useful":
         return layer.variant.useful(layer.heads, step.tokens, step.start)
@@ -112,12 +113,9 @@ def attention_flops(
     variant: Variant, config: ModelConfig, tokens: int, *, count: Count = "useful", impl: str = "auto"
 ) -> int:
     """FLOPs of scores, values and selection of one layer of `config` with `variant`: a prompt of `tokens`, one step."""
-    heads = config.heads
-    layer = LayerShape(
-        variant.at_length(tokens), heads.n_heads, heads.n_kv_heads, heads.head_dim, (), 0, d_model=heads.d_model
-    )
+    (layer,) = config.one_layer(variant).at_length(tokens).layers
     (step,) = prefill_steps(tokens)
-    return attention_cost(layer, step, count, impl).flops(heads)
+    return attention_cost(layer, step, count, impl).flops(layer.heads)
 
 
 def linear_flops(flops: dict[str, int]) -> int:

@@ -12,8 +12,8 @@ from eval.cost.flops.closed_form import COMPONENTS, steps_flops
 from eval.cost.flops.compiled import count_hlo
 from eval.cost.flops.model_program import component_of, schedule_program
 from eval.cost.flops.traced import TracedFlops, count_jaxpr
-from refmodel.config import ModelConfig
 from refmodel.schedule import Schedule
+from refmodel.specification import ModelConfig
 
 COMPILED_TOLERANCE: Final = 1e-3
 """XLA may rewrite a product into something else; more than this fraction of the total is a fault in a count."""

@@ -14,11 +14,12 @@ from attention.attend import attend
 from attention.cost import step_positions
 from attention.eviction.kept import Kept
 from refmodel.cache import Cache, LayerCache, init_cache
-from refmodel.config import ModelConfig
-from refmodel.model import abstract_params, hidden_states, prefill
+from refmodel.model import hidden_states, prefill
 from refmodel.model import step as model_step
 from refmodel.plan import layer_plan
 from refmodel.schedule import Schedule, Step, prefill_steps
+from refmodel.specification import ModelConfig
+from refmodel.tree import abstract_params
 
 COMPONENT_OF_SCOPE = {
     "attn": "attention_projections", "attention": "attention", "selection": "selection",

@@ -13,9 +13,9 @@ from fractions import Fraction
 from types import MappingProxyType
 from typing import Final
 
-from eval.cost.shapes import LayerShape, ModelShape, shape_of
-from refmodel.config import ModelConfig
+from refmodel.layer_spec import LayerSpec
 from refmodel.schedule import Step
+from refmodel.specification import ModelConfig
 
 BITS: Final[Mapping[str, Fraction]] = MappingProxyType(
     {"f32": Fraction(32), "bf16": Fraction(16), "8bit": Fraction(8), "4.5bit": Fraction(9, 2), "4bit": Fraction(4)}
@@ -42,9 +42,9 @@ class Storage:
             bits(name)
 
 
-def weight_bytes(model: ModelConfig | ModelShape, weights: str = "bf16") -> int:
+def weight_bytes(model: ModelConfig, weights: str = "bf16") -> int:
     """All stored parameters in the given format."""
-    return as_bytes(shape_of(model).params, weights)
+    return as_bytes(model.params, weights)
 
 
 def as_bytes(values: int, name: str) -> int:
@@ -52,43 +52,42 @@ def as_bytes(values: int, name: str) -> int:
     return math.ceil(values * bits(name) / 8)
 
 
-def kv_cache_bytes(model: ModelConfig | ModelShape, capacity_tokens: int, kv: str = "bf16") -> int:
+def kv_cache_bytes(model: ModelConfig, capacity_tokens: int, kv: str = "bf16") -> int:
     """The cache of every layer for sequences of up to `capacity_tokens`, as small as the patterns allow."""
-    return as_bytes(sum(_slots(layer, capacity_tokens) * layer.kv_values for layer in shape_of(model).layers), kv)
+    return as_bytes(sum(_slots(layer, capacity_tokens) * layer.kv_values for layer in model.layers), kv)
 
 
-def _slots(layer: LayerShape, capacity_tokens: int) -> int:
-    return layer.variant.at_length(capacity_tokens).cache_tokens(capacity_tokens) if layer.variant else 0
+def _slots(layer: LayerSpec, capacity_tokens: int) -> int:
+    return layer.variant.at_length(capacity_tokens).cache_tokens(capacity_tokens) if layer.mixer else 0
 
 
-def kv_bytes_per_token(model: ModelConfig | ModelShape, kv: str = "bf16") -> int:
+def kv_bytes_per_token(model: ModelConfig, kv: str = "bf16") -> int:
     """What one token adds to the caches of all layers."""
-    return as_bytes(sum(layer.kv_values for layer in shape_of(model).layers if layer.variant), kv)
+    return as_bytes(sum(layer.kv_values for layer in model.layers), kv)
 
 
-def steps_bytes(model: ModelConfig | ModelShape, steps: Iterable[Step], storage: Storage = Storage()) -> dict[str, int]:
+def steps_bytes(model: ModelConfig, steps: Iterable[Step], storage: Storage = Storage()) -> dict[str, int]:
     """Bytes per component over `steps`: weights of the products and of routers of spans ("selection"), cache read and
     written under "attention", the head.
 
     Experts: at most min(E, rows) of them are in use in a step; each is read once.
     """
-    shape = shape_of(model)
     total: dict[str, int] = defaultdict(int)
     for step in steps:
-        for layer, layers in shape.distinct_layers.items():
+        for layer, layers in model.distinct_layers.items():
             for product in layer.products:
                 in_use = min(product.copies, step.tokens * product.rows_per_token)
                 total[product.component] += layers * product.macs * in_use
             total["attention"] += layers * _kv_values(layer, step)
-            total["selection"] += layers * layer.variant_params
-        total["head"] += shape.head_macs
+            total["selection"] += layers * layer.mixer_params
+        total["head"] += model.head_macs
     formats = {"attention": storage.kv}
     return {name: as_bytes(v, formats.get(name, storage.weights)) for name, v in total.items() if v}
 
 
-def _kv_values(layer: LayerShape, step: Step) -> int:
+def _kv_values(layer: LayerSpec, step: Step) -> int:
     """Values of keys that some query of the step sees, plus the step's own, written."""
-    if not layer.variant:
+    if not layer.mixer:
         return 0
     seen = min(step.start, _slots(layer, step.capacity)) + step.tokens
     return layer.kv_values * (seen + step.tokens)

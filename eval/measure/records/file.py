@@ -10,8 +10,8 @@ from pathlib import Path
 from eval.measure.records import json_lines
 from eval.measure.records.decode import from_json, to_json
 from eval.measure.records.schema import Cell, Record, Run, identity_of
-from refmodel.config import ModelConfig
 from refmodel.presets import PRESETS, preset
+from refmodel.specification import ModelConfig
 
 FILE_NAME = "records.jsonl"
 

@@ -25,7 +25,7 @@ from eval.report.page.tile_maps import tile_map_figure
 from eval.report.run_facts import CONVENTION, cautions, commands, heading, layouts_of, run_facts
 from eval.report.summary import Summary
 from eval.report.table import Table
-from refmodel.config import ModelConfig
+from refmodel.specification import ModelConfig
 
 Section = tuple[str, str, Markup]
 """Anchor, title, content."""

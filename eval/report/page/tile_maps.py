@@ -17,7 +17,7 @@ from eval.report.number_format import count, percent
 from eval.report.page.figure import Context, Figure
 from eval.report.page.markup import Markup, element, px
 from eval.report.page.seen_shares import Seen, seen
-from refmodel.config import ModelConfig
+from refmodel.specification import ModelConfig
 
 SIDE = 256
 CELLS = 64

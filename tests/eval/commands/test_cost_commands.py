@@ -10,7 +10,7 @@ import pytest
 
 from eval.cli import main
 from eval.commands.flops import agreement
-from eval.cost.preset_shapes import COST_SHAPES, cost_model
+from refmodel.presets import preset
 
 pytestmark = pytest.mark.usefixtures("fast_compile")
 
@@ -98,7 +98,7 @@ def test_flops_exits_with_one_where_counts_disagree(monkeypatch, capsys) -> None
 
 
 @pytest.mark.parametrize("words", [
-    ("--tokens", "90", "--chunk", "16"), ("--tokens", "9", "--model", "gemma3-1b"),
+    ("--tokens", "90", "--chunk", "16"), ("--tokens", "9", "--model", "gpt-oss-20b"),
     ("--tokens", "2000000", "--layout", "routed(9|full,router=random)"),
     ("--tokens", "90000", "--layout", "evict(knorm,budget=64,chunk=64)"),
 ])  # fmt: skip
@@ -189,9 +189,9 @@ def test_every_cost_command_takes_every_way_to_name_a_model(
 
 
 def test_variants_counts_with_the_heads_of_a_shape_that_cannot_run(capsys) -> None:
-    name = "gemma3-27b"
-    assert name in COST_SHAPES
+    name = "gpt-oss-20b"
+    assert preset(name).cannot_run
     assert main(["variants", "swa(7)", "--draw", "0", "--tokens", "4096", "--model", name, "--json"]) == 0
     pairs = json.loads(capsys.readouterr().out)["variants"][0]["costs"][0]["pairs"]
-    n_heads = cost_model(name).layers[0].n_heads
+    n_heads = preset(name).layers[0].heads.n_heads
     assert pairs == n_heads * sum(min(position + 1, 7) for position in range(4096))

@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 from eval.cost.cards import CARDS, card, card_of_device
 from eval.cost.flops.closed_form import prefill_flops, steps_flops
 from eval.cost.flops.traffic import Storage, as_bytes, kv_bytes_per_token, kv_cache_bytes, steps_bytes, weight_bytes
-from eval.cost.preset_shapes import cost_model
 from eval.cost.roofline import (
     Assumptions,
     decode_crossover_tokens,
@@ -22,9 +21,9 @@ from eval.cost.roofline import (
     longest_fit_tokens,
 )
 from refmodel.cache import cache_bytes, init_cache
-from refmodel.model import abstract_params
 from refmodel.presets import preset
 from refmodel.schedule import Step, decode_steps, prefill_steps
+from refmodel.tree import abstract_params
 
 QWEN, R9700 = preset("qwen3-30b-a3b"), card("r9700")
 
@@ -124,7 +123,7 @@ def test_routers_of_spans_are_read_and_stored(per: str, units: int) -> None:
 
 
 def test_a_shape_that_does_not_run_has_routers_too() -> None:
-    gemma = cost_model("gemma3-1b").with_layout("routed(64|full)")
+    gemma = preset("gemma3-1b").with_layout("routed(64|full)")
     assert steps_flops(gemma, (Step(7),))["selection"] == 26 * 2 * 7 * 1152 * 2
     assert steps_bytes(gemma, (Step(7),))["selection"] == 26 * 2 * 1152 * 2
 

@@ -9,8 +9,7 @@ from hypothesis import strategies as st
 from eval.cost.break_even import break_even_tokens
 from eval.cost.crossover import attention_share, attention_total, crossover_tokens, limiting_share, linear_params
 from eval.cost.flops.closed_form import linear_flops, prefill_flops
-from eval.cost.preset_shapes import COST_SHAPES, cost_model
-from refmodel.presets import preset
+from refmodel.presets import PRESETS, preset
 
 QWEN = preset("qwen3-30b-a3b")
 
@@ -38,7 +37,7 @@ def test_limits_and_the_posts_second_model() -> None:
     assert round(limiting_share(QWEN.with_layout("swa(1024)")), 3) == 0.129
     assert round(limiting_share(QWEN.with_layout("swa(4096)")), 3) == 0.371
     assert limiting_share(QWEN) == limiting_share(QWEN.with_layout("swa(9)"), pairs="square") == 1
-    assert crossover_tokens(COST_SHAPES["post-35b-a3b"], "active-headline", "half-square") == 12_589
+    assert crossover_tokens(PRESETS["post-35b-a3b"], "active-headline", "half-square") == 12_589
 
 
 @given(
@@ -98,7 +97,7 @@ def test_a_faster_card_moves_nothing_and_unequal_efficiencies_do() -> None:
     ("call", "message"),
     [
         (lambda: linear_params(QWEN, "all"), "accepted: layers, layers.head"),
-        (lambda: linear_params(cost_model("llama3-8b"), "active-headline"), "use --convention layers"),
+        (lambda: linear_params(preset("llama3-8b"), "active-headline"), "use --convention layers"),
         (lambda: attention_total(QWEN, 5, "half"), "accepted: causal, half-square, square"),
         (lambda: attention_share(QWEN, 0), "at least 1 token, got 0"),
         (lambda: crossover_tokens(QWEN, attention_cost=0), "above 0"),

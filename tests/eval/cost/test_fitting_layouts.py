@@ -5,8 +5,7 @@ from __future__ import annotations
 import json
 
 from eval.cost.fitting_layouts import fitting_layouts
-from eval.cost.preset_shapes import COST_SHAPES
-from refmodel.presets import preset
+from refmodel.presets import PRESETS, preset
 
 
 def test_layouts_are_told_apart_in_their_order():
@@ -16,10 +15,9 @@ def test_layouts_are_told_apart_in_their_order():
     assert fitting["swa(3)"] == model.with_layout("swa(3)")
 
 
-def test_a_mere_shape_takes_layouts_too(tmp_path):
-    name, shape = next(iter(COST_SHAPES.items()))
+def test_a_model_that_cannot_run_takes_layouts_too(tmp_path):
+    model = next(one for one in PRESETS.values() if one.cannot_run)
     too_long = tmp_path / "one_more.json"
-    too_long.write_text(json.dumps(["full"] * (len(shape.layout) + 1)))
-    assert fitting_layouts(shape, ["full", str(too_long)]) == ({"full": shape.with_layout("full")}, [str(too_long)]), (
-        name
-    )
+    too_long.write_text(json.dumps(["full"] * (len(model.layout) + 1)))
+    found = fitting_layouts(model, ["full", str(too_long)])
+    assert found == ({"full": model.with_layout("full")}, [str(too_long)]), model.name

@@ -17,9 +17,9 @@ from eval.measure.plan import Cell, Sweep, Text, plan
 from eval.measure.records.schema import Findings
 from eval.measure.sweep import missing_cells, run_sweep
 from eval.measure.timing import Budget
-from refmodel.model import abstract_params
 from refmodel.presets import preset
 from refmodel.source import Model
+from refmodel.tree import abstract_params
 
 RATE = 1e12
 BUDGET = Budget(seconds=1.5)
@@ -103,9 +103,7 @@ def test_layers_apart_take_as_long_as_their_distinct_layers(sweep):
     """Many equal layers take no longer than one of each; in the whole model they do."""
 
     def seconds(n_layers, *, apart):
-        config = dataclasses.replace(
-            sweep.model.config, n_layers=n_layers, layout=(sweep.model.config.layout[0],) * n_layers
-        )
+        config = dataclasses.replace(sweep.model.config, layers=sweep.model.config.layers[:1] * n_layers)
         model = dataclasses.replace(sweep.model, config=config)
         layouts = named_layouts(["swa(5)"], n_layers)
         deep = dataclasses.replace(

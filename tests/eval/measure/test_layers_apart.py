@@ -10,8 +10,9 @@ import pytest
 from attention.attend import attend
 from eval.measure import layers_apart
 from eval.measure.timing import Budget, Timing
-from refmodel.model import abstract_params, prefill
+from refmodel.model import prefill
 from refmodel.presets import preset
+from refmodel.tree import abstract_params
 
 CONFIG = preset("tiny-moe").with_layout("swa(5)+full")
 
@@ -40,9 +41,9 @@ def test_the_sum_is_the_count_of_each_layer_times_its_time(monkeypatch, fast_com
 
 
 def test_a_layer_alone_runs(fast_compile):
-    for kind, variant in set(zip(CONFIG.block_kinds, CONFIG.layout, strict=True)):
-        one = layers_apart.one_layer(CONFIG, kind, variant)
-        assert (one.block_kinds, one.layout) == ((kind,), (variant,))
+    for kind, variant in set(zip(CONFIG.stacks, CONFIG.layout, strict=True)):
+        one = CONFIG.one_layer(variant, kind)
+        assert (one.stacks, one.layout) == ((kind,), (variant,))
         params = layers_apart.random_layers(one, 0, jnp.float32)
         logits, _ = prefill(one, params, jnp.ones((1, 7), jnp.int32))
         assert jnp.isfinite(logits).all()

@@ -145,7 +145,8 @@ def test_layers_apart_are_planned_as_the_distinct_layers_that_are_timed(plan):
     assert (full.kind, full.layouts[0].name, full.programs, mixed.programs) == ("apart", "full", 2, 3)
     assert (twice.work_flops, twice.programs) == (full.work_flops, full.programs)
     config, tokens = plan.model.config, 31
-    d, n, k, h, f = (config.d_model, config.n_heads, config.n_kv_heads, config.head_dim, config.d_ff)
+    d, n, k, h = config.d_model, config.n_heads, config.n_kv_heads, config.head_dim
+    f = config.layers[0].feed_forward.d_ff
     linear = 2 * tokens * (2 * d * n * h + 2 * d * k * h + 3 * d * f)
     head = 2 * d * config.vocab_size
     scores = 4 * n * h * tokens * tokens  # dense: every pair runs
@@ -154,8 +155,7 @@ def test_layers_apart_are_planned_as_the_distinct_layers_that_are_timed(plan):
 
 
 def deeper(model):
-    config = dataclasses.replace(model.config, n_layers=2 * model.config.n_layers, layout=2 * model.config.layout)
-    return dataclasses.replace(model, config=config)
+    return dataclasses.replace(model, config=dataclasses.replace(model.config, layers=2 * model.config.layers))
 
 
 def test_a_layout_that_is_not_timed_whole_is_timed_in_parts(plan):

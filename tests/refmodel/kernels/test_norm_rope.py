@@ -18,12 +18,14 @@ from hypothesis import strategies as st
 from attention.kernels.target import compiling_for
 from refmodel.kernels import norm_rope
 from refmodel.kernels.norm_rope import NAME, norm_and_rope, norm_and_rope_pallas
+from refmodel.parts import Norm, Rope
 from refmodel.rope import rope_angles
 from tests.gpu import TRITON_IS_LEAVING, absent_gpu, close
 
 pytestmark = [TRITON_IS_LEAVING, pytest.mark.usefixtures("fast_off_gpu")]
 
-EPS, THETA = 1e-3, 1e4
+EPS, ROPE = 1e-3, Rope(1e4)
+NORM = Norm(EPS)
 SHAPES = [(1, 1, 1, 32), (2, 7, 5, 32), (3, 23, 2, 64)]
 """[B, T, N, H]: less than a program takes, and more, and no multiple of it."""
 interpreted = jax.jit(partial(norm_and_rope_pallas, eps=EPS, interpret=True))
@@ -33,7 +35,7 @@ def draw(seed: int, shape: tuple[int, ...], rows_of_positions: int = 1, dtype=jn
     rng = np.random.default_rng(seed)
     positions_bt = jnp.asarray(rng.integers(0, 9999, (rows_of_positions, shape[1])), jnp.int32)
     x_btnh, scale_h = (jnp.asarray(rng.normal(size=size), dtype) for size in (shape, shape[-1:]))
-    return x_btnh, scale_h, rope_angles(positions_bt, shape[-1], THETA)
+    return x_btnh, scale_h, rope_angles(positions_bt, shape[-1], ROPE)
 
 
 def oracle(x_btnh, scale_h, angles) -> np.ndarray:
@@ -52,7 +54,7 @@ def test_the_interpreted_kernel_is_the_oracle(seed, shape, own_positions):
     operands = draw(seed, shape, shape[0] if own_positions else 1)
     exact = oracle(*operands)
     assert close(interpreted(*operands), exact, 1e-6)
-    assert close(norm_and_rope(*operands, EPS), exact, 1e-6)
+    assert close(norm_and_rope(*operands, NORM), exact, 1e-6)
 
 
 @pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float16])
@@ -72,7 +74,7 @@ def test_the_derivative_is_that_of_the_plain_path(dtype, monkeypatch):
 
     def gradients():
         def loss(x_btnh, scale_h):
-            out_btnh = norm_and_rope(x_btnh, scale_h, angles, EPS)
+            out_btnh = norm_and_rope(x_btnh, scale_h, angles, NORM)
             assert out_btnh.dtype == dtype
             return (out_btnh.astype(jnp.float32) * jnp.arange(out_btnh.size).reshape(out_btnh.shape)).sum()
 
@@ -90,7 +92,7 @@ def test_the_derivative_is_that_of_the_plain_path(dtype, monkeypatch):
 def test_the_kernel_runs_on_gpus_for_heads_of_a_power_of_two(target, size, runs):
     operands = draw(0, (1, 3, 2, size))
     with compiling_for(target):
-        assert (f"name={NAME}" in str(jax.make_jaxpr(partial(norm_and_rope, eps=EPS))(*operands))) == runs
+        assert (f"name={NAME}" in str(jax.make_jaxpr(partial(norm_and_rope, norm=NORM))(*operands))) == runs
 
 
 @pytest.mark.parametrize(("platform", "device"), [("cuda", "NVIDIA H100 80GB HBM3"), ("rocm", "gfx1201")])

@@ -1,4 +1,4 @@
-"""The table and the filling: checked before anything is allocated, each leaf allocated once and used in place."""
+"""The placements and the filling: checked before anything is allocated, each leaf allocated once and used in place."""
 
 from __future__ import annotations
 
@@ -7,55 +7,73 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from refmodel.decoder import decoder
+from refmodel.tree import abstract_params, leaves_by_path
 from refmodel.weights import fill as subject
 
-TREE = {
-    "blocks": {
-        "dense": {"attn": {"o": jax.ShapeDtypeStruct((2, 3, 4, 7), jnp.bfloat16)}},
-        "moe": {"ffn": {"up": jax.ShapeDtypeStruct((1, 5, 7, 11), jnp.bfloat16)}},
-    },
-    "norm": {"scale": jax.ShapeDtypeStruct((7,), jnp.bfloat16)},
-}
-NAMES = {"blocks.dense.attn.o": "l{layer}.o", "blocks.moe.ffn.up": "l{layer}.{expert}.up", "norm.scale": "n"}
-KINDS = ("dense", "moe", "dense")
-ROWS = subject.table(subject.leaves_by_path(TREE), NAMES, KINDS)
-STORED = {row.name: np.random.default_rng(len(row.name)).normal(size=row.shape).astype(np.float32) for row in ROWS}
+CONFIG = decoder(
+    "mixed", n_layers=3, d_model=7, n_heads=3, n_kv_heads=1, head_dim=4, vocab_size=13, d_ff=17, n_experts=5,
+    experts_per_token=2, d_expert=11, mlp_only_layers=(0, 2), layout=(), tied_head=True,
+)  # fmt: skip
+
+
+def stored_name(row):
+    if row.copies > 1:
+        return f"l{{layer}}.{{expert}}.{row.path}"
+    return row.path if row in CONFIG.outside else f"l{{layer}}.{row.path}"
+
+
+PLACED = subject.placements(CONFIG, stored_name)
+STORED = {one.name: np.random.default_rng(len(one.name)).normal(size=one.shape).astype(np.float32) for one in PLACED}
 
 
 def shapes(**changed):
     return {name: array.shape for name, array in STORED.items()} | changed
 
 
-def test_table_names_every_tensor_once():
-    assert [(row.name, row.shape, row.index) for row in ROWS if "up" not in row.name] == [
-        ("l0.o", (7, 12), (0,)), ("l2.o", (7, 12), (1,)), ("n", (7,), ()),
-    ]  # fmt: skip
-    assert [(row.name, row.index) for row in ROWS if "up" in row.name] == [(f"l1.{e}.up", (0, e)) for e in range(5)]
+def test_every_tensor_has_its_place_and_every_leaf_is_covered():
+    found = {one.name: (one.shape, one.leaf, one.index) for one in PLACED}
+    assert len(found) == len(PLACED)
+    assert found["l0.attn.o"] == ((7, 12), "blocks.dense.attn.o", (0,))
+    assert found["l2.attn.o"] == ((7, 12), "blocks.dense.attn.o", (1,))
+    assert found["l1.attn.k"] == ((4, 7), "blocks.moe.attn.k", (0,))
+    assert found["embed.embedding"] == ((13, 7), "embed.embedding", ())
+    assert [found[f"l1.{e}.ffn.up"] for e in range(5)] == [((11, 7), "blocks.moe.ffn.up", (0, e)) for e in range(5)]
+    assert {one.leaf for one in PLACED} == leaves_by_path(abstract_params(CONFIG)).keys()
 
 
 def test_fill_uses_each_allocation_in_place(monkeypatch):
     allocated = []
     allocate = subject._aligned_empty
     monkeypatch.setattr(subject, "_aligned_empty", lambda *args: allocated.append(allocate(*args)) or allocated[-1])
-    tree = subject.fill(TREE, ROWS, shapes(), STORED.__getitem__, "here")
+    tree = subject.fill(CONFIG, jnp.bfloat16, PLACED, shapes(), STORED.__getitem__, "here")
     assert {leaf.unsafe_buffer_pointer() for leaf in jax.tree.leaves(tree)} == {a.ctypes.data for a in allocated}
-    want = STORED["l2.o"].T.reshape(3, 4, 7).astype(jnp.bfloat16)
-    np.testing.assert_array_equal(tree["blocks"]["dense"]["attn"]["o"][1], want)
-    np.testing.assert_array_equal(tree["blocks"]["moe"]["ffn"]["up"][0, 3], STORED["l1.3.up"].T.astype(jnp.bfloat16))
-    np.testing.assert_array_equal(tree["norm"]["scale"], STORED["n"].astype(jnp.bfloat16))
+    dense, moe = tree["blocks"]["dense"], tree["blocks"]["moe"]
+    want = STORED["l2.attn.o"].T.reshape(3, 4, 7).astype(jnp.bfloat16)
+    np.testing.assert_array_equal(dense["attn"]["o"][1], want)
+    np.testing.assert_array_equal(moe["ffn"]["up"][0, 3], STORED["l1.3.ffn.up"].T.astype(jnp.bfloat16))
+    np.testing.assert_array_equal(tree["embed"]["embedding"], STORED["embed.embedding"].astype(jnp.bfloat16))
+    np.testing.assert_array_equal(tree["final_norm"]["scale"], STORED["final_norm.scale"].astype(jnp.bfloat16))
 
 
 @pytest.mark.parametrize(
     ("found", "message"),
     [
-        ({k: v for k, v in shapes().items() if k != "l0.o"}, "^here lacks tensor l0.o$"),
-        ({k: v for k, v in shapes().items() if "up" not in k}, "^here lacks tensor l1.0.up and 4 more$"),
+        ({k: v for k, v in shapes().items() if k != "l0.attn.o"}, "^here lacks tensor l0.attn.o$"),
+        ({k: v for k, v in shapes().items() if "1.ffn.up" not in k}, "^here lacks tensor l1.1.ffn.up$"),
+        ({k: v for k, v in shapes().items() if "ffn.up" not in k}, "^here lacks tensor l0.ffn.up and 6 more$"),
         (shapes(bias=(3,)), "^here has surplus tensor bias$"),
-        (shapes(n=(8,)), r"^here: n has shape \(8,\); the model's norm.scale needs \(7,\)$"),
-        (shapes(**{"l2.o": (12, 7)}), r"l2.o has shape \(12, 7\); the model's blocks.dense.attn.o needs \(7, 12\)"),
+        (
+            shapes(**{"final_norm.scale": (8,)}),
+            r"^here: final_norm.scale has shape \(8,\); the model's final_norm.scale needs \(7,\)$",
+        ),
+        (
+            shapes(**{"l2.attn.o": (12, 7)}),
+            r"l2.attn.o has shape \(12, 7\); the model's blocks.dense.attn.o needs \(7, 12\)",
+        ),
     ],
 )
 def test_fill_checks_before_it_allocates(monkeypatch, found, message):
     monkeypatch.setattr(subject, "_aligned_empty", lambda *args: pytest.fail("allocated"))
     with pytest.raises(ValueError, match=message):
-        subject.fill(TREE, ROWS, found, STORED.__getitem__, "here")
+        subject.fill(CONFIG, jnp.bfloat16, PLACED, found, STORED.__getitem__, "here")

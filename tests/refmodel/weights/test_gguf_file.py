@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import tracemalloc
+from functools import partial
 
 import gguf
 import jax
@@ -12,19 +13,19 @@ import numpy as np
 import pytest
 from gguf import GGMLQuantizationType as Type
 
-from refmodel.config import ModelConfig
+from refmodel.decoder import decoder
 from refmodel.default_model import default_gguf
-from refmodel.model import abstract_params
 from refmodel.open_gguf import open_gguf
 from refmodel.presets import preset
+from refmodel.tree import abstract_params
 from refmodel.weights import gguf_file, load
 
-LLAMA = ModelConfig(
-    name="small", n_layers=3, d_model=32, n_heads=6, n_kv_heads=2, head_dim=16, vocab_size=37, d_ff=64, qk_norm=False,
-    norm_eps=1e-5, max_positions=31,
-)  # fmt: skip
-QWEN3 = dataclasses.replace(LLAMA, qk_norm=True, tied_head=True)
-QWEN3_MOE = dataclasses.replace(QWEN3, d_ff=0, n_experts=5, experts_per_token=2, d_expert=96)
+small = partial(
+    decoder, "small", n_layers=3, d_model=32, n_heads=6, n_kv_heads=2, head_dim=16, norm_eps=1e-5, max_positions=31
+)
+LLAMA = small(vocab_size=37, d_ff=64, qk_norm=False)
+QWEN3 = small(vocab_size=37, d_ff=64, tied_head=True)
+QWEN3_MOE = small(vocab_size=37, n_experts=5, experts_per_token=2, d_expert=96, tied_head=True)
 MODELS = {"llama": LLAMA, "qwen3": QWEN3, "qwen3moe": QWEN3_MOE}
 # How llama stores a head's rows: 0, 8, 1, 9, ...
 HEAD_ORDER = [half * 8 + pair for pair in range(8) for half in range(2)]
@@ -46,12 +47,12 @@ def stored_tensors(config, params, arch):
         yield f"blk.{layer}.attn_output.weight", attn["o"].reshape(-1, config.d_model).T
         for name in ("attn_norm", "ffn_norm"):
             yield f"blk.{layer}.{name}.weight", own[name]["scale"]
-        for name in ("q_norm", "k_norm") if config.qk_norm else ():
+        for name in ("q_norm", "k_norm") if config.layers[0].qk_norm else ():
             yield f"blk.{layer}.attn_{name}.weight", attn[name]["scale"]
-        suffix = "_exps" if config.n_experts else ""
+        suffix = "_exps" if config.has_experts else ""
         for name in ("gate", "up", "down"):
             yield f"blk.{layer}.ffn_{name}{suffix}.weight", ffn[name].swapaxes(-1, -2)
-        if config.n_experts:
+        if config.has_experts:
             yield f"blk.{layer}.ffn_gate_inp.weight", ffn["router"].T
 
 
@@ -64,13 +65,14 @@ def write_file(path, arch, tensors, quantised=Type.F32):
     writer.add_head_count(config.n_heads)
     writer.add_head_count_kv(config.n_kv_heads)
     writer.add_key_length(config.head_dim)
-    writer.add_feed_forward_length(config.d_ff)
+    feed_forward = config.layers[0].feed_forward
+    writer.add_feed_forward_length(getattr(feed_forward, "d_ff", 0))
     writer.add_context_length(config.max_positions)
-    writer.add_layer_norm_rms_eps(config.norm_eps)
-    if config.n_experts:
-        writer.add_expert_count(config.n_experts)
-        writer.add_expert_used_count(config.experts_per_token)
-        writer.add_expert_feed_forward_length(config.d_expert)
+    writer.add_layer_norm_rms_eps(config.final_norm.eps)
+    if config.has_experts:
+        writer.add_expert_count(feed_forward.n_experts)
+        writer.add_expert_used_count(feed_forward.experts_per_token)
+        writer.add_expert_feed_forward_length(feed_forward.d_expert)
     for name, tensor in tensors.items():
         kind = Type.F32 if tensor.ndim == 1 or "gate_inp" in name else quantised
         if tensor.dtype == np.float64:
@@ -151,7 +153,7 @@ def test_tensor_type_that_cannot_be_dequantised_is_named(tmp_path):
 
 def test_peak_memory_is_the_tree_and_one_tensor(tmp_path, monkeypatch):
     """Measured: what Python and numpy allocate (tracemalloc), which the leaves are; JAX uses them in place."""
-    wide = dataclasses.replace(QWEN3, vocab_size=6007, d_model=128)
+    wide = small(vocab_size=6007, d_model=128, d_ff=64, tied_head=True)
     monkeypatch.setitem(MODELS, "qwen3", wide)
     _, tensors = random_model("qwen3")
     reader = open_gguf(write_file(tmp_path / "m.gguf", "qwen3", tensors, Type.Q8_0))

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
-from refmodel.model import abstract_params
 from refmodel.read_hf_config import from_hf
+from refmodel.tree import abstract_params
 from refmodel.weights import load
 
 MOE = {
@@ -38,7 +38,7 @@ def hub_tensors(config, params, fused=False):
     if not config.tied_head:
         stored["lm_head.weight"] = out_in(params["head"]["kernel"])
     seen = {"dense": 0, "moe": 0}
-    for layer, kind in enumerate(config.block_kinds):
+    for layer, kind in enumerate(config.stacks):
         block = jax.tree.map(lambda leaf, slot=seen[kind]: np.asarray(leaf[slot]), params["blocks"][kind])
         seen[kind] += 1
         attn, ffn = block["attn"], block["ffn"]

@@ -8,14 +8,16 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from refmodel.model import abstract_params
-from refmodel.presets import preset
-from refmodel.weights.fill import leaves_by_path
+from refmodel.decoder import decoder
+from refmodel.tree import abstract_params, leaves_by_path
 from refmodel.weights.random import random_params
 
 pytestmark = pytest.mark.usefixtures("fast_compile")
 
-MOE = dataclasses.replace(preset("tiny-moe"), mlp_only_layers=(1, 3), d_ff=40)
+MOE = decoder(
+    "tiny", n_layers=4, d_model=48, n_heads=6, n_kv_heads=2, head_dim=16, vocab_size=257, n_experts=11,
+    experts_per_token=3, d_expert=24, mlp_only_layers=(1, 3), d_ff=40,
+)  # fmt: skip
 
 
 def test_tree_and_determinism():
@@ -30,7 +32,9 @@ def test_tree_and_determinism():
 
 def test_a_leaf_does_not_depend_on_the_others():
     one = leaves_by_path(random_params(MOE, 3, jnp.bfloat16))
-    fewer = leaves_by_path(random_params(dataclasses.replace(MOE, tied_head=True, qk_norm=False), 3, jnp.bfloat16))
+    fewer = leaves_by_path(
+        random_params(dataclasses.replace(MOE.with_each_layer(qk_norm=False), tied_head=True), 3, jnp.bfloat16)
+    )
     assert len(fewer) < len(one)
     for path, leaf in fewer.items():
         np.testing.assert_array_equal(leaf, one[path])
@@ -41,8 +45,8 @@ def test_projections_keep_variance_and_no_two_draws_are_alike():
     dense, moe = params["blocks"]["dense"], params["blocks"]["moe"]
     d_model, heads = MOE.d_model, MOE.n_heads * MOE.head_dim
     for leaf, fan_in in (
-        (moe["attn"]["q"], d_model), (moe["attn"]["o"], heads), (moe["ffn"]["down"], MOE.d_expert),
-        (dense["ffn"]["down"], MOE.d_ff), (moe["ffn"]["router"], d_model), (params["embed"]["embedding"], d_model),
+        (moe["attn"]["q"], d_model), (moe["attn"]["o"], heads), (moe["ffn"]["down"], 24),
+        (dense["ffn"]["down"], 40), (moe["ffn"]["router"], d_model), (params["embed"]["embedding"], d_model),
     ):  # fmt: skip
         assert abs(leaf.astype(jnp.float32).std() * fan_in**0.5 - 1) < 0.05
     for one, other in (moe["attn"]["q"][:2], (moe["attn"]["k"], moe["attn"]["v"])):

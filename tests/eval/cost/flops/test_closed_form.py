@@ -13,13 +13,11 @@ from attention.cost import step_positions
 from attention.layout import parse_variant
 from attention.pattern import dense_mask
 from eval.cost.flops.closed_form import linear_flops, prefill_flops, steps_flops
-from eval.cost.preset_shapes import COST_SHAPES, cost_model, every_shape
-from eval.cost.shapes import ModelShape, shape_of
 from refmodel.cache import LayerCache, extend, init_cache
-from refmodel.config import ModelConfig
-from refmodel.model import abstract_params
-from refmodel.presets import PRESETS
+from refmodel.presets import PRESETS, RUNNING, preset
 from refmodel.schedule import Step, decode_steps, prefill_steps
+from refmodel.specification import ModelConfig
+from refmodel.tree import abstract_params
 
 VARIANTS = ("full", "swa(1)", "swa(7)", "swa(5, sinks=3)", "swa(64)")
 SCHEDULES = {
@@ -40,19 +38,19 @@ def _masked_pairs(variant: str, n_heads: int, step: Step) -> int:
 
 @pytest.mark.parametrize("schedule", SCHEDULES)
 @pytest.mark.parametrize("variant", VARIANTS)
-@pytest.mark.parametrize("name", [*PRESETS, *COST_SHAPES])
+@pytest.mark.parametrize("name", PRESETS)
 def test_useful_attention_is_the_dense_mask_counted(name: str, variant: str, schedule: str) -> None:
-    model = shape_of(cost_model(name)).with_layout(variant)
+    model = preset(name).with_layout(variant)
     steps = SCHEDULES[schedule]
     expected = sum(
-        4 * layer.head_dim * sum(_masked_pairs(variant, layer.n_heads, step) for step in steps)
+        4 * layer.heads.head_dim * sum(_masked_pairs(variant, layer.heads.n_heads, step) for step in steps)
         for layer in model.layers
-        if layer.variant
+        if layer.mixer
     )
     assert steps_flops(model, steps)["attention"] == expected
 
 
-@pytest.mark.parametrize("name", PRESETS)
+@pytest.mark.parametrize("name", RUNNING)
 def test_linear_parts_are_the_parameter_tree_multiplied(name: str) -> None:
     config, tokens = PRESETS[name], 23
     flops = prefill_flops(config, tokens)
@@ -61,22 +59,23 @@ def test_linear_parts_are_the_parameter_tree_multiplied(name: str) -> None:
         sizes = {path: math.prod(leaf.shape) for path, leaf in block["ffn"].items()}
         macs["attention_projections"] += sum(math.prod(block["attn"][matrix].shape) for matrix in "qkvo")
         if kind == "moe":
+            experts = config.layers[0].feed_forward
             macs["router"] += sizes.pop("router")
-            macs["experts"] += sum(sizes.values()) * config.experts_per_token // config.n_experts
+            macs["experts"] += sum(sizes.values()) * experts.experts_per_token // experts.n_experts
         else:
             macs["feed_forward"] += sum(sizes.values())
     assert {name: flops.get(name, 0) for name in macs} == {name: 2 * tokens * value for name, value in macs.items()}
     assert flops["head"] == 2 * config.d_model * config.vocab_size
 
 
-@pytest.mark.parametrize("name", PRESETS)
+@pytest.mark.parametrize("name", RUNNING)
 def test_stored_parameters_are_those_of_the_tree(name: str) -> None:
     tree = abstract_params(PRESETS[name])
-    assert shape_of(PRESETS[name]).params == sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(tree))
+    assert PRESETS[name].params == sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(tree))
 
 
 def test_qwen3_30b_a3b_as_its_makers_count_it() -> None:
-    shape = shape_of(PRESETS["qwen3-30b-a3b"])
+    shape = PRESETS["qwen3-30b-a3b"]
     assert shape.params == 30_532_122_624
     assert linear_flops(prefill_flops(shape, 1)) == 5_460_983_808
 
@@ -93,7 +92,7 @@ def test_qwen3_30b_a3b_as_its_makers_count_it() -> None:
     ],
 )
 def test_published_parameter_counts_of_cost_only_shapes(name: str, params: int) -> None:
-    assert COST_SHAPES[name].params == params
+    assert PRESETS[name].params == params
 
 
 def test_schedules_share_the_useful_count_and_differ_in_what_runs() -> None:
@@ -133,15 +132,10 @@ def test_slots_of_a_step_are_those_of_the_real_cache(variant: str, chunk: int, f
         (lambda: Step(3, 4, 6), "too small for 4 . 3"),
         (lambda: decode_steps(5, 0), "at least 1 new token"),
         (lambda: prefill_flops(PRESETS["tiny-dense"], 3, count="masked"), "accepted: useful, executed"),
-        (lambda: cost_model("qwen3-30b-a3"), "did you mean 'qwen3-30b-a3b'"),
-        (lambda: cost_model("qwen3.5-35b-a3b").with_layout(["full"] * 9), "got 9 entries for 10 layers"),
+        (lambda: preset("qwen3-30b-a3"), "did you mean 'qwen3-30b-a3b'"),
+        (lambda: preset("qwen3.5-35b-a3b").with_layout(["full"] * 9), "got 9 entries for 10 layers"),
     ],
 )
 def test_bad_input_says_what_to_change(make, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         make()
-
-
-def test_every_shape_is_found_by_its_name() -> None:
-    assert [shape_of(cost_model(shape.name)) for shape in every_shape()] == list(every_shape())
-    assert all(isinstance(shape, ModelShape) for shape in every_shape())

@@ -1,0 +1,48 @@
+"""What a model family is: two readers, one for each kind of checkpoint."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from refmodel.fields import Fields
+from refmodel.specification import ModelConfig
+
+
+class GgufHeader(NamedTuple):
+    """What a GGUF file says of its model.
+
+    Attributes:
+        name: of the model.
+        fields: the settings of its architecture, their names without the architecture's.
+        vocab_size: V, counted on the embedding.
+        tied_head: whether the file has no `output.weight`.
+    """
+
+    name: str
+    fields: Fields
+    vocab_size: int
+    tied_head: bool
+
+
+@dataclass(frozen=True)
+class Family:
+    """A family of models.
+
+    Attributes:
+        model_type: its name in config.json.
+        from_config: the description, from a model's name and the fields of its config.json.
+        architecture: its name in GGUF files; empty where they are not read.
+        from_header: the description, from what a GGUF file says.
+        interleaves_heads: whether its GGUF files hold the rows of queries and keys in the order for interleaved
+            rotary positions: 0, H/2, 1, H/2 + 1, ...
+
+    Both readers raise `ValueError` naming the field for a model that this project does not compute.
+    """
+
+    model_type: str
+    from_config: Callable[[str, Fields], ModelConfig]
+    architecture: str = ""
+    from_header: Callable[[GgufHeader], ModelConfig] | None = None
+    interleaves_heads: bool = False

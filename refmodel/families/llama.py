@@ -1,0 +1,39 @@
+"""The Llama shape (2302.13971): grouped queries, SwiGLU, no qk-norm, full attention; SmolLM2 has it too."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from refmodel.decoder import decoder
+from refmodel.families.config_fields import swiglu_sizes
+from refmodel.families.family import Family, GgufHeader
+from refmodel.families.gguf_fields import dense_sizes
+from refmodel.fields import Fields
+from refmodel.specification import ModelConfig
+
+
+def _from_config(name: str, fields: Fields) -> ModelConfig:
+    return decoder(name, **swiglu_sizes(fields), qk_norm=False)
+
+
+def _from_header(header: GgufHeader) -> ModelConfig:
+    return decoder(**dense_sizes(header), qk_norm=False)
+
+
+FAMILY: Final = Family("llama", _from_config, "llama", _from_header, interleaves_heads=True)
+
+SMOLLM2: Final = decoder(
+    "smollm2-135m", n_layers=30, d_model=576, n_heads=9, n_kv_heads=3, head_dim=64, vocab_size=49_152, d_ff=1536,
+    qk_norm=False, tied_head=True, rope_theta=100_000.0, norm_eps=1e-5, max_positions=8192,
+)  # fmt: skip
+
+PRESETS: Final = (
+    decoder(
+        "llama2-7b", n_layers=32, d_model=4096, n_heads=32, n_kv_heads=32, head_dim=128, vocab_size=32_000, d_ff=11_008,
+        qk_norm=False, norm_eps=1e-5, max_positions=4096,
+    ),
+    decoder(
+        "llama3-8b", n_layers=32, d_model=4096, n_heads=32, n_kv_heads=8, head_dim=128, vocab_size=128_256, d_ff=14_336,
+        qk_norm=False, rope_theta=500_000.0, norm_eps=1e-5, max_positions=8192,
+    ),
+)  # fmt: skip

@@ -1,0 +1,30 @@
+"""Mistral (2310.06825): the Llama shape with a window in every layer; its GGUF files call themselves llama."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from attention.sliding_window import SlidingWindow
+from refmodel.decoder import decoder
+from refmodel.families.config_fields import SLIDING, layout_of, swiglu_sizes
+from refmodel.families.family import Family
+from refmodel.fields import Fields
+from refmodel.specification import ModelConfig
+
+
+def _from_config(name: str, fields: Fields) -> ModelConfig:
+    if "sliding_window" not in fields.values:
+        raise ValueError(f"{fields.where}: sliding_window is missing (null means none)")
+    found = swiglu_sizes(fields)
+    layout = layout_of([SLIDING] * found["n_layers"], fields.get("sliding_window", int, None))
+    return decoder(name, **found, qk_norm=False, layout=layout)
+
+
+FAMILY: Final = Family("mistral", _from_config)
+
+PRESETS: Final = (
+    decoder(
+        "mistral-7b", n_layers=32, d_model=4096, n_heads=32, n_kv_heads=8, head_dim=128, vocab_size=32_000, d_ff=14_336,
+        qk_norm=False, norm_eps=1e-5, max_positions=32_768, layout=(SlidingWindow(4096),) * 32,
+    ),
+)  # fmt: skip

@@ -1,0 +1,46 @@
+"""Dense Qwen3 (2505.09388): grouped queries, qk-norm, SwiGLU, windows only where the file says so."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from refmodel.decoder import decoder
+from refmodel.families.config_fields import FULL, SLIDING, checked_kinds, layout_of, swiglu_sizes
+from refmodel.families.family import Family, GgufHeader
+from refmodel.families.gguf_fields import dense_sizes
+from refmodel.fields import Fields
+from refmodel.specification import ModelConfig
+
+
+def _from_config(name: str, fields: Fields) -> ModelConfig:
+    found = swiglu_sizes(fields)
+    n_layers, slides = found["n_layers"], fields.get("use_sliding_window", bool, False)
+    window = fields.get("sliding_window", int, None) if slides else None
+    first = n_layers if window is None else fields.get("max_window_layers", int, n_layers)
+    default = [FULL if layer < first else SLIDING for layer in range(n_layers)]
+    kinds = checked_kinds(fields, default, slides=window is not None)
+    return decoder(name, **found, layout=layout_of(kinds, window))
+
+
+def _from_header(header: GgufHeader) -> ModelConfig:
+    return decoder(**dense_sizes(header))
+
+
+FAMILY: Final = Family("qwen3", _from_config, "qwen3", _from_header)
+
+
+def _qwen3(size: str, n_layers: int, d_model: int, n_heads: int, d_ff: int, tied_head: bool) -> ModelConfig:
+    return decoder(
+        f"qwen3-{size}", n_layers, d_model, n_heads, n_kv_heads=8, head_dim=128, vocab_size=151_936, d_ff=d_ff,
+        tied_head=tied_head, rope_theta=1e6,
+    )  # fmt: skip
+
+
+PRESETS: Final = (
+    _qwen3("0.6b", 28, 1024, 16, 3072, tied_head=True),
+    _qwen3("1.7b", 28, 2048, 16, 6144, tied_head=True),
+    _qwen3("4b", 36, 2560, 32, 9728, tied_head=True),
+    _qwen3("8b", 36, 4096, 32, 12_288, tied_head=False),
+    _qwen3("14b", 40, 5120, 40, 17_408, tied_head=False),
+    _qwen3("32b", 64, 5120, 64, 25_600, tied_head=False),
+)

@@ -1,0 +1,60 @@
+"""Qwen3-MoE (2505.09388): Qwen3 with a mixture of experts in every layer, or in some."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from refmodel.decoder import decoder
+from refmodel.families.config_fields import FULL, SLIDING, layout_of, swiglu_sizes
+from refmodel.families.family import Family, GgufHeader
+from refmodel.families.gguf_fields import full_attention_sizes
+from refmodel.fields import Fields
+from refmodel.specification import ModelConfig
+
+
+def _from_config(name: str, fields: Fields) -> ModelConfig:
+    found = swiglu_sizes(fields)
+    slides = fields.get("use_sliding_window", bool, False)
+    window = fields.get("sliding_window", int, None) if slides else None
+    kinds = [FULL if window is None else SLIDING] * found["n_layers"]
+    return decoder(name, **found, **_experts(fields), layout=layout_of(kinds, window))
+
+
+def _experts(fields: Fields) -> dict[str, Any]:
+    experts = fields.get("num_experts", int, None)
+    return {
+        "n_experts": fields.get("num_local_experts", int) if experts is None else experts,
+        "experts_per_token": fields.get("num_experts_per_tok", int),
+        "d_expert": fields.get("moe_intermediate_size", int),
+        "norm_topk_prob": fields.get("norm_topk_prob", bool, False),
+        "mlp_only_layers": tuple(fields.get("mlp_only_layers", list, ())),
+        "decoder_sparse_step": fields.get("decoder_sparse_step", int, 1),
+    }
+
+
+def _from_header(header: GgufHeader) -> ModelConfig:
+    own = header.fields
+    own.require("expert_shared_count", 0)
+    return decoder(
+        **full_attention_sizes(header),
+        n_experts=own.get("expert_count", int),
+        experts_per_token=own.get("expert_used_count", int),
+        d_expert=own.get("expert_feed_forward_length", int),
+        norm_topk_prob=own.get("expert_weights_norm", bool, True),
+    )
+
+
+FAMILY: Final = Family("qwen3_moe", _from_config, "qwen3moe", _from_header)
+
+
+def _qwen3_moe(name: str, n_layers: int, d_model: int, n_heads: int, d_expert: int, headline: int) -> ModelConfig:
+    return decoder(
+        name, n_layers, d_model, n_heads, n_kv_heads=4, head_dim=128, vocab_size=151_936, n_experts=128,
+        experts_per_token=8, d_expert=d_expert, rope_theta=1e6, headline_params=headline,
+    )  # fmt: skip
+
+
+PRESETS: Final = (
+    _qwen3_moe("qwen3-30b-a3b", 48, 2048, 32, 768, headline=3_300_000_000),
+    _qwen3_moe("qwen3-235b-a22b", 94, 4096, 64, 1536, headline=22_000_000_000),
+)

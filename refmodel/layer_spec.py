@@ -1,0 +1,131 @@
+"""One layer's specification: its mixer, heads, positions, norms and feed-forward, and what follows from them."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+
+from attention.cost import Heads
+from attention.variant import Variant
+from refmodel.parameters import Parameter, Table, layer_parameters
+from refmodel.parts import Dense, Experts, FeedForward, Norm, Rope
+
+
+@dataclass(frozen=True)
+class LayerSpec:
+    """One layer.
+
+    Attributes:
+        mixer: who sees whom; None for a layer without softmax attention.
+        heads: N, K, H and D.
+        feed_forward: dense, or experts.
+        norm: of the block, and of queries and keys where there is `qk_norm`.
+        rope: rotary positions.
+        qk_norm: RMSNorm over the head dimension of queries and keys (Qwen3, Gemma 3).
+        softmax_scale: what scores are multiplied with; None is H^(-1/2).
+        stack: under which name its parameters are stacked with those of layers of the same shapes; empty: "dense" or
+            "moe", as its feed-forward is.
+        key_is_value: whether keys serve as values, so that the cache holds them once (counted, not run).
+        told: the parameters of a layer that can be counted and not run; empty where they follow from the rest.
+    """
+
+    mixer: Variant | None
+    heads: Heads
+    feed_forward: FeedForward
+    norm: Norm = Norm()
+    rope: Rope = Rope()
+    qk_norm: bool = True
+    softmax_scale: float | None = None
+    stack: str = ""
+    key_is_value: bool = False
+    told: Table = ()
+
+    @cached_property
+    def parameters(self) -> Table:
+        """The layer's rows of the table."""
+        return layer_parameters(self)
+
+    @cached_property
+    def products(self) -> Table:
+        """The rows that multiply every token that comes to them, the mixer's own aside."""
+        return tuple(row for row in self.parameters if row.component and not row.of_mixer)
+
+    @cached_property
+    def linear_macs(self) -> int:
+        """Multiply-accumulates of one token."""
+        return sum(row.macs_per_token for row in self.products)
+
+    @cached_property
+    def mixer_params(self) -> int:
+        """Numbers that the mixer stores of its own: routers of spans."""
+        return sum(row.size for row in self.parameters if row.of_mixer)
+
+    @cached_property
+    def params(self) -> int:
+        """Numbers that are stored."""
+        return sum(row.size for row in self.parameters)
+
+    @property
+    def kv_values(self) -> int:
+        """Values that a token leaves in the cache: 2·K·H, K·H where keys serve as values."""
+        if self.mixer is None:
+            return 0
+        return (1 if self.key_is_value else 2) * self.heads.n_kv_heads * self.heads.head_dim
+
+    @property
+    def variant(self) -> Variant:
+        """The mixer of a layer that attends.  Raises `ValueError` for another layer."""
+        if self.mixer is None:
+            raise ValueError("a layer without softmax attention has no variant of it")
+        return self.mixer
+
+    @property
+    def stack_name(self) -> str:
+        return self.stack or self.feed_forward.kind
+
+    @property
+    def query_factor(self) -> float:
+        """What queries are multiplied with, so that attention's own H^(-1/2) becomes the layer's softmax scale."""
+        return 1.0 if self.softmax_scale is None else self.softmax_scale * self.heads.head_dim**0.5
+
+    def with_mixer(self, mixer: Variant) -> LayerSpec:
+        """The same layer with other attention."""
+        return self if mixer == self.mixer else dataclasses.replace(self, mixer=mixer)
+
+    def parameter(self, path: str) -> Parameter:
+        """The row of that path."""
+        return next(row for row in self.parameters if row.path == path)
+
+
+def check_layer(name: str, layer: LayerSpec, d_model: int) -> None:
+    """Raises `ValueError` for sizes that no layer of a model of width `d_model` can have."""
+    n, k, h, d = layer.heads.n_heads, layer.heads.n_kv_heads, layer.heads.head_dim, layer.heads.d_model
+    if layer.mixer:
+        at_least_1(name, {"n_heads": n, "n_kv_heads": k, "head_dim": h})
+        if n % k:
+            raise ValueError(f"{name}: n_heads {n} is not a multiple of n_kv_heads {k}")
+        if h % 2:
+            raise ValueError(f"{name}: head_dim must be even for rotary positions, got {h}")
+        layer.mixer.check(layer.heads)
+    if d != d_model:
+        raise ValueError(f"{name}: a layer is {d} wide in a model of d_model {d_model}")
+    if layer.told:
+        return
+    match layer.feed_forward:
+        case Experts(experts, used, width):
+            if not 1 <= used <= experts:
+                raise ValueError(f"{name}: experts_per_token must be in 1..{experts}, got {used}")
+            if width < 1:
+                raise ValueError(f"{name}: d_expert must be at least 1 for its moe layers")
+        case Dense(width):
+            if width < 1:
+                raise ValueError(f"{name}: d_ff must be at least 1 for its dense layers")
+
+
+def at_least_1(name: str, sizes: Mapping[str, int]) -> None:
+    """Raises `ValueError` naming the first of `sizes` below 1."""
+    for size, value in sizes.items():
+        if value < 1:
+            raise ValueError(f"{name}: {size} must be at least 1, got {value}")

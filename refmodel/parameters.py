@@ -1,0 +1,237 @@
+"""The one table of a model's parameters, a row for each: name, shape, axes, what it sums over, stored names, costs.
+
+The Linen modules, the abstract tree, the initialiser, both loaders, parameter counts, FLOPs and bytes read it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from attention.cost import Heads
+from refmodel.parts import Dense, Experts, FeedForward, Norm
+
+if TYPE_CHECKING:
+    from refmodel.layer_spec import LayerSpec
+    from refmodel.specification import ModelConfig
+
+Table = tuple["Parameter", ...]
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """One parameter of a layer, or of what is outside the layers.
+
+    Attributes:
+        path: in the parameter tree, of one layer: "attn.q".
+        axes: the logical axis of each dimension: "embed", "heads", "kv_heads", "head_dim", "mlp", "experts", "vocab".
+        sums: the axes that its product sums over, whose sizes multiply to the fan-in; none for a vector.
+        component: under what name its products are counted (`eval.cost.flops`); empty where it multiplies no matrix.
+        rows_per_token: rows that a token becomes (experts per token), 1 for a plain projection.
+        copies: how many such matrices are stored, along the first axis (experts); 0 for what multiplies and is not
+            stored (a recurrent state).
+        hf, gguf: what safetensors and GGUF files call it, `{layer}` and `{expert}` left open; empty where they lack it.
+        initial: what a random model fills a vector with.
+        gguf_adds: what a GGUF file adds to it.
+        of_mixer: whether the layer's mixer declares it, so that layers of one stack may lack it.
+    """
+
+    path: str
+    axes: tuple[str, ...]
+    shape: tuple[int, ...]
+    sums: tuple[str, ...] = ()
+    component: str = ""
+    rows_per_token: int = 1
+    copies: int = 1
+    hf: str = ""
+    gguf: str = ""
+    initial: float = 1.0
+    gguf_adds: float = 0.0
+    of_mixer: bool = False
+
+    @property
+    def fan_in(self) -> int:
+        """Terms in each sum of the product."""
+        return math.prod(size for axis, size in zip(self.axes, self.shape, strict=True) if axis in self.sums)
+
+    @property
+    def size(self) -> int:
+        """Numbers that are stored."""
+        return math.prod(self.shape) if self.copies else 0
+
+    @property
+    def macs(self) -> int:
+        """Multiply-accumulates of one row, which is the size of one copy; 2 FLOPs each."""
+        return math.prod(self.shape) // max(self.copies, 1)
+
+    @property
+    def one_copy(self) -> Parameter:
+        """The row of one of the copies alone."""
+        return dataclasses.replace(self, axes=self.axes[1:], shape=self.shape[1:], copies=1)
+
+    @property
+    def stored_shape(self) -> tuple[int, ...]:
+        """As checkpoints hold it: a matrix as [out, in], heads in one axis; experts in one tensor as [E, out, in]."""
+        if not self.sums:
+            return self.shape
+        copies = self.shape[:1] if self.axes[0] == "experts" else ()
+        return (*copies, self.macs // self.fan_in, self.fan_in)
+
+    def from_stored(self, stored: np.ndarray) -> np.ndarray:
+        """A view of a stored tensor with the row's own axes."""
+        if not self.sums:
+            return stored
+        sizes = dict(zip(self.axes, self.shape, strict=True))
+        copies = [axis for axis in self.axes[:1] if axis == "experts"]
+        order = [*copies, *(axis for axis in self.axes if axis not in (*copies, *self.sums)), *self.sums]
+        return stored.reshape([sizes[axis] for axis in order]).transpose([order.index(axis) for axis in self.axes])
+
+    @property
+    def macs_per_token(self) -> int:
+        return self.macs * self.rows_per_token
+
+
+def layer_parameters(layer: LayerSpec) -> Table:
+    """The table of one layer: told for a layer that is only counted, else what its specification asks for."""
+    if layer.told:
+        return layer.told
+    return (
+        *norm_rows(layer.norm, layer.heads.d_model),
+        *attention_rows(layer.heads),
+        *(qk_norm_rows(layer.norm, layer.heads) if layer.qk_norm else ()),
+        *mixer_rows(layer.mixer.params(layer.heads) if layer.mixer else {}),
+        *feed_forward_rows(layer.heads.d_model, layer.feed_forward),
+    )
+
+
+def outside_parameters(config: ModelConfig) -> Table:
+    """The table of what is outside the layers: embedding, final norm, and a head of its own."""
+    d, v, norm = config.d_model, config.vocab_size, config.final_norm
+    tied = "head" if config.tied_head else ""
+    head = Parameter(
+        "head.kernel", ("embed", "vocab"), (d, v), ("embed",), "head", hf="lm_head.weight", gguf="output.weight"
+    )
+    return (
+        Parameter(
+            "embed.embedding", ("vocab", "embed"), (v, d), ("embed",), tied,
+            hf="model.embed_tokens.weight", gguf="token_embd.weight",
+        ),
+        _norm("final_norm", norm, "embed", d, "model.norm", "output_norm.weight"),
+        *(() if config.tied_head else (head,)),
+    )  # fmt: skip
+
+
+def norm_rows(norm: Norm, d_model: int) -> Table:
+    """Before attention and the feed-forward; Gemma's two after them take the name that others give the second."""
+    if not norm.after:
+        names = {"attn_norm": ("input", "attn_norm"), "ffn_norm": ("post_attention", "ffn_norm")}
+    else:
+        names = {
+            "attn_norm": ("input", "attn_norm"),
+            "attn_post_norm": ("post_attention", "post_attention_norm"),
+            "ffn_norm": ("pre_feedforward", "ffn_norm"),
+            "ffn_post_norm": ("post_feedforward", "post_ffw_norm"),
+        }
+    return tuple(
+        _norm(path, norm, "embed", d_model, f"model.layers.{{layer}}.{hf}_layernorm", f"blk.{{layer}}.{gguf}.weight")
+        for path, (hf, gguf) in names.items()
+    )
+
+
+def attention_rows(heads: Heads, key_is_value: bool = False) -> Table:
+    """Projections of queries, keys, values and outputs: D·H·(2N + 2K) in all."""
+    d, n, k, h = heads.d_model, heads.n_heads, heads.n_kv_heads, heads.head_dim
+    named = [("q", "heads", n, "q"), ("k", "kv_heads", k, "k"), ("v", "kv_heads", k, "v")]
+    into = [
+        _layer_matrix(f"attn.{name}", ("embed", axis, "head_dim"), (d, count, h), ("embed",), "attention_projections",
+                      f"self_attn.{name}_proj", f"attn_{gguf}")
+        for name, axis, count, gguf in named[: 2 if key_is_value else 3]
+    ]  # fmt: skip
+    out = _layer_matrix(
+        "attn.o", ("heads", "head_dim", "embed"), (n, h, d), ("heads", "head_dim"), "attention_projections",
+        "self_attn.o_proj", "attn_output",
+    )  # fmt: skip
+    return (*into, out)
+
+
+def qk_norm_rows(norm: Norm, heads: Heads) -> Table:
+    """Norms over the head dimension of queries and of keys."""
+    return tuple(
+        _norm(f"attn.{name}", norm, "head_dim", heads.head_dim, f"model.layers.{{layer}}.self_attn.{name}",
+              f"blk.{{layer}}.attn_{name}.weight")
+        for name in ("q_norm", "k_norm")
+    )  # fmt: skip
+
+
+def mixer_rows(declared: Mapping[str, tuple[int, ...]]) -> Table:
+    """What a mixer has of its own (routers of spans): no checkpoint holds it; it sums over its last axis but one."""
+    rows = []
+    for name, shape in declared.items():
+        axes = tuple(f"{name}_{i}" for i in range(len(shape)))
+        rows.append(Parameter(f"attn.{name}", axes, shape, axes[-2:-1], "selection", of_mixer=True))
+    return tuple(rows)
+
+
+def dense_rows(d_model: int, dense: Dense) -> Table:
+    """A gated feed-forward."""
+    f = dense.d_ff
+    return tuple(
+        _layer_matrix(f"ffn.{name}", axes, shape, axes[:1], "feed_forward", f"mlp.{name}_proj", f"ffn_{name}")
+        for name, axes, shape in _gated(d_model, f)
+    )
+
+
+def expert_rows(d_model: int, experts: Experts) -> Table:
+    """A router and the experts."""
+    e, used = experts.n_experts, experts.experts_per_token
+    router = _layer_matrix(
+        "ffn.router", ("embed", "experts"), (d_model, e), ("embed",), "router", "mlp.gate", "ffn_gate_inp"
+    )
+    return (
+        router,
+        *(
+            _layer_matrix(
+                f"ffn.{name}", ("experts", *axes), (e, *shape), axes[:1], "experts",
+                f"mlp.experts.{{expert}}.{name}_proj", f"ffn_{name}_exps", used, e,
+            )
+            for name, axes, shape in _gated(d_model, experts.d_expert)
+        ),
+    )  # fmt: skip
+
+
+def feed_forward_rows(d_model: int, feed_forward: FeedForward) -> Table:
+    """Of either kind."""
+    if isinstance(feed_forward, Dense):
+        return dense_rows(d_model, feed_forward)
+    return expert_rows(d_model, feed_forward)
+
+
+def vectors(path: str, count: int) -> Parameter:
+    """So many stored numbers that multiply no matrix."""
+    return Parameter(path, ("vector",), (count,))
+
+
+def _gated(d: int, f: int) -> list[tuple[str, tuple[str, str], tuple[int, int]]]:
+    into, out = (("embed", "mlp"), (d, f)), (("mlp", "embed"), (f, d))
+    return [("gate", *into), ("up", *into), ("down", *out)]
+
+
+def _layer_matrix(
+    path: str, axes: tuple[str, ...], shape: tuple[int, ...], sums: tuple[str, ...], component: str, hf: str, gguf: str,
+    rows_per_token: int = 1, copies: int = 1,
+) -> Parameter:  # fmt: skip
+    return Parameter(
+        path, axes, shape, sums, component, rows_per_token, copies,
+        hf=f"model.layers.{{layer}}.{hf}.weight", gguf=f"blk.{{layer}}.{gguf}.weight",
+    )  # fmt: skip
+
+
+def _norm(path: str, norm: Norm, axis: str, size: int, hf: str, gguf: str) -> Parameter:
+    return Parameter(
+        f"{path}.scale", (axis,), (size,), hf=f"{hf}.weight", gguf=gguf, initial=1 - norm.offset, gguf_adds=norm.offset
+    )

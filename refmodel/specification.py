@@ -1,0 +1,190 @@
+"""One description of a model: its layers one by one, and what is outside them.
+
+Everything follows from it: the parameters (`refmodel.parameters`), the program (`refmodel.model`), the counts
+(`eval.cost`).  A model that this project cannot run is the same object with a reason why not, and its layers tell
+their parameters instead of having them follow.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from attention.cost import Heads
+from attention.layout import Layout, LayoutSpec, format_layout, parse_layout
+from attention.variant import Variant
+from refmodel.layer_spec import LayerSpec, at_least_1, check_layer
+from refmodel.parameters import Table, outside_parameters
+from refmodel.parts import Experts, Norm
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """A decoder-only transformer.
+
+    Attributes:
+        layers: the specification of each.
+        d_model, vocab_size: D and V.
+        tied_head: the head is the embedding, transposed.
+        final_norm: before the head.
+        embedding_scale: what embedded tokens are multiplied with, in their own precision (Gemma: D^(1/2)).
+        max_positions: tokens that the model was made for.
+        cannot_run: why this project cannot run it; empty for a model that it runs.
+        headline_params: active parameters as its makers round them ("A3B" is 3.3e9); None without such a word.
+        note: what the description leaves out or assumes.
+    """
+
+    name: str
+    layers: tuple[LayerSpec, ...]
+    d_model: int
+    vocab_size: int
+    tied_head: bool = False
+    final_norm: Norm = Norm()
+    embedding_scale: float = 1.0
+    max_positions: int = 40_960
+    cannot_run: str = ""
+    headline_params: int | None = field(default=None, compare=False)
+    note: str = field(default="", compare=False)
+
+    def __post_init__(self) -> None:
+        if not self.layers:
+            raise ValueError(f"{self.name}: n_layers must be at least 1, got 0")
+        at_least_1(self.name, {"d_model": self.d_model, "vocab_size": self.vocab_size})
+        for layer in dict.fromkeys(self.layers):
+            check_layer(self.name, layer, self.d_model)
+        _check_stacks(self)
+
+    @property
+    def n_layers(self) -> int:
+        """L."""
+        return len(self.layers)
+
+    @property
+    def stacks(self) -> tuple[str, ...]:
+        """The name of the stack that each layer's parameters are in."""
+        return tuple(layer.stack_name for layer in self.layers)
+
+    @property
+    def heads(self) -> Heads:
+        """N, K, H and D of the layers that attend.  Raises `ValueError` where they differ by layer."""
+        found = {layer.heads for layer in self.layers if layer.mixer}
+        if len(found) != 1:
+            raise ValueError(f"{self.name}: its layers have {len(found)} sizes of heads; ask one of its `layers`")
+        return found.pop()
+
+    @property
+    def n_heads(self) -> int:
+        return self.heads.n_heads
+
+    @property
+    def n_kv_heads(self) -> int:
+        return self.heads.n_kv_heads
+
+    @property
+    def head_dim(self) -> int:
+        return self.heads.head_dim
+
+    @property
+    def group_size(self) -> int:
+        """G = N / K: query heads that share a key-value head."""
+        return self.n_heads // self.n_kv_heads
+
+    @property
+    def layout(self) -> Layout:
+        """The mixers of the layers that attend."""
+        return tuple(layer.mixer for layer in self.layers if layer.mixer)
+
+    @property
+    def layout_name(self) -> str:
+        return format_layout(self.layout) if self.layout else "none"
+
+    @property
+    def layout_summary(self) -> str:
+        """The layout, or how often each variant occurs where that is shorter or some layers do not attend."""
+        counts = Counter(map(str, self.layout))
+        counts["no attention"] += len(self.layers) - len(self.layout)
+        summary = ", ".join(f"{n} {name}" for name, n in counts.items() if n)
+        return min(self.layout_name, summary, key=len) if len(self.layout) == len(self.layers) else summary
+
+    @property
+    def has_experts(self) -> bool:
+        """Whether some layer's feed-forward is a mixture of experts."""
+        return any(isinstance(layer.feed_forward, Experts) for layer in self.layers)
+
+    @property
+    def distinct_layers(self) -> Mapping[LayerSpec, int]:
+        """How often each layer occurs."""
+        return Counter(self.layers)
+
+    @property
+    def outside(self) -> Table:
+        """The rows of the table of parameters for what is outside the layers."""
+        return outside_parameters(self)
+
+    @property
+    def params(self) -> int:
+        """Numbers that are stored: layers, embedding, final norm, and a head of its own."""
+        return sum(layer.params for layer in self.layers) + sum(row.size for row in self.outside)
+
+    @property
+    def linear_macs(self) -> int:
+        """Multiply-accumulates of one token in all layers: the parameters that it meets there."""
+        return sum(layer.linear_macs for layer in self.layers)
+
+    @property
+    def head_macs(self) -> int:
+        """D · V, for one token."""
+        return self.d_model * self.vocab_size
+
+    def at_length(self, total_tokens: int) -> ModelConfig:
+        """The same model for sequences of up to `total_tokens`: spans that depend on the length become numbers."""
+        return self._with_layers(
+            layer.with_mixer(layer.mixer.at_length(total_tokens)) if layer.mixer else layer for layer in self.layers
+        )
+
+    def at_depths(self, total_tokens: int) -> ModelConfig:
+        """`at_length`, each layer's variant as that layer counts it."""
+        return self._with_layers(
+            layer.with_mixer(layer.mixer.at_layer(i, self.n_layers)) if layer.mixer else layer
+            for i, layer in enumerate(self.at_length(total_tokens).layers)
+        )
+
+    def with_layout(self, spec: LayoutSpec) -> ModelConfig:
+        """The same model with other attention in the layers that attend; see `attention.layout` for the spelling."""
+        mixers = iter(parse_layout(spec, len(self.layout)))
+        return self._with_layers(layer.with_mixer(next(mixers)) if layer.mixer else layer for layer in self.layers)
+
+    def with_each_layer(self, **changes: Any) -> ModelConfig:
+        """The same model with fields of every layer replaced: `with_each_layer(qk_norm=False)`."""
+        return self._with_layers(dataclasses.replace(layer, **changes) for layer in self.layers)
+
+    def one_layer(self, mixer: Variant, stack: str | None = None) -> ModelConfig:
+        """The model with a single layer: its first with that mixer, of that stack, or its first one with it put in."""
+        layers = [layer for layer in self.layers if layer.mixer and stack in (None, layer.stack_name)]
+        same = next((layer for layer in layers if layer.mixer == mixer), layers[0])
+        return dataclasses.replace(self, layers=(same.with_mixer(mixer),))
+
+    def deeper(self, times: int) -> ModelConfig:
+        """The model with its layers repeated so often."""
+        return dataclasses.replace(self, layers=times * self.layers)
+
+    def _with_layers(self, layers: Any) -> ModelConfig:
+        layers = tuple(layers)
+        return self if layers == self.layers else dataclasses.replace(self, layers=layers)
+
+
+def _check_stacks(config: ModelConfig) -> None:
+    """Layers of one stack have parameters of the same shapes, those of their mixers aside."""
+    if config.cannot_run:
+        return
+    shapes: dict[str, dict[str, tuple[int, ...]]] = {}
+    for layer in config.distinct_layers:
+        own = {row.path: row.shape for row in layer.parameters if not row.of_mixer}
+        if shapes.setdefault(layer.stack_name, own) != own:
+            raise ValueError(
+                f"{config.name}: layers of the stack {layer.stack_name!r} have parameters of different shapes; give "
+                "the others a `stack` of another name"
+            )

@@ -1,0 +1,62 @@
+"""The parameter tree that a description asks for: its leaves by dotted path, and their rows of the table."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from refmodel.parameters import Parameter
+from refmodel.specification import ModelConfig
+
+Params = dict[str, Any]
+
+
+class Leaf(NamedTuple):
+    """A leaf's row of the table, and the layers that are stacked in it, in their order; None outside the layers."""
+
+    row: Parameter
+    layers: tuple[int, ...] | None
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.row.shape if self.layers is None else (len(self.layers), *self.row.shape)
+
+
+def model_leaves(config: ModelConfig) -> dict[str, Leaf]:
+    """Every leaf by its path, such as `blocks.dense.attn.q`.
+
+    Parameters of a mixer's own (routers) are stacked for all layers of the stack, whether they have that mixer or not.
+    """
+    leaves = {row.path: Leaf(row, None) for row in config.outside}
+    stacked: dict[str, list[int]] = {}
+    for number, name in enumerate(config.stacks):
+        stacked.setdefault(name, []).append(number)
+    for layer in config.distinct_layers:
+        name = layer.stack_name
+        leaves |= {f"blocks.{name}.{row.path}": Leaf(row, tuple(stacked[name])) for row in layer.parameters}
+    return leaves
+
+
+def abstract_params(config: ModelConfig, dtype: jax.typing.DTypeLike = jnp.float32) -> Params:
+    """The tree's shapes and dtypes, nothing allocated."""
+    return _nested({path: jax.ShapeDtypeStruct(leaf.shape, dtype) for path, leaf in model_leaves(config).items()})
+
+
+def leaves_by_path(tree: Any) -> dict[str, Any]:
+    """The leaves of a parameter tree by dotted path, in the tree's own order."""
+    found, _ = jax.tree_util.tree_flatten_with_path(tree)
+    return {jax.tree_util.keystr(path, simple=True, separator="."): leaf for path, leaf in found}
+
+
+def _nested(leaves: Mapping[str, Any]) -> Params:
+    tree: Params = {}
+    for path, leaf in leaves.items():
+        *parents, name = path.split(".")
+        place = tree
+        for parent in parents:
+            place = place.setdefault(parent, {})
+        place[name] = leaf
+    return tree
