@@ -191,7 +191,7 @@ def attend_chosen(
         out, lse = lax.map(one_tile, (tiles.group_i, tiles.row_it), batch_size=at_a_time)
         out_rh, lse_r = out.reshape(-1, h)[tiles.place_r], lse.reshape(-1)[tiles.place_r]
         ran = (tiles.group_i < none).sum() if at_a_time is None else tiles.group_i.size
-        return (*_merge(*merged[:2], out_rh, lse_r), merged[2] + ran), None
+        return (*_merge(merged[0], merged[1], out_rh, lse_r), merged[2] + ran), None
 
     nothing = jnp.zeros((q_rh.shape[0], h), jnp.float32), jnp.full(q_rh.shape[0], -jnp.inf), jnp.int32(0)
     chosen_jr = chosen_blocks(q_btnh, k_bksh, q_pos_bt, pattern).reshape(-1, q_rh.shape[0])

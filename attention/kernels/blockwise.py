@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -83,7 +84,7 @@ def attend_blockwise(
     rows = b // walks_b
     walk = _named(walk_name(blocks), partial(_walk, blocks=blocks))
 
-    def one_walk(operand):
+    def one_walk(operand: Any) -> tuple[jax.Array, ...]:
         number, q_btkgh, *rest = operand
         at = (number // walks_m * rows, number % walks_m * k // walks_m, 0, 0)
         keys, values = (
@@ -164,29 +165,29 @@ def _walk(
         next_visible, next_skipped, masked_before = _cover(kinds)
         q = q_btkgh.transpose(0, 2, 3, 1, 4).reshape(b * k, g * q_tile, h)
 
-        def visit(state, n_granules):
-            granule, visited, *softmax = state
+        def visit(state: tuple[jax.Array, ...], n_granules: int) -> tuple[jax.Array, ...]:
+            granule, visited, top, total, acc = state
             start, end, size = granule * GRANULE, granule + n_granules, n_granules * GRANULE
             keys, values = (lax.dynamic_slice_in_dim(x, start, size, axis=1) for x in (k_zsh, v_zsh))
             pos_s = lax.dynamic_slice_in_dim(kv_pos, start, size)
             scores = _products(q, keys, (2, 2))
 
-            def masked(scores):
+            def masked(scores: jax.Array) -> jax.Array:
                 mask_gts = visible(q_pos_t[:, None], pos_s[None], span_gt[:, :, None], sink_g[:, None, None])
                 mask_gts = jnp.broadcast_to(mask_gts, (g, q_tile, size))
                 return jnp.where(mask_gts.reshape(g * q_tile, size), scores, -jnp.inf)
 
             is_dense = masked_before[end] == masked_before[granule]
             scores = lax.cond(is_dense, lambda scores: scores, masked, scores)
-            return next_visible[end], visited + n_granules, *_accumulate(*softmax, scores, values, h**-0.5)
+            return next_visible[end], visited + n_granules, *_accumulate(top, total, acc, scores, values, h**-0.5)
 
         visits = [_named(visit_name(size), partial(visit, n_granules=size)) for size in blocks.visit_sizes]
 
-        def next_block(state):
+        def next_block(state: tuple[jax.Array, ...]) -> tuple[jax.Array, ...]:
             run = next_skipped[state[0]] - state[0]
             return lax.switch(sum(run > size for size in blocks.visit_sizes[:-1]), visits, state)
 
-        start = (
+        start: tuple[jax.Array, ...] = (
             next_visible[0],
             jnp.int32(0),
             jnp.full((b * k, g * q_tile), -jnp.inf, jnp.float32),
@@ -207,7 +208,7 @@ def _walk(
 def _named(name: str, function: Callable) -> Callable:
     """`function` as a call of that name in the jaxpr and in the compiled program, for whoever counts its cost."""
 
-    def call(*operands):
+    def call(*operands: Any) -> Any:
         return function(*operands)
 
     call.__name__ = call.__qualname__ = name
@@ -229,14 +230,16 @@ def _cover(kinds: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
 def _products(x: jax.Array, y: jax.Array, axes: tuple[int, int]) -> jax.Array:
     """A product for each stream, contracting an axis of x with one of y; of one stream a plain product, which compilers
     leave as it is: one with a batch of 1 is rewritten and loses the name by which it is counted."""
+    of_x, of_y = axes
     if len(x) == 1:
-        contracted = tuple((axis - 1,) for axis in axes)
-        return lax.dot_general(x[0], y[0], (contracted, ((), ())), preferred_element_type=jnp.float32)[None]
-    contracted = tuple((axis,) for axis in axes)
-    return lax.dot_general(x, y, (contracted, ((0,), (0,))), preferred_element_type=jnp.float32)
+        plain = ((of_x - 1,), (of_y - 1,)), ((), ())
+        return lax.dot_general(x[0], y[0], plain, preferred_element_type=jnp.float32)[None]
+    return lax.dot_general(x, y, (((of_x,), (of_y,)), ((0,), (0,))), preferred_element_type=jnp.float32)
 
 
-def _accumulate(top, total, acc, scores, v, scale):
+def _accumulate(
+    top: jax.Array, total: jax.Array, acc: jax.Array, scores: jax.Array, v: jax.Array, scale: float
+) -> tuple[jax.Array, jax.Array, jax.Array]:
     """One step of the online softmax of scale·scores: running maximum of the scores, running sum, weighted values."""
     new_top = jnp.maximum(top, scores.max(-1))
     finite_top = jnp.where(new_top == -jnp.inf, 0, new_top)  # a row that has seen nothing yet stays at zero weight

@@ -16,10 +16,10 @@ def with_derivative_of(plain: Callable[..., Any], kernel: Callable[..., Any]) ->
     """
     call = jax.custom_vjp(kernel)
 
-    def forward(*operands):
+    def forward(*operands: Any) -> tuple[Any, tuple[Any, ...]]:
         return kernel(*operands), operands
 
-    def backward(operands, d_out):
+    def backward(operands: tuple[Any, ...], d_out: Any) -> tuple[Any, ...]:
         return jax.vjp(plain, *operands)[1](d_out)
 
     call.defvjp(forward, backward)

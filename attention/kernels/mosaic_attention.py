@@ -18,7 +18,7 @@ import jax.numpy as jnp
 from jax.experimental.pallas import mosaic_gpu as mgpu
 
 from attention.exact_count import ExactCount
-from attention.kernels.mosaic_item import CLUSTER, KEYS, ROWS, count_tiles, make_shape
+from attention.kernels.mosaic_item import CLUSTER, KEYS, ROWS, count_tiles, make_launch
 from attention.kernels.mosaic_program import attend_items
 from attention.kernels.pallas_attention import check_operands
 from attention.kernels.pallas_backward import attention_gradients
@@ -75,7 +75,10 @@ def attend_mosaic(
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(6, 7, 8))
-def _attend(q_btnh, k_bskh, v_bskh, q_pos_bnt, span_bnt, sink_n, programs, interpret, with_lse):
+def _attend(
+    q_btnh: jax.Array, k_bskh: jax.Array, v_bskh: jax.Array, q_pos_bnt: jax.Array, span_bnt: jax.Array,
+    sink_n: jax.Array, programs: int, interpret: Any, with_lse: bool,
+) -> tuple[jax.Array, jax.Array | None, ExactCount]:  # fmt: skip
     (b, t, n, _), s = q_btnh.shape, k_bskh.shape[1]
     heads = max(q_pos_bnt.shape[1], span_bnt.shape[1], sink_n.size)
     batch = max(q_pos_bnt.shape[0], span_bnt.shape[0])
@@ -98,13 +101,15 @@ def _attend(q_btnh, k_bskh, v_bskh, q_pos_bnt, span_bnt, sink_n, programs, inter
     return out[:, :t], lse[0][..., :t] if with_lse else None, visited
 
 
-def _attend_forward(*operands):
+def _attend_forward(*operands: Any) -> tuple[Any, tuple[Any, ...]]:
     *arrays, programs, interpret, with_lse = operands
     out_btnh, lse_bnt, visited = _attend(*arrays, programs, interpret, True)
     return (out_btnh, lse_bnt if with_lse else None, visited), (*arrays, out_btnh, lse_bnt)
 
 
-def _attend_backward(programs, interpret, with_lse, saved, cotangents):
+def _attend_backward(
+    programs: int, interpret: Any, with_lse: bool, saved: tuple[Any, ...], cotangents: tuple[Any, ...]
+) -> tuple[jax.Array | None, ...]:
     del programs, interpret
     q, k, v, q_pos, span, sink, out, lse = saved
     d_out, d_lse, _ = cotangents
@@ -117,16 +122,19 @@ _attend.defvjp(_attend_forward, _attend_backward)
 
 
 @partial(jax.jit, static_argnames=("programs", "interpret", "with_lse"))
-def mosaic_attention(q, k, v, pos, left, sink, ranges, *, programs, interpret, with_lse):
+def mosaic_attention(
+    q: jax.Array, k: jax.Array, v: jax.Array, pos: jax.Array, left: jax.Array, sink: jax.Array, ranges: jax.Array, *,
+    programs: int, interpret: Any, with_lse: bool,
+) -> tuple[jax.Array, ...]:  # fmt: skip
     """The call, by whose name and `ranges` FLOPs are counted (`eval.cost.flops.annotations`)."""
     b, t, n, _ = q.shape
-    shape = make_shape(q, k, pos, programs, interpret is not None)
-    clusters = {"cluster": (shape.cluster,), "cluster_names": ("rank",)} if shape.cluster > 1 else {}
+    launch = make_launch(q, k, pos, programs, interpret is not None)
+    clusters: dict[str, Any] = {"cluster": (launch.cluster,), "cluster_names": ("rank",)} if launch.cluster > 1 else {}
     lse = [jax.ShapeDtypeStruct((b, n, t), jnp.float32)] if with_lse else []
     return mgpu.kernel(
-        partial(attend_items, shape=shape),
+        partial(attend_items, launch=launch),
         out_type=[jax.ShapeDtypeStruct(q.shape, q.dtype), *lse],
-        grid=(shape.clusters,),
+        grid=(launch.clusters,),
         grid_names=("cluster",),
         **clusters,
         num_threads=3,

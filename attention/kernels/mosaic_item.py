@@ -23,7 +23,7 @@ CACHE_BYTES: Final = 40_000_000
 """Of keys and values that stay in the L2 cache: of the H100's 50 MB, most."""
 
 
-class Shape(NamedTuple):
+class Launch(NamedTuple):
     """What a kernel is compiled for."""
 
     n_heads: int
@@ -40,7 +40,7 @@ class Shape(NamedTuple):
     interpret: bool
 
 
-def make_shape(q: Any, k: Any, pos: Any, programs: int, interpret: bool) -> Shape:
+def make_launch(q: Any, k: Any, pos: Any, programs: int, interpret: bool) -> Launch:
     """How the work on operands of these shapes is shared out among so many programs.
 
     Two programs form a cluster where heads see the same of the same keys; the interpreter of jax 0.10 knows none.
@@ -52,7 +52,7 @@ def make_shape(q: Any, k: Any, pos: Any, programs: int, interpret: bool) -> Shap
         cluster = 1
     items, kv_bytes = row_tiles * n * b // cluster, 2 * k.dtype.itemsize * s * h
     together = max(d for d in range(1, kv_heads + 1) if kv_heads % d == 0 and (d == 1 or d * kv_bytes <= CACHE_BYTES))
-    return Shape(
+    return Launch(
         n_heads=n, group=group, head_dim=h, row_tiles=row_tiles, cluster=cluster, band=group * together, items=items,
         clusters=min(items, programs // cluster), seen_heads=pos.shape[1], seen_batch=pos.shape[0],
         stages=2 * STAGES if h == 64 else STAGES, interpret=interpret,
@@ -92,7 +92,7 @@ class Item(NamedTuple):
     def n_tiles(self) -> jax.Array:
         return count_tiles(self.bounds)
 
-    def rows(self, warpgroup: jax.Array | int) -> pl.Slice:
+    def rows(self, warpgroup: jax.Array | int) -> slice | pl.Slice:
         return pl.ds(self.row_tile * (2 * ROWS) + warpgroup * ROWS, ROWS)
 
     def key(self, i: jax.Array) -> jax.Array:
@@ -101,24 +101,28 @@ class Item(NamedTuple):
         return jnp.where(i < self.n_dense, self.bounds.dense_start + i, masked) * KEYS
 
 
-def count_items(cluster: jax.Array, shape: Shape) -> jax.Array:
+def count_items(cluster: jax.Array, launch: Launch) -> jax.Array:
     """Of each program of a cluster."""
-    rounds, rest = divmod(shape.items, shape.clusters)
-    return rounds + (_turning(cluster, rounds, shape) < rest).astype(jnp.int32)
+    rounds, rest = divmod(launch.items, launch.clusters)
+    return rounds + (_turning(cluster, rounds, launch) < rest).astype(jnp.int32)
 
 
-def item_place(cluster: jax.Array, rank: jax.Array | int, j: jax.Array, shape: Shape) -> tuple[jax.Array, ...]:
+def item_place(cluster: jax.Array, rank: jax.Array | int, j: jax.Array, launch: Launch) -> tuple[jax.Array, ...]:
     """(batch, head, row tile) of the j-th item of a program, the `rank`-th of its cluster."""
-    steps = shape.band // shape.cluster
-    band, number = _divide(j * shape.clusters + _turning(cluster, j, shape), shape.row_tiles * steps)
+    steps = launch.band // launch.cluster
+    band, number = _divide(j * launch.clusters + _turning(cluster, j, launch), launch.row_tiles * steps)
     row_tile, step = _divide(number, steps)
-    batch, band = _divide(band, shape.n_heads // shape.band)
-    return batch, band * shape.band + step * shape.cluster + rank, shape.row_tiles - 1 - row_tile  # longest walks first
+    batch, band = _divide(band, launch.n_heads // launch.band)
+    return (
+        batch,
+        band * launch.band + step * launch.cluster + rank,
+        launch.row_tiles - 1 - row_tile,
+    )  # longest walks first
 
 
-def seen_place(batch: jax.Array, head: jax.Array, shape: Shape) -> tuple[jax.Array, jax.Array]:
+def seen_place(batch: jax.Array, head: jax.Array, launch: Launch) -> tuple[jax.Array, jax.Array]:
     """Batch and head in what says who sees what."""
-    return batch if shape.seen_batch > 1 else jnp.int32(0), _divide(head, shape.n_heads // shape.seen_heads)[0]
+    return batch if launch.seen_batch > 1 else jnp.int32(0), _divide(head, launch.n_heads // launch.seen_heads)[0]
 
 
 def _divide(number: jax.Array, by: int) -> tuple[jax.Array, jax.Array]:
@@ -126,9 +130,9 @@ def _divide(number: jax.Array, by: int) -> tuple[jax.Array, jax.Array]:
     return lax.div(number, jnp.int32(by)), lax.rem(number, jnp.int32(by))
 
 
-def _turning(cluster, j, shape: Shape):
+def _turning(cluster: jax.Array, j: jax.Array | int, launch: Launch) -> jax.Array:
     """Place of a cluster in the j-th round: from the first to the last, then back, so that loads even out."""
-    return jnp.where(j % 2 == 0, cluster, shape.clusters - 1 - cluster)
+    return jnp.where(j % 2 == 0, cluster, launch.clusters - 1 - cluster)
 
 
 def count_tiles(bounds: Ranges) -> jax.Array:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -12,7 +13,8 @@ from jax import lax
 from jax.experimental import pallas as pl
 from jax.experimental.pallas import mosaic_gpu as mgpu
 
-from attention.kernels.mosaic_item import KEYS, ROWS, Item, Memory, Shape
+from attention.kernels.mosaic_item import KEYS, ROWS, Item, Launch, Memory
+from attention.kernels.ref import Ref
 
 LEAST = -1e30
 """The greatest score before any: finite, so that a row that has seen nothing yet rescales by one."""
@@ -20,30 +22,33 @@ LEAST = -1e30
 LOG2_E = float(np.log2(np.e))
 
 
-def attend_rows(row_refs, out_refs, memory: Memory, item: Item, j, start, warpgroup, is_last, shape: Shape):
+def attend_rows(
+    row_refs: Ref, out_refs: Ref, memory: Memory, item: Item, j: jax.Array, start: jax.Array, warpgroup: jax.Array,
+    is_last: jax.Array, launch: Launch,
+) -> None:  # fmt: skip
     """A warpgroup's 64 queries of the j-th item; `start` counts the tiles of the items before."""
     pos_ref, left_ref, sink_ref = row_refs
     rows = item.rows(warpgroup)
-    pos, left = (_load_rows(ref, (*item.seen, rows), shape) for ref in (pos_ref, left_ref))
+    pos, left = (_load_rows(ref, (*item.seen, rows), launch) for ref in (pos_ref, left_ref))
     sink = sink_ref[*item.seen]
     buffer = lax.rem(j, jnp.int32(2))
     own, others = memory.turn.at[warpgroup], memory.turn.at[1 - warpgroup]
-    scale = LOG2_E / shape.head_dim**0.5  # exp2 is what the hardware has
+    scale = LOG2_E / launch.head_dim**0.5  # exp2 is what the hardware has
 
-    def slot(i):
-        return lax.rem(start + i, jnp.int32(shape.stages))
+    def slot(i: jax.Array | int) -> jax.Array:
+        return lax.rem(start + i, jnp.int32(launch.stages))
 
-    def pass_turn():
+    def pass_turn() -> None:
         mgpu.barrier_arrive(others)
 
-    def pass_last_turn():
+    def pass_last_turn() -> None:
         pl.when((warpgroup == 0) | ~is_last)(pass_turn)  # the very last one has none to pass its turn to
 
-    def step(i, carry, masked: bool, more: bool = True):
+    def step(i: jax.Array, carry: tuple[Any, ...], masked: bool, more: bool = True) -> tuple[Any, ...]:
         """One step of the online softmax; `more` tiles of keys follow."""
         scores, top, total, acc = carry
         if masked:
-            key = item.key(i) + _iota(1, shape)
+            key = item.key(i) + _iota(1, launch)
             pos_rs, left_rs = (lax.broadcast_in_dim(x, key.shape, [0]) for x in (pos, left))
             seen = (key <= pos_rs) & ((key > left_rs) | (key < sink))
             scores = jnp.where(seen, scores, -jnp.inf)
@@ -59,26 +64,26 @@ def attend_rows(row_refs, out_refs, memory: Memory, item: Item, j, start, warpgr
             mgpu.barrier_wait(memory.k_full.at[slot(i + 1)])
         mgpu.barrier_wait(own)
         k = memory.k.at[slot(i + 1)] if more else None
-        acc, scores = _multiply(acc, weights, memory.v.at[slot(i)], q, k, pass_turn if more else pass_last_turn, shape)
+        acc, scores = _multiply(acc, weights, memory.v.at[slot(i)], q, k, pass_turn if more else pass_last_turn, launch)
         mgpu.barrier_arrive(memory.v_free.at[slot(i)])
         if more:
             mgpu.barrier_arrive(memory.k_free.at[slot(i + 1)])
         return scores, new_top, total, acc
 
     row = mgpu.Layout.WGMMA.reduce(1)
-    top = _laid_out(jnp.full((ROWS,), LEAST, jnp.float32), row, shape)
-    total = _laid_out(jnp.zeros((ROWS,), jnp.float32), row, shape)
-    acc = _laid_out(jnp.zeros((ROWS, shape.head_dim), jnp.float32), mgpu.Layout.WGMMA, shape)
+    top = _laid_out(jnp.full((ROWS,), LEAST, jnp.float32), row, launch)
+    total = _laid_out(jnp.zeros((ROWS,), jnp.float32), row, launch)
+    acc = _laid_out(jnp.zeros((ROWS, launch.head_dim), jnp.float32), mgpu.Layout.WGMMA, launch)
 
     mgpu.barrier_wait(memory.q_full.at[2 * buffer + warpgroup])
-    q = _laid_out(memory.q[2 * buffer + warpgroup], mgpu.Layout.WGMMA, shape)
+    q = _laid_out(memory.q[2 * buffer + warpgroup], mgpu.Layout.WGMMA, launch)
     mgpu.barrier_wait(memory.k_full.at[slot(0)])
     mgpu.barrier_wait(own)
-    scores = _first_scores(q, memory.k.at[slot(0)], pass_turn, shape)
+    scores = _first_scores(q, memory.k.at[slot(0)], pass_turn, launch)
     mgpu.barrier_arrive(memory.k_free.at[slot(0)])
 
     @pl.when(j > 0)
-    def _():  # the result before this one has long been copied
+    def _() -> None:  # the result before this one has long been copied
         mgpu.wait_smem_to_gmem(0, wait_read_only=True)
         mgpu.barrier_arrive(memory.q_free.at[1 - buffer])
 
@@ -103,15 +108,15 @@ def attend_rows(row_refs, out_refs, memory: Memory, item: Item, j, start, warpgr
         mgpu.copy_smem_to_gmem(source, target)
 
 
-def _first_scores(q, k, then: Callable[[], None], shape: Shape):
+def _first_scores(q: jax.Array, k: Ref, then: Callable[[], None], launch: Launch) -> jax.Array:
     """Q·Kᵀ [rows, keys] in float32; `then` runs as soon as it is queued."""
-    if shape.interpret:
+    if launch.interpret:
         then()
         scores = _dot(q, k[...], 1)
         mgpu.commit_smem()  # threads read here, not the tensor cores: the copy engine is to know
         return scores
 
-    def issue(scores_ref):
+    def issue(scores_ref: Ref) -> jax.Array:
         mgpu.wgmma(scores_ref, q, k.transpose((1, 0)))
         then()
         return scores_ref[...]
@@ -119,9 +124,11 @@ def _first_scores(q, k, then: Callable[[], None], shape: Shape):
     return pl.run_scoped(issue, mgpu.ACC((ROWS, KEYS), jnp.float32))
 
 
-def _multiply(acc, weights, v, q, k, then: Callable[[], None], shape: Shape):
+def _multiply(
+    acc: jax.Array, weights: jax.Array, v: Ref, q: jax.Array, k: Ref, then: Callable[[], None], launch: Launch
+) -> tuple[jax.Array, jax.Array | None]:
     """acc + weights·V, and the scores of the next tile of keys, if there is one; `then` runs when both are queued."""
-    if shape.interpret:
+    if launch.interpret:
         then()
         acc += _dot(weights, v[...], 0)
         scores = None if k is None else _dot(q, k[...], 1)
@@ -129,38 +136,38 @@ def _multiply(acc, weights, v, q, k, then: Callable[[], None], shape: Shape):
         return acc, scores
     if k is None:
 
-        def issue_last(acc_ref):
+        def issue_last(acc_ref: Ref) -> None:
             mgpu.wgmma(acc_ref, weights, v)
             then()
 
         return pl.run_state(issue_last)(mgpu.ACC.init(acc)), None
 
-    def issue(refs):
+    def issue(refs: Ref) -> None:
         acc_ref, scores_ref = refs
         mgpu.wgmma(acc_ref, weights, v)
         mgpu.wgmma(scores_ref, q, k.transpose((1, 0)))
         then()
 
-    zeros = _laid_out(jnp.zeros((ROWS, KEYS), jnp.float32), mgpu.Layout.WGMMA, shape)
+    zeros = _laid_out(jnp.zeros((ROWS, KEYS), jnp.float32), mgpu.Layout.WGMMA, launch)
     return pl.run_state(issue)((mgpu.ACC.init(acc), mgpu.ACC.init(zeros)))
 
 
-def _dot(a, b, axis: int):
+def _dot(a: jax.Array, b: jax.Array, axis: int) -> jax.Array:
     return lax.dot_general(a, b, (((1,), (axis,)), ((), ())), preferred_element_type=jnp.float32)
 
 
-def _laid_out(x, layout, shape: Shape):
-    return x if shape.interpret else mgpu.layout_cast(x, layout)
+def _laid_out(x: jax.Array, layout: Any, launch: Launch) -> jax.Array:
+    return x if launch.interpret else mgpu.layout_cast(x, layout)
 
 
-def _load_rows(ref, at, shape: Shape):
-    if shape.interpret:
+def _load_rows(ref: Ref, at: Any, launch: Launch) -> jax.Array:
+    if launch.interpret:
         return ref[at]
     source = (ref, at) if jax.__version_info__ < (0, 11) else (ref.at[at],)
     return mgpu.load(*source, layout=mgpu.Layout.WGMMA.reduce(1), optimized=False)
 
 
-def _iota(axis: int, shape: Shape):
-    if shape.interpret:
+def _iota(axis: int, launch: Launch) -> jax.Array:
+    if launch.interpret:
         return lax.broadcasted_iota(jnp.int32, (ROWS, KEYS), axis)
     return mgpu.broadcasted_iota(jnp.int32, (ROWS, KEYS), axis, layout=mgpu.Layout.WGMMA)

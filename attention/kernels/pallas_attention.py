@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -22,6 +22,7 @@ from jax.experimental.pallas import triton as plgpu
 from attention.exact_count import ExactCount
 from attention.kernels.pallas_backward import attention_gradients
 from attention.kernels.pallas_ranges import Ranges, find_ranges, masked_tile
+from attention.kernels.ref import Ref
 from attention.kernels.target import current_target
 from attention.kernels.tiles import AttentionTiles, attention_tiles
 from attention.pattern import UNBOUNDED, pad_positions
@@ -30,6 +31,9 @@ EMPTY = UNBOUNDED
 """Position of an empty slot inside the kernel: beyond every query."""
 
 LOG2_E = float(np.log2(np.e))
+
+State = tuple[jax.Array, jax.Array, jax.Array]
+"""Of the online softmax of a tile of rows: the greatest score, the sum of weights, the weighted values."""
 
 
 def attend_pallas(
@@ -74,29 +78,37 @@ def attend_pallas(
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(7, 8, 9))
-def _attend(q_btnh, k_bskh, v_bskh, q_pos_bnt, kv_pos_bks, span_bnt, sink_n, tiles, interpret, return_lse):
+def _attend(
+    q_btnh: jax.Array, k_bskh: jax.Array, v_bskh: jax.Array, q_pos_bnt: jax.Array, kv_pos_bks: jax.Array,
+    span_bnt: jax.Array, sink_n: jax.Array, tiles: AttentionTiles, interpret: bool, return_lse: bool,
+) -> tuple[jax.Array, jax.Array | None, ExactCount]:  # fmt: skip
     return _forward(
         q_btnh, k_bskh, v_bskh, q_pos_bnt, kv_pos_bks, span_bnt, sink_n, tiles=tiles, interpret=interpret,
         with_lse=return_lse,
     )  # fmt: skip
 
 
-def _attend_forward(*operands):
+def _attend_forward(*operands: Any) -> tuple[Any, tuple[Any, ...]]:
     *arrays, tiles, interpret, return_lse = operands
     out_btnh, lse_bnt, visited = _forward(*arrays, tiles=tiles, interpret=interpret, with_lse=True)
     return (out_btnh, lse_bnt if return_lse else None, visited), (*arrays, out_btnh, lse_bnt)
 
 
-def _attend_backward(tiles, interpret, return_lse, saved, cotangents):
+def _attend_backward(
+    tiles: AttentionTiles, interpret: bool, return_lse: bool, saved: tuple[Any, ...], cotangents: tuple[Any, ...]
+) -> tuple[jax.Array | None, ...]:
     del tiles, interpret
     d_out_btnh, d_lse_bnt, _ = cotangents
-    return *attention_gradients(*saved, d_out_btnh, d_lse_bnt if return_lse else None), None, None, None, None
+    q, k, v, q_pos, kv_pos, span, sink, out, lse = saved
+    d_lse_bnt = d_lse_bnt if return_lse else None
+    gradients = attention_gradients(q, k, v, q_pos, kv_pos, span, sink, out, lse, d_out_btnh, d_lse_bnt)
+    return *gradients, None, None, None, None
 
 
 _attend.defvjp(_attend_forward, _attend_backward)
 
 
-class _Shape(NamedTuple):
+class _Launch(NamedTuple):
     """What a kernel is compiled for."""
 
     tokens: int
@@ -106,12 +118,15 @@ class _Shape(NamedTuple):
     tiles: AttentionTiles
 
 
-def _forward(q_btnh, k_bskh, v_bskh, q_pos_bnt, kv_pos_bks, span_bnt, sink_n, *, tiles, interpret, with_lse):
+def _forward(
+    q_btnh: jax.Array, k_bskh: jax.Array, v_bskh: jax.Array, q_pos_bnt: jax.Array, kv_pos_bks: jax.Array,
+    span_bnt: jax.Array, sink_n: jax.Array, *, tiles: AttentionTiles, interpret: bool, with_lse: bool,
+) -> tuple[jax.Array, jax.Array | None, ExactCount]:  # fmt: skip
     (b, t, n, h), (s, k) = q_btnh.shape, k_bskh.shape[1:3]
     group = n // k
     alike = q_pos_bnt.shape[1] in (1, k) and span_bnt.shape[1] in (1, k)
     packed = group if alike else 1
-    shape = _Shape(t, s, group, packed, tiles)
+    launch = _Launch(t, s, group, packed, tiles)
     streams = n // packed
     row_tiles = pl.cdiv(t * packed, tiles.rows)
 
@@ -133,7 +148,7 @@ def _forward(q_btnh, k_bskh, v_bskh, q_pos_bnt, kv_pos_bks, span_bnt, sink_n, *,
     ranges = jnp.stack(find_ranges(q_pos, left, sink, kv_of_stream, tiles.rows, tiles.keys), -1)
     ranges = jnp.pad(ranges, [(0, 0), (0, 0), (0, 0), (0, 1)])
 
-    def of_program(x: jax.Array, *block: int) -> pl.BlockSpec:
+    def of_program(x: jax.Array | jax.ShapeDtypeStruct, *block: int) -> pl.BlockSpec:
         """The block of a row tile from [B or 1, streams or 1, ...], longest walks (the last rows) first."""
         batches, heads = x.shape[0] > 1, x.shape[1] > 1
         rest = (0,) * (len(block) - 1)
@@ -159,7 +174,9 @@ def _forward(q_btnh, k_bskh, v_bskh, q_pos_bnt, kv_pos_bks, span_bnt, sink_n, *,
         out_shape.append(jax.ShapeDtypeStruct((b, n, t), jnp.float32))
         out_specs.append(pl.BlockSpec((None, n, t), lambda i, j, b: (b, 0, 0)))
     out_btnh, visited, *lse_bnt = pl.pallas_call(
-        partial(_kernel, shape=shape, row_tiles=row_tiles, exp2=exp2_ptx if tiles.ptx and not interpret else jnp.exp2),
+        partial(
+            _kernel, launch=launch, row_tiles=row_tiles, exp2=exp2_ptx if tiles.ptx and not interpret else jnp.exp2
+        ),
         grid=(row_tiles, streams, b),
         in_specs=[
             whole,
@@ -182,18 +199,19 @@ def _forward(q_btnh, k_bskh, v_bskh, q_pos_bnt, kv_pos_bks, span_bnt, sink_n, *,
 
 
 def _kernel(
-    q_ref, k_ref, v_ref, pos_ref, left_ref, sink_ref, kv_pos_ref, ranges_ref, out_ref, visited_ref, *lse_ref,
-    shape: _Shape, row_tiles: int, exp2: Callable[[jax.Array], jax.Array],
-):  # fmt: skip
-    rows, keys = shape.tiles.rows, shape.tiles.keys
+    q_ref: Ref, k_ref: Ref, v_ref: Ref, pos_ref: Ref, left_ref: Ref, sink_ref: Ref, kv_pos_ref: Ref, ranges_ref: Ref,
+    out_ref: Ref, visited_ref: Ref, *lse_ref: Ref,
+    launch: _Launch, row_tiles: int, exp2: Callable[[jax.Array], jax.Array],
+) -> None:  # fmt: skip
+    rows, keys = launch.tiles.rows, launch.tiles.keys
     head_dim = q_ref.shape[-1]
     row = (row_tiles - 1 - pl.program_id(0)) * rows + jnp.arange(rows)
-    token = row // shape.packed
-    head = pl.program_id(1) * shape.packed + row % shape.packed
-    exists = token < shape.tokens
+    token = row // launch.packed
+    head = pl.program_id(1) * launch.packed + row % launch.packed
+    exists = token < launch.tokens
     # Every index an array of the whole tile: interpret mode takes no mixture of arrays and slices.
-    at_row_h = (token[:, None], head[:, None], jnp.arange(head_dim)[None, :])
-    at_row_h = tuple(jnp.broadcast_to(x, (rows, head_dim)) for x in at_row_h)
+    place = (token[:, None], head[:, None], jnp.arange(head_dim)[None, :])
+    at_row_h = tuple(jnp.broadcast_to(x, (rows, head_dim)) for x in place)
     exists_h = jnp.broadcast_to(exists[:, None], (rows, head_dim))
 
     q = plgpu.load(q_ref.at[at_row_h], mask=exists_h, other=0.0)
@@ -205,19 +223,19 @@ def _kernel(
         preferred_element_type=jnp.float32,
     )
 
-    def load(ref, tile, masked):
-        if masked and shape.slots % keys:
-            inside = (tile * keys + jnp.arange(keys) < shape.slots)[:, None]
+    def load(ref: Ref, tile: jax.Array, masked: bool) -> jax.Array:
+        if masked and launch.slots % keys:
+            inside = (tile * keys + jnp.arange(keys) < launch.slots)[:, None]
             inside = jnp.broadcast_to(inside, (keys, head_dim))
             return plgpu.load(ref.at[pl.ds(tile * keys, keys), :], mask=inside, other=0.0)
         return ref[pl.ds(tile * keys, keys), :]
 
-    def visit(tile, state, rows_see=None):
+    def visit(tile: jax.Array, state: State, rows_see: tuple[jax.Array, ...] | None = None) -> State:
         """One step of the online softmax; `rows_see` is None where every row sees every key of the tile."""
         top, total, acc = state
         masked = rows_see is not None
         scores = dot(q, load(k_ref, tile, masked), (((1,), (1,)), ((), ())))
-        if masked:
+        if rows_see is not None:
             pos, left, sink = rows_see
             kv_pos = kv_pos_ref[pl.ds(tile * keys, keys)][None, :]
             seen = (kv_pos <= pos[:, None]) & ((kv_pos > left[:, None]) | (kv_pos < sink[:, None]))
@@ -231,7 +249,7 @@ def _kernel(
             weights = exp2(scores * scale - pivot[:, None])
         rescale = exp2(top - pivot)
         total = total * rescale + weights.sum(1)
-        by_column = shape.tiles.v_by_column
+        by_column = launch.tiles.v_by_column
         v = v_ref[:, pl.ds(tile * keys, keys)] if by_column else load(v_ref, tile, masked)
         acc = acc * rescale[:, None] + dot(weights.astype(v.dtype), v, (((1,), (int(by_column),)), ((), ())))
         return new_top, total, acc
@@ -245,14 +263,14 @@ def _kernel(
     # Read only here: registers are short in the loop above.
     rows_see = pos, left, sink = pos_ref[...], left_ref[...], sink_ref[...]
 
-    def visit_if_visible(i, state):
+    def visit_if_visible(i: jax.Array, counted: tuple[State, jax.Array]) -> tuple[State, jax.Array]:
         tile = masked_tile(bounds, i)
         kv_pos = kv_pos_ref[pl.ds(tile * keys, keys)]
         low, high = kv_pos.min(0), jnp.where(kv_pos == EMPTY, -1, kv_pos).max(0)
         is_row = pos >= 0
         beyond_left = high > jnp.where(is_row, left, UNBOUNDED).min(0)
         visible = (low <= pos.max(0)) & (beyond_left | (low < jnp.where(is_row, sink, 0).max(0)))
-        state, visited = state
+        state, visited = counted
         return lax.cond(visible, lambda: (visit(tile, state, rows_see), visited + 1), lambda: (state, visited))
 
     n_dense = bounds.dense_end - bounds.dense_start
@@ -284,7 +302,10 @@ def exp2_ptx(x: jax.Array) -> jax.Array:
     return result
 
 
-def check_operands(q_btnh, k_bskh, v_bskh, q_pos_bnt, kv_pos_bks, span_bnt, sink_n):
+def check_operands(
+    q_btnh: jax.Array, k_bskh: jax.Array, v_bskh: jax.Array, q_pos_bnt: jax.Array,
+    kv_pos_bks: jax.Array | jax.ShapeDtypeStruct, span_bnt: jax.Array, sink_n: jax.Array,
+) -> None:  # fmt: skip
     """Raises `ValueError` for shapes that do not belong together, in one line."""
     (b, t, n, h), (s, k) = q_btnh.shape, k_bskh.shape[1:3]
     for name, array in (("k", k_bskh), ("v", v_bskh)):
@@ -300,6 +321,6 @@ def check_operands(q_btnh, k_bskh, v_bskh, q_pos_bnt, kv_pos_bks, span_bnt, sink
         "span_bnt": (span_bnt, ((b, 1), (n, k, 1), (t, 1))),
         "sink_n": (sink_n, ((n, k, 1),)),
     }
-    for name, (array, accepted) in sides.items():
-        if len(array.shape) != len(accepted) or any(x not in y for x, y in zip(array.shape, accepted, strict=True)):
-            raise ValueError(f"{name} must have sizes out of {accepted}, got {array.shape}")
+    for name, (side, accepted) in sides.items():
+        if len(side.shape) != len(accepted) or any(x not in y for x, y in zip(side.shape, accepted, strict=True)):
+            raise ValueError(f"{name} must have sizes out of {accepted}, got {side.shape}")

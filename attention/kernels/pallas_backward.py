@@ -18,10 +18,15 @@ from attention.pattern import UNBOUNDED, pad_positions, visible
 BLOCK = 512
 """Queries and keys in a block."""
 
+Pair = tuple[jax.Array, jax.Array]
+"""Of keys and of values."""
+
 
 def attention_gradients(
-    q_btnh, k_bskh, v_bskh, q_pos_bnt, kv_pos_bks, span_bnt, sink_n, out_btnh, lse_bnt, d_out_btnh, d_lse_bnt
-) -> tuple[jax.Array, jax.Array, jax.Array]:
+    q_btnh: jax.Array, k_bskh: jax.Array, v_bskh: jax.Array, q_pos_bnt: jax.Array, kv_pos_bks: jax.Array,
+    span_bnt: jax.Array, sink_n: jax.Array, out_btnh: jax.Array, lse_bnt: jax.Array, d_out_btnh: jax.Array,
+    d_lse_bnt: jax.Array | None,
+) -> tuple[jax.Array, jax.Array, jax.Array]:  # fmt: skip
     """(dq, dk, dv) in the dtypes of q, k, v; `d_lse_bnt` may be None.  See `attend_pallas` for the operands."""
     (b, t, n, h), (s, k) = q_btnh.shape, k_bskh.shape[1:3]
     g, scale = n // k, h**-0.5
@@ -45,17 +50,17 @@ def attention_gradients(
     kv_side = _blocks(k_bskh, 1), _blocks(v_bskh, 1), _blocks(pad_positions(kv_pos_bks, BLOCK, jnp)[:, :, None], 3)
     sink = grouped(sink_n[None, :, None])
 
-    def product(equation, x, y):
+    def product(equation: str, x: jax.Array, y: jax.Array) -> jax.Array:
         exact = lax.Precision.HIGHEST if q_btnh.dtype == jnp.float32 else None
         return jnp.einsum(equation, x, y, precision=exact, preferred_element_type=jnp.float32)
 
-    def one_q_block(d_kv, q_block):
+    def one_q_block(d_kv: Pair, q_block: tuple[jax.Array, ...]) -> tuple[Pair, jax.Array]:
         q, d_out, lse, delta, q_pos, span = q_block
 
-        def one_kv_block(dq, operand):
+        def one_kv_block(dq: jax.Array, operand: tuple[tuple[jax.Array, ...], Pair]) -> tuple[jax.Array, Pair]:
             (keys, values, kv_pos), (dk, dv) = operand
 
-            def meet():
+            def meet() -> tuple[jax.Array, Pair]:
                 mask = visible(q_pos[..., :, None], kv_pos[..., None, :], span[..., None], sink[..., None])
                 scores = scale * product("btkgh,bskh->bkgts", q, keys)
                 # A query that sees nothing has lse = -inf, and no visible pair.
@@ -74,8 +79,8 @@ def attention_gradients(
         dq, d_kv = lax.scan(one_kv_block, jnp.zeros(q.shape, jnp.float32), (kv_side, d_kv))
         return d_kv, dq
 
-    d_kv = tuple(jnp.zeros(x.shape, jnp.float32) for x in kv_side[:2])
-    (dk, dv), dq = lax.scan(one_q_block, d_kv, q_side)
+    nothing = jnp.zeros(kv_side[0].shape, jnp.float32), jnp.zeros(kv_side[1].shape, jnp.float32)
+    (dk, dv), dq = lax.scan(one_q_block, nothing, q_side)
     dq, dk, dv = (jnp.moveaxis(x, 0, 1) for x in (dq, dk, dv))
     return (
         dq.reshape(b, -1, n, h)[:, :t].astype(q_btnh.dtype),

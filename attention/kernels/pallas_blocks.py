@@ -23,8 +23,9 @@ from attention.attended import Attended
 from attention.exact_count import ExactCount
 from attention.kernels.block_routed import BlockChoice, attend_chosen, by_position, chosen_blocks
 from attention.kernels.derivative import with_derivative_of
-from attention.kernels.pallas_attention import LOG2_E, exp2_ptx
+from attention.kernels.pallas_attention import LOG2_E, State, exp2_ptx
 from attention.kernels.pallas_spans import attend_pallas_spans
+from attention.kernels.ref import Ref
 from attention.kernels.row_tiles import RowTiles, choose_row_tile, tile_rows
 from attention.kernels.target import current_target
 from attention.kernels.tiles import AttentionTiles, block_tiles
@@ -57,14 +58,16 @@ def attend_pallas_blocks(
     def kernel(*operands: jax.Array) -> Attended:
         return _forward(*operands, pattern=pattern, tiles=tiles, interpret=interpret)
 
-    def plain(*operands: jax.Array) -> Attended:
-        return attend_chosen(*operands, pattern)
+    plain = partial(attend_chosen, pattern=pattern)
 
     found = with_derivative_of(plain, kernel)(q_btnh, k_bskh, v_bskh, q_pos_bt, kv_pos_bks)
     return found if return_lse else replace(found, lse_bnt=None)
 
 
-def _forward(q_btnh, k_bskh, v_bskh, q_pos_bt, kv_pos_bks, *, pattern: BlockChoice, tiles, interpret) -> Attended:
+def _forward(
+    q_btnh: jax.Array, k_bskh: jax.Array, v_bskh: jax.Array, q_pos_bt: jax.Array, kv_pos_bks: jax.Array, *,
+    pattern: BlockChoice, tiles: AttentionTiles | None, interpret: bool,
+) -> Attended:  # fmt: skip
     span_b1t = (q_pos_bt % pattern.block + 1)[:, None]
     own = attend_pallas_spans(
         q_btnh, k_bskh, v_bskh, q_pos_bt, kv_pos_bks, Spans(span_b1t, jnp.zeros(1, jnp.int32)),
@@ -88,6 +91,7 @@ def _forward(q_btnh, k_bskh, v_bskh, q_pos_bt, kv_pos_bks, *, pattern: BlockChoi
     parts = part_ph.reshape(*chosen_ebtn.shape, h), lse_p.reshape(chosen_ebtn.shape)
     out_btnh, lse_bnt = _merge(own, *parts, chosen_ebtn >= 0)
     ran = ExactCount.of(table.group_i < groups) * (tiles.rows * _key_tiles(pattern.block, tiles) * tiles.keys)
+    assert own.visited is not None
     return Attended(out_btnh, lse_bnt, own.visited + ran)
 
 
@@ -112,7 +116,7 @@ def attend_blocks(
     missing = key_tiles * tiles.keys - block
     keys_gch, values_gch = (jnp.pad(x, [(0, 0), (0, missing), (0, 0)]) for x in (keys_gch, values_gch))
     values = values_gch.swapaxes(1, 2) if tiles.v_by_column else values_gch
-    shape = _Shape(rows, groups, block, tiles)
+    launch = _Launch(rows, groups, block, tiles)
     n_tiles, itemsize = table.group_i.size, q_rh.dtype.itemsize
     cost = pl.CostEstimate(  # of as many tiles as any choice may need
         flops=4 * n_tiles * tiles.rows * key_tiles * tiles.keys * h,
@@ -120,7 +124,7 @@ def attend_blocks(
         bytes_accessed=(2 * pairs * h + keys_gch.size + values.size) * itemsize,
     )
     return pl.pallas_call(
-        partial(_kernel, shape=shape, exp2=exp2_ptx if tiles.ptx and not interpret else jnp.exp2),
+        partial(_kernel, launch=launch, exp2=exp2_ptx if tiles.ptx and not interpret else jnp.exp2),
         grid=(n_tiles,),
         out_shape=(jax.ShapeDtypeStruct((pairs, h), q_rh.dtype), jax.ShapeDtypeStruct((pairs,), jnp.float32)),
         compiler_params=plgpu.CompilerParams(num_warps=tiles.warps, num_stages=tiles.stages),
@@ -130,7 +134,7 @@ def attend_blocks(
     )(q_rh, keys_gch, values, table.group_i.astype(jnp.int32), table.row_it.astype(jnp.int32))
 
 
-class _Shape(NamedTuple):
+class _Launch(NamedTuple):
     """What a kernel is compiled for."""
 
     rows: int
@@ -140,27 +144,30 @@ class _Shape(NamedTuple):
 
 
 def _kernel(
-    q_ref, k_ref, v_ref, group_ref, pair_ref, out_ref, lse_ref, *, shape: _Shape,
+    q_ref: Ref, k_ref: Ref, v_ref: Ref, group_ref: Ref, pair_ref: Ref, out_ref: Ref, lse_ref: Ref, *, launch: _Launch,
     exp2: Callable[[jax.Array], jax.Array],
-):  # fmt: skip
+) -> None:  # fmt: skip
     tile = pl.program_id(0)
     group = group_ref[tile]
-    pl.when(group < shape.groups)(
-        lambda: _compute(q_ref, k_ref, v_ref, group, pair_ref[tile, :], out_ref, lse_ref, shape, exp2)
+    pl.when(group < launch.groups)(
+        lambda: _compute(q_ref, k_ref, v_ref, group, pair_ref[tile, :], out_ref, lse_ref, launch, exp2)
     )
 
 
-def _compute(q_ref, k_ref, v_ref, group, pair, out_ref, lse_ref, shape: _Shape, exp2):
+def _compute(
+    q_ref: Ref, k_ref: Ref, v_ref: Ref, group: jax.Array, pair: jax.Array, out_ref: Ref, lse_ref: Ref, launch: _Launch,
+    exp2: Callable[[jax.Array], jax.Array],
+) -> None:  # fmt: skip
     """One tile of rows against one block."""
-    (rows, keys), head_dim = (shape.tiles.rows, shape.tiles.keys), q_ref.shape[-1]
+    (rows, keys), head_dim = (launch.tiles.rows, launch.tiles.keys), q_ref.shape[-1]
     exists = pair >= 0
     exists_h = jnp.broadcast_to(exists[:, None], (rows, head_dim))
 
-    def at(row: jax.Array) -> tuple[jax.Array, jax.Array]:
+    def at(row: jax.Array) -> tuple[jax.Array, ...]:
         """Every index an array of the whole tile: interpret mode takes no mixture of arrays and slices."""
         return tuple(jnp.broadcast_to(x, (rows, head_dim)) for x in (row[:, None], jnp.arange(head_dim)[None]))
 
-    q = plgpu.load(q_ref.at[at(jnp.maximum(pair, 0) % shape.rows)], mask=exists_h, other=0.0)
+    q = plgpu.load(q_ref.at[at(jnp.maximum(pair, 0) % launch.rows)], mask=exists_h, other=0.0)
     scale = LOG2_E / head_dim**0.5  # exp2 is what the hardware has
     dot = partial(
         lax.dot_general,
@@ -168,25 +175,25 @@ def _compute(q_ref, k_ref, v_ref, group, pair, out_ref, lse_ref, shape: _Shape, 
         preferred_element_type=jnp.float32,
     )
 
-    def visit(i, state, ragged=False):
+    def visit(i: jax.Array | int, state: State, ragged: bool = False) -> State:
         """One step of the online softmax: every row sees every key."""
         top, total, acc = state
         here = pl.ds(i * keys, keys)
         scores = dot(q, k_ref[group, here, :], (((1,), (1,)), ((), ())))
         if ragged:
-            scores = jnp.where(i * keys + jnp.arange(keys)[None] < shape.block, scores, -jnp.inf)
+            scores = jnp.where(i * keys + jnp.arange(keys)[None] < launch.block, scores, -jnp.inf)
         new_top = jnp.maximum(top, scores.max(1) * scale)
         weights = exp2(scores * scale - new_top[:, None])
         rescale = exp2(top - new_top)
-        by_column = shape.tiles.v_by_column
+        by_column = launch.tiles.v_by_column
         v = v_ref[group, :, here] if by_column else v_ref[group, here, :]
         acc = acc * rescale[:, None] + dot(weights.astype(v.dtype), v, (((1,), (int(by_column),)), ((), ())))
         return new_top, total * rescale + weights.sum(1), acc
 
     nothing = jnp.full(rows, -jnp.inf, jnp.float32), jnp.zeros(rows, jnp.float32)
-    whole = shape.block // keys
+    whole = launch.block // keys
     state = lax.fori_loop(0, whole, visit, (*nothing, jnp.zeros((rows, head_dim), jnp.float32)))
-    top, total, acc = visit(whole, state, ragged=True) if shape.block % keys else state
+    top, total, acc = visit(whole, state, ragged=True) if launch.block % keys else state
 
     place = jnp.where(exists, pair, out_ref.shape[0])
     plgpu.store(out_ref.at[at(place)], (acc / total[:, None]).astype(out_ref.dtype), mask=exists_h)
@@ -208,6 +215,7 @@ def _key_tiles(block: int, tiles: AttentionTiles) -> int:
 def _merge(own: Attended, part_ebtnh: jax.Array, lse_ebtn: jax.Array, exists_ebtn: jax.Array) -> tuple:
     """All parts of each row's softmax as one; what does not exist was never written, and may be anything."""
     lse_ebtn = jnp.where(exists_ebtn, lse_ebtn, -jnp.inf)
+    assert own.lse_bnt is not None
     own_lse_btn = own.lse_bnt.swapaxes(1, 2)
     lse_btn = jnp.logaddexp(own_lse_btn, jax.nn.logsumexp(lse_ebtn, axis=0))
     top_btn = jnp.where(lse_btn == -jnp.inf, 0, lse_btn)

@@ -15,6 +15,7 @@ from jax import lax
 from jax.experimental import pallas as pl
 from jax.experimental.pallas import triton as plgpu
 
+from attention.kernels.ref import Ref
 from attention.kernels.target import is_gpu
 
 NAME: Final = "choose_blocks"
@@ -90,14 +91,15 @@ def choose_blocks_pallas(
 
 def _parts(mean_bkch: jax.Array) -> jax.Array:
     """Three bfloat16 numbers whose sum each float32 is, the least first, [parts, B, K, C, H]."""
-    parts, rest = [], mean_bkch
+    parts: list[jax.Array] = []
+    rest = mean_bkch
     for _ in range(PARTS):  # a conversion there and back is one that XLA may leave out
         part = lax.reduce_precision(rest, exponent_bits=8, mantissa_bits=7)
         parts, rest = [part.astype(jnp.bfloat16), *parts], rest - part
     return jnp.stack(parts)
 
 
-def _kernel(q_ref, mean_ref, own_ref, choice_ref, *, rows: int):
+def _kernel(q_ref: Ref, mean_ref: Ref, own_ref: Ref, choice_ref: Ref, *, rows: int) -> None:
     (tokens, group, head_dim), (parts, columns, _) = q_ref.shape, mean_ref.shape
     depth = min(DEPTH, head_dim)
     row = pl.program_id(0) * rows + jnp.arange(rows)
@@ -105,7 +107,7 @@ def _kernel(q_ref, mean_ref, own_ref, choice_ref, *, rows: int):
     exists = token < tokens
     here = jnp.minimum(token, tokens - 1)  # rows beyond the last are computed, and not stored
 
-    def add(step, gate_rc):
+    def add(step: jax.Array, gate_rc: jax.Array) -> jax.Array:
         """Every index an array of the whole tile: interpret mode takes no mixture of arrays and slices."""
         at = here[:, None], head[:, None], step * depth + jnp.arange(depth)[None]
         q = q_ref[tuple(jnp.broadcast_to(x, (rows, depth)) for x in at)]

@@ -18,6 +18,7 @@ from jax.experimental import pallas as pl
 from jax.experimental.pallas import triton as plgpu
 
 from attention.kernels.pallas_attention import LOG2_E, exp2_ptx
+from attention.kernels.ref import Ref
 from attention.kernels.target import current_target
 from attention.kernels.tiles import AttentionTiles, key_mass_tiles
 
@@ -79,7 +80,7 @@ def key_mass_pallas(
         bytes_accessed=q_btnh.dtype.itemsize * (q_btnh.size + k_bskh.size) + 4 * (lse_bkr.size + b * kv_heads * s),
     )  # fmt: skip
     mass_bkps = pl.pallas_call(
-        partial(_kernel, shape=_Shape(turns, tiles), exp2=exp2_ptx if tiles.ptx and not interpret else jnp.exp2),
+        partial(_kernel, launch=_Launch(turns, tiles), exp2=exp2_ptx if tiles.ptx and not interpret else jnp.exp2),
         grid=(key_tiles, parts, b * kv_heads),  # neighbours read the same queries
         in_specs=[
             pl.BlockSpec((None, t, None, group, h), lambda i, p, j: (j // kv_heads, 0, j % kv_heads, 0, 0)),
@@ -97,20 +98,23 @@ def key_mass_pallas(
     return jnp.where(valid_bks, mass_bkps.sum(2), 0)  # where, not times: an empty slot may hold anything
 
 
-class _Shape(NamedTuple):
+class _Launch(NamedTuple):
     """What a kernel is compiled for."""
 
     turns: int  # tiles of rows that a program walks over
     tiles: AttentionTiles
 
 
-def _kernel(q_ref, k_ref, lse_ref, slot_ref, mass_ref, *, shape: _Shape, exp2: Callable[[jax.Array], jax.Array]):
-    rows, keys = shape.tiles.rows, shape.tiles.keys
+def _kernel(
+    q_ref: Ref, k_ref: Ref, lse_ref: Ref, slot_ref: Ref, mass_ref: Ref, *, launch: _Launch,
+    exp2: Callable[[jax.Array], jax.Array],
+) -> None:  # fmt: skip
+    rows, keys = launch.tiles.rows, launch.tiles.keys
     (tokens, group, head_dim), slots = q_ref.shape, k_ref.shape[0]
     key = pl.program_id(0) * keys + jnp.arange(keys)
-    first_row = pl.program_id(1) * shape.turns * rows
+    first_row = pl.program_id(1) * launch.turns * rows
 
-    def load(ref, *index):
+    def load(ref: Ref, *index: jax.Array) -> jax.Array:
         """Every index an array of the whole tile: interpret mode takes no mixture of arrays and slices."""
         size = index[0].size, head_dim
         return ref[tuple(jnp.broadcast_to(x, size) for x in (*(x[:, None] for x in index), jnp.arange(head_dim)[None]))]
@@ -125,7 +129,7 @@ def _kernel(q_ref, k_ref, lse_ref, slot_ref, mass_ref, *, shape: _Shape, exp2: C
         preferred_element_type=jnp.float32,
     )
 
-    def visit(turn, mass):
+    def visit(turn: jax.Array, mass: jax.Array) -> jax.Array:
         first = first_row + turn * rows
         lse, slot = lse_ref[pl.ds(first, rows)], slot_ref[pl.ds(first, rows)]
         row = first + jnp.arange(rows)
@@ -133,11 +137,11 @@ def _kernel(q_ref, k_ref, lse_ref, slot_ref, mass_ref, *, shape: _Shape, exp2: C
         probability = exp2(dot(q, k) * (LOG2_E / head_dim**0.5) - lse[:, None])
         return jnp.where(key[None] <= slot[:, None], mass + probability, mass)  # one addition under a predicate
 
-    mass = lax.fori_loop(0, shape.turns, visit, jnp.zeros((rows, keys), jnp.float32))
+    mass = lax.fori_loop(0, launch.turns, visit, jnp.zeros((rows, keys), jnp.float32))
     plgpu.store(mass_ref.at[key], mass.sum(0), mask=key < slots)
 
 
-def _check(q_btnh, k_bskh, lse_bnt, slot_t, valid_bks):
+def _check(q_btnh: jax.Array, k_bskh: jax.Array, lse_bnt: jax.Array, slot_t: jax.Array, valid_bks: jax.Array) -> None:
     """Raises `ValueError` for shapes that do not belong together, in one line."""
     (b, t, n, h), (s, k) = q_btnh.shape, k_bskh.shape[1:3]
     if n % k:

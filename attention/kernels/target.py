@@ -36,7 +36,7 @@ def current_target() -> str:
     target = None if device is None else _target_of_kind(device.platform, device.device_kind)
     if target is not None:
         return target
-    chosen = jax.config.jax_default_device
+    chosen: Any = jax.config.jax_default_device  # type: ignore[attr-defined]
     return _target_of(jax.devices(chosen)[0] if chosen is None or isinstance(chosen, str) else chosen)
 
 

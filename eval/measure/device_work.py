@@ -10,6 +10,7 @@ import jax.numpy as jnp
 
 from attention.attend import attend
 from attention.attended import Attended
+from attention.backends.base import Order
 from attention.kernels.block_routed import BlockChoice
 from attention.variant import Variant
 from eval.cost.flops.model_program import component_of
@@ -48,9 +49,10 @@ def selection_flops(config: ModelConfig, variant: Variant, tokens: int, dtype: A
     if not variant.at_length(tokens).useful(config.heads, tokens).selection_flops:
         return 0
 
-    def choosing(q_btnh, k_bskh, v_bskh, q_pos_bt, kv_pos_bks, pattern, *, need_lse=False, order="any") -> Attended:
+    def choosing(*operands: Any, order: Order = "any", need_lse: bool = False) -> Attended:
+        q_btnh, *_, pattern = operands
         if isinstance(pattern, BlockChoice):  # chosen inside
-            return attend(q_btnh, k_bskh, v_bskh, q_pos_bt, kv_pos_bks, pattern, impl=impl, need_lse=need_lse)
+            return attend(*operands, impl=impl, order=order, need_lse=need_lse)
         b, t, n, _ = q_btnh.shape
         return Attended(jnp.zeros_like(q_btnh), jnp.zeros((b, n, t), jnp.float32))
 

@@ -57,7 +57,7 @@ def layer_kernel(
         for size in steps or (tokens,):
             first, end = start == 0, start + size
             position_bt = jnp.arange(start, end, dtype=jnp.int32)[None]
-            step = StepInput(position_bt, (), jnp.int32(start), attend, first=first, in_order=first)
+            step = StepInput(position_bt, (zero, zero), jnp.int32(start), attend, first=first, in_order=first)
             part = Projected(*(x[:, start:end] for x in inputs))
             attended, stack = attend_layer(spec, variant, part, params, step, stack, LayerIndex(zero, zero, zero))
             parts.append(attended)
