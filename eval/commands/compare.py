@@ -15,7 +15,7 @@ from eval.commands.output import Console, is_watched
 from eval.commands.report import draw, invocation
 from eval.commands.resolve import runnable, say_cuts
 from eval.measure import estimate
-from eval.measure.comparison_run import Request, run_comparison
+from eval.measure.comparison_run import ComparisonRequest, run_comparison
 from eval.measure.default_sweep import GPU_LENGTHS, LAYOUTS, LENGTHS, QUALITY_TOKENS
 from eval.measure.plan import Cell, Sweep
 from eval.measure.progress import remarks
@@ -62,7 +62,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     console = Console(stderr=options.json)  # stdout is the record's then
     cards = arguments.floor_cards(options.card)
-    request = Request(
+    request = ComparisonRequest(
         model=runnable(options.model), layouts=options.layouts, tokens=options.tokens,
         quality_tokens=options.quality_tokens, text=None if options.text is None else arguments.read_text(options.text),
         text_name=options.text or "", impl=options.impl, device=options.device, dtype=options.dtype, seed=options.seed,

@@ -54,10 +54,11 @@ def draw(
     compared: Comparison, folder: Path, console: Console, options: argparse.Namespace, cards: Sequence[Card]
 ) -> int:
     """The report in `folder`, its tables on `console`, with --json all numbers on stdout; the exit status."""
-    from eval.report import documents  # matplotlib takes a while to load
+    from eval.report.report_files import write_report  # matplotlib takes a while to load
+    from eval.report.terminal import render_terminal
 
-    path = documents.write_report(folder, compared, command=invocation(options), cards=cards)
-    documents.render_terminal(compared, console, cards=cards)
+    path = write_report(folder, compared, command=invocation(options), cards=cards)
+    render_terminal(compared, console, cards=cards)
     console.print(f"\nreport: {path.resolve()}", soft_wrap=True, highlight=False)
     console.print(f"open in a browser: {path.with_suffix('.html').resolve()}", soft_wrap=True, highlight=False)
     if options.json:

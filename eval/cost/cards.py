@@ -21,7 +21,7 @@ DTYPES: Final = ("bf16", "f16", "fp8", "int8", "int4", "f32")
 
 
 @dataclass(frozen=True)
-class Figure:
+class SourcedValue:
     """A number and where it comes from."""
 
     value: float
@@ -41,9 +41,9 @@ class Card:
 
     name: str
     title: str
-    peak: Mapping[str, Figure]
-    figures: Mapping[str, Figure]
-    measured: Mapping[str, Figure] = field(default_factory=lambda: MappingProxyType({}))
+    peak: Mapping[str, SourcedValue]
+    figures: Mapping[str, SourcedValue]
+    measured: Mapping[str, SourcedValue] = field(default_factory=lambda: MappingProxyType({}))
 
     def peak_flops_per_s(self, dtype: str = "bf16") -> float:
         """Peak rate of matrix products in `dtype`, or a `ValueError` that names the rates this card has."""
@@ -75,36 +75,38 @@ FIGURES: Final = (
 )  # fmt: skip
 
 
-def _card(name: str, title: str, peak: dict[str, Figure], figures: dict[str, Figure], **measured: Figure) -> Card:
+def _card(
+    name: str, title: str, peak: dict[str, SourcedValue], figures: dict[str, SourcedValue], **measured: SourcedValue
+) -> Card:
     return Card(name, title, MappingProxyType(peak), MappingProxyType(figures), MappingProxyType(measured))
 
 
-def _wmma_gfx12(compute_units: int, clock_hz: float, clock_source: str) -> dict[str, Figure]:
+def _wmma_gfx12(compute_units: int, clock_hz: float, clock_source: str) -> dict[str, SourcedValue]:
     """Peaks of an RDNA4 card: v_wmma_f32_16x16x16 does 8,192 FLOP in 16 cycles on each of a unit's two SIMD pairs."""
     matrix = compute_units * 1024 * clock_hz
     source = f"derived: {compute_units} CU x 1,024 FLOP/clk (AMD matrix instruction calculator) x {clock_source}"
     return {
-        "bf16": Figure(matrix, source),
-        "f16": Figure(matrix, source),
-        "fp8": Figure(2 * matrix, source + ", twice the bf16 rate"),
-        "int8": Figure(2 * matrix, source + ", twice the bf16 rate"),
-        "int4": Figure(4 * matrix, source + ", four times the bf16 rate"),
-        "f32": Figure(compute_units * 256 * clock_hz, f"derived: vector units, 256 FLOP/clk/CU x {clock_source}"),
+        "bf16": SourcedValue(matrix, source),
+        "f16": SourcedValue(matrix, source),
+        "fp8": SourcedValue(2 * matrix, source + ", twice the bf16 rate"),
+        "int8": SourcedValue(2 * matrix, source + ", twice the bf16 rate"),
+        "int4": SourcedValue(4 * matrix, source + ", four times the bf16 rate"),
+        "f32": SourcedValue(compute_units * 256 * clock_hz, f"derived: vector units, 256 FLOP/clk/CU x {clock_source}"),
     }
 
 
-def _half(value: float, source: str) -> dict[str, Figure]:
-    return {"bf16": Figure(value, source), "f16": Figure(value, source)}
+def _half(value: float, source: str) -> dict[str, SourcedValue]:
+    return {"bf16": SourcedValue(value, source), "f16": SourcedValue(value, source)}
 
 
 def _memory(gb_per_s: float, memory_gib: float | None, source: str, l2_mib: float = 0, last_level_mib: float = 0):
     """The figures that a vendor's page gives; capacities in binary units, as the driver reports them."""
-    figures = {"bandwidth_bytes_per_s": Figure(gb_per_s * 1e9, source)}
+    figures = {"bandwidth_bytes_per_s": SourcedValue(gb_per_s * 1e9, source)}
     for name, size, unit in (
         ("memory_bytes", memory_gib, GIB), ("l2_bytes", l2_mib, MIB), ("last_level_bytes", last_level_mib, MIB)
     ):  # fmt: skip
         if size:
-            figures[name] = Figure(int(size * unit), source)
+            figures[name] = SourcedValue(int(size * unit), source)
     return figures
 
 
@@ -115,16 +117,18 @@ CARDS: Final[Mapping[str, Card]] = MappingProxyType({card.name: card for card in
         "r9700", "Radeon AI PRO R9700 (gfx1201)",
         _wmma_gfx12(64, 2.92e9, "2.92 GHz boost (AMD product page)"),
         {
-            "bandwidth_bytes_per_s": Figure(640e9, "AMD product page: 256 bit x 20 Gbit/s GDDR6"),
-            "memory_bytes": Figure(34_208_743_424, "device memory that the ROCm driver reports (32 GB GDDR6)"),
-            "l2_bytes": Figure(8 * MIB, _GFX12_TABLES),
-            "last_level_bytes": Figure(64 * MIB, _GFX12_TABLES),
-            "workgroup_bytes": Figure(64 * 1024, _GFX12_TABLES + ": LDS of one workgroup"),
-            "lanes": Figure(32, "HIP compiles wave32 for gfx12"),
+            "bandwidth_bytes_per_s": SourcedValue(640e9, "AMD product page: 256 bit x 20 Gbit/s GDDR6"),
+            "memory_bytes": SourcedValue(34_208_743_424, "device memory that the ROCm driver reports (32 GB GDDR6)"),
+            "l2_bytes": SourcedValue(8 * MIB, _GFX12_TABLES),
+            "last_level_bytes": SourcedValue(64 * MIB, _GFX12_TABLES),
+            "workgroup_bytes": SourcedValue(64 * 1024, _GFX12_TABLES + ": LDS of one workgroup"),
+            "lanes": SourcedValue(32, "HIP compiles wave32 for gfx12"),
         },
-        gemm_bf16_flops_per_s=Figure(133e12, "PyTorch, 4096 cubed, on an RX 9070 XT"),
-        attention_flops_per_s=Figure(83e12, "Triton flash attention, head 128, 8k-16k: ROCm/aiter#2397"),
-        bandwidth_bytes_per_s=Figure(595e9, "mat-vec that misses the caches: TheRealBluesun/llama.cpp-r9700-tuning"),
+        gemm_bf16_flops_per_s=SourcedValue(133e12, "PyTorch, 4096 cubed, on an RX 9070 XT"),
+        attention_flops_per_s=SourcedValue(83e12, "Triton flash attention, head 128, 8k-16k: ROCm/aiter#2397"),
+        bandwidth_bytes_per_s=SourcedValue(
+            595e9, "mat-vec that misses the caches: TheRealBluesun/llama.cpp-r9700-tuning"
+        ),
     ),
     _card(
         "rx-9070-xt", "Radeon RX 9070 XT (gfx1201)",
@@ -145,7 +149,7 @@ CARDS: Final[Mapping[str, Card]] = MappingProxyType({card.name: card for card in
         "strix-halo", "Ryzen AI Max, Radeon 8060S (gfx1151)",
         _half(40 * 512 * 2.9e9, "derived: 40 CU x 512 FLOP/clk (gfx11 WMMA) x 2.9 GHz (AMD product page)"),
         _memory(256, None, "AMD product page: 256 bit LPDDR5X-8000; the memory is shared with the CPU"),
-        bandwidth_bytes_per_s=Figure(212e9, "published GPU copy measurements"),
+        bandwidth_bytes_per_s=SourcedValue(212e9, "published GPU copy measurements"),
     ),
     _card(
         "mi300x", "Instinct MI300X (gfx942)",
@@ -166,15 +170,15 @@ CARDS: Final[Mapping[str, Card]] = MappingProxyType({card.name: card for card in
         "h100-sxm", "H100 SXM (sm90)",
         _half(989e12, "NVIDIA H100 data sheet, dense"),
         _memory(3350, 80, "NVIDIA H100 data sheet", 50),
-        gemm_bf16_flops_per_s=Figure(760e12, "JAX, 8192 cubed, measured for this project"),
+        gemm_bf16_flops_per_s=SourcedValue(760e12, "JAX, 8192 cubed, measured for this project"),
     ),
     _card(
         "h200", "H200 SXM (sm90)",
         _half(989e12, "NVIDIA H200 data sheet, dense"),
         _memory(4800, 141, "NVIDIA H200 data sheet", 50),
-        gemm_bf16_flops_per_s=Figure(790e12, "JAX, 8192 cubed, measured for this project"),
+        gemm_bf16_flops_per_s=SourcedValue(790e12, "JAX, 8192 cubed, measured for this project"),
     ),
-    _card("tpu-v5e", "TPU v5e", {"bf16": Figure(197e12, "Google Cloud TPU v5e documentation")},
+    _card("tpu-v5e", "TPU v5e", {"bf16": SourcedValue(197e12, "Google Cloud TPU v5e documentation")},
           _memory(819, 16, "Google Cloud TPU v5e documentation")),
 )})  # fmt: skip
 
@@ -209,8 +213,8 @@ def _from_toml(path: Path) -> Card:
         raise ValueError(f"{path}: a card needs a table [peak_tflops] with at least one of {', '.join(DTYPES)}")
     peak = _checked(path, "peak_tflops", peaks, DTYPES)
     return _card(
-        str(name), str(path), {dtype: Figure(value * 1e12, str(path)) for dtype, value in peak.items()},
-        {key: Figure(value, str(path)) for key, value in _checked(path, "card", values, FIGURES).items()},
+        str(name), str(path), {dtype: SourcedValue(value * 1e12, str(path)) for dtype, value in peak.items()},
+        {key: SourcedValue(value, str(path)) for key, value in _checked(path, "card", values, FIGURES).items()},
     )  # fmt: skip
 
 

@@ -30,7 +30,7 @@ class Convention:
 
 
 @dataclass(frozen=True)
-class Row:
+class PostRow:
     """One prompt length: FLOPs, milliseconds, and attention's share of both."""
 
     tokens: int
@@ -74,12 +74,12 @@ def exact_convention(card: Card) -> Convention:
     return Convention("exact", "layers", "causal", card.peak_flops_per_s())
 
 
-def row(model: ModelConfig, tokens: int, convention: Convention) -> Row:
+def row(model: ModelConfig, tokens: int, convention: Convention) -> PostRow:
     """One row of the table under a convention."""
     linear = 2 * linear_params(model, convention.linear) * tokens
     attention = int(attention_total(model, tokens, convention.pairs))
     ms = 1e3 / convention.flops_per_s
-    return Row(tokens, linear, attention, linear * ms, attention * ms)
+    return PostRow(tokens, linear, attention, linear * ms, attention * ms)
 
 
 def rounding_faults() -> list[str]:

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Request:
+class ComparisonRequest:
     """What to compare; None takes the default of the device and the model.  See `eval.compare`."""
 
     model: str | Model
@@ -48,7 +48,7 @@ class Request:
 
 
 @dataclass(frozen=True)
-class Measured:
+class MeasuredComparison:
     """The records of a comparison, of one model under the layouts at hand."""
 
     config: ModelConfig
@@ -57,7 +57,7 @@ class Measured:
 
 
 def run_comparison(
-    request: Request,
+    request: ComparisonRequest,
     folder: Path,
     *,
     resume: bool = False,
@@ -65,7 +65,7 @@ def run_comparison(
     invocation: Callable[[Sweep], str],
     on_plan: OnPlan = lambda *_: None,
     on_record: Callable[[Record], None] = lambda _: None,
-) -> Measured:
+) -> MeasuredComparison:
     """Measures what `folder` lacks of a comparison, appending to its records.
 
     `on_plan` is told of the sweep, the cells that are missing and the file before anything is measured; records name
@@ -77,10 +77,10 @@ def run_comparison(
         on_plan(sweep, cells, path)
         for record in watched_sweep(sweep, cells, path, watched=watched, invocation=invocation(sweep)):
             on_record(record)
-        return Measured(sweep.model.config, tuple(file.latest(file.read(path))), sweep.layouts)
+        return MeasuredComparison(sweep.model.config, tuple(file.latest(file.read(path))), sweep.layouts)
 
 
-def planned(request: Request) -> Sweep:
+def planned(request: ComparisonRequest) -> Sweep:
     """The sweep of a request, its model opened.
 
     Raises `ValueError` in one line for what does not go together, an implementation that cannot run here before the
@@ -93,7 +93,7 @@ def planned(request: Request) -> Sweep:
     )  # fmt: skip
 
 
-def _model(request: Request) -> Model:
+def _model(request: ComparisonRequest) -> Model:
     on_gpu, model = open_device(request.device), request.model
     if isinstance(model, Model) and not request.layers_apart:
         return model

@@ -17,7 +17,7 @@ from eval.measure.named_layout import NamedLayout
 from eval.measure.plan import Cell, Sweep, plan
 from eval.measure.records import file
 from eval.measure.records.environment import environment, now
-from eval.measure.records.schema import NO_IMPL, Findings, Record, Run, Status, TextSource, cell_of
+from eval.measure.records.schema import NO_IMPL, Findings, Record, RunInfo, Status, TextSource, cell_of
 
 
 @contextlib.contextmanager
@@ -113,10 +113,10 @@ def _guarded(cell: Cell, sweep: Sweep) -> tuple[Status, str, dict[NamedLayout, F
         return "out-of-memory" if out_of_memory else "failed", f"{type(error).__name__}: {first_line}", {}
 
 
-def run_of(sweep: Sweep, invocation: str | None = None) -> Run:
+def run_of(sweep: Sweep, invocation: str | None = None) -> RunInfo:
     """What every record of a sweep says of the model and the machine."""
     config, device = sweep.model.config, jax.default_backend()
-    return Run(config.name, sweep.model.weights, device, sweep.dtype.name, environment(), invocation)
+    return RunInfo(config.name, sweep.model.weights, device, sweep.dtype.name, environment(), invocation)
 
 
 def _text(sweep: Sweep, cell: Cell) -> TextSource | None:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from attention.layout import LayoutSpec
 from eval.measure import estimate
-from eval.measure.comparison_run import Request, run_comparison
+from eval.measure.comparison_run import ComparisonRequest, run_comparison
 from eval.measure.named_layout import NamedLayout
 from eval.measure.plan import Cell, Sweep
 from eval.measure.progress import remarks
@@ -154,7 +154,7 @@ def compare(
         >>> found.rows()[1]["kl_nats"] > 0
         True
     """
-    request = Request(
+    request = ComparisonRequest(
         model=model, layouts=layouts, tokens=tokens, quality_tokens=quality_tokens, whole=whole, text=text, impl=impl,
         dtype=dtype, seed=seed, budget=budget, layers_apart=layers_apart,
     )  # fmt: skip

@@ -78,7 +78,7 @@ class Crossover:
 
 
 @dataclass(frozen=True)
-class Kernel:
+class VariantTimes:
     """One variant of a layout: how many layers have it, one layer's samples, and what its pattern says.
 
     From `span` tokens on its bounded heads see limit·N - missing pairs; offset = missing / limit, in tokens.
@@ -115,13 +115,15 @@ def linear_misfit(linear: Samples) -> float | None:
 def measured_crossover(summary: Summary, layout: NamedLayout, draws: int = 2000, seed: int = 0) -> Crossover:
     """The crossover of one layout of a summary, from its linear part and its variants' kernels."""
     kernels = [
-        Kernel(n_layers, summary.samples_ms("attention", str(variant)), *bounded_keys(variant, summary.config.heads))
+        VariantTimes(
+            n_layers, summary.samples_ms("attention", str(variant)), *bounded_keys(variant, summary.config.heads)
+        )
         for variant, n_layers in layout.counts.items()
     ]
     return fit_crossover(linear_samples(summary), kernels, draws, seed)
 
 
-def fit_crossover(linear: Samples, kernels: Sequence[Kernel], draws: int = 2000, seed: int = 0) -> Crossover:
+def fit_crossover(linear: Samples, kernels: Sequence[VariantTimes], draws: int = 2000, seed: int = 0) -> Crossover:
     """Fits each part by least squares on relative errors, alpha and beta not negative; bootstrap over the samples.
 
     Each draw also shakes every length by the misfit that the curve leaves, so that the interval covers what the

@@ -68,7 +68,7 @@ class Gain:
 
 
 @dataclass(frozen=True)
-class PeakMemory:
+class MemoryUse:
     """Of the whole prefill: planned by the compiler (arguments, temporaries, outputs) and the process's peak."""
 
     planned_bytes: int | None
@@ -98,7 +98,7 @@ class LayoutResult:
     attention_ms: Spread | None = None
     useful: PartFlops | None = None
     executed: PartFlops | None = None
-    memory: PeakMemory | None = None
+    memory: MemoryUse | None = None
     quality: TextQuality | None = None
     text: str = ""
     whole_gain: Gain = Gain()
@@ -214,9 +214,9 @@ def _flops(
     return PartFlops.of({**getattr(linear.flops, count), "attention": attention})
 
 
-def _memory(record: Record | None) -> PeakMemory | None:
+def _memory(record: Record | None) -> MemoryUse | None:
     if not record or not record.memory:
         return None
     memory = record.memory
     planned = [one for one in (memory.argument_bytes, memory.temp_bytes, memory.output_bytes) if one is not None]
-    return PeakMemory(sum(planned) if len(planned) == 3 else None, memory.rss_peak_bytes)
+    return MemoryUse(sum(planned) if len(planned) == 3 else None, memory.rss_peak_bytes)

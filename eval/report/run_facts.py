@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from eval.cost.crossover import crossover_tokens
 from eval.measure.named_layout import NamedLayout
@@ -23,6 +23,9 @@ it."""
 NOTHING_MEASURED = "Nothing could be measured: no layout has a time or a quality. The failed cells say why."
 
 UNTOLD_COMMAND = "Some records do not tell the command that measured them."
+
+Crossovers = tuple[Mapping[str, Crossover], Mapping[str, int | None]]
+"""By layout: the measured crossover, and the analytic one."""
 
 MOST_APART = 0.3
 """How far the sum of the parts, timed apart, may be from the whole before the times are called into question."""
@@ -92,7 +95,7 @@ def _are_no_line(summary: Summary) -> list[str]:
     ]
 
 
-def crossovers(summary: Summary) -> tuple[dict[str, Crossover], dict[str, int | None]]:
+def crossovers(summary: Summary) -> Crossovers:
     """Per layout: the measured crossover and the analytic one."""
     measured = {layout.name: measured_crossover(summary, layout) for layout in summary.layouts}
     return measured, {layout.name: crossover_tokens(summary.under(layout)) for layout in summary.layouts}

@@ -15,8 +15,8 @@ from playwright.sync_api import Browser, Locator, Page, expect, sync_playwright
 
 from eval.bench.cpu_results import SOURCE
 from eval.bench.results import ROOT
-from eval.report import documents
 from eval.report.comparison import Comparison
+from eval.report.report_files import write_report
 from tests.eval.report.synthetic_records import compared, synthetic_records
 
 pytestmark = pytest.mark.browser
@@ -47,7 +47,7 @@ def file(request) -> Path:
     """report.html of the kept and of the synthetic records."""
     folder = OUT / request.param
     command = f"prefillwall compare --out {folder.relative_to(ROOT)}"
-    written = documents.write_report(folder, SOURCES[request.param](), command=command)
+    written = write_report(folder, SOURCES[request.param](), command=command)
     return written.with_suffix(".html")
 
 

@@ -8,7 +8,7 @@ from tokenizers.models import WordLevel
 from tokenizers.pre_tokenizers import Whitespace
 
 import eval.commands.generate
-from eval.report import documents
+from eval.report.report_files import write_report
 from refmodel.source import Model, open_model
 from tests.eval.report.synthetic_records import compared
 
@@ -28,7 +28,7 @@ def with_words(monkeypatch) -> Model:
 @pytest.fixture
 def written(tmp_path):
     def write(records):
-        path = documents.write_report(tmp_path / "out", compared(records), command="prefillwall compare --seed 7")
+        path = write_report(tmp_path / "out", compared(records), command="prefillwall compare --seed 7")
         return path.read_text()
 
     return write

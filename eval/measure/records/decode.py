@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final, TypeVar
 
 from attention.unknown import unknown
-from eval.measure.records.schema import NO_IMPL, SCHEMA, Record, Run
+from eval.measure.records.schema import NO_IMPL, SCHEMA, Record, RunInfo
 
 T = TypeVar("T")
 
@@ -29,8 +29,8 @@ def from_json(line: Mapping[str, Any]) -> Record:
     for migrate in MIGRATIONS[schema:]:
         line = migrate(line)
     fields = {name: value for name, value in line.items() if name != "schema"}
-    own = {f.name for f in dataclasses.fields(Run)}
-    run = read_fields(Run, {name: fields.pop(name) for name in own & set(fields)})
+    own = {f.name for f in dataclasses.fields(RunInfo)}
+    run = read_fields(RunInfo, {name: fields.pop(name) for name in own & set(fields)})
     return read_fields(Record, fields, run=run)
 
 
@@ -78,7 +78,7 @@ def _in_words(hint: Any) -> str:
     return words.get(typing.get_origin(hint) or hint, "a JSON object")
 
 
-def _told(one: Run | Record) -> dict[str, Any]:
+def _told(one: RunInfo | Record) -> dict[str, Any]:
     """The fields that are not at their defaults."""
     fields = {f.name: f for f in dataclasses.fields(one)}
     return {name: _plain(value) for name, value in vars(one).items() if value != _default(fields[name])}

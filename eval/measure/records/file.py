@@ -9,7 +9,7 @@ from pathlib import Path
 
 from eval.measure.records import json_lines
 from eval.measure.records.decode import from_json, to_json
-from eval.measure.records.schema import Cell, Record, Run, identity_of
+from eval.measure.records.schema import Cell, Record, RunInfo, identity_of
 from refmodel.presets import PRESETS, preset
 from refmodel.specification import ModelConfig
 
@@ -55,7 +55,7 @@ def only_writer(folder: Path) -> Iterator[None]:
         yield
 
 
-def refuse_others(path: Path, run: Run) -> None:
+def refuse_others(path: Path, run: RunInfo) -> None:
     """Raises `ValueError` if the records in `path` were made with another model or on another machine."""
     ours = identity_of(run)
     for record in read(path):

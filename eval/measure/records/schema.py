@@ -89,7 +89,7 @@ class Findings:
 
 
 @dataclass(frozen=True)
-class Run:
+class RunInfo:
     """What all records of a run share; `invocation` is the command or the call that measured them."""
 
     model: str
@@ -111,7 +111,7 @@ class Record(Findings):
         time: UTC, ISO 8601.
     """
 
-    run: Run
+    run: RunInfo
     kind: Kind
     layout: str
     tokens: int
@@ -132,12 +132,12 @@ Cell = tuple[str | int | None, ...]
 """What makes two records the same cell of a sweep."""
 
 
-def cell_of(run: Run, kind: str, layout: str, tokens: int, impl: str, text: TextSource | None) -> Cell:
+def cell_of(run: RunInfo, kind: str, layout: str, tokens: int, impl: str, text: TextSource | None) -> Cell:
     """The identity of a measured or planned record."""
     return (*identity_of(run).values(), kind, layout, tokens, impl, None if text is None else text.sha256)
 
 
-def identity_of(run: Run) -> dict[str, str]:
+def identity_of(run: RunInfo) -> dict[str, str]:
     """What all records of one file have in common: figures of two machines or two models are not compared."""
     where = run.environment
     return {"model": run.model, "weights": run.weights, "device": run.device, "device_kind": where.device_kind,

@@ -5,8 +5,9 @@ from __future__ import annotations
 from attention.full import FULL
 from eval.report.layout_result import LayoutResult
 from eval.report.number_format import percent
-from eval.report.page import marks, position, realisation, words
+from eval.report.page import labels, marks
 from eval.report.page.figure import Context, Figure
+from eval.report.page.figures import quality_by_position, realisation
 from eval.report.page.markup import Markup, element
 from eval.report.page.plot import BARE, ENDED, Plot, axis
 from eval.report.page.series import Series
@@ -35,8 +36,8 @@ def _cost(context: Context, series: Series, rows: tuple[LayoutResult, ...]) -> M
     edges = [edge for pairs in found.values() for _, ms in pairs for edge in (ms.low, ms.high)] + [ms for _, ms in full]
     if not any(found.values()):
         return None
-    x = axis(ENDED, "x", context.lengths, "N (tokens)", words.tokens, "log", context.lengths, room=0.03)
-    plot = Plot("Cost", ENDED, x, axis(ENDED, "y", edges, "time", words.time_tick, "log"))
+    x = axis(ENDED, "x", context.lengths, "N (tokens)", labels.tokens, "log", context.lengths, room=0.03)
+    plot = Plot("Cost", ENDED, x, axis(ENDED, "y", edges, "time", labels.time_tick, "log"))
     drawn = [marks.line(plot, full, "ghost")] if series.name != FULL else []
     ends = []
     for field, pairs in found.items():
@@ -46,7 +47,7 @@ def _cost(context: Context, series: Series, rows: tuple[LayoutResult, ...]) -> M
         shapes = [marks.line(plot, points, {"whole_ms": "line", "attention_ms": "thin", "linear_ms": "line"}[field])]
         for row, ms in pairs:
             shapes.append(marks.whisker(plot, row.tokens, ms.low, ms.high))
-            shapes.append(marks.marker(plot, series, row.tokens, ms.median, words.time_tip(fields[field], row, ms)))
+            shapes.append(marks.marker(plot, series, row.tokens, ms.median, labels.time_tip(fields[field], row, ms)))
         drawn.append(element("g", *shapes, class_="linear" if field == "linear_ms" else series.css))
         ends.append((None if field == "linear_ms" else series, points[-1][1], fields[field]))
     drawn += marks.end_names(plot, ends, marked=False)
@@ -58,9 +59,9 @@ def _share(series: Series, rows: tuple[LayoutResult, ...]) -> Markup | None:
     if not found:
         return None
     lengths = [row.tokens for row in found]
-    x = axis(BARE, "x", lengths, "N (tokens)", words.tokens, "log", lengths, room=0.03)
+    x = axis(BARE, "x", lengths, "N (tokens)", labels.tokens, "log", lengths, room=0.03)
     y = axis(
-        BARE, "y", [1.0], "attention / (attention + linear)", words.share_tick, at=(0, 0.25, 0.5, 0.75, 1), room=0.0
+        BARE, "y", [1.0], "attention / (attention + linear)", labels.share_tick, at=(0, 0.25, 0.5, 0.75, 1), room=0.0
     )
     plot = Plot("Attention's share", BARE, x, y)
     counted = [(row.tokens, row.share_predicted) for row in found if row.share_predicted is not None]
@@ -72,7 +73,7 @@ def _share(series: Series, rows: tuple[LayoutResult, ...]) -> Markup | None:
         )
     shapes.append(marks.line(plot, [(row.tokens, row.share_measured) for row in found]))
     for row in found:
-        tip = (f"{words.tokens(row.tokens)} tokens", f"of the time {percent(row.share_measured)}",
+        tip = (f"{labels.tokens(row.tokens)} tokens", f"of the time {percent(row.share_measured)}",
                f"of the useful FLOPs {percent(row.share_predicted)}")  # fmt: skip
         shapes.append(marks.marker(plot, series, row.tokens, row.share_measured, tip))
     return plot.svg(
@@ -97,13 +98,14 @@ def _realised(context: Context, series: Series) -> Markup | None:
 
 
 def _quality(context: Context, series: Series) -> Markup | None:
-    found = [(other, row) for other, row in position.read_rows(context)]
+    found = [(other, row) for other, row in quality_by_position.read_rows(context)]
     mine = [row for other, row in found if other is series]
     if not mine or not any(bucket.kl_nats > 0 for _, row in found for bucket in row.quality.by_position):
         return None
-    plot = position.panel_of("Quality by position", found, BARE)
+    plot = quality_by_position.panel_of("Quality by position", found, BARE)
     return plot.svg(
-        [position.draw(plot, series, mine[0])], f"{series.name}: divergence from full attention along the text."
+        [quality_by_position.draw(plot, series, mine[0])],
+        f"{series.name}: divergence from full attention along the text.",
     )
 
 

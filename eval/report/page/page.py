@@ -8,21 +8,17 @@ from importlib import resources
 from pathlib import Path
 
 from eval.measure.records.schema import Record
+from eval.report import tidy
 from eval.report.on_card import OnCard
-from eval.report.page import rows, sentences
-from eval.report.page.cost import cost_figure
+from eval.report.page.all_figures import FIGURES
 from eval.report.page.figure import Context, reproduction
-from eval.report.page.floor import floor_figure
 from eval.report.page.four_panels import four_panels
 from eval.report.page.html_tables import prose, table_html
+from eval.report.page.layout_sentence import layout_sentence
 from eval.report.page.markup import Markup, element, join, safe
-from eval.report.page.pareto import pareto_figure
-from eval.report.page.position import position_figure
 from eval.report.page.prediction import card_section
-from eval.report.page.realisation import realisation_figure
 from eval.report.page.series import DARK, LIGHT, PAGE_DARK, PAGE_LIGHT, Series, all_series
-from eval.report.page.tile_maps import tile_map_figure
-from eval.report.run_facts import CONVENTION, cautions, commands, heading, layouts_of, run_facts
+from eval.report.run_facts import CONVENTION, Crossovers, cautions, commands, heading, layouts_of, run_facts
 from eval.report.summary import Summary
 from eval.report.table import Table
 from refmodel.specification import ModelConfig
@@ -30,11 +26,9 @@ from refmodel.specification import ModelConfig
 Section = tuple[str, str, Markup]
 """Anchor, title, content."""
 
-FIGURES = (pareto_figure, cost_figure, realisation_figure, floor_figure, tile_map_figure, position_figure)
-
 
 def write_html(
-    folder: Path, records: Sequence[Record], summaries: Sequence[Summary], crossovers: Sequence[rows.Crossovers],
+    folder: Path, records: Sequence[Record], summaries: Sequence[Summary], crossovers: Sequence[Crossovers],
     tables: Sequence[Sequence[Table]], on_cards: Sequence[OnCard], *, config: ModelConfig, command: str,
 ) -> Path:  # fmt: skip
     """report.html, report.csv and report.json in `folder`; returns the path of the first.
@@ -56,12 +50,12 @@ def write_html(
         sections.append((f"{prefix}section", *card_section(contexts[0], of, prefix)))
     sections.append(("numbers", "The numbers", _numbers(tables, contexts, series)))
     page = _page(config, contexts, facts, sections, series)
-    figures = rows.all_numbers(summaries, crossovers, on_cards)
+    figures = tidy.all_numbers(summaries, crossovers, on_cards)
     run = {"run": facts, "invocation": command, "commands": given}
     for name, text in (
         ("report.html", page),
-        ("report.csv", rows.to_csv(figures)),
-        ("report.json", rows.to_json(figures, run)),
+        ("report.csv", tidy.to_csv(figures)),
+        ("report.json", tidy.to_json(figures, run)),
     ):
         (folder / name).write_text(text, encoding="utf-8")
     return folder / "report.html"
@@ -69,7 +63,7 @@ def write_html(
 
 def _of_setting(context: Context, prefix: str, suffix: str) -> list[Section]:
     """The sections of one summary: figure by figure, then layout by layout."""
-    made = [figure for make in FIGURES if (figure := make(context))]
+    made = [figure for make in FIGURES.values() if (figure := make(context))]
     sections = [(f"{prefix}{figure.name}-section", figure.title + suffix, figure.html(prefix)) for figure in made]
     panels = [_layout(context, layout.name, prefix) for layout in context.summary.layouts]
     intro = element(
@@ -85,7 +79,7 @@ def _layout(context: Context, layout: str, prefix: str) -> Markup:
     name = f"{prefix}{figure.name}"
     return element(
         "figure", element("h3", series.swatch(), layout, id=name),
-        element("p", sentences.sentence(context.summary, layout), class_="note"),
+        element("p", layout_sentence(context.summary, layout), class_="note"),
         element("div", *figure.panels, class_=f"panels {figure.shape}"),
         class_=f"layout {series.css}", data_v=series.number, aria_labelledby=name,
     )  # fmt: skip
@@ -148,7 +142,7 @@ def _chip(series: Series) -> Markup:
 def _told(context: Context, several: bool) -> Markup:
     told = [
         element("li", element("b", series.swatch(), series.name), " ",
-                sentences.sentence(context.summary, series.name), data_v=series.number, class_=series.css)
+                layout_sentence(context.summary, series.name), data_v=series.number, class_=series.css)
         for series, _ in context.shown
     ]  # fmt: skip
     title = element("p", heading(context.summary), class_="setting") if several else ""

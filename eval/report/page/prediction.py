@@ -9,7 +9,7 @@ from eval.cost.prediction import evidence_lines
 from eval.cost.validation import Prediction, summarise
 from eval.report.number_format import count, duration, percent
 from eval.report.on_card import PREDICTED_LENGTHS, OnCard, PredictedPrefill
-from eval.report.page.dots import Dot, dot_panel
+from eval.report.page.dot_plot import Dot, dot_panel
 from eval.report.page.figure import Context, Figure
 from eval.report.page.html_tables import table_html
 from eval.report.page.markup import Markup, join

@@ -9,11 +9,12 @@ import json
 import pytest
 from rich.console import Console
 
-from eval.report import documents
 from eval.report.layout_result import LayoutResult
 from eval.report.metrics import METRICS, Metric
 from eval.report.number_format import number
+from eval.report.report_files import write_report
 from eval.report.tables import TIME
+from eval.report.terminal import render_terminal
 from tests.eval.report.synthetic_records import compared, summaries, synthetic_records, whole_ms
 
 
@@ -30,8 +31,8 @@ def test_a_metric_from_outside_is_in_every_output(tmp_path):
     known = found.rows()
     console = Console(width=160, file=io.StringIO())
     with METRICS.temporarily(RATE):
-        documents.write_report(tmp_path, found, command="prefillwall compare")
-        documents.render_terminal(found, console)
+        write_report(tmp_path, found, command="prefillwall compare")
+        render_terminal(found, console)
         rows = found.rows()
     ms = whole_ms("swa(1024)", 8192)
     rate = 1e3 * 8192 / ms

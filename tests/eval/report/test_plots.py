@@ -9,8 +9,8 @@ import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import to_hex
 
-from eval.report.documents import crossovers
 from eval.report.plots import COLOURS, cost_figure, quality_figure, save, share_figure, spread_out
+from eval.report.run_facts import crossovers
 from tests.eval.report.synthetic_records import (
     KL_NATS,
     LAYOUTS,

@@ -19,7 +19,7 @@ from eval.measure.records.schema import (
     LayerTime,
     ProgramMemory,
     Record,
-    Run,
+    RunInfo,
     TextSource,
 )
 from eval.measure.timing import Timing
@@ -40,7 +40,7 @@ qualities = st.builds(
     by_position=st.lists(st.builds(Stretch, perplexity=number, kl_nats=number), max_size=2).map(tuple),
 )  # fmt: skip
 records = st.builds(
-    Record, run=st.builds(Run, environment=environments), text=st.none() | st.builds(TextSource), error=text,
+    Record, run=st.builds(RunInfo, environment=environments), text=st.none() | st.builds(TextSource), error=text,
     status=st.sampled_from(["ok", "failed"]), timing=st.none() | timings,
     flops=st.none() | st.builds(FlopCounts, flops, flops), memory=st.none() | st.builds(ProgramMemory),
     quality=st.none() | qualities, calls_per_sample=st.integers(1, 9),
@@ -106,7 +106,9 @@ def test_what_is_wrong_is_named(change, message):
         from_json(given_records.record("prefill", "full", 7) | change)
 
 
-@pytest.mark.parametrize("name", [f.name for f in dataclasses.fields(Run) if f.name != "invocation"] + ["kind", "time"])
+@pytest.mark.parametrize(
+    "name", [f.name for f in dataclasses.fields(RunInfo) if f.name != "invocation"] + ["kind", "time"]
+)
 def test_what_every_record_has_is_missed(name):
     line = {key: value for key, value in given_records.record("prefill", "full", 7).items() if key != name}
     with pytest.raises(ValueError, match=f"^no {name}; a record of a comparison has one$"):

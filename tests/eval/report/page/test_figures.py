@@ -9,12 +9,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from eval.report.page.figure import Context
-from eval.report.page.floor import best_rate
-from eval.report.page.pareto import frontier, longest_common, parts_ms
+from eval.report.page.all_figures import FIGURES
+from eval.report.page.figure import Context, Figure
+from eval.report.page.figures.floor import best_rate
+from eval.report.page.figures.pareto import frontier, longest_common, parts_ms
+from eval.report.page.layout_sentence import layout_sentence
+from eval.report.page.markup import element
 from eval.report.page.scales import Scale, around, thinned, ticks
-from eval.report.page.sentences import sentence
-from tests.eval.report.synthetic_records import CONFIG, summaries, synthetic_records
+from eval.report.report_files import write_report
+from tests.eval.report.synthetic_records import CONFIG, compared, summaries, synthetic_records
 
 [SUMMARY] = summaries(synthetic_records())
 POSITIVE = st.floats(1e-3, 1e6)
@@ -87,20 +90,39 @@ def test_floor_divides_by_the_peak_or_says_that_it_is_none():
 
 def test_sentences_say_what_is_saved_and_lost():
     row = SUMMARY.of("swa(1024)")[-1]
-    said = sentence(SUMMARY, "swa(1024)")
+    said = layout_sentence(SUMMARY, "swa(1024)")
     assert f"attention runs {row.attention_gain.speed_up:.2f}x as fast" in said
     assert f"the whole prefill {row.whole_gain.speed_up:.2f}x as fast" in said
     assert "perplexity rises by 25.0 % over 4,096 tokens (KL 0.250 nats)" in said
-    assert sentence(SUMMARY, "full").startswith("The reference: at 8,192 tokens")
+    assert layout_sentence(SUMMARY, "full").startswith("The reference: at 8,192 tokens")
     failed = [
         r | {"status": "out-of-memory"}
         for r in synthetic_records()
         if r["tokens"] == 8192 and r["kind"] in ("linear", "prefill")
     ]
     [no_room] = summaries([*synthetic_records(), *failed])
-    said, before = sentence(no_room, "swa(1024)"), SUMMARY.of("swa(1024)")[-2]
+    said, before = layout_sentence(no_room, "swa(1024)"), SUMMARY.of("swa(1024)")[-2]
     assert f"At 8,192 tokens attention runs {row.attention_gain.speed_up:.2f}x as fast" in said
     assert f"at 4,096 tokens the whole prefill {before.whole_gain.speed_up:.2f}x as fast" in said
-    assert sentence(no_room, "full").startswith("The reference: at 4,096 tokens a prefill takes")
+    assert layout_sentence(no_room, "full").startswith("The reference: at 4,096 tokens a prefill takes")
     [only_read] = summaries([r for r in synthetic_records() if r["kind"] == "quality"])
-    assert sentence(only_read, "swa(1024)").startswith("Perplexity rises")
+    assert layout_sentence(only_read, "swa(1024)").startswith("Perplexity rises")
+
+
+def kept_flops(context: Context) -> Figure | None:
+    """A figure of one's own: one file, nothing of the project edited."""
+    rows = [one for one in context.summary.results if one.useful]
+    said = "; ".join(f"{one.name} {one.useful.attention:,}" for one in rows)
+    return Figure("kept", "Kept FLOPs", (element("p", said),), "", context.redraw, "one") if rows else None
+
+
+def test_a_figure_from_outside_has_its_section(tmp_path):
+    found = compared(synthetic_records())
+    with FIGURES.temporarily(kept_flops):
+        write_report(tmp_path, found, command="prefillwall compare")
+    text = (tmp_path / "report.html").read_text()
+    assert 'id="kept-section"' in text and '<a href="#kept-section">Kept FLOPs</a>' in text
+    assert f"swa(1024) {SUMMARY.of('swa(1024)')[-1].useful.attention:,}" in text
+    assert text.index('id="position-section"') < text.index('id="kept-section"') < text.index('id="layouts"')
+    write_report(tmp_path, found, command="prefillwall compare")
+    assert "kept-section" not in (tmp_path / "report.html").read_text()

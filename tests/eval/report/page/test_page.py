@@ -9,10 +9,10 @@ from html.parser import HTMLParser
 import pytest
 
 from eval.cost.cards import CARDS
-from eval.report import documents
 from eval.report.page.markup import Markup, element, join
 from eval.report.page.series import DARK, LIGHT, PAGE_DARK, PAGE_LIGHT, all_series, short_names
 from eval.report.plots import COLOURS
+from eval.report.report_files import write_report
 from tests.eval.report.synthetic_records import LAYOUTS, compared, record, synthetic_records
 
 VOID = {"meta", "br", "path", "line", "circle", "rect"}
@@ -57,7 +57,7 @@ def read(text: str) -> Reader:
 def folder(tmp_path_factory):
     out = tmp_path_factory.mktemp("report")
     cards = [CARDS["r9700"], CARDS["h200"]]
-    documents.write_report(out, compared(synthetic_records()), command="prefillwall compare --seed 7", cards=cards)
+    write_report(out, compared(synthetic_records()), command="prefillwall compare --seed 7", cards=cards)
     return out
 
 
@@ -111,7 +111,7 @@ def test_what_records_say_is_text(tmp_path):
     evil = '<script>alert("1")</script><img src=x onerror=y>'
     records = [r | {"environment": r["environment"] | {"cpu": evil}, "weights": evil} for r in synthetic_records()]
     records.append(record("prefill", "full", 8192, status="failed", error=evil, weights=evil))
-    documents.write_report(tmp_path, compared(records), command=f"prefillwall compare --out {evil}")
+    write_report(tmp_path, compared(records), command=f"prefillwall compare --out {evil}")
     text = (tmp_path / "report.html").read_text()
     reader = read(text)
     assert sum(tag == "script" for tag, _ in reader.tags) == 1
@@ -122,13 +122,13 @@ def test_what_records_say_is_text(tmp_path):
 def test_several_settings_have_sections_of_their_own(tmp_path):
     records = synthetic_records()
     other = [r | {"dtype": "bfloat16"} for r in records]
-    documents.write_report(tmp_path, compared(records + other), command="prefillwall compare")
+    write_report(tmp_path, compared(records + other), command="prefillwall compare")
     ids = [attributes.get("id") for _, attributes in read((tmp_path / "report.html").read_text()).tags]
     assert {"1-cost", "2-cost", "1-layout-1", "2-layout-1"} <= set(ids)
 
 
 def test_records_of_nothing_but_quality_or_failures_still_have_a_page(tmp_path):
-    documents.write_report(
+    write_report(
         tmp_path,
         compared(r for r in synthetic_records() if r["kind"] == "quality"),
         command="prefillwall compare",
@@ -137,7 +137,7 @@ def test_records_of_nothing_but_quality_or_failures_still_have_a_page(tmp_path):
     read(text)
     assert "No time was measured." in text
     failed = [record("prefill", "full", 512, status="failed", error="ValueError: no")]
-    documents.write_report(tmp_path, compared(failed), command="prefillwall compare")
+    write_report(tmp_path, compared(failed), command="prefillwall compare")
     assert "ValueError: no" in (tmp_path / "report.html").read_text()
 
 

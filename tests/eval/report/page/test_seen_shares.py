@@ -12,8 +12,8 @@ from attention.kernels.cover import GRANULE
 from attention.layout import parse_variant
 from attention.pattern import Tile, dense_mask
 from attention.variants import VARIANTS
+from eval.report.page.figures.tile_maps import _path, _runs
 from eval.report.page.seen_shares import seen
-from eval.report.page.tile_maps import _path, _runs
 
 HEADS = Heads(n_heads=6, n_kv_heads=2, head_dim=16, d_model=48)
 TOKENS, CELLS = 211, 13

@@ -8,9 +8,9 @@ import json
 import pytest
 
 from eval.cost.cards import CARDS
-from eval.report import documents
-from eval.report.page.rows import KINDS
+from eval.report.report_files import write_report
 from eval.report.run_facts import crossovers
+from eval.report.tidy import KINDS
 from tests.eval.report.synthetic_records import CONFIG, LAYOUTS, compared, record, summaries, synthetic_records
 
 RECORDS = [*synthetic_records(), record("prefill", "full", 16_384, status="out-of-memory", error="no, <too> much")]
@@ -20,7 +20,7 @@ RECORDS = [*synthetic_records(), record("prefill", "full", 16_384, status="out-o
 def folder(tmp_path_factory):
     out = tmp_path_factory.mktemp("rows")
     command = "prefillwall compare --seed 7"
-    documents.write_report(out, compared(RECORDS), command=command, cards=[CARDS["r9700"]])
+    write_report(out, compared(RECORDS), command=command, cards=[CARDS["r9700"]])
     return out
 
 

@@ -15,11 +15,13 @@ from eval.bench.cpu_results import SOURCE
 from eval.bench.results import ROOT
 from eval.cost.cards import CARDS
 from eval.cost.crossover import crossover_tokens
-from eval.report import documents, number_format, tables
+from eval.report import number_format, tables
 from eval.report.comparison import Comparison
 from eval.report.layout_result import Spread
+from eval.report.report_files import write_report
 from eval.report.run_facts import NOTHING_MEASURED
 from eval.report.table import Table
+from eval.report.terminal import render_terminal
 from tests.eval.report.synthetic_records import (
     CONFIG,
     LAYOUTS,
@@ -71,12 +73,12 @@ def test_tables_hold_the_figures(written):
 def test_a_report_speaks_of_no_other_card_unless_asked(tmp_path):
     """Nor of another model: neither the terminal nor any file."""
     found, console = compared(synthetic_records()), Console(width=140, file=io.StringIO())
-    documents.write_report(tmp_path, found, command="prefillwall compare")
-    documents.render_terminal(found, console)
+    write_report(tmp_path, found, command="prefillwall compare")
+    render_terminal(found, console)
     said = [console.file.getvalue(), *(path.read_text() for path in tmp_path.glob("report.*"))]
     assert len(said) == 5 and not any(word in text for text in said for word in ("R9700", "qwen3", "predicted\n"))
-    documents.write_report(tmp_path, found, command="prefillwall compare", cards=[CARDS["r9700"], CARDS["h200"]])
-    documents.render_terminal(found, console, cards=[CARDS["h200"]])
+    write_report(tmp_path, found, command="prefillwall compare", cards=[CARDS["r9700"], CARDS["h200"]])
+    render_terminal(found, console, cards=[CARDS["h200"]])
     markdown, page = ((tmp_path / f"report.{kind}").read_text() for kind in ("md", "html"))
     for title in ("Floor: smollm2-135m on Radeon AI PRO R9700 (gfx1201)", "Floor: smollm2-135m on H200 SXM (sm90)"):
         assert title in markdown and title in page
@@ -120,7 +122,7 @@ def test_records_of_nothing_but_quality_or_failures_still_report(written):
 @pytest.mark.parametrize("width", [80, 140])
 def test_terminal_shows_every_question_answered(width):
     console = Console(width=width, file=io.StringIO())
-    documents.render_terminal(compared(synthetic_records()), console)
+    render_terminal(compared(synthetic_records()), console)
     text = console.file.getvalue()
     assert max(map(len, text.splitlines())) <= width
     titles = ("Time: 8,192 tokens", "FLOPs", "attention part", "Crossover", "Quality", "Every length, memory")
@@ -131,7 +133,7 @@ def test_terminal_shows_every_question_answered(width):
 def test_a_narrow_terminal_gets_whole_figures_and_layouts_broken_between_words():
     console = Console(width=80, file=io.StringIO())
     kept = Comparison.read(ROOT / SOURCE)
-    documents.render_terminal(kept, console)
+    render_terminal(kept, console)
     lines = console.file.getvalue().splitlines()
     assert max(map(len, lines)) <= 80
     (summary,) = kept.summaries
@@ -168,7 +170,7 @@ def test_commands_that_measured_stand_before_the_one_that_draws(tmp_path):
         (told, again, [first, again], False),
         (half, draws, [draws], True),
     ):
-        text = documents.write_report(tmp_path, compared(kept), command=command).read_text()
+        text = write_report(tmp_path, compared(kept), command=command).read_text()
         assert "\n".join(["```", *expected, "```"]) in text
         assert ("do not tell the command that measured them" in text) == untold
         page = (tmp_path / "report.html").read_text()

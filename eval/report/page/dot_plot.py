@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from eval.report.page import marks, words
+from eval.report.page import labels, marks
 from eval.report.page.markup import Markup, element
 from eval.report.page.plot import Axis, Plot, Size, axis
 from eval.report.page.scales import Scale
@@ -33,7 +33,7 @@ def dot_panel(title: str, dots: Sequence[Dot], label: str, description: str) -> 
     size = Size(440, 34 + 36 + ROW * len(dots), NAMES, 16)
     y = Axis(Scale(len(dots) - 0.5, -0.5, *size.upward), "", (), str)
     values = [value for dot in dots for value in (dot.low, dot.high, dot.floor_ms)]
-    plot = Plot(title, size, axis(size, "x", values, label, words.time_tick, "log"), y)
+    plot = Plot(title, size, axis(size, "x", values, label, labels.time_tick, "log"), y)
     return plot.svg([_row(plot, place, dot) for place, dot in enumerate(dots)], description)
 
 

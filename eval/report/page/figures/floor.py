@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from eval.cost.cards import card_of_device
 from eval.report.layout_result import LayoutResult, Spread
 from eval.report.number_format import duration, flops, percent, spread
-from eval.report.page.dots import Dot, dot_panel
+from eval.report.page.dot_plot import Dot, dot_panel
 from eval.report.page.figure import Context, Figure
 from eval.report.summary import Summary
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from eval.report.layout_result import LayoutResult
 from eval.report.number_format import number
-from eval.report.page import marks, words
+from eval.report.page import labels, marks
 from eval.report.page.figure import Context, Figure
 from eval.report.page.plot import NAMED, Plot, Size, axis
 from eval.report.page.series import Series
@@ -41,8 +41,8 @@ def position_figure(context: Context) -> Figure | None:
 def panel_of(title: str, found: list[tuple[Series, LayoutResult]], size: Size) -> Plot:
     """Positions to the right, KL upwards."""
     buckets = [bucket for _, row in found for bucket in row.quality.by_position]
-    x = axis(size, "x", [bucket.last for bucket in buckets], "position in the text (tokens)", words.tokens, room=0.0)
-    y = axis(size, "y", [bucket.kl_nats for bucket in buckets], "KL (nats per token)", words.plain, "sqrt")
+    x = axis(size, "x", [bucket.last for bucket in buckets], "position in the text (tokens)", labels.tokens, room=0.0)
+    y = axis(size, "y", [bucket.kl_nats for bucket in buckets], "KL (nats per token)", labels.plain, "sqrt")
     return Plot(title, size, x, y)
 
 
@@ -52,7 +52,7 @@ def draw(plot: Plot, series: Series, row: LayoutResult):
     for bucket in row.quality.by_position:
         kl = max(bucket.kl_nats, 0.0)  # of rounding
         steps += [(bucket.first, kl), (bucket.last, kl)]
-        tip = (f"positions {words.tokens(bucket.first)} to {words.tokens(bucket.last)}",
+        tip = (f"positions {labels.tokens(bucket.first)} to {labels.tokens(bucket.last)}",
                f"KL {number(kl)} nats", f"perplexity {bucket.perplexity:.3f}")  # fmt: skip
         shapes.append(marks.marker(plot, series, (bucket.first + bucket.last) / 2, kl, tip))
     return marks.of_series(series, marks.line(plot, steps, marks.line_class(series)), *shapes)

@@ -13,11 +13,10 @@ from typing import Any
 from eval.cost.break_even import break_even_tokens
 from eval.cost.crossover import limiting_share
 from eval.measure.named_layout import NamedLayout
-from eval.report.crossover_fit import Crossover
 from eval.report.layout_result import LayoutResult, Spread
 from eval.report.metrics import METRICS
 from eval.report.on_card import OnCard, PredictedPrefill
-from eval.report.run_facts import CONVENTION
+from eval.report.run_facts import CONVENTION, Crossovers
 from eval.report.summary import Summary
 
 KINDS = {
@@ -50,9 +49,6 @@ class Number:
     low: float | None = None
     high: float | None = None
     note: str = ""
-
-
-Crossovers = tuple[Mapping[str, Crossover], Mapping[str, int | None]]
 
 
 def all_numbers(

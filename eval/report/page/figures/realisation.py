@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from attention.full import FULL
 from eval.report.layout_result import Gain, LayoutResult
-from eval.report.page import marks, words
+from eval.report.page import labels, marks
 from eval.report.page.figure import Context, Figure
 from eval.report.page.markup import Markup, element
 from eval.report.page.plot import WIDE, Plot, Size, axis
@@ -51,9 +51,9 @@ def realisation_figure(context: Context) -> Figure | None:
 def panel_of(title: str, found: Found, size: Size) -> Plot:
     """Axes from 1x, or below where something is slower, to the largest factor."""
     values = [value for *_, gain in found for value in (gain.speed_up, gain.useful_reduction)] + [1.0]
-    x = axis(size, "x", [1.0, *(gain.useful_reduction for *_, gain in found)], "fewer useful FLOPs", words.factor_tick,
+    x = axis(size, "x", [1.0, *(gain.useful_reduction for *_, gain in found)], "fewer useful FLOPs", labels.factor_tick,
              "log", room=0.08)  # fmt: skip
-    y = axis(size, "y", values, "speed-up", words.factor_tick, "log", room=0.08)
+    y = axis(size, "y", values, "speed-up", labels.factor_tick, "log", room=0.08)
     return Plot(title, size, x, y)
 
 
@@ -86,7 +86,7 @@ def draw(plot: Plot, found: Found, what: str) -> list[Markup]:
         mine = [(row, gain) for other, row, gain in found if other is series]
         points = [(gain.useful_reduction, gain.speed_up) for _, gain in mine]
         shapes = [marks.line(plot, points, "thin")]
-        shapes += [marks.marker(plot, series, *at, words.gain_tip(what, row, gain))
+        shapes += [marks.marker(plot, series, *at, labels.gain_tip(what, row, gain))
                    for at, (row, gain) in zip(points, mine, strict=True)]  # fmt: skip
         drawn.append(marks.of_series(series, *shapes))
     return drawn

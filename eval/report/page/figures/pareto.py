@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from eval.report.layout_result import LayoutResult, Spread
 from eval.report.number_format import number, percent, spread
-from eval.report.page import marks, words
+from eval.report.page import labels, marks
 from eval.report.page.figure import Context, Figure
 from eval.report.page.markup import Markup
 from eval.report.page.plot import WIDE, Plot, axis
@@ -90,8 +90,8 @@ def pareto_figure(context: Context) -> Figure | None:
 def _panel(context: Context, found: dict[str, tuple[Spread, LayoutResult]], loss: Loss, tokens: str) -> Markup:
     points = {name: (ms.median, getattr(row.quality, loss.field)) for name, (ms, row) in found.items()}
     edges = [edge for ms, _ in found.values() for edge in (ms.low, ms.high)]
-    x = axis(WIDE, "x", edges, f"time of {tokens} tokens", words.time_tick, "log", room=0.12)
-    y = axis(WIDE, "y", [lost for _, lost in points.values()], loss.label, words.plain, loss.kind, room=0.12)
+    x = axis(WIDE, "x", edges, f"time of {tokens} tokens", labels.time_tick, "log", room=0.12)
+    y = axis(WIDE, "y", [lost for _, lost in points.values()], loss.label, labels.plain, loss.kind, room=0.12)
     plot = Plot(loss.title, WIDE, x, y)
     best = frontier(points)
     drawn = [marks.needs([context.series[n] for n in best], marks.line(plot, [points[n] for n in best], "frontier"))]

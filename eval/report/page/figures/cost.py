@@ -9,7 +9,7 @@ import numpy as np
 from eval.report.crossover_fit import Crossover
 from eval.report.layout_result import LayoutResult, Spread
 from eval.report.number_format import fitted
-from eval.report.page import marks, words
+from eval.report.page import labels, marks
 from eval.report.page.figure import Context, Figure
 from eval.report.page.markup import Markup, element
 from eval.report.page.plot import NAMED, Plot, axis
@@ -80,8 +80,8 @@ def _parts(context: Context) -> Markup | None:
 
 def _plot(title: str, lengths: list[int], times: list[Spread], ticks: list[int]) -> Plot:
     beyond = [ticks[-1] << k for k in range(1, 6) if ticks[-1] << k <= max(lengths)]
-    x = axis(NAMED, "x", lengths, "prompt length N (tokens)", words.tokens, "log", [*ticks, *beyond], room=0.04)
-    y = axis(NAMED, "y", [ms for time in times for ms in (time.low, time.high)], "time", words.time_tick, "log")
+    x = axis(NAMED, "x", lengths, "prompt length N (tokens)", labels.tokens, "log", [*ticks, *beyond], room=0.04)
+    y = axis(NAMED, "y", [ms for time in times for ms in (time.low, time.high)], "time", labels.time_tick, "log")
     return Plot(title, NAMED, x, y)
 
 
@@ -90,7 +90,7 @@ def _measured(plot: Plot, series: Series, found: list[tuple[LayoutResult, Spread
     drawn = [marks.line(plot, points, marks.line_class(series))] if joined else []
     for row, ms in found:
         drawn.append(marks.whisker(plot, row.tokens, ms.low, ms.high))
-        drawn.append(marks.marker(plot, series, row.tokens, ms.median, words.time_tip(what, row, ms)))
+        drawn.append(marks.marker(plot, series, row.tokens, ms.median, labels.time_tip(what, row, ms)))
     return marks.of_series(series, *drawn)
 
 
@@ -104,7 +104,7 @@ def _linear(plot: Plot, context: Context, rows: list[LayoutResult]) -> Markup:
     for row in rows:
         at = plot.at(row.tokens, row.linear_ms.median)
         drawn.append(marks.whisker(plot, row.tokens, row.linear_ms.low, row.linear_ms.high))
-        tip = ("linear layers", *words.time_tip("linear layers", row, row.linear_ms))
+        tip = ("linear layers", *labels.time_tip("linear layers", row, row.linear_ms))
         drawn.append(marks.point(*at, tip, element("circle", class_="mark", cx=at[0], cy=at[1], r=2.6)))
     return element("g", *drawn, class_="linear")
 
@@ -141,7 +141,7 @@ def _marks_of_crossover(plot: Plot, context: Context, series: Series) -> Markup:
         drawn += [marks.interval(plot, level, fit.low, fit.high, "band"), marks.point(x, y, tip, cross)]
     if analytic in near:
         x, y = plot.at(analytic, fit.linear_at(analytic))
-        tip = (series.name, f"crossover by FLOPs: {words.tokens(analytic)} tokens")
+        tip = (series.name, f"crossover by FLOPs: {labels.tokens(analytic)} tokens")
         drawn.append(marks.point(x, y, tip, element("circle", class_="ring", cx=x, cy=y, r=6)))
     return marks.of_series(series, *drawn)
 

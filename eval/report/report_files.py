@@ -1,4 +1,4 @@
-"""What a person reads after a comparison: tables on the terminal, report.md with the same and plots, report.html."""
+"""The files that a comparison leaves to be read: report.md with its pictures, report.html, report.csv, report.json."""
 
 from __future__ import annotations
 
@@ -6,18 +6,16 @@ import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-from rich.console import Console
-
 from eval.cost.cards import Card
 from eval.measure.records.schema import Record
 from eval.report import plots
 from eval.report.comparison import Comparison
-from eval.report.on_card import OnCard, on_card
+from eval.report.on_card import on_card
 from eval.report.page.page import write_html
-from eval.report.page.rows import Crossovers
 from eval.report.run_facts import (
     CONVENTION,
     UNTOLD_COMMAND,
+    Crossovers,
     cautions,
     commands,
     crossovers,
@@ -43,28 +41,6 @@ from eval.report.tables import (
 )
 
 
-def render_terminal(compared: Comparison, console: Console, *, cards: Sequence[Card] = ()) -> None:
-    """The tables that answer the four questions: cost, what is gained, where it crosses, what it is worth.
-
-    Of times, FLOPs and gains those at the longest prompt: all lengths would be some hundred lines.
-    """
-    for summary in compared.summaries:
-        longest = summary.at_longest()
-        tables = (
-            TIME.of(longest), FLOPS.of(longest), WHOLE_GAIN.of(longest), ATTENTION_GAIN.of(longest),
-            crossover_table(summary, *crossovers(summary)), break_even_table(summary), UTILISATION.of(longest),
-            apart_table(summary), QUALITY.of(summary), failure_table(summary),
-        )  # fmt: skip
-        console.print(f"\n{heading(summary)}", style="bold", highlight=False)
-        for caution in cautions(summary):
-            console.print(f"{caution}\n", highlight=False)
-        for table in filter(None, tables):
-            console.print(table.without_constant("tokens").to_rich(), "")
-    for of in on_cards(compared, cards):
-        console.print(of.floor.to_rich(), "")
-    console.print("Every length, memory, and what was read of quality are in the report.", highlight=False)
-
-
 def write_report(folder: Path, compared: Comparison, *, command: str, cards: Sequence[Card] = ()) -> Path:
     """report.md with its PNG files, report.html, report.csv and report.json in `folder`; the path of report.md.
 
@@ -75,7 +51,7 @@ def write_report(folder: Path, compared: Comparison, *, command: str, cards: Seq
     records, config, summaries = compared.records, compared.config, compared.summaries
     crossed = [crossovers(summary) for summary in summaries]
     tables = [report_tables(summary, found) for summary, found in zip(summaries, crossed, strict=True)]
-    elsewhere = on_cards(compared, cards)
+    elsewhere = [on_card(config, layouts_of(summaries), card) for card in cards]
     facts = ("\n".join(f"* {name}: {value}" for name, value in one.items()) for one in run_facts(records, config))
     parts = [f"# Attention variants in prefill: {config.name}\n", "\n\n".join(facts) + "\n", CONVENTION + "\n"]
     for place, summary in enumerate(summaries):
@@ -90,11 +66,6 @@ def write_report(folder: Path, compared: Comparison, *, command: str, cards: Seq
     path.write_text("\n".join(parts), encoding="utf-8")
     write_html(folder, records, summaries, crossed, tables, elsewhere, config=config, command=command)
     return path
-
-
-def on_cards(compared: Comparison, cards: Sequence[Card]) -> list[OnCard]:
-    """All layouts of a comparison on each card."""
-    return [on_card(compared.config, layouts_of(compared.summaries), card) for card in cards]
 
 
 def _how_to_reproduce(records: Sequence[Record], command: str) -> str:

@@ -8,7 +8,7 @@ from eval.report.number_format import NOTHING, count, duration, factor, number, 
 from eval.report.summary import Summary
 
 
-def sentence(summary: Summary, layout: str) -> str:
+def layout_sentence(summary: Summary, layout: str) -> str:
     """From the longest lengths at which attention and the whole were timed, and the longest text that was read."""
     rows = summary.of(layout)
     timed = [row for row in rows if row.attention_ms or row.whole_ms]
