@@ -1,14 +1,17 @@
 """Golden files: tiny random models of transformers and what they compute.  Needs torch and transformers.
 
-    python -m tests.golden.make_golden        rewrites every folder beside this file, from fixed seeds
+    python -m tests.golden.make_golden          rewrites every folder beside this file, from fixed seeds
+    python -m tests.golden.make_golden gemma3   those of these cases
 
-versions.json says what wrote them.
+versions.json says what wrote them all; each config.json has its own transformers_version.
 """
 
 from __future__ import annotations
 
 import json
 import shutil
+import sys
+from collections.abc import Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Final
@@ -47,6 +50,15 @@ CASES: Final[MappingProxyType[str, tuple[str, dict[str, Any]]]] = MappingProxyTy
         "Llama",
         _DENSE | _G8 | {"hidden_size": 48, "tie_word_embeddings": True, "rms_norm_eps": 1e-5, "rope_theta": 1e5},
     ),
+    "gemma3": (  # a cycle of five local layers and a global one, and one more; scores that H does not scale
+        "Gemma3Text",
+        _DENSE | _G3
+        | {"hidden_size": 24, "num_hidden_layers": 7, "sliding_window": 5, "query_pre_attn_scalar": 17,
+           "rope_parameters": {
+               "sliding_attention": {"rope_type": "default", "rope_theta": 10.0},
+               "full_attention": {"rope_type": "linear", "factor": 8.0, "rope_theta": 1e4},
+           }},
+    ),
 })  # fmt: skip
 
 FUSED: Final = ("moe-raw-top-k",)
@@ -62,20 +74,20 @@ def build(case: str, seed: int) -> transformers.PreTrainedModel:
     family, settings = CASES[case]
     settings = dict(settings)
     theta = settings.pop("rope_theta", 10_000.0)
+    settings.setdefault("rope_parameters", {"rope_type": "default", "rope_theta": theta})
     config = getattr(transformers, f"{family}Config")(
-        **settings,
-        rope_parameters={"rope_type": "default", "rope_theta": theta},
-        attn_implementation="eager",
-        experts_implementation="eager",
+        **settings, attn_implementation="eager", experts_implementation="eager"
     )
-    model = getattr(transformers, f"{family}ForCausalLM")(config).eval()
+    model = transformers.AutoModelForCausalLM.from_config(config).float().eval()
+    is_gemma = family.startswith("Gemma")
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for name, weight in model.named_parameters():
             if weight.ndim == 1:
-                weight.uniform_(0.5, 1.5, generator=generator)
-            else:  # [..., out, in]; embedded tokens have unit variance
-                std = 1.0 if "embed_tokens" in name else weight.shape[-1] ** -0.5
+                low = -0.5 if is_gemma else 0.5  # Gemma's factor is 1 more than what it stores
+                weight.uniform_(low, low + 1, generator=generator)
+            else:  # [..., out, in]; embedded tokens have unit variance, which Gemma scales them to
+                std = 1.0 if "embed_tokens" in name and not is_gemma else weight.shape[-1] ** -0.5
                 weight.normal_(0, std, generator=generator)
     return model
 
@@ -103,14 +115,17 @@ def write(folder: Path, case: str, seed: int) -> None:
     np.savez_compressed(folder / "golden.npz", **compute(model, seed))
 
 
-def main() -> None:
+def main(wanted: Sequence[str]) -> None:
     transformers.utils.logging.disable_progress_bar()
     for seed, case in enumerate(CASES):
+        if wanted and case not in wanted:
+            continue
         shutil.rmtree(HERE / case, ignore_errors=True)
         write(HERE / case, case, seed)
-    versions = {library.__name__: library.__version__ for library in (transformers, torch)}
-    (HERE / "versions.json").write_text(json.dumps(versions, indent=2) + "\n", encoding="utf-8")
+    if not wanted:
+        versions = {library.__name__: library.__version__ for library in (transformers, torch)}
+        (HERE / "versions.json").write_text(json.dumps(versions, indent=2) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1:])

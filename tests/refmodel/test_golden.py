@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import pytest
 
 from attention.sliding_window import SlidingWindow
-from refmodel.parts import Experts, Norm, Rope
+from refmodel.parts import Dense, Experts, Norm, Rope
 from tests.golden.compare import errors
 
 FOLDERS = {path.parent.name: path.parent for path in Path(__file__).parents[1].glob("golden/*/config.json")}
@@ -35,6 +36,14 @@ def window(by):
     return change
 
 
+def ropes(local, world):
+    def change(config):
+        layers = (dataclasses.replace(x, rope=world if str(x.mixer) == "full" else local) for x in config.layers)
+        return dataclasses.replace(config, layers=tuple(layers))
+
+    return change
+
+
 def settings(**changes):
     return lambda config: config.with_each_layer(**changes)
 
@@ -48,6 +57,11 @@ def settings(**changes):
         ("moe-raw-top-k", settings(feed_forward=Experts(7, 3, 5))),
         ("dense-tied", settings(rope=Rope(11_000.0))),
         ("llama", settings(norm=Norm(1e-5))),
+        ("gemma3", window(+1)),
+        ("gemma3", settings(softmax_scale=None)),
+        ("gemma3", settings(feed_forward=Dense(19))),
+        ("gemma3", lambda config: dataclasses.replace(config, embedding_scale=1.0)),
+        *(("gemma3", ropes(*pair)) for pair in ((Rope(11.0), Rope(1e4, 8.0)), (Rope(10.0), Rope(1e4, 4.0)))),
     ],
 )
 def test_a_wrong_config_is_noticed(case, change):

@@ -89,7 +89,10 @@ def test_hf_windows(fields, layout):
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        (LLAMA | {"model_type": "gemma2"}, "'gemma2'; accepted: 'qwen3_moe', 'qwen3', 'llama', 'mistral'"),
+        (
+            LLAMA | {"model_type": "gemma2"},
+            "'gemma2'; accepted: 'qwen3_moe', 'qwen3', 'llama', 'mistral', 'g",
+        ),
         (without(LLAMA, "model_type"), "model_type is missing"),
         (LLAMA | {"hidden_act": "gelu"}, "hidden_act is 'gelu'"),
         (LLAMA | {"attention_bias": True}, "attention_bias is True"),
@@ -163,7 +166,7 @@ def test_gguf_moe_and_llama(tmp_path):
 @pytest.mark.parametrize(
     ("arch", "keys", "message"),
     [
-        ("gemma2", DENSE_KEYS, "general.architecture is 'gemma2'; accepted: 'llama', 'qwen3', 'qwen3moe'"),
+        ("gemma2", DENSE_KEYS, "general.architecture is 'gemma2'; accepted: 'gemma3', 'llama', 'qwen3', 'qwen3moe'"),
         ("qwen3", without(DENSE_KEYS, "block_count"), "qwen3: block_count is missing"),
         ("qwen3moe", DENSE_KEYS, "qwen3moe: expert_count is missing"),
         ("qwen3moe", MOE_KEYS | {"expert_shared_count": 1}, "expert_shared_count is 1"),

@@ -1,0 +1,73 @@
+"""Layers that differ in more than their attention: heads, softmax scale, positions, norms."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from attention.cost import Heads
+from attention.full import Full
+from attention.sliding_window import SlidingWindow
+from refmodel.layer_spec import LayerSpec
+from refmodel.model import prefill
+from refmodel.parts import Dense, Experts, Norm, Rope
+from refmodel.specification import ModelConfig
+from refmodel.tree import abstract_params, model_leaves
+from refmodel.weights.random import random_params
+
+D = 13
+LOCAL = LayerSpec(SlidingWindow(5), Heads(6, 2, 10, D), Dense(17))
+WORLD = LayerSpec(
+    Full(), Heads(3, 1, 14, D), Experts(5, 2, 11), Norm(1e-3, offset=1.0, after=True), Rope(100.0, 8.0),
+    qk_norm=False, softmax_scale=0.3, stack="world",
+)  # fmt: skip
+MIXED = ModelConfig("mixed", (LOCAL, LOCAL, WORLD, LOCAL), D, 19, embedding_scale=3.0)
+
+
+def test_layers_of_all_shapes_run_and_their_caches_too(fast_compile):
+    params = random_params(MIXED, 0, jnp.float32)
+    tokens_bt = jax.random.randint(jax.random.key(1), (2, 23), 0, 19)
+    whole, _ = prefill(MIXED, params, tokens_bt, logits="all")
+    assert np.isfinite(whole).all()
+    chunks, cache = prefill(MIXED, params, tokens_bt, chunk_tokens=4)
+    chex.assert_trees_all_close(chunks, whole[:, -1], atol=1e-5)
+    assert {run.keys.shape[-2:] for run in cache.runs} == {(2, 10), (1, 14)}
+
+
+def test_a_stack_is_of_one_shape():
+    with pytest.raises(ValueError, match="layers of the stack 'dense' have parameters of different shapes"):
+        dataclasses.replace(MIXED, layers=(LOCAL, dataclasses.replace(LOCAL, feed_forward=Dense(19))))
+    with pytest.raises(ValueError, match="2 sizes of heads"):
+        _ = MIXED.heads
+
+
+def test_every_leaf_has_its_row():
+    leaves = model_leaves(MIXED)
+    q = leaves["blocks.world.attn.q"]
+    assert (q.layers, q.shape, q.row.fan_in, q.row.stored_shape) == ((2,), (1, D, 3, 14), D, (42, D))
+    o, gate = leaves["blocks.dense.attn.o"].row, leaves["blocks.world.ffn.gate"].row
+    assert (o.fan_in, o.stored_shape, gate.stored_shape) == (60, (D, 60), (5, 11, D))
+    assert (gate.macs, gate.macs_per_token, gate.size) == (D * 11, 2 * D * 11, 5 * D * 11)
+    assert MIXED.params == sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(abstract_params(MIXED)))
+
+
+def test_a_stored_matrix_has_its_heads_in_one_axis():
+    rng = np.random.default_rng(0)
+    for row in WORLD.parameters:
+        value = rng.normal(size=row.shape)
+        if not row.sums:
+            stored = value
+        elif row.path == "attn.o":
+            stored = value.reshape(-1, D).T
+        elif row.copies > 1:
+            stored = value.swapaxes(-1, -2)
+        else:
+            stored = value.reshape(D, -1).T
+        assert stored.shape == row.stored_shape
+        np.testing.assert_array_equal(row.from_stored(np.ascontiguousarray(stored)), value, err_msg=row.path)
