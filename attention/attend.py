@@ -49,7 +49,10 @@ def attend(
     operands = Operands(q_btnh, k_bskh, v_bskh, q_pos_bt, kv_pos_bks, pattern)
     _check(operands)
     backend = choose(_request(q_btnh, k_bskh, pattern, order, need_lse), impl)
-    return replace(backend.run(operands, need_lse=need_lse), impl=(backend.name,))
+    attended = backend.run(operands, need_lse=need_lse)
+    if need_lse and attended.lse_bnt is None:
+        raise ValueError(f"attention by {backend.name} gave no log-sum-exp, which its `cannot` must say")
+    return replace(attended, impl=(backend.name,))
 
 
 def choose_impl(

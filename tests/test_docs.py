@@ -14,6 +14,7 @@ import pytest
 
 import attention.eviction.base
 import attention.eviction.registry
+from attention.backends.registry import BACKENDS, impl_names
 from attention.eviction.registry import POLICIES
 from attention.layout import parse_variant
 from attention.variants import VARIANTS
@@ -38,6 +39,14 @@ def test_a_policy_is_what_the_page_says(monkeypatch, fast_compile) -> None:
     assert seen.sum() < 13 * 14 / 2
 
 
+def test_a_backend_of_ones_own(fast_compile) -> None:
+    (text,) = (text for text in blocks("docs/extending.md", "python") if "BACKENDS.register(" in text)
+    with BACKENDS.temporarily():
+        names = carry_out(text)
+        assert "plain-jax" in impl_names()
+    assert names["found"].out_btnh.shape == (1, 5, 2, 8)
+
+
 def test_a_card_from_a_file(tmp_path: Path, capsys) -> None:
     (toml,) = blocks("docs/extending.md", "toml")
     card = tmp_path / "my-card.toml"
@@ -50,7 +59,8 @@ def test_a_card_from_a_file(tmp_path: Path, capsys) -> None:
 
 
 def test_a_model_of_ones_own(fast_compile) -> None:
-    names = carry_out(blocks("docs/extending.md", "python")[1])
+    (text,) = (text for text in blocks("docs/extending.md", "python") if "decoder(" in text)
+    names = carry_out(text)
     assert [str(variant) for variant in names["config"].layout] == ["swa(8)", "full"]
     assert names["params"]["embed"]["embedding"].shape == (101, 64)
 

@@ -17,7 +17,7 @@ from attention.kernels.target import current_target
 from attention.kernels.tiles import MatmulTiles, attention_tiles, matmul_tiles
 from attention.pattern import UNBOUNDED
 from eval.lowering.dtypes import dtype_of
-from refmodel.kernels import choose_experts, norm_rope
+from refmodel.kernels import choose_experts_pallas, norm_rope_pallas
 from refmodel.kernels.grouped_pallas import expert_ffn_pallas
 
 
@@ -155,7 +155,10 @@ def launched_as(wanted: str, name: str) -> bool:
 def is_own(name: str) -> bool:
     """Whether a GPU kernel is one of this project's, and not one that the compiler made."""
     with_programs = (program.kernel for program in (AttentionKernel, ExpertKernel))
-    others = (module.NAME for module in (pallas_blocks, pallas_choice, pallas_key_mass, norm_rope, choose_experts))
+    others = (
+        module.NAME
+        for module in (pallas_blocks, pallas_choice, pallas_key_mass, norm_rope_pallas, choose_experts_pallas)
+    )
     return any(launched_as(kernel, name) for kernel in (*with_programs, *others))
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cache, partial
+from functools import partial
 from typing import Any
 
 import jax.numpy as jnp
@@ -15,6 +15,7 @@ from attention.kernels.block_routed import BlockChoice
 from attention.variant import Variant
 from eval.cost.flops.model_program import component_of
 from eval.cost.flops.traced import count_flops
+from eval.measure.by_target import cached_by_target
 from eval.measure.layer_program import layer_kernel
 from eval.measure.timing import compile_program
 from refmodel.specification import ModelConfig
@@ -34,7 +35,7 @@ class Work:
     visited_pairs: int | None
 
 
-@cache
+@cached_by_target
 def layer_work(config: ModelConfig, variant: Variant, tokens: int, dtype: Any, impl: str = "auto") -> Work:
     """Runs the layer once, apart from any timing.  Remembers what it found."""
     layer, arguments = layer_kernel(config, variant, tokens, dtype, attend=partial(attend, impl=impl))
@@ -43,7 +44,7 @@ def layer_work(config: ModelConfig, variant: Variant, tokens: int, dtype: Any, i
     return Work(attended.impl, None if attended.visited is None else int(attended.visited))
 
 
-@cache
+@cached_by_target
 def selection_flops(config: ModelConfig, variant: Variant, tokens: int, dtype: Any, impl: str = "auto") -> int:
     """What choosing who is seen costs in a layer as it runs here, whose kernels pad: from a trace, nothing runs."""
     if not variant.at_length(tokens).useful(config.heads, tokens).selection_flops:

@@ -2,33 +2,25 @@
 
 from __future__ import annotations
 
-from functools import cache, partial
+from functools import partial
 from typing import Any
 
 import jax
 
 from attention.attend import attend
 from attention.attended import Attended
-from attention.kernels.target import current_target
 from attention.variant import Variant
+from eval.measure.by_target import cached_by_target
 from eval.measure.layer_program import layer_kernel
 from refmodel.specification import ModelConfig
 
 
+@cached_by_target
 def layer_impls(config: ModelConfig, variant: Variant, tokens: int, dtype: Any, impl: str = "auto") -> tuple[str, ...]:
     """In the order of their first call; of one layer with `variant`, a prompt of `tokens` in one step.
 
     Raises `ValueError` where `impl` names one that cannot run it.
     """
-    return _on_target(current_target(), config, variant, tokens, dtype, impl)
-
-
-@cache
-def _on_target(
-    target: str, config: ModelConfig, variant: Variant, tokens: int, dtype: Any, impl: str
-) -> tuple[str, ...]:
-    """The same for the current target, which is what `auto` asks for."""
-    del target
 
     def layer() -> Attended:
         kernel, arguments = layer_kernel(config, variant, tokens, dtype, attend=partial(attend, impl=impl))

@@ -16,7 +16,6 @@ from jax import lax
 from attention.kernels.derivative import with_derivative_of
 from attention.kernels.row_tiles import choose_row_tile, tile_rows
 from attention.kernels.target import current_target, is_gpu
-from refmodel.kernels.grouped_pallas import expert_ffn_pallas
 
 Impl = Literal["auto", "blockwise", "pallas"]
 
@@ -48,11 +47,16 @@ def expert_ffn(
     """
     operands = x_rd, expert_rk, weight_rk, gate_ledf, up_ledf, down_lefd, layer
     if resolve_impl(impl, *gate_ledf.shape[2:]) == "pallas":
+        from refmodel.kernels.grouped_pallas import expert_ffn_pallas  # loads Triton's compiler
+
         return with_derivative_of(_blockwise, expert_ffn_pallas)(*operands)
-    return _blockwise(*operands, row_tile)
+    return _blockwise(*operands, row_tile=row_tile)
 
 
-def _blockwise(x_rd, expert_rk, weight_rk, gate_ledf, up_ledf, down_lefd, layer, row_tile: int | None = None):
+def _blockwise(
+    x_rd: jax.Array, expert_rk: jax.Array, weight_rk: jax.Array, gate_ledf: jax.Array, up_ledf: jax.Array,
+    down_lefd: jax.Array, layer: jax.Array, row_tile: int | None = None,
+) -> jax.Array:  # fmt: skip
     rows, choices = expert_rk.shape
     n_experts = gate_ledf.shape[1]
     tiles = tile_rows(expert_rk.reshape(-1), n_experts, row_tile or choose_row_tile(rows * choices, n_experts))
@@ -60,16 +64,16 @@ def _blockwise(x_rd, expert_rk, weight_rk, gate_ledf, up_ledf, down_lefd, layer,
     def of_expert(stack: jax.Array, expert: jax.Array) -> jax.Array:
         return lax.dynamic_slice(stack, (layer, expert, 0, 0), (1, 1, *stack.shape[2:]))[0, 0]
 
-    def run_tile(tile):
+    def run_tile(tile: tuple[jax.Array, jax.Array]) -> jax.Array:
         expert, row_t = tile
         x_td = x_rd.at[jnp.where(row_t < 0, rows, row_t // choices)].get(mode="fill", fill_value=0)
         gate, up, down = (of_expert(stack, expert) for stack in (gate_ledf, up_ledf, down_lefd))
         return (jax.nn.silu(x_td @ gate) * (x_td @ up)) @ down
 
-    def skip_tile(tile):
+    def skip_tile(tile: tuple[jax.Array, jax.Array]) -> jax.Array:
         return jnp.zeros((tile[1].size, x_rd.shape[1]), x_rd.dtype)
 
-    def one_tile(_, operand):
+    def one_tile(_: None, operand: tuple[jax.Array, tuple[jax.Array, jax.Array]]) -> tuple[None, jax.Array]:
         number, tile = operand
         return None, lax.cond(number < tiles.n_used, run_tile, skip_tile, tile)
 

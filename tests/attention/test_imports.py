@@ -1,4 +1,4 @@
-"""What attention loads before anything runs: no compiler of kernels."""
+"""What attention and the model load before anything runs: no compiler of kernels."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ import pytest
 SCRIPT = """
 import sys
 import {module}
-loaded = [name for name in sys.modules if name.startswith(("jax.experimental.pallas", "jax._src.pallas",
-          "jax.experimental.mosaic"))]
+compilers = "jax.experimental.pallas", "jax.experimental.mosaic", "jax._src.pallas.triton"
+loaded = [name for name in sys.modules if name.startswith(compilers)]
 assert not loaded, loaded
 """
 
 
 @pytest.mark.parametrize(
-    "module", ["attention", "attention.attend", "attention.variants", "attention.eviction.registry"]
+    "module", ["attention", "attention.attend", "attention.variants", "attention.eviction.registry", "refmodel.model"]
 )
 def test_pallas_is_loaded_when_a_kernel_runs(module):
     subprocess.run([sys.executable, "-c", SCRIPT.format(module=module)], check=True)

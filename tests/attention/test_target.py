@@ -15,6 +15,7 @@ from attention.eviction import h2o
 from attention.kernels.target import compiling_for, current_target, is_gpu, is_nvidia
 from attention.pattern import SpanPattern
 from refmodel.kernels import choose_experts, grouped, norm_rope
+from refmodel.parts import Norm, Rope
 from refmodel.rope import rope_angles
 
 H100 = "NVIDIA H100 80GB HBM3"
@@ -132,8 +133,8 @@ def on_kernels() -> dict[str, bool]:
     """What each choice by target takes here: the kernels, or not."""
     q, k = (jax.ShapeDtypeStruct((1, 8192, n, 128), jnp.bfloat16) for n in (32, 4))
     x, scale = jnp.zeros((1, 3, 2, 64)), jnp.ones(64)
-    angles = rope_angles(jnp.arange(3)[None], 64, 1e4)
-    rope = jax.make_jaxpr(partial(norm_rope.norm_and_rope, eps=1e-6))(x, scale, angles)
+    angles = rope_angles(jnp.arange(3)[None], 64, Rope(1e4))
+    rope = jax.make_jaxpr(partial(norm_rope.norm_and_rope, norm=Norm(1e-6)))(x, scale, angles)
     experts = jax.make_jaxpr(partial(choose_experts.choose_experts, k=3, renormalise=True))(jnp.zeros((5, 13)))
     return {
         "attention": choose_impl(q, k, SpanPattern(), order="prompt") in ("mosaic", "pallas"),

@@ -88,7 +88,7 @@ def test_one_weight_multiplies_each_row_where_it_stands():
 
 def test_gradients_are_those_of_the_plain_path(monkeypatch):
     """The kernel's derivative is the plain path's at the same point, whatever computed the value."""
-    monkeypatch.setattr("refmodel.kernels.grouped.expert_ffn_pallas", partial(run, tiles=SMALL, interpret=True))
+    monkeypatch.setattr("refmodel.kernels.grouped_pallas.expert_ffn_pallas", partial(run, tiles=SMALL, interpret=True))
     x, expert_tk, *floats = draw_operands(19, 2, 0, 1.0)
 
     def gradients(impl):

@@ -60,10 +60,9 @@ def test_the_blocks_of_a_choice_lie_between_what_is_asked_for_and_what_is_provid
 
 
 def test_a_layer_without_room_is_refused(monkeypatch):
-    layer_work.cache_clear()
     monkeypatch.setattr(timing, "free_device_bytes", lambda: 1)
     with pytest.raises(MemoryError, match="beside its arguments"):
-        layer_work(CONFIG, parse_variant("full"), TOKENS, jnp.dtype("float32"), "dense")
+        layer_work(CONFIG, parse_variant("full"), 3 * TOKENS, jnp.dtype("float32"), "dense")  # not remembered
 
 
 def test_what_does_not_tell_is_unknown():
@@ -84,7 +83,7 @@ def test_what_choosing_costs_here_is_the_closed_form(text):
 
 
 def test_what_choosing_costs_on_a_gpu_is_what_its_kernels_pad_to():
-    heads, bf16, count = CONFIG.heads, jnp.dtype("bfloat16"), selection_flops.__wrapped__  # caches know no target
+    heads, bf16, count = CONFIG.heads, jnp.dtype("bfloat16"), selection_flops
     rows = heads.n_kv_heads * -(-TOKENS * heads.n_heads // heads.n_kv_heads // 128) * 128
     h2o = parse_variant("evict(h2o, budget=300, chunk=300)")
     with compiling_for("gfx1201"):

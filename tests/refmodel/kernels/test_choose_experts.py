@@ -17,7 +17,9 @@ from hypothesis import strategies as st
 
 from attention.kernels.target import compiling_for
 from refmodel.kernels import choose_experts as module
-from refmodel.kernels.choose_experts import NAME, choose_experts, choose_experts_pallas
+from refmodel.kernels import choose_experts_pallas as kernel
+from refmodel.kernels.choose_experts import choose_experts
+from refmodel.kernels.choose_experts_pallas import NAME, choose_experts_pallas
 from tests.gpu import TRITON_IS_LEAVING, absent_gpu
 
 pytestmark = [TRITON_IS_LEAVING, pytest.mark.usefixtures("fast_off_gpu")]
@@ -86,7 +88,7 @@ def test_the_derivative_is_that_of_the_plain_path(renormalise, monkeypatch):
 
     plain = gradient()
     monkeypatch.setattr(module, "is_gpu", lambda _: True)
-    monkeypatch.setattr(module, "choose_experts_pallas", partial(choose_experts_pallas, interpret=True))
+    monkeypatch.setattr(kernel, "choose_experts_pallas", partial(choose_experts_pallas, interpret=True))
     chex.assert_trees_all_close(gradient(), plain, atol=1e-6)
 
 

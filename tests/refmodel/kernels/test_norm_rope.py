@@ -16,8 +16,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from attention.kernels.target import compiling_for
-from refmodel.kernels import norm_rope
-from refmodel.kernels.norm_rope import NAME, norm_and_rope, norm_and_rope_pallas
+from refmodel.kernels import norm_rope, norm_rope_pallas
+from refmodel.kernels.norm_rope import norm_and_rope
+from refmodel.kernels.norm_rope_pallas import NAME, norm_and_rope_pallas
 from refmodel.parts import Norm, Rope
 from refmodel.rope import rope_angles
 from tests.gpu import TRITON_IS_LEAVING, absent_gpu, close
@@ -82,7 +83,7 @@ def test_the_derivative_is_that_of_the_plain_path(dtype, monkeypatch):
 
     plain = gradients()
     monkeypatch.setattr(norm_rope, "is_gpu", lambda _: True)
-    monkeypatch.setattr(norm_rope, "norm_and_rope_pallas", partial(norm_and_rope_pallas, interpret=True))
+    monkeypatch.setattr(norm_rope_pallas, "norm_and_rope_pallas", partial(norm_and_rope_pallas, interpret=True))
     chex.assert_trees_all_equal(gradients(), plain)  # the same function of the same operands
 
 
