@@ -7,28 +7,27 @@ import math
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import jax
 import jax.numpy as jnp
-from tokenizers import Tokenizer
 
 from attention.attend import attend
 from attention.layout import LayoutSpec
 from attention.unknown import did_you_mean
 from refmodel.cache import Cache
+from refmodel.checkpoint import Checkpoint, open_checkpoint
+from refmodel.checkpoint.random_weights import RandomWeights
 from refmodel.default_model import default_gguf
 from refmodel.device_memory import free_device_bytes
 from refmodel.model import Params, prefill
-from refmodel.open_gguf import open_gguf
 from refmodel.presets import PRESETS, RUNNING, preset
-from refmodel.read_gguf_config import from_gguf
-from refmodel.read_hf_config import from_hf
 from refmodel.specification import ModelConfig
-from refmodel.tokenizer import load_tokenizer
 from refmodel.tree import abstract_params
-from refmodel.weights import load
-from refmodel.weights.random import random_params, variant_params
+from refmodel.weights.random import variant_params
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
 
 DEFAULT_MODEL = "smollm2-135m"
 
@@ -104,11 +103,8 @@ def _prefill(config, params, tokens_bt, chunk_tokens, capacity_tokens, logits, i
 
 
 def open_config(spec: str) -> ModelConfig:
-    """The shape alone, without reading any weight: see `open_model` for `spec`."""
-    path = _checkpoint(spec)
-    if path is None:
-        return preset(spec)
-    return from_gguf(path) if path.suffix == ".gguf" else from_hf(path / "config.json")
+    """The description alone, without reading any weight: see `open_model` for `spec`."""
+    return find_checkpoint(spec).config
 
 
 def open_model(
@@ -140,17 +136,15 @@ def open_model(
 
 
 def _open(spec: str, dtype: Any, seed: int) -> Model:
-    path = _checkpoint(spec)
-    if path is None:
-        config = preset(spec)
-        refuse_to_run(config)
+    checkpoint = find_checkpoint(spec, seed)
+    config = checkpoint.config
+    refuse_to_run(config)
+    if isinstance(checkpoint, RandomWeights):
         _refuse_what_cannot_fit(config, dtype)
-        return Model(config, random_params(config, seed, dtype), None, f"random (seed {seed})")
-    source = open_gguf(path) if path.suffix == ".gguf" else path  # opening a GGUF takes seconds: once
-    config, params = load(source, dtype)
+    params = checkpoint.params(dtype)
     if spec in PRESETS or not Path(spec).expanduser().exists():  # a Hub id, whose folder is named by a hash
         config = dataclasses.replace(config, name=spec)  # under this name people ask for it, and records list it
-    return Model(config, params, load_tokenizer(source), "checkpoint")
+    return Model(config, params, checkpoint.tokenizer(), checkpoint.weights)
 
 
 def refuse_to_run(config: ModelConfig) -> None:
@@ -162,17 +156,17 @@ def refuse_to_run(config: ModelConfig) -> None:
         )
 
 
-def _checkpoint(spec: str) -> Path | None:
-    """The file or folder behind `spec`; None for a preset without weights."""
-    if spec == DEFAULT_MODEL:
-        return default_gguf()
-    if spec in PRESETS:
-        return None
+def find_checkpoint(spec: str, seed: int = 0) -> Checkpoint | RandomWeights:
+    """The checkpoint behind `spec`, none of its weights read; random ones for a preset that comes without."""
     path = Path(spec).expanduser()
+    if spec == DEFAULT_MODEL:
+        return open_checkpoint(default_gguf())
+    if spec in PRESETS:
+        return RandomWeights(preset(spec), seed)
     if path.exists():
-        return path
+        return open_checkpoint(path)
     if spec.count("/") == 1 and not spec.startswith((".", "/", "~")) and path.suffix != ".gguf":
-        return _from_hub(spec)
+        return open_checkpoint(_from_hub(spec))
     accepted = f"a folder, a .gguf file, a Hub id owner/name, or a preset ({', '.join(RUNNING)})"
     raise ValueError(f"no model {spec!r}: no such path{did_you_mean(spec, PRESETS)}; accepted: {accepted}")
 

@@ -5,14 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Final
 
-from gguf import GGUFReader, TokenType
+from gguf import TokenType
 from tokenizers import AddedToken, Regex, Tokenizer, decoders
 from tokenizers.models import BPE
 from tokenizers.normalizers import NFC
 from tokenizers.pre_tokenizers import ByteLevel, Digits, PreTokenizer, Sequence, Split
 
 from refmodel.fields import Fields
-from refmodel.open_gguf import open_gguf, path_of
 
 _KEY: Final = "tokenizer.ggml."
 _QWEN2_WORDS: Final = (
@@ -20,26 +19,22 @@ _QWEN2_WORDS: Final = (
 )
 
 
-def load_tokenizer(source: str | Path | GGUFReader) -> Tokenizer:
-    """The tokenizer of a Hugging Face folder, a .gguf file or an open reader of one.
-
-    A GGUF file holds the vocabulary and the merges and only names the way in which text is split before them; the
-    ids are those of the original tokenizer.  Raises `ValueError` for a vocabulary or a split that is not known here.
-    """
-    if isinstance(source, GGUFReader):
-        return _from_gguf(source)
-    path = Path(source)
-    if path.suffix == ".gguf":
-        return _from_gguf(open_gguf(path))
+def folder_tokenizer(folder: Path) -> Tokenizer:
+    """The tokenizer of a folder's tokenizer.json."""
     try:
-        return Tokenizer.from_file(str(path / "tokenizer.json"))
+        return Tokenizer.from_file(str(folder / "tokenizer.json"))
     except Exception as error:  # tokenizers raises plain Exception
-        raise ValueError(f"{path}: no readable tokenizer.json here, and not a .gguf file ({error})") from error
+        raise ValueError(f"{folder}: no readable tokenizer.json here ({error})") from error
 
 
-def _from_gguf(reader: GGUFReader) -> Tokenizer:
-    values = {key.removeprefix(_KEY): field.contents() for key, field in reader.fields.items() if key.startswith(_KEY)}
-    fields = Fields(values, f"{path_of(reader)}: tokenizer.ggml")
+def vocabulary_tokenizer(metadata: Fields) -> Tokenizer:
+    """The tokenizer that a GGUF file's settings describe.
+
+    They hold the vocabulary and the merges and only name the way in which text is split before them; the ids are
+    those of the original tokenizer.  Raises `ValueError` for a vocabulary or a split that is not known here.
+    """
+    values = {key.removeprefix(_KEY): value for key, value in metadata.values.items() if key.startswith(_KEY)}
+    fields = Fields(values, f"{metadata.where}: tokenizer.ggml")
     fields.choice("model", "gpt2")
     for edge in ("add_bos_token", "add_eos_token"):
         fields.require(edge, False)

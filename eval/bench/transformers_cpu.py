@@ -27,12 +27,11 @@ from rich.table import Table
 from eval.measure.records.environment import environment, now
 from eval.measure.records.json_lines import append
 from eval.measure.timing import Budget, Program, compile_program, time_programs
+from refmodel.checkpoint import open_checkpoint
 from refmodel.default_model import default_gguf, default_text
 from refmodel.model import Params, prefill
 from refmodel.presets import preset
 from refmodel.specification import ModelConfig
-from refmodel.tokenizer import load_tokenizer
-from refmodel.weights import load
 
 
 class Contenders(NamedTuple):
@@ -110,11 +109,12 @@ def _has_gguf() -> bool:
 
 def _pretrained() -> Contenders:
     path = default_gguf()
+    ours = open_checkpoint(path)
     theirs = transformers.AutoModelForCausalLM.from_pretrained(
         path.parent, gguf_file=path.name, dtype=torch.float32, attn_implementation="sdpa"
     )
-    tokens = np.array(load_tokenizer(path).encode(default_text()).ids)
-    return Contenders(*load(path, jnp.float32), theirs, tokens, "pretrained")
+    tokens = np.array(ours.tokenizer().encode(default_text()).ids)
+    return Contenders(ours.config, ours.params(jnp.float32), theirs, tokens, "pretrained")
 
 
 def _random() -> Contenders:
@@ -131,7 +131,8 @@ def _random() -> Contenders:
     with tempfile.TemporaryDirectory() as parent:
         folder = Path(parent, shape.name)
         theirs.save_pretrained(folder)
-        config, params = load(folder, jnp.float32)
+        ours = open_checkpoint(folder)
+        config, params = ours.config, ours.params(jnp.float32)
     tokens = np.random.default_rng(0).integers(shape.vocab_size, size=shape.max_positions)
     return Contenders(config, params, theirs, tokens, "random")
 

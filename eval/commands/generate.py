@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import argparse
 import sys
+from typing import TYPE_CHECKING
 
 import jax.numpy as jnp
-from tokenizers import Tokenizer
 
 from attention.layout import format_layout
 from attention.unknown import unknown
@@ -17,6 +17,9 @@ from refmodel.generate import generate
 from refmodel.presets import PRESETS, preset
 from refmodel.source import DEFAULT_MODEL, refuse_to_run
 from refmodel.specification import ModelConfig
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
 
 END_TOKENS = ("<|im_end|>", "<|eot_id|>", "<|endoftext|>", "<|end_of_text|>", "</s>")
 """What models end an answer with; the first that the vocabulary has is the one."""

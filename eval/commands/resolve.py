@@ -6,18 +6,20 @@ import argparse
 import sys
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jax.numpy as jnp
-from tokenizers import Tokenizer
 
 from attention.layout import describe_cut
 from attention.unknown import unknown
+from refmodel.checkpoint import open_checkpoint
 from refmodel.default_model import default_gguf
 from refmodel.presets import PRESETS, preset
 from refmodel.source import DEFAULT_MODEL, Model, open_config, open_model, refuse_to_run
 from refmodel.specification import ModelConfig
-from refmodel.tokenizer import load_tokenizer
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
 
 
 def shape_named(name: str, layout: str | None = None) -> ModelConfig:
@@ -48,7 +50,7 @@ def say_cuts(layouts: Iterable[str], n_layers: int) -> None:
 def tokenizer_here(name: str) -> Tokenizer | None:
     """The tokenizer of a checkpoint on this machine, its weights unread; None where it has to be fetched first."""
     source = default_gguf() if name == DEFAULT_MODEL else Path(name).expanduser()
-    return load_tokenizer(source) if source.exists() else None
+    return open_checkpoint(source).tokenizer() if source.exists() else None
 
 
 def running_config(name: str) -> ModelConfig:

@@ -15,7 +15,7 @@ from attention.attend import attend
 from refmodel.cache import init_cache
 from refmodel.model import hidden_states, unembed
 from refmodel.specification import ModelConfig
-from refmodel.weights import load
+from tests.checkpoints import load
 
 
 class Errors(NamedTuple):

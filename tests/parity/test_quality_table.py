@@ -14,7 +14,7 @@ import pytest
 
 from eval.quality.divergence import final_hidden, per_token, summarise
 from refmodel.default_model import default_gguf, default_text
-from refmodel.weights import load
+from tests.checkpoints import load
 
 transformers = pytest.importorskip("transformers")
 

@@ -13,8 +13,7 @@ import pytest
 from refmodel.default_model import default_gguf, default_text
 from refmodel.generate import generate
 from refmodel.model import prefill
-from refmodel.tokenizer import load_tokenizer
-from refmodel.weights import load
+from tests.checkpoints import load, load_tokenizer
 
 torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")

@@ -13,8 +13,8 @@ from attention.sliding_window import SlidingWindow
 from refmodel.decoder import decoder
 from refmodel.parts import Dense, Experts, Rope
 from refmodel.presets import preset
-from refmodel.read_gguf_config import from_gguf
 from refmodel.read_hf_config import from_hf
+from tests.checkpoints import from_gguf
 
 QWEN3_30B = {
     "model_type": "qwen3_moe", "num_hidden_layers": 48, "hidden_size": 2048, "num_attention_heads": 32,

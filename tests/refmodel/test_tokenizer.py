@@ -8,7 +8,7 @@ from gguf import TokenType
 from tokenizers.pre_tokenizers import ByteLevel
 
 from refmodel.default_model import default_gguf, default_text
-from refmodel.tokenizer import load_tokenizer
+from tests.checkpoints import load_tokenizer
 
 MERGES = ["Ġ Ġ", "1 2", "a 1", "' S", ". Ċ", "Ġ a"]
 ADDED = {"<|end|>": TokenType.CONTROL, "<think>": TokenType.USER_DEFINED, "[PAD0]": TokenType.UNUSED}

@@ -13,7 +13,7 @@ import numpy as np
 
 from refmodel.cache import init_cache
 from refmodel.model import step
-from refmodel.weights import load
+from tests.checkpoints import load
 
 BUDGET, CHUNK = 18, 9
 PROMPT, TOKENS = 5 * CHUNK, 52

@@ -15,9 +15,8 @@ from safetensors.numpy import load_file
 from attention.sliding_window import SlidingWindow
 from refmodel.parts import Norm, Rope
 from refmodel.presets import preset
-from refmodel.read_gguf_config import from_gguf
 from refmodel.read_hf_config import from_hf
-from refmodel.weights import load
+from tests.checkpoints import from_gguf, load
 
 GOLDEN = Path(__file__).parents[2] / "golden" / "gemma3"
 FIELDS = json.loads((GOLDEN / "config.json").read_text())

@@ -1,23 +1,29 @@
-"""The parameter tree from a Hugging Face folder: config.json and safetensors, in one file or in shards."""
+"""A Hugging Face folder: config.json and safetensors, in one file or in shards."""
 
 from __future__ import annotations
 
 import dataclasses
 import json
 from collections.abc import Iterable, Mapping
+from functools import cached_property
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
+import numpy as np
 from safetensors import safe_open
 
+from refmodel.checkpoint.checkpoint import Checkpoint
+from refmodel.checkpoint.formats import WEIGHT_FORMATS, WeightFormat
+from refmodel.checkpoint.placement import Placement, Shape, placements
 from refmodel.parameters import Parameter
 from refmodel.read_hf_config import from_hf
 from refmodel.specification import ModelConfig
-from refmodel.weights.fill import Placement, fill, placements
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
 
 _SINGLE: Final = "model.safetensors"
 _INDEX: Final = "model.safetensors.index.json"
-_DTYPES: Final = ("F32", "F16", "BF16")
 
 _GATE_UP: Final = "mlp.experts.gate_up_proj"
 _FUSED: Final[Mapping[str, str]] = {
@@ -28,21 +34,60 @@ _FUSED: Final[Mapping[str, str]] = {
 """How transformers stores experts in one tensor a layer."""
 
 
-def load(folder: str | Path, dtype: Any) -> tuple[ModelConfig, Any]:
-    """The config and the parameters, in `dtype`, of the model in `folder`.
+class SafetensorsFolder(Checkpoint):
+    """config.json, tokenizer.json, and `model.safetensors` or the shards that `model.safetensors.index.json` names.
 
-    Reads `model.safetensors`, or the shards that `model.safetensors.index.json` names.  Experts may be stored one by
-    one or fused.  Raises `ValueError` naming the file or the tensor at fault.
+    Experts may be stored one by one or fused.
     """
-    folder = Path(folder)
-    config = from_hf(folder / "config.json")
-    files = _tensor_files(folder)
-    shapes = {name: tuple(file.get_slice(name).get_shape()) for name, file in files.items() if _counts(name, config)}
-    for name in shapes:
-        if (dtype_found := files[name].get_slice(name).get_dtype()) not in _DTYPES:
-            raise ValueError(f"{folder}: {name} is stored as {dtype_found}; accepted: {', '.join(_DTYPES)}")
-    return config, fill(config, dtype, _placements(config, shapes), shapes, lambda name: files[name].get_tensor(name),
-                        str(folder))  # fmt: skip
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    @property
+    def where(self) -> str:
+        return str(self.folder)
+
+    @cached_property
+    def config(self) -> ModelConfig:
+        return from_hf(self.folder / "config.json")
+
+    @cached_property
+    def _files(self) -> dict[str, Any]:
+        return _tensor_files(self.folder)
+
+    @cached_property
+    def _formats(self) -> dict[str, WeightFormat]:
+        """Of each tensor that takes part and belongs to no other."""
+        found = {name: self._format(name) for name in self._files if _counts(name, self.config)}
+        beside = {name + ending for name, one in found.items() if one for ending in one.beside}
+        formats: dict[str, WeightFormat] = {}
+        for name in found.keys() - beside:
+            if (one := found[name]) is None:
+                stored = self._files[name].get_slice(name).get_dtype()
+                raise ValueError(f"{self.where}: {name} is stored as {stored}; accepted: {', '.join(WEIGHT_FORMATS)}")
+            formats[name] = one
+        return formats
+
+    def _format(self, name: str) -> WeightFormat | None:
+        return WEIGHT_FORMATS.get(self._files[name].get_slice(name).get_dtype())
+
+    def shapes(self) -> dict[str, Shape]:
+        return {
+            name: one.shape(tuple(self._files[name].get_slice(name).get_shape())) for name, one in self._formats.items()
+        }
+
+    def placements(self) -> list[Placement]:
+        return _placements(self.config, self._formats)
+
+    def read(self, name: str) -> np.ndarray:
+        one = self._formats[name]
+        names = (name, *(name + ending for ending in one.beside))
+        return one.decode(*(self._files[part].get_tensor(part) for part in names))
+
+    def tokenizer(self) -> Tokenizer:
+        from refmodel.tokenizer import folder_tokenizer
+
+        return folder_tokenizer(self.folder)
 
 
 def _counts(name: str, config: ModelConfig) -> bool:

@@ -12,9 +12,10 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
+from refmodel.checkpoint.formats import WEIGHT_FORMATS, WeightFormat
 from refmodel.read_hf_config import from_hf
 from refmodel.tree import abstract_params
-from refmodel.weights import load
+from tests.checkpoints import load
 
 MOE = {
     "model_type": "qwen3_moe", "num_hidden_layers": 3, "hidden_size": 11, "num_attention_heads": 6,
@@ -195,3 +196,24 @@ def test_peak_memory_is_the_tree_and_one_tensor(tmp_path):
     tracemalloc.stop()
     tree_bytes = sum(leaf.nbytes for leaf in jax.tree.leaves(found))
     assert tree_bytes <= peak_bytes <= tree_bytes + params["embed"]["embedding"].nbytes + 300_000
+
+
+def test_a_weight_format_from_outside(tmp_path):
+    """Eight bits and a scale for each row, stored beside; two numbers in a byte would be `per_item=2`."""
+    config, params = write_folder(tmp_path, LLAMA)
+    scaled = WeightFormat("I8", lambda stored, scale: stored * scale, beside=("_scale",))
+
+    def quantise(tensors):
+        name = "model.layers.1.mlp.up_proj.weight"
+        scale = np.abs(tensors[name]).max(1, keepdims=True) / 127
+        tensors[f"{name}_scale"], tensors[name] = scale, np.rint(tensors[name] / scale).astype(np.int8)
+
+    rewrite(tmp_path, quantise)
+    with pytest.raises(ValueError, match="is stored as I8; accepted: F32, F16, BF16, F64"):
+        load(tmp_path, jnp.float32)
+    with WEIGHT_FORMATS.temporarily(scaled):
+        found_config, found = load(tmp_path, jnp.float32)
+    assert found_config == config
+    errors = jax.tree.map(lambda x, y: float(np.abs(x - y).max()), found, params)
+    assert 0 < errors["blocks"]["dense"]["ffn"].pop("up") < 0.5 * 4 / 127
+    assert max(jax.tree.leaves(errors)) == 0

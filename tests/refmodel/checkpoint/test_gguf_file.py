@@ -13,12 +13,12 @@ import numpy as np
 import pytest
 from gguf import GGMLQuantizationType as Type
 
+from refmodel.checkpoint import open_checkpoint
 from refmodel.decoder import decoder
 from refmodel.default_model import default_gguf
-from refmodel.open_gguf import open_gguf
 from refmodel.presets import preset
 from refmodel.tree import abstract_params
-from refmodel.weights import gguf_file, load
+from tests.checkpoints import load
 
 small = partial(
     decoder, "small", n_layers=3, d_model=32, n_heads=6, n_kv_heads=2, head_dim=16, norm_eps=1e-5, max_positions=31
@@ -156,10 +156,10 @@ def test_peak_memory_is_the_tree_and_one_tensor(tmp_path, monkeypatch):
     wide = small(vocab_size=6007, d_model=128, d_ff=64, tied_head=True)
     monkeypatch.setitem(MODELS, "qwen3", wide)
     _, tensors = random_model("qwen3")
-    reader = open_gguf(write_file(tmp_path / "m.gguf", "qwen3", tensors, Type.Q8_0))
-    gguf_file.load(reader, jnp.bfloat16)  # imports and caches are not the subject
+    opened = open_checkpoint(write_file(tmp_path / "m.gguf", "qwen3", tensors, Type.Q8_0))
+    opened.params(jnp.bfloat16)  # imports and caches are not the subject
     tracemalloc.start()
-    _, found = gguf_file.load(reader, jnp.bfloat16)
+    found = opened.params(jnp.bfloat16)
     peak_bytes = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     tree_bytes = sum(leaf.nbytes for leaf in jax.tree.leaves(found))

@@ -7,9 +7,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from refmodel.checkpoint import placement as subject
 from refmodel.decoder import decoder
 from refmodel.tree import abstract_params, leaves_by_path
-from refmodel.weights import fill as subject
 
 CONFIG = decoder(
     "mixed", n_layers=3, d_model=7, n_heads=3, n_kv_heads=1, head_dim=4, vocab_size=13, d_ff=17, n_experts=5,

@@ -1,0 +1,53 @@
+"""What a checkpoint is, whatever its format: description, tensors by stored name, tokenizer."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from refmodel.checkpoint.placement import Placement, Shape, fill
+from refmodel.specification import ModelConfig
+from refmodel.tree import Params
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
+
+
+class Checkpoint(ABC):
+    """Base of the formats.  Everything raises `ValueError` naming the file, the field or the tensor at fault."""
+
+    weights: str = "checkpoint"
+    """Whose weights they are, for records."""
+
+    @property
+    @abstractmethod
+    def config(self) -> ModelConfig:
+        """The model's description."""
+
+    @property
+    @abstractmethod
+    def where(self) -> str:
+        """The files, for messages."""
+
+    @abstractmethod
+    def shapes(self) -> Mapping[str, Shape]:
+        """The shape of every tensor that takes part, by its stored name, [out, in]."""
+
+    @abstractmethod
+    def placements(self) -> list[Placement]:
+        """Which stored tensor goes where."""
+
+    @abstractmethod
+    def read(self, name: str) -> np.ndarray:
+        """A tensor in any floating dtype."""
+
+    @abstractmethod
+    def tokenizer(self) -> Tokenizer | None:
+        """The model's tokenizer; None where it has none."""
+
+    def params(self, dtype: Any) -> Params:
+        """The parameter tree in `dtype`; never part of one."""
+        return fill(self.config, dtype, self.placements(), self.shapes(), self.read, self.where)

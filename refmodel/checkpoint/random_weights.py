@@ -1,0 +1,29 @@
+"""Random weights, as a checkpoint without files."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from refmodel.specification import ModelConfig
+from refmodel.tree import Params
+from refmodel.weights.random import random_params
+
+
+@dataclass(frozen=True)
+class RandomWeights:
+    """The model of a description, with weights drawn from a seed; it has no tokenizer."""
+
+    config: ModelConfig
+    seed: int = 0
+
+    @property
+    def weights(self) -> str:
+        """Whose weights they are, for records."""
+        return f"random (seed {self.seed})"
+
+    def params(self, dtype: Any) -> Params:
+        return random_params(self.config, self.seed, dtype)
+
+    def tokenizer(self) -> None:
+        return None
