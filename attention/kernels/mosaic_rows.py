@@ -94,6 +94,15 @@ def attend_rows(
     carry = lax.fori_loop(n_dense, last, partial(step, masked=True), carry)
     _, top, total, acc = step(last, carry, masked=True, more=False)
 
+    _put_out((top, total, acc), pos, out_refs, memory, item, rows, buffer, warpgroup)
+
+
+def _put_out(
+    state: tuple[jax.Array, jax.Array, jax.Array], pos: jax.Array, out_refs: Ref, memory: Memory, item: Item,
+    rows: slice | pl.Slice, buffer: jax.Array, warpgroup: jax.Array,
+) -> None:  # fmt: skip
+    """The result of a warpgroup's queries on its way, from the place in shared memory where they were."""
+    top, total, acc = state
     sees = (total > 0) & (pos >= 0)  # a padding query may have been computed without a mask
     share = jnp.where(sees, 1 / jnp.where(sees, total, 1), 0)
     out = memory.q.at[2 * buffer + warpgroup]

@@ -23,7 +23,7 @@ from attention.attended import Attended
 from attention.exact_count import ExactCount
 from attention.kernels.block_routed import BlockChoice, attend_chosen, by_position, chosen_blocks
 from attention.kernels.derivative import with_derivative_of
-from attention.kernels.pallas_attention import LOG2_E, State, exp2_ptx
+from attention.kernels.pallas_program import LOG2_E, State, exp2_ptx
 from attention.kernels.pallas_spans import attend_pallas_spans
 from attention.kernels.ref import Ref
 from attention.kernels.row_tiles import RowTiles, choose_row_tile, tile_rows

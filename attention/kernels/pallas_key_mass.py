@@ -17,7 +17,7 @@ from jax import lax
 from jax.experimental import pallas as pl
 from jax.experimental.pallas import triton as plgpu
 
-from attention.kernels.pallas_attention import LOG2_E, exp2_ptx
+from attention.kernels.pallas_program import LOG2_E, exp2_ptx
 from attention.kernels.ref import Ref
 from attention.kernels.target import current_target
 from attention.kernels.tiles import AttentionTiles, key_mass_tiles
