@@ -104,8 +104,8 @@ def _one(one: Card, options: argparse.Namespace) -> int:
         left=2,
     )
     for bound in bounds:
-        figures = (bound["gemm_crossover_columns"], bound["decode_crossover_tokens"], bound["longest_fit_tokens"])
-        rows.add_row(bound["weights"], bound["kv"], *("any" if x is None else f"{x:,}" for x in figures))
+        limits = (bound["gemm_crossover_columns"], bound["decode_crossover_tokens"], bound["longest_fit_tokens"])
+        rows.add_row(bound["weights"], bound["kv"], *("any" if x is None else f"{x:,}" for x in limits))
     out.print(rows)
     return 0
 

@@ -38,6 +38,6 @@ def run(options: argparse.Namespace) -> int:
             if action.dest in words:
                 action.choices = words[action.dest]
             if action.dest in _ENDS:
-                action.complete = _ENDS[action.dest]
+                setattr(action, "complete", _ENDS[action.dest])  # noqa: B010 (shtab's own field)
     print(shtab.complete(parser, options.shell))
     return 0

@@ -54,10 +54,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     refuse_what_needs_no_weights(options)
     model = running_model(options, running_dtype(options, on_gpu=open_device(options.device)))
-    ids = model.tokenizer.encode(options.prompt, add_special_tokens=False).ids
+    tokenizer = model.tokenizer
+    assert tokenizer is not None  # refused above
+    ids = tokenizer.encode(options.prompt, add_special_tokens=False).ids
     if not ids:
         raise ValueError(f"the prompt {options.prompt!r} has no token in this vocabulary; a text is wanted")
-    stop = stop_token(model.tokenizer, options.stop)
+    stop = stop_token(tokenizer, options.stop)
     if options.layout is not None:
         model = model.with_layout(options.layout, options.seed)
         say_cuts([options.layout], model.config.n_layers)
@@ -68,7 +70,7 @@ def run(options: argparse.Namespace) -> int:
     )[0].tolist()  # fmt: skip
     stopped = stop in new
     kept = new[: new.index(stop)] if stopped else new
-    text = model.tokenizer.decode(kept)
+    text = tokenizer.decode(kept)
     if not options.json:
         print(options.prompt + text)
         return 0
@@ -76,7 +78,7 @@ def run(options: argparse.Namespace) -> int:
         "command": "generate", "model": model.config.name, "layout": format_layout(model.config.layout),
         "conventions": {
             "choice": f"softmax(logits / {options.temperature:g})" if options.temperature else "greedy",
-            "stop": "none" if stop is None else model.tokenizer.id_to_token(stop),
+            "stop": "none" if stop is None else tokenizer.id_to_token(stop),
         },
         "seed": options.seed, "prompt": options.prompt, "prompt_tokens": ids, "text": text, "tokens": kept,
         "stopped": stopped,

@@ -115,9 +115,9 @@ def _status(results: list[report.Result], sweeps: bool) -> int:
     """0 where all pass; of a sweep's tiles one for each kernel is enough."""
     passes: dict[str, list[bool]] = {}
     for result in results:
-        program = result.compiled.program
-        swept = sweeps and isinstance(program, KernelProgram)
-        passes.setdefault(program.shapes if swept else program.title, []).append(result.passes)
+        passes.setdefault(report.shapes_of(result) if sweeps else result.compiled.program.title, []).append(
+            result.passes
+        )
     return 0 if all(any(one) for one in passes.values()) else 1
 
 
@@ -177,7 +177,7 @@ def _rank(result: report.Result) -> tuple[Any, ...]:
         return (program.component, 2)
     return (
         program.component, 0 if result.passes else 1, max(kernel.scratch_bytes for kernel in kernels),
-        -min(kernel.loop.matrix_share for kernel in kernels), -min(kernel.waves for kernel in kernels),
+        -min(kernel.loop.matrix_share for kernel in kernels if kernel.loop), -min(kernel.waves for kernel in kernels),
     )  # fmt: skip
 
 
@@ -227,7 +227,7 @@ def _print(
         shown = [kernel for kernel in result.kernels if report.noteworthy(kernel)]
         if shown:
             out.print(report.kernel_table(shown, chosen, result.compiled.program.title).to_rich())
-    for shapes, tiles in itertools.groupby(swept, lambda result: result.compiled.program.shapes):
+    for shapes, tiles in itertools.groupby(swept, report.shapes_of):
         out.print(report.tile_table(tiles, chosen, shapes).to_rich())
     for title, rows in predicted.items():
         out.print(report.prediction_table(rows, f"Predicted prefill: {title}").to_rich())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from typing import Any
 
 from eval.commands import arguments, output
 from eval.cost.crossover import crossover_tokens
@@ -19,7 +20,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    models = [
+    models: list[dict[str, Any]] = [
         {
             "model": shape.name,
             "layers": len(shape.layers),

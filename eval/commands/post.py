@@ -77,22 +77,22 @@ def _matrix_units(one: Card) -> list[dict[str, Any]]:
     cases = [
         (other, 1.0, 1.0) for other in (one, *(CARDS[name] for name in ("h100-sxm", "mi300x") if name != one.name))
     ]
-    measured = [one.measured.get(name) for name in ("gemm_bf16_flops_per_s", "attention_flops_per_s")]
-    if all(measured):
-        cases.append((one, *(figure.value / peak for figure in measured)))
+    linear, attention = (one.measured.get(name) for name in ("gemm_bf16_flops_per_s", "attention_flops_per_s"))
+    if linear and attention:
+        cases.append((one, linear.value / peak, attention.value / peak))
     return [
         {
             "card": other.name,
-            "linear_efficiency": linear,
-            "attention_efficiency": attention,
-            "crossover_tokens": crossover_tokens(model, attention_cost=linear / attention),
+            "linear_efficiency": e_linear,
+            "attention_efficiency": e_attention,
+            "crossover_tokens": crossover_tokens(model, attention_cost=e_linear / e_attention),
             "ms_at_16384": sum(
                 floor_ms(
-                    model, 16_384, other, Assumptions(linear_efficiency=linear, attention_efficiency=attention)
+                    model, 16_384, other, Assumptions(linear_efficiency=e_linear, attention_efficiency=e_attention)
                 ).values()
             ),
         }
-        for other, linear, attention in cases
+        for other, e_linear, e_attention in cases
     ]
 
 

@@ -84,7 +84,7 @@ def run(options: argparse.Namespace) -> int:
 
 def _readable_tokens(model: Model, text: str | None) -> int:
     """What is read where no length is named: as much as `compare` reads, or the whole of a shorter text."""
-    there = QUALITY_TOKENS if text is None else len(model.tokenizer.encode(text, add_special_tokens=False).ids)
+    there = QUALITY_TOKENS if text is None else model.encode(text).size
     return max(2, min(QUALITY_TOKENS, there, model.config.max_positions))
 
 

@@ -77,16 +77,16 @@ def run(options: argparse.Namespace) -> int:
     else:
         out.print(_by_family(predictions))
         out.print("[dim]one line a family and model; --all prints every row[/dim]")
-    for one in summary:
-        kind = "models with windows" if one.windows else "full-attention models"
-        verdict = "fits" if one.fits else "the two-term form does NOT fit"
+    for family in summary:
+        kind = "models with windows" if family.windows else "full-attention models"
+        verdict = "fits" if family.fits else "the two-term form does NOT fit"
         out.print(
-            f"{one.family}, {kind}: {verdict}; median error {one.median_error:.1%}, largest "
-            f"{one.largest_error:.1%} over {one.count} rows",
+            f"{family.family}, {kind}: {verdict}; median error {family.median_error:.1%}, largest "
+            f"{family.largest_error:.1%} over {family.count} rows",
             highlight=False,
         )
-    for (family, reason), times in Counter((one.rows[0].family, one.reason) for one in unfitted).items():
-        out.print(f"not predicted, {family} ({times}): {reason}", highlight=False)
+    for (backend, reason), times in Counter((one.rows[0].family, one.reason) for one in unfitted).items():
+        out.print(f"not predicted, {backend} ({times}): {reason}", highlight=False)
     out.print(f"[dim]{record['conventions']['form']}; fits: median error at most {GOOD_FIT:.0%}[/dim]", highlight=False)
     return 0
 

@@ -13,7 +13,7 @@ from eval.cost.flops.traffic import weight_bytes
 from eval.cost.prediction import Occupancy, Predicted, Range
 from eval.lowering import compile as compiling
 from eval.lowering.compile import Compiled
-from eval.lowering.kernel_programs import is_own
+from eval.lowering.kernel_programs import KernelProgram, is_own
 from eval.lowering.kernels import Kernel, read_kernels
 from eval.lowering.programs import ModelProgram
 from eval.lowering.target import TARGETS, Target
@@ -65,6 +65,12 @@ def read_result(compiled: Compiled) -> Result:
 def own_kernels(result: Result) -> list[Kernel]:
     """This project's kernels of one of its programs, in the order of their verdicts."""
     return [kernel for _, kernel in judged(result.compiled.program, result.kernels)]
+
+
+def shapes_of(result: Result) -> str:
+    """What the tiles of a sweep have in common."""
+    program = result.compiled.program
+    return program.shapes if isinstance(program, KernelProgram) else program.title
 
 
 def noteworthy(kernel: Kernel) -> bool:

@@ -15,6 +15,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
 import numpy as np
 
@@ -24,8 +25,7 @@ from eval.report.least_squares import Curve
 from eval.report.linear_times import CLEARLY, Samples, linear_samples
 from eval.report.summary import Summary
 
-COEFFICIENTS = "linear_ms", "fixed_ms", "alpha_ms", "beta_ms"
-"""Of a `Crossover`: a, c, alpha, beta."""
+Tokens = TypeVar("Tokens", float, np.ndarray)
 
 LEAST_LENGTHS = 3
 """Two terms and one length left over to judge the fit by."""
@@ -68,13 +68,28 @@ class Crossover:
         """Whether N* lies outside the lengths that were measured."""
         return self.tokens is not None and not self.lengths[0] <= self.tokens <= self.lengths[-1]
 
-    def linear_at(self, tokens: float) -> float:
-        """The fitted linear(N) in ms."""
-        return self.linear_ms * tokens + self.fixed_ms
+    @property
+    def coefficients(self) -> tuple[float, float, float, float]:
+        """a, c, alpha, beta, of a layout that has a fit."""
+        assert self.linear_ms is not None and self.fixed_ms is not None
+        assert self.alpha_ms is not None and self.beta_ms is not None
+        return self.linear_ms, self.fixed_ms, self.alpha_ms, self.beta_ms
 
-    def attention_at(self, tokens: float) -> float:
+    @property
+    def interval(self) -> tuple[float, float]:
+        """90 % of the draws, of a layout that has a crossover."""
+        assert self.low is not None and self.high is not None
+        return self.low, self.high
+
+    def linear_at(self, tokens: Tokens) -> Tokens:
+        """The fitted linear(N) in ms."""
+        a, c, _, _ = self.coefficients
+        return a * tokens + c
+
+    def attention_at(self, tokens: Tokens) -> Tokens:
         """The fitted attention(N) in ms."""
-        return self.alpha_ms * (tokens - self.offset) + self.beta_ms * tokens**2
+        _, _, alpha, beta = self.coefficients
+        return alpha * (tokens - self.offset) + beta * tokens**2
 
 
 @dataclass(frozen=True)
@@ -151,8 +166,10 @@ def fit_crossover(linear: Samples, kernels: Sequence[VariantTimes], draws: int =
         one_alpha, one_beta = kernel.n_layers * curve.coefficients(draws, rng).T
         alpha, beta, shift = alpha + one_alpha, beta + one_beta, shift + one_alpha * kernel.offset
     offset = float(shift[0] / alpha[0]) if alpha[0] else 0.0
-    of_medians = (float(drawn[0]) for drawn in (a, c, alpha, beta))
-    fit = Crossover(lengths=lengths, offset=offset, **dict(zip(COEFFICIENTS, of_medians, strict=True)))
+    linear_ms, fixed_ms, alpha_ms, beta_ms = (float(drawn[0]) for drawn in (a, c, alpha, beta))
+    fit = Crossover(
+        lengths=lengths, offset=offset, linear_ms=linear_ms, fixed_ms=fixed_ms, alpha_ms=alpha_ms, beta_ms=beta_ms
+    )
     over_linear = {
         tokens: float(sum(k.n_layers * np.median(k.samples[tokens]) for k in kernels) / np.median(linear[tokens]))
         for tokens in lengths
@@ -169,7 +186,8 @@ def _answer(fit: Crossover, drawn: np.ndarray) -> tuple[Crossover, tuple[float, 
     longest = fit.lengths[-1]
     curved_share = beta * longest**2 / (alpha * longest - shift + beta * longest**2)
     if np.median(a - alpha) > 0 and np.quantile(curved_share, 0.05) < LEAST_QUADRATIC_SHARE:
-        limit = fit.alpha_ms / (fit.alpha_ms + fit.linear_ms)
+        linear_ms, _, alpha_ms, _ = fit.coefficients
+        limit = alpha_ms / (alpha_ms + linear_ms)
         reason = f"attention grows no faster than N within the uncertainty; its share tends to {100 * limit:.0f} %"
         return replace(fit, reason=reason), (math.inf, math.inf)
     half = (a - alpha) / 2

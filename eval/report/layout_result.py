@@ -6,15 +6,15 @@ What was not measured is None; nothing is interpolated.
 from __future__ import annotations
 
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Literal, TypeVar
 
 from attention.full import FULL
 from eval.cost.flops.closed_form import NOT_LINEAR
 from eval.measure.named_layout import NamedLayout
 from eval.measure.records.schema import UNTOLD, Record
-from eval.quality.text_quality import TextQuality
+from eval.quality.text_quality import Stretch, TextQuality
 
 Part = Literal["whole", "linear", "attention"]
 Cells = Mapping[tuple[str, str], Record]
@@ -125,6 +125,11 @@ class LayoutResult:
         return useful.attention / (useful.attention + useful.linear) if useful else None
 
     @property
+    def stretches(self) -> tuple[Stretch, ...]:
+        """The quality along the text, none where none was read."""
+        return self.quality.by_position if self.quality else ()
+
+    @property
     def useful_flops_per_s(self) -> float | None:
         """Of the whole prefill."""
         return self.useful.whole / self.whole_ms.median * 1e3 if self.useful and self.whole_ms else None
@@ -133,6 +138,15 @@ class LayoutResult:
     def peak_share(self) -> float | None:
         """The same over the device's peak."""
         return _ratio(self.useful_flops_per_s, self.peak_flops_per_s)
+
+
+T = TypeVar("T")
+
+
+def having(results: Iterable[LayoutResult], value: Callable[[LayoutResult], T | None]) -> list[tuple[LayoutResult, T]]:
+    """Those that have the value, each with it."""
+    pairs = ((one, value(one)) for one in results)
+    return [(one, found) for one, found in pairs if found is not None]
 
 
 def layout_result(layout: NamedLayout, tokens: int, cells: Cells) -> LayoutResult:

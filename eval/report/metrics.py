@@ -99,10 +99,11 @@ def _times() -> Iterator[Metric]:
         ("attention_ms", "attention", "attention", _median, _nothing),
     ):
         yield Metric(name, _at(f"{part}_ms"), part, "time", "measured", "ms", "Time", title, show=show, missing=missing)
-    for name, field, kind, of, title in (
+    shares: tuple[tuple[str, str, Kind, str, str], ...] = (
         ("attention_share", "share_measured", "measured", "time", "time\nshare"),
         ("attention_share_by_flops", "share_predicted", "counted", "useful FLOPs", "FLOP\nshare"),
-    ):
+    )
+    for name, field, kind, of, title in shares:
         yield Metric(name, _at(field), "attention", f"share of {of}", kind, "1", "Time", title, show=percent)
 
 
@@ -120,13 +121,14 @@ def _flops() -> Iterator[Metric]:
 
 
 def _gains() -> Iterator[Metric]:
+    factors: tuple[tuple[str, str, Kind, str, Callable[[float], str]], ...] = (
+        ("speed_up", "speed-up", "measured", "speed-up", factor),
+        ("useful_reduction", "reduction of useful FLOPs", "counted", "useful\nFLOPs", factor),
+        ("executed_reduction", "reduction of executed FLOPs", "counted", "executed\nFLOPs", factor),
+        ("realisation", "realisation", "measured", "realisation", percent),
+    )
     for part, prefix in (("whole", ""), ("attention", "attention_")):
-        for field, quantity, kind, title, show in (
-            ("speed_up", "speed-up", "measured", "speed-up", factor),
-            ("useful_reduction", "reduction of useful FLOPs", "counted", "useful\nFLOPs", factor),
-            ("executed_reduction", "reduction of executed FLOPs", "counted", "executed\nFLOPs", factor),
-            ("realisation", "realisation", "measured", "realisation", percent),
-        ):
+        for field, quantity, kind, title, show in factors:
             yield Metric(
                 prefix + field, _at(f"{part}_gain.{field}"), part, quantity, kind, "1", GAIN_TITLES[part], title,
                 show=show, against_full=True,

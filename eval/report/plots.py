@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -92,7 +93,7 @@ def quality_figure(summary: Summary) -> Figure | None:
     figure, panels = _figure(2, f"Quality over {read} tokens of text, against the time of a {timed}-token prefill")
     labels = {"kl_nats": "KL from full attention (nats per token)", "perplexity": "perplexity"}
     for axes, (field, label) in zip(panels, labels.items(), strict=True):
-        points = [(cost[name].whole_ms, getattr(quality[name].quality, field), name) for name in names]
+        points = [(ms, getattr(quality[name].quality, field), name) for name in names if (ms := cost[name].whole_ms)]
         for ms, value, name in points:
             error = [[ms.median - ms.low], [ms.high - ms.median]]
             axes.errorbar(ms.median, value, xerr=error, markersize=7, linewidth=1, **_style(summary, name))
@@ -106,10 +107,10 @@ def quality_figure(summary: Summary) -> Figure | None:
 # ------------------------------------------------------------------------------------------------------- parts
 
 
-def _figure(panels: int, title: str, **share: bool) -> tuple[Figure, Sequence[Axes]]:
+def _figure(panels: int, title: str, sharey: bool = False) -> tuple[Figure, Sequence[Axes]]:
     figure = Figure(figsize=(1.2 + 4.9 * panels, 4.2), dpi=150, layout="constrained")
     figure.suptitle(title, x=0.01, ha="left", fontsize=11, fontweight="bold", color=INK)
-    grid = figure.subplots(1, panels, squeeze=False, **share)[0]
+    grid = figure.subplots(1, panels, squeeze=False, sharey=sharey)[0]
     for axes in grid:
         axes.spines[["top", "right"]].set_visible(False)
         axes.grid(True, color=PALE, linewidth=0.6)
@@ -120,7 +121,7 @@ def _figure(panels: int, title: str, **share: bool) -> tuple[Figure, Sequence[Ax
     return figure, grid
 
 
-def _style(summary: Summary, layout: str) -> dict[str, str]:
+def _style(summary: Summary, layout: str) -> dict[str, Any]:
     place = [one.name for one in summary.layouts].index(layout)
     return {"color": COLOURS[place % len(COLOURS)], "marker": MARKERS[place % len(MARKERS)]}
 
@@ -132,7 +133,7 @@ End = tuple[float, float, str, str]
 """x and y of a line's last point, its name, its colour."""
 
 
-def _line(axes: Axes, rows: Iterable[LayoutResult], field: str, name: str, style: Mapping[str, object]) -> list[End]:
+def _line(axes: Axes, rows: Iterable[LayoutResult], field: str, name: str, style: Mapping[str, Any]) -> list[End]:
     found = [(row, getattr(row, field)) for row in rows if getattr(row, field) is not None]
     if not found:
         return []
@@ -149,17 +150,17 @@ def _mark_crossover(axes: Axes, fit: Crossover | None, analytic: int | None, col
     """A cross on a band, its 90 % interval: measured.  A ring: analytic.  Both on the linear layers' fitted line."""
     if fit is None or fit.linear_ms is None:
         return
-    if _within(fit.tokens, reach):
+    if fit.tokens is not None and _within(fit.tokens, reach):
         if fit.tokens > fit.lengths[-1]:
             way = np.geomspace(fit.lengths[-1], fit.tokens)
             axes.plot(way, fit.attention_at(way), linestyle=":", linewidth=1, color=colour)
             axes.plot(way, fit.linear_at(way), linestyle=":", linewidth=1, color=GREY)
         level = fit.linear_at(fit.tokens)
-        band = {"linewidth": 7, "alpha": 0.3, "solid_capstyle": "butt"}
-        axes.plot(np.clip([fit.low, fit.high], *reach), [level, level], color=colour, zorder=4, **band)
+        band: dict[str, Any] = {"linewidth": 7, "alpha": 0.3, "solid_capstyle": "butt"}
+        axes.plot(np.clip(fit.interval, *reach), [level, level], color=colour, zorder=4, **band)
         axes.plot(fit.tokens, level, marker="x", markersize=7, markeredgewidth=1.8, color=colour, zorder=5)
-    if _within(analytic, reach):
-        ring = {"markerfacecolor": "none", "markeredgecolor": colour, "markeredgewidth": 1.3}
+    if analytic is not None and _within(analytic, reach):
+        ring: dict[str, Any] = {"markerfacecolor": "none", "markeredgecolor": colour, "markeredgewidth": 1.3}
         axes.plot(analytic, fit.linear_at(analytic), marker="o", markersize=12, zorder=6, **ring)
 
 
@@ -188,7 +189,7 @@ def _token_axis(axes: Axes, tokens: Iterable[int]) -> None:
     axes.xaxis.set_major_formatter(_thousands)
 
 
-def _thousands(value: float, _: int) -> str:
+def _thousands(value: float, _: float) -> str:
     return f"{value:,.10g}"
 
 

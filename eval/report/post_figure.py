@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
@@ -44,7 +45,7 @@ def _counts(model: ModelConfig, tokens: int) -> tuple[int, int]:
     return 2 * linear_params(model) * tokens, int(attention_total(model, tokens))
 
 
-def _panel(axes, count: tuple[int, int], largest: int, title: str, label: str) -> None:
+def _panel(axes: Axes, count: tuple[int, int], largest: int, title: str, label: str) -> None:
     sides = square_sides(count, largest)
     captions = (f"{count[0]:.2g}", f"{count[1]:.2g} ({count[1] / sum(count):.0%})")
     for left, side, colour, caption in zip((0, 1.1), sides, (LINEAR_COLOUR, ATTENTION_COLOUR), captions, strict=True):

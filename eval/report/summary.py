@@ -111,12 +111,12 @@ def summarise(
 def _of_one_text(records: list[Record]) -> list[Record]:
     """Perplexities of two texts do not compare."""
     read = [record for record in records if record.kind == "quality"]
-    text = max(read, key=lambda r: r.time).text if read else None
-    return [record for record in records if record.kind != "quality" or _sha256(record) == (text and text.sha256)]
+    newest = _sha256(max(read, key=lambda r: r.time)) if read else None
+    return [record for record in records if record.kind != "quality" or _sha256(record) == newest]
 
 
 def _sha256(record: Record) -> str | None:
-    return record.text and record.text.sha256
+    return record.text.sha256 if record.text else None
 
 
 def _impl_groups(records: Iterable[Record]) -> list[tuple[str, ...]]:
@@ -133,7 +133,7 @@ def _summary(config: ModelConfig, records: list[Record], impls: tuple[str, ...],
     found |= dict.fromkeys(layout for record in records for layout in record.layouts)
     layouts = tuple(dict.fromkeys(names.layout(name) for name in found))
     lengths = sorted({record.tokens for record in records})
-    by_length = {n: {(r.kind, r.layout): r for r in records if r.tokens == n} for n in lengths}
+    by_length: dict[int, Cells] = {n: {(r.kind, r.layout): r for r in records if r.tokens == n} for n in lengths}
     results = [
         layout_result(layout, tokens, _with_linear_flops(by_length[tokens], config, tokens))
         for tokens, layout in itertools.product(lengths, layouts)
@@ -150,7 +150,7 @@ def _peak_flops_per_s(records: list[Record]) -> float | None:
     run = records[0].run
     card = card_of_device(run.environment.device_kind)
     peak = card.peak.get(SHORT_DTYPES.get(run.dtype, run.dtype)) if card else None
-    return peak and peak.value
+    return peak.value if peak else None
 
 
 SHORT_DTYPES = {"bfloat16": "bf16", "float16": "f16", "float32": "f32"}

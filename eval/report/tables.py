@@ -123,7 +123,7 @@ def apart_table(summary: Summary) -> Table:
     for r in summary.records:
         if (r.kind, r.status) == ("apart", "ok") and r.timing:
             estimate, spread_ms = r.timing.samples_ms[0], whole.get((r.layout, r.tokens))
-            measured = spread_ms and spread_ms.median
+            measured = spread_ms.median if spread_ms else None
             error = signed_percent(estimate / measured - 1) if measured else NOTHING
             rows.append((r.layout, count(r.tokens), duration(estimate), duration(measured), error))
     note = "Each distinct layer timed once and multiplied, plus embedding and head; the error is against the whole \
@@ -140,7 +140,7 @@ def crossover_table(summary: Summary, measured: Mapping[str, Crossover], analyti
         is_told = fit.linear_ms is not None and not fit.contradicted_at
         found, interval, basis = "none" if is_told else NOTHING, NOTHING, fit.reason
         if fit.tokens is not None:
-            found, interval = fitted(fit.tokens), f"{fitted(fit.low)}-{fitted(fit.high)}"
+            found, interval = fitted(fit.tokens), "-".join(map(fitted, fit.interval))
             span = f"{count(fit.lengths[0])}-{count(fit.lengths[-1])}"
             basis = f"extrapolated from {span}" if fit.extrapolated else f"within {span}"
         rows.append((layout.name, f"never ({limit})" if by_flops is None else count(by_flops), found, interval, basis))
@@ -155,12 +155,12 @@ Measured: linear = a·N + c and attention = alpha·(N - offset) + beta·N², the
 
 def position_table(summary: Summary) -> Table:
     """KL along the text at the longest length: a window costs nothing before its end."""
-    found = [row for row in summary.results if row.quality and row.quality.by_position and not row.layout.is_full]
+    found = [row for row in summary.results if row.stretches and not row.layout.is_full]
     longest = max((row.tokens for row in found), default=0)
     found = [row for row in found if row.tokens == longest]
-    buckets = found[0].quality.by_position if found else ()
+    buckets = found[0].stretches if found else ()
     header = ("layout", *(f"{count(bucket.first)} to {count(bucket.last)}" for bucket in buckets))
-    rows = [(row.name, *(f"{bucket.kl_nats:.4f}" for bucket in row.quality.by_position)) for row in found]
+    rows = [(row.name, *(f"{bucket.kl_nats:.4f}" for bucket in row.stretches)) for row in found]
     return Table("KL from full attention by position (nats)", header, tuple(rows))
 
 

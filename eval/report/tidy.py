@@ -127,7 +127,8 @@ def _by_position(one: LayoutResult) -> Changes:
 
 
 def _crossing(summary: Summary, layout: NamedLayout, crossovers: Crossovers) -> Changes:
-    fit, analytic = (found[layout.name] for found in crossovers)
+    measured, counted = crossovers
+    fit, analytic = measured[layout.name], counted[layout.name]
     model = summary.under(layout)
     limit = f"the share tends to {limiting_share(model)}" if analytic is None else ""
     yield {

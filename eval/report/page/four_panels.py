@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from attention.full import FULL
-from eval.report.layout_result import LayoutResult
+from eval.report.layout_result import LayoutResult, having
 from eval.report.number_format import percent
 from eval.report.page import labels, marks
 from eval.report.page.figure import Context, Figure
@@ -55,27 +55,28 @@ def _cost(context: Context, series: Series, rows: tuple[LayoutResult, ...]) -> M
 
 
 def _share(series: Series, rows: tuple[LayoutResult, ...]) -> Markup | None:
-    found = [row for row in rows if row.share_measured is not None]
-    if not found:
+    shares = having(rows, lambda one: one.share_measured)
+    if not shares:
         return None
+    found = [row for row, _ in shares]
     lengths = [row.tokens for row in found]
     x = axis(BARE, "x", lengths, "N (tokens)", labels.tokens, "log", lengths, room=0.03)
     y = axis(
         BARE, "y", [1.0], "attention / (attention + linear)", labels.share_tick, at=(0, 0.25, 0.5, 0.75, 1), room=0.0
     )
     plot = Plot("Attention's share", BARE, x, y)
-    counted = [(row.tokens, row.share_predicted) for row in found if row.share_predicted is not None]
+    counted = [(row.tokens, share) for row, share in having(found, lambda one: one.share_predicted)]
     shapes = [marks.line(plot, [(x.scale.low, 0.5), (x.scale.high, 0.5)], "half")]
     if len(counted) > 1:
         shapes.append(marks.line(plot, counted, "line dotted"))
         shapes.append(
             element("text", "by FLOPs", class_="name", x=plot.at(*counted[-1])[0] - 48, y=plot.at(*counted[-1])[1] + 14)
         )
-    shapes.append(marks.line(plot, [(row.tokens, row.share_measured) for row in found]))
-    for row in found:
-        tip = (f"{labels.tokens(row.tokens)} tokens", f"of the time {percent(row.share_measured)}",
+    shapes.append(marks.line(plot, [(row.tokens, share) for row, share in shares]))
+    for row, share in shares:
+        tip = (f"{labels.tokens(row.tokens)} tokens", f"of the time {percent(share)}",
                f"of the useful FLOPs {percent(row.share_predicted)}")  # fmt: skip
-        shapes.append(marks.marker(plot, series, row.tokens, row.share_measured, tip))
+        shapes.append(marks.marker(plot, series, row.tokens, share, tip))
     return plot.svg(
         [element("g", *shapes, class_=series.css)], f"{series.name}: share of attention, of time and of FLOPs."
     )
@@ -91,8 +92,7 @@ def _realised(context: Context, series: Series) -> Markup | None:
     for what, found in parts.items():
         drawn += realisation.draw(plot, found, what)
         if found:
-            gain = found[-1][-1]
-            x, y = plot.at(gain.useful_reduction, gain.speed_up)
+            x, y = plot.at(*found[-1].at)
             drawn.append(element("text", what.split()[0], class_="name", x=x - 7, y=y + 14, text_anchor="end"))
     return plot.svg(drawn, f"{series.name}: speed-up against the reduction of useful FLOPs, attention and whole.")
 
@@ -100,7 +100,7 @@ def _realised(context: Context, series: Series) -> Markup | None:
 def _quality(context: Context, series: Series) -> Markup | None:
     found = [(other, row) for other, row in quality_by_position.read_rows(context)]
     mine = [row for other, row in found if other is series]
-    if not mine or not any(bucket.kl_nats > 0 for _, row in found for bucket in row.quality.by_position):
+    if not mine or not any(bucket.kl_nats > 0 for _, row in found for bucket in row.stretches):
         return None
     plot = quality_by_position.panel_of("Quality by position", found, BARE)
     return plot.svg(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from attention.full import FULL
-from eval.report.layout_result import LayoutResult
+from eval.report.layout_result import LayoutResult, having
 from eval.report.number_format import NOTHING, count, duration, factor, number, percent
 from eval.report.summary import Summary
 
@@ -30,8 +30,8 @@ def _reference(timed: list[LayoutResult], read: list[LayoutResult]) -> str:
         parts.append(
             f"at {count(row.tokens)} tokens {whole}" + ("" if share == NOTHING else f", attention is {share} of it")
         )
-    if read:
-        parts.append(f"perplexity {read[-1].quality.perplexity:.3f} over {count(read[-1].tokens)} tokens")
+    for row, quality in having(read[-1:], lambda one: one.quality):
+        parts.append(f"perplexity {quality.perplexity:.3f} over {count(row.tokens)} tokens")
     return "the reference: " + "; ".join(parts) if parts else ""
 
 
@@ -49,13 +49,12 @@ def _saved(timed: list[LayoutResult]) -> str:
 
 
 def _lost(summary: Summary, read: list[LayoutResult]) -> str:
-    if not read:
+    if not read or not (quality := read[-1].quality):
         return ""
-    row = read[-1]
-    kl = f"KL {number(row.quality.kl_nats)} nats"
+    row, kl = read[-1], f"KL {number(quality.kl_nats)} nats"
     reference = {other.tokens: other.quality for other in summary.of(FULL) if other.quality}.get(row.tokens)
     if reference is None:
-        return f"perplexity {row.quality.perplexity:.3f} over {count(row.tokens)} tokens ({kl})"
-    change = row.quality.perplexity / reference.perplexity - 1
+        return f"perplexity {quality.perplexity:.3f} over {count(row.tokens)} tokens ({kl})"
+    change = quality.perplexity / reference.perplexity - 1
     way = "rises" if change >= 0 else "falls"
     return f"perplexity {way} by {percent(abs(change))} over {count(row.tokens)} tokens ({kl})"

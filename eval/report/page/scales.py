@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 Kind = Literal["linear", "log", "sqrt"]
 
-_BEND = {"linear": float, "log": math.log, "sqrt": lambda value: math.sqrt(max(value, 0.0))}
+_BEND: Mapping[Kind, Callable[[float], float]] = {
+    "linear": float,
+    "log": math.log,
+    "sqrt": lambda value: math.sqrt(max(value, 0.0)),
+}
 
 
 @dataclass(frozen=True)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
 from eval.report.crossover_fit import Crossover
-from eval.report.layout_result import LayoutResult, Spread
+from eval.report.layout_result import LayoutResult, Spread, having
 from eval.report.number_format import fitted
 from eval.report.page import labels, marks
 from eval.report.page.figure import Context, Figure
@@ -42,7 +42,7 @@ def _whole(context: Context) -> Markup | None:
     plot = _plot("Whole prefill", context.lengths, times, context.lengths)
     drawn, ends = [], []
     for series, rows in context.shown:
-        found = [(row, row.whole_ms) for row in rows if row.whole_ms]
+        found = having(rows, lambda one: one.whole_ms)
         if found:
             drawn.append(_measured(plot, series, found, "whole prefill", joined=True))
             ends.append((series, found[-1][1].median, series.label))
@@ -52,19 +52,20 @@ def _whole(context: Context) -> Markup | None:
 
 
 def _parts(context: Context) -> Markup | None:
-    linear = {row.tokens: row for row in context.summary.results if row.linear_ms}
-    times = [row.attention_ms for row in context.summary.results if row.attention_ms]
-    times += [row.linear_ms for row in linear.values()]
+    linear = {one.tokens: (one, ms) for one, ms in having(context.summary.results, lambda one: one.linear_ms)}
+    times = [ms for _, ms in having(context.summary.results, lambda one: one.attention_ms)]
+    times += [ms for _, ms in linear.values()]
     if not times:
         return None
     crossings = [cross for layout in context.summary.layouts for cross in _crossings(context, layout.name)]
     plot = _plot("Attention and linear layers", [*context.lengths, *(n for n, _ in crossings)],
                  [*times, *(Spread(ms, ms, ms) for _, ms in crossings)], context.lengths)  # fmt: skip
-    drawn, ends = [_linear(plot, context, list(linear.values()))], []
+    drawn = [_linear(plot, context, list(linear.values()))]
+    ends: list[tuple[Series | None, float, str]] = []
     if linear:
-        ends.append((None, linear[max(linear)].linear_ms.median, "linear layers"))
+        ends.append((None, linear[max(linear)][1].median, "linear layers"))
     for series, rows in context.shown:
-        found = [(row, row.attention_ms) for row in rows if row.attention_ms]
+        found = having(rows, lambda one: one.attention_ms)
         if not found:
             continue
         fit = context.measured[series.name]
@@ -78,7 +79,7 @@ def _parts(context: Context) -> Markup | None:
     return plot.svg([*drawn, *marks.end_names(plot, ends)], said)
 
 
-def _plot(title: str, lengths: list[int], times: list[Spread], ticks: list[int]) -> Plot:
+def _plot(title: str, lengths: Sequence[float], times: list[Spread], ticks: list[int]) -> Plot:
     beyond = [ticks[-1] << k for k in range(1, 6) if ticks[-1] << k <= max(lengths)]
     x = axis(NAMED, "x", lengths, "prompt length N (tokens)", labels.tokens, "log", [*ticks, *beyond], room=0.04)
     y = axis(NAMED, "y", [ms for time in times for ms in (time.low, time.high)], "time", labels.time_tick, "log")
@@ -94,17 +95,17 @@ def _measured(plot: Plot, series: Series, found: list[tuple[LayoutResult, Spread
     return marks.of_series(series, *drawn)
 
 
-def _linear(plot: Plot, context: Context, rows: list[LayoutResult]) -> Markup:
+def _linear(plot: Plot, context: Context, rows: Sequence[tuple[LayoutResult, Spread]]) -> Markup:
     fits = [fit for fit in context.measured.values() if fit.linear_ms is not None]
     x = plot.x.scale
     ends = [(n, fits[0].linear_at(n)) for n in np.geomspace(x.low, x.high, 60)] if fits else []
     drawn = [
-        marks.curve(plot, ends, "line") if ends else marks.line(plot, [(r.tokens, r.linear_ms.median) for r in rows])
+        marks.curve(plot, ends, "line") if ends else marks.line(plot, [(one.tokens, ms.median) for one, ms in rows])
     ]
-    for row in rows:
-        at = plot.at(row.tokens, row.linear_ms.median)
-        drawn.append(marks.whisker(plot, row.tokens, row.linear_ms.low, row.linear_ms.high))
-        tip = ("linear layers", *labels.time_tip("linear layers", row, row.linear_ms))
+    for row, ms in rows:
+        at = plot.at(row.tokens, ms.median)
+        drawn.append(marks.whisker(plot, row.tokens, ms.low, ms.high))
+        tip = ("linear layers", *labels.time_tip("linear layers", row, ms))
         drawn.append(marks.point(*at, tip, element("circle", class_="mark", cx=at[0], cy=at[1], r=2.6)))
     return element("g", *drawn, class_="linear")
 
@@ -132,17 +133,17 @@ def _marks_of_crossover(plot: Plot, context: Context, series: Series) -> Markup:
     """A cross on its 90 % interval: measured.  A ring: by FLOPs."""
     fit, analytic = context.measured[series.name], context.analytic[series.name]
     near, drawn = [tokens for tokens, _ in _crossings(context, series.name)], []
-    if fit.tokens in near:
+    if fit.tokens is not None and fit.tokens in near:
         level = fit.linear_at(fit.tokens)
         x, y = plot.at(fit.tokens, level)
         cross = element("path", class_="cross", d=f"M{x - 4:.1f} {y - 4:.1f}l8 8m0 -8l-8 8")
         tip = (series.name, f"measured crossover: {fitted(fit.tokens)} tokens",
-               f"90 % interval {fitted(fit.low)} to {fitted(fit.high)}")  # fmt: skip
-        drawn += [marks.interval(plot, level, fit.low, fit.high, "band"), marks.point(x, y, tip, cross)]
-    if analytic in near:
+               f"90 % interval {' to '.join(map(fitted, fit.interval))}")  # fmt: skip
+        drawn += [marks.interval(plot, level, *fit.interval, "band"), marks.point(x, y, tip, cross)]
+    if analytic is not None and analytic in near:
         x, y = plot.at(analytic, fit.linear_at(analytic))
-        tip = (series.name, f"crossover by FLOPs: {labels.tokens(analytic)} tokens")
-        drawn.append(marks.point(x, y, tip, element("circle", class_="ring", cx=x, cy=y, r=6)))
+        counted = (series.name, f"crossover by FLOPs: {labels.tokens(analytic)} tokens")
+        drawn.append(marks.point(x, y, counted, element("circle", class_="ring", cx=x, cy=y, r=6)))
     return marks.of_series(series, *drawn)
 
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from eval.cost.cards import card_of_device
-from eval.report.layout_result import LayoutResult, Spread
+from eval.report.layout_result import LayoutResult, Spread, having
 from eval.report.number_format import duration, flops, percent, spread
 from eval.report.page.dot_plot import Dot, dot_panel
 from eval.report.page.figure import Context, Figure
+from eval.report.page.series import Series
 from eval.report.summary import Summary
 
 DTYPES = {"bfloat16": "bf16", "float16": "f16", "float32": "f32"}
@@ -41,18 +42,19 @@ def best_rate(summary: Summary) -> Rate | None:
 def floor_figure(context: Context) -> Figure | None:
     """Attention of each layout, and the linear layers, at the longest length; None without times."""
     rate = best_rate(context.summary)
-    rows = [row for row in context.summary.at_longest().results if row.attention_ms and row.useful]
-    if rate is None or not rows:
+    longest = [one for one in context.summary.at_longest().results if one.useful]
+    timed = having(longest, lambda one: one.attention_ms)
+    if rate is None or not timed:
         return None
-    tokens = rows[0].tokens
+    tokens = timed[0][0].tokens
     dots = [
-        _dot(series, series.label, row.attention_ms, row.useful.attention, rate)
-        for row in rows
-        if (series := context.series.get(row.name))
+        _dot(series, series.label, ms, one.useful.attention, rate)
+        for one, ms in timed
+        if (series := context.series.get(one.name)) and one.useful
     ]
-    linear = next((row for row in rows if row.linear_ms), None)
-    if linear:
-        dots.append(_dot(None, "linear layers", linear.linear_ms, linear.useful.linear, rate))
+    for one, ms in having((one for one, _ in timed), lambda one: one.linear_ms)[:1]:
+        if one.useful:
+            dots.append(_dot(None, "linear layers", ms, one.useful.linear, rate))
     title = f"Attention of all layers at {tokens:,} tokens"
     panel = dot_panel(title, dots, "time", f"{title}: measured time beside its floor, a row a layout.")
     note = (
@@ -65,12 +67,12 @@ def floor_figure(context: Context) -> Figure | None:
 def _parts(row: LayoutResult) -> list[tuple[str, Spread | None, int | None]]:
     useful = row.useful
     return [
-        (f"attention of {row.name}", row.attention_ms, useful and useful.attention),
-        ("the linear layers", row.linear_ms, useful and useful.linear),
+        (f"attention of {row.name}", row.attention_ms, useful.attention if useful else None),
+        ("the linear layers", row.linear_ms, useful.linear if useful else None),
     ]
 
 
-def _dot(series, name: str, ms: Spread, work: int, rate: Rate) -> Dot:
+def _dot(series: Series | None, name: str, ms: Spread, work: int, rate: Rate) -> Dot:
     floor_ms = 1e3 * work / rate.flops_per_s
     tip = (f"measured {spread(ms)}", f"floor {duration(floor_ms)}", f"floor / measured {percent(floor_ms / ms.median)}",
            f"{flops(1e3 * work / ms.median)}/s of useful FLOPs")  # fmt: skip

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from eval.quality.text_quality import TextQuality
 from eval.report.layout_result import LayoutResult, Spread
 from eval.report.number_format import number, percent, spread
 from eval.report.page import labels, marks
@@ -30,6 +31,9 @@ LOSSES = (
     Loss("kl_nats", "Divergence", "KL from full attention, nats per token", "sqrt"),
     Loss("perplexity", "Perplexity", "of the text, logarithmic", "log"),
 )
+
+Found = dict[str, tuple[Spread, TextQuality]]
+"""By layout: its time, and what it loses."""
 
 Measure = Callable[[LayoutResult], Spread | None]
 
@@ -77,7 +81,7 @@ def pareto_figure(context: Context) -> Figure | None:
     if not cost:
         return None
     tokens, read = (next(iter(rows.values())).tokens for rows in (cost, quality))
-    found = {name: (measure(cost[name]), quality[name]) for name in cost}
+    found = {name: (ms, lost) for name in cost if (ms := measure(cost[name])) and (lost := quality[name].quality)}
     panels = tuple(_panel(context, found, loss, f"{tokens:,}") for loss in LOSSES)
     note = (
         f"Loss over {read:,} tokens of text against the time of {what} at {tokens:,} tokens (median and range). Down "
@@ -87,18 +91,18 @@ def pareto_figure(context: Context) -> Figure | None:
     return Figure("pareto", "Quality against time", panels, note, context.redraw)
 
 
-def _panel(context: Context, found: dict[str, tuple[Spread, LayoutResult]], loss: Loss, tokens: str) -> Markup:
-    points = {name: (ms.median, getattr(row.quality, loss.field)) for name, (ms, row) in found.items()}
+def _panel(context: Context, found: Found, loss: Loss, tokens: str) -> Markup:
+    points = {name: (ms.median, getattr(lost, loss.field)) for name, (ms, lost) in found.items()}
     edges = [edge for ms, _ in found.values() for edge in (ms.low, ms.high)]
     x = axis(WIDE, "x", edges, f"time of {tokens} tokens", labels.time_tick, "log", room=0.12)
     y = axis(WIDE, "y", [lost for _, lost in points.values()], loss.label, labels.plain, loss.kind, room=0.12)
     plot = Plot(loss.title, WIDE, x, y)
     best = frontier(points)
     drawn = [marks.needs([context.series[n] for n in best], marks.line(plot, [points[n] for n in best], "frontier"))]
-    for name, (ms, row) in found.items():
+    for name, (ms, lost) in found.items():
         shapes = (
             marks.interval(plot, points[name][1], ms.low, ms.high),
-            marks.marker(plot, context.series[name], *points[name], _tip(ms, row, tokens)),
+            marks.marker(plot, context.series[name], *points[name], _tip(ms, lost, tokens)),
         )
         drawn.append(marks.of_series(context.series[name], *shapes))
     places = [(context.series[name], *plot.at(*points[name])) for name in found]
@@ -106,8 +110,7 @@ def _panel(context: Context, found: dict[str, tuple[Spread, LayoutResult]], loss
     return plot.svg([*drawn, *marks.beside(plot, _frontier_first(places, best))], said)
 
 
-def _tip(ms: Spread, row: LayoutResult, tokens: str) -> tuple[str, ...]:
-    quality = row.quality
+def _tip(ms: Spread, quality: TextQuality, tokens: str) -> tuple[str, ...]:
     return (
         f"{spread(ms)} at {tokens} tokens",
         f"perplexity {quality.perplexity:.3f}",

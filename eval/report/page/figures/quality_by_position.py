@@ -6,6 +6,7 @@ from eval.report.layout_result import LayoutResult
 from eval.report.number_format import number
 from eval.report.page import labels, marks
 from eval.report.page.figure import Context, Figure
+from eval.report.page.markup import Markup
 from eval.report.page.plot import NAMED, Plot, Size, axis
 from eval.report.page.series import Series
 
@@ -14,7 +15,7 @@ def read_rows(context: Context) -> list[tuple[Series, LayoutResult]]:
     """Each layout's row with the longest text, where its quality was kept by position."""
     found = []
     for series, rows in context.shown:
-        with_buckets = [row for row in rows if row.quality and row.quality.by_position]
+        with_buckets = [row for row in rows if row.stretches]
         if with_buckets:
             found.append((series, with_buckets[-1]))
     return found
@@ -23,10 +24,10 @@ def read_rows(context: Context) -> list[tuple[Series, LayoutResult]]:
 def position_figure(context: Context) -> Figure | None:
     """KL from full attention by position, a line a layout."""
     found = read_rows(context)
-    if not any(bucket.kl_nats > 0 for _, row in found for bucket in row.quality.by_position):
+    if not any(bucket.kl_nats > 0 for _, row in found for bucket in row.stretches):
         return None
     plot = panel_of("KL from full attention, by position", found, NAMED)
-    ends = [(series, max(row.quality.by_position[-1].kl_nats, 0.0), series.label) for series, row in found]
+    ends = [(series, max(row.stretches[-1].kl_nats, 0.0), series.label) for series, row in found]
     drawn = [draw(plot, series, row) for series, row in found]
     svg = plot.svg(
         [*drawn, *marks.end_names(plot, ends)], "Divergence from full attention along the text, a line a layout."
@@ -40,16 +41,17 @@ def position_figure(context: Context) -> Figure | None:
 
 def panel_of(title: str, found: list[tuple[Series, LayoutResult]], size: Size) -> Plot:
     """Positions to the right, KL upwards."""
-    buckets = [bucket for _, row in found for bucket in row.quality.by_position]
+    buckets = [bucket for _, row in found for bucket in row.stretches]
     x = axis(size, "x", [bucket.last for bucket in buckets], "position in the text (tokens)", labels.tokens, room=0.0)
     y = axis(size, "y", [bucket.kl_nats for bucket in buckets], "KL (nats per token)", labels.plain, "sqrt")
     return Plot(title, size, x, y)
 
 
-def draw(plot: Plot, series: Series, row: LayoutResult):
+def draw(plot: Plot, series: Series, row: LayoutResult) -> Markup:
     """A step for each stretch, with a marker in its middle."""
-    steps, shapes = [], []
-    for bucket in row.quality.by_position:
+    steps: list[tuple[float, float]] = []
+    shapes = []
+    for bucket in row.stretches:
         kl = max(bucket.kl_nats, 0.0)  # of rounding
         steps += [(bucket.first, kl), (bucket.last, kl)]
         tip = (f"positions {labels.tokens(bucket.first)} to {labels.tokens(bucket.last)}",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 from attention.full import FULL
 from eval.report.layout_result import Gain, LayoutResult
 from eval.report.page import labels, marks
@@ -10,7 +12,18 @@ from eval.report.page.markup import Markup, element
 from eval.report.page.plot import WIDE, Plot, Size, axis
 from eval.report.page.series import Series
 
-Found = list[tuple[Series, LayoutResult, Gain]]
+
+class Gained(NamedTuple):
+    """A layout at one length that has both a speed-up and a reduction of useful FLOPs."""
+
+    series: Series
+    result: LayoutResult
+    gain: Gain
+    at: tuple[float, float]
+    """Reduction, speed-up."""
+
+
+Found = list[Gained]
 PARTS = {"attention": "attention part", "whole": "whole prefill"}
 LEVELS = (1.0, 0.75, 0.5)
 
@@ -23,7 +36,7 @@ def gains(context: Context, part: str, layouts: tuple[str, ...] = ()) -> Found:
             gain = getattr(row, f"{part}_gain")
             wanted = not layouts or series.name in layouts
             if wanted and series.name != FULL and gain.speed_up and gain.useful_reduction:
-                found.append((series, row, gain))
+                found.append(Gained(series, row, gain, (gain.useful_reduction, gain.speed_up)))
     return found
 
 
@@ -34,7 +47,7 @@ def realisation_figure(context: Context) -> Figure | None:
         found = gains(context, part)
         if found:
             plot = panel_of(title.capitalize(), found, WIDE)
-            at_end = {series: plot.at(gain.useful_reduction, gain.speed_up) for series, _, gain in found}
+            at_end = {one.series: plot.at(*one.at) for one in found}
             names = marks.beside(plot, [(series, *at) for series, at in at_end.items()])
             panels.append(plot.svg([*levels(plot), *draw(plot, found, title), *names],
                                    f"Speed-up of the {title} against the reduction of its useful FLOPs."))  # fmt: skip
@@ -50,8 +63,8 @@ def realisation_figure(context: Context) -> Figure | None:
 
 def panel_of(title: str, found: Found, size: Size) -> Plot:
     """Axes from 1x, or below where something is slower, to the largest factor."""
-    values = [value for *_, gain in found for value in (gain.speed_up, gain.useful_reduction)] + [1.0]
-    x = axis(size, "x", [1.0, *(gain.useful_reduction for *_, gain in found)], "fewer useful FLOPs", labels.factor_tick,
+    values = [value for one in found for value in one.at] + [1.0]
+    x = axis(size, "x", [1.0, *(one.at[0] for one in found)], "fewer useful FLOPs", labels.factor_tick,
              "log", room=0.08)  # fmt: skip
     y = axis(size, "y", values, "speed-up", labels.factor_tick, "log", room=0.08)
     return Plot(title, size, x, y)
@@ -82,11 +95,9 @@ def levels(plot: Plot) -> list[Markup]:
 def draw(plot: Plot, found: Found, what: str) -> list[Markup]:
     """Points, joined in the order of the lengths."""
     drawn = []
-    for series in dict.fromkeys(series for series, *_ in found):
-        mine = [(row, gain) for other, row, gain in found if other is series]
-        points = [(gain.useful_reduction, gain.speed_up) for _, gain in mine]
-        shapes = [marks.line(plot, points, "thin")]
-        shapes += [marks.marker(plot, series, *at, labels.gain_tip(what, row, gain))
-                   for at, (row, gain) in zip(points, mine, strict=True)]  # fmt: skip
+    for series in dict.fromkeys(one.series for one in found):
+        mine = [one for one in found if one.series is series]
+        shapes = [marks.line(plot, [one.at for one in mine], "thin")]
+        shapes += [marks.marker(plot, series, *one.at, labels.gain_tip(what, one.result, one.gain)) for one in mine]
         drawn.append(marks.of_series(series, *shapes))
     return drawn
