@@ -20,7 +20,9 @@ from attention.layout import parse_variant
 from attention.variants import VARIANTS
 from eval.cli import build_parser, main
 from eval.cost.crossover import Linear, Pairs
+from eval.report.metrics import METRICS
 from eval.testing.visibility import seen_keys
+from tests.eval.report.synthetic_records import compared, synthetic_records
 from tests.printed import ROOT, blocks, carry_out
 
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
@@ -45,6 +47,15 @@ def test_a_backend_of_ones_own(fast_compile) -> None:
         names = carry_out(text)
         assert "plain-jax" in impl_names()
     assert names["found"].out_btnh.shape == (1, 5, 2, 8)
+
+
+def test_the_column_is_one_entry() -> None:
+    (text,) = (text for text in blocks("docs/extending.md", "python") if "METRICS.register(" in text)
+    found = compared(synthetic_records())
+    with METRICS.temporarily():
+        carry_out(text)
+        assert found.rows()[0]["tokens_per_s"] > 0
+    assert "tokens_per_s" not in found.rows()[0]
 
 
 def test_a_card_from_a_file(tmp_path: Path, capsys) -> None:
