@@ -18,7 +18,7 @@ import jax.numpy as jnp
 from jax.experimental.pallas import mosaic_gpu as mgpu
 
 from attention.exact_count import ExactCount
-from attention.kernels.mosaic_item import CLUSTER, KEYS, ROWS, count_tiles, make_launch
+from attention.kernels.mosaic_item import CLUSTER, KEYS, ROWS, count_tiles, make_static
 from attention.kernels.mosaic_program import attend_items
 from attention.kernels.pallas_attention import check_operands
 from attention.kernels.pallas_backward import attention_gradients
@@ -128,13 +128,13 @@ def mosaic_attention(
 ) -> tuple[jax.Array, ...]:  # fmt: skip
     """The call, by whose name and `ranges` FLOPs are counted (`eval.cost.flops.annotations`)."""
     b, t, n, _ = q.shape
-    launch = make_launch(q, k, pos, programs, interpret is not None)
-    clusters: dict[str, Any] = {"cluster": (launch.cluster,), "cluster_names": ("rank",)} if launch.cluster > 1 else {}
+    static = make_static(q, k, pos, programs, interpret is not None)
+    clusters: dict[str, Any] = {"cluster": (static.cluster,), "cluster_names": ("rank",)} if static.cluster > 1 else {}
     lse = [jax.ShapeDtypeStruct((b, n, t), jnp.float32)] if with_lse else []
     return mgpu.kernel(
-        partial(attend_items, launch=launch),
+        partial(attend_items, static=static),
         out_type=[jax.ShapeDtypeStruct(q.shape, q.dtype), *lse],
-        grid=(launch.clusters,),
+        grid=(static.clusters,),
         grid_names=("cluster",),
         **clusters,
         num_threads=3,

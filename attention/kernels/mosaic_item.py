@@ -23,7 +23,7 @@ CACHE_BYTES: Final = 40_000_000
 """Of keys and values that stay in the L2 cache: of the H100's 50 MB, most."""
 
 
-class Launch(NamedTuple):
+class Static(NamedTuple):
     """What a kernel is compiled for."""
 
     n_heads: int
@@ -40,7 +40,7 @@ class Launch(NamedTuple):
     interpret: bool
 
 
-def make_launch(q: Any, k: Any, pos: Any, programs: int, interpret: bool) -> Launch:
+def make_static(q: Any, k: Any, pos: Any, programs: int, interpret: bool) -> Static:
     """How the work on operands of these shapes is shared out among so many programs.
 
     Two programs form a cluster where heads see the same of the same keys; the interpreter of jax 0.10 knows none.
@@ -52,7 +52,7 @@ def make_launch(q: Any, k: Any, pos: Any, programs: int, interpret: bool) -> Lau
         cluster = 1
     items, kv_bytes = row_tiles * n * b // cluster, 2 * k.dtype.itemsize * s * h
     together = max(d for d in range(1, kv_heads + 1) if kv_heads % d == 0 and (d == 1 or d * kv_bytes <= CACHE_BYTES))
-    return Launch(
+    return Static(
         n_heads=n, group=group, head_dim=h, row_tiles=row_tiles, cluster=cluster, band=group * together, items=items,
         clusters=min(items, programs // cluster), seen_heads=pos.shape[1], seen_batch=pos.shape[0],
         stages=2 * STAGES if h == 64 else STAGES, interpret=interpret,
@@ -101,28 +101,28 @@ class Item(NamedTuple):
         return jnp.where(i < self.n_dense, self.bounds.dense_start + i, masked) * KEYS
 
 
-def count_items(cluster: jax.Array, launch: Launch) -> jax.Array:
+def count_items(cluster: jax.Array, static: Static) -> jax.Array:
     """Of each program of a cluster."""
-    rounds, rest = divmod(launch.items, launch.clusters)
-    return rounds + (_turning(cluster, rounds, launch) < rest).astype(jnp.int32)
+    rounds, rest = divmod(static.items, static.clusters)
+    return rounds + (_turning(cluster, rounds, static) < rest).astype(jnp.int32)
 
 
-def item_place(cluster: jax.Array, rank: jax.Array | int, j: jax.Array, launch: Launch) -> tuple[jax.Array, ...]:
+def item_place(cluster: jax.Array, rank: jax.Array | int, j: jax.Array, static: Static) -> tuple[jax.Array, ...]:
     """(batch, head, row tile) of the j-th item of a program, the `rank`-th of its cluster."""
-    steps = launch.band // launch.cluster
-    band, number = _divide(j * launch.clusters + _turning(cluster, j, launch), launch.row_tiles * steps)
+    steps = static.band // static.cluster
+    band, number = _divide(j * static.clusters + _turning(cluster, j, static), static.row_tiles * steps)
     row_tile, step = _divide(number, steps)
-    batch, band = _divide(band, launch.n_heads // launch.band)
+    batch, band = _divide(band, static.n_heads // static.band)
     return (
         batch,
-        band * launch.band + step * launch.cluster + rank,
-        launch.row_tiles - 1 - row_tile,
+        band * static.band + step * static.cluster + rank,
+        static.row_tiles - 1 - row_tile,
     )  # longest walks first
 
 
-def seen_place(batch: jax.Array, head: jax.Array, launch: Launch) -> tuple[jax.Array, jax.Array]:
+def seen_place(batch: jax.Array, head: jax.Array, static: Static) -> tuple[jax.Array, jax.Array]:
     """Batch and head in what says who sees what."""
-    return batch if launch.seen_batch > 1 else jnp.int32(0), _divide(head, launch.n_heads // launch.seen_heads)[0]
+    return batch if static.seen_batch > 1 else jnp.int32(0), _divide(head, static.n_heads // static.seen_heads)[0]
 
 
 def _divide(number: jax.Array, by: int) -> tuple[jax.Array, jax.Array]:
@@ -130,9 +130,9 @@ def _divide(number: jax.Array, by: int) -> tuple[jax.Array, jax.Array]:
     return lax.div(number, jnp.int32(by)), lax.rem(number, jnp.int32(by))
 
 
-def _turning(cluster: jax.Array, j: jax.Array | int, launch: Launch) -> jax.Array:
+def _turning(cluster: jax.Array, j: jax.Array | int, static: Static) -> jax.Array:
     """Place of a cluster in the j-th round: from the first to the last, then back, so that loads even out."""
-    return jnp.where(j % 2 == 0, cluster, launch.clusters - 1 - cluster)
+    return jnp.where(j % 2 == 0, cluster, static.clusters - 1 - cluster)
 
 
 def count_tiles(bounds: Ranges) -> jax.Array:

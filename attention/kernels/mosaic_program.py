@@ -8,7 +8,7 @@ from jax import lax
 from jax.experimental import pallas as pl
 from jax.experimental.pallas import mosaic_gpu as mgpu
 
-from attention.kernels.mosaic_item import KEYS, ROWS, Item, Launch, Memory, count_items, item_place, seen_place
+from attention.kernels.mosaic_item import KEYS, ROWS, Item, Memory, Static, count_items, item_place, seen_place
 from attention.kernels.mosaic_rows import attend_rows
 from attention.kernels.pallas_ranges import Ranges
 from attention.kernels.ref import Ref
@@ -16,14 +16,14 @@ from attention.kernels.ref import Ref
 
 def attend_items(
     q_ref: Ref, k_ref: Ref, v_ref: Ref, pos_ref: Ref, left_ref: Ref, sink_ref: Ref, ranges_ref: Ref, *out_refs: Ref,
-    launch: Launch,
+    static: Static,
 ) -> None:  # fmt: skip
     """The kernel: every program turns over the items that are its own."""
     swizzled = mgpu.TilingTransform((8, 64)), mgpu.SwizzleTransform(128)
-    stages = launch.stages
+    stages = static.stages
 
     def tiles(*sizes: int) -> Ref:
-        return mgpu.SMEM((*sizes, launch.head_dim), q_ref.dtype, transforms=swizzled)
+        return mgpu.SMEM((*sizes, static.head_dim), q_ref.dtype, transforms=swizzled)
 
     def barriers(count: int, arrivals: int = 1) -> Ref:
         return mgpu.Barrier(num_barriers=count, num_arrivals=arrivals)
@@ -34,19 +34,19 @@ def attend_items(
         A warpgroup arrives at those of a cluster by one of its threads, without waiting for the others: what only the
         tensor cores read is read by then, and nothing else may read keys or values.
         """
-        if launch.cluster == 1:
+        if static.cluster == 1:
             return barriers(stages, arrivals=2)
         return mgpu.ClusterBarrier(collective_axes=("rank",), num_barriers=stages, num_arrivals=2)
 
     def run(*refs: Ref) -> None:
         memory = Memory(*refs)
         cluster, warpgroup = lax.axis_index("cluster"), lax.axis_index("warpgroup")
-        rank = lax.axis_index("rank") if launch.cluster > 1 else 0
-        count = count_items(cluster, launch)
+        rank = lax.axis_index("rank") if static.cluster > 1 else 0
+        count = count_items(cluster, static)
 
         def item(j: jax.Array | int) -> Item:
-            batch, head, row_tile = item_place(cluster, rank, jnp.minimum(j, count - 1), launch)
-            seen = seen_place(batch, head, launch)
+            batch, head, row_tile = item_place(cluster, rank, jnp.minimum(j, count - 1), static)
+            seen = seen_place(batch, head, static)
             bounds = Ranges(*(ranges_ref[*seen, row_tile, i] for i in range(len(Ranges._fields))))
             return Item(batch, head, row_tile, seen, bounds)
 
@@ -62,7 +62,7 @@ def attend_items(
                 item_, start = carry
                 following = item(j + 1)  # read ahead
                 rows = pos_ref, left_ref, sink_ref
-                attend_rows(rows, out_refs, memory, item_, j, start, warpgroup, j == count - 1, launch)
+                attend_rows(rows, out_refs, memory, item_, j, start, warpgroup, j == count - 1, static)
                 return following, start + item_.n_tiles
 
             lax.fori_loop(0, count, attend_item, (item(0), jnp.int32(0)))
@@ -76,11 +76,11 @@ def attend_items(
             def bring_item(j: jax.Array, carry: tuple[Item, jax.Array]) -> tuple[Item, jax.Array]:
                 item_, start = carry
                 following = item(j + 1)
-                _bring_tiles(q_ref, k_ref, v_ref, memory, item_, j, start, launch)
+                _bring_tiles(q_ref, k_ref, v_ref, memory, item_, j, start, static)
                 return following, start + item_.n_tiles
 
             _, total = lax.fori_loop(0, count, bring_item, (item(0), jnp.int32(0)))
-            _wait_for_the_last(memory, count, total, launch)
+            _wait_for_the_last(memory, count, total, static)
 
     pl.run_scoped(
         run, tiles(4, ROWS), tiles(stages, KEYS), tiles(stages, KEYS), barriers(4), barriers(2, arrivals=2),
@@ -90,13 +90,13 @@ def attend_items(
 
 
 def _bring_tiles(
-    q_ref: Ref, k_ref: Ref, v_ref: Ref, memory: Memory, item: Item, j: jax.Array, start: jax.Array, launch: Launch
+    q_ref: Ref, k_ref: Ref, v_ref: Ref, memory: Memory, item: Item, j: jax.Array, start: jax.Array, static: Static
 ) -> None:
     """Of the j-th item: queries, then tile i + 1 of keys before tile i of values, the order in which they are wanted.
 
     `start` counts the tiles of the items before.
     """
-    kv_head = lax.div(item.head, jnp.int32(launch.group))
+    kv_head = lax.div(item.head, jnp.int32(static.group))
     buffer = lax.rem(j, jnp.int32(2))
 
     @pl.when(j >= 2)
@@ -109,14 +109,14 @@ def _bring_tiles(
         mgpu.copy_gmem_to_smem(source, memory.q.at[place], memory.q_full.at[place])
 
     def bring(i: jax.Array, source: Ref, target: Ref, full: Ref, free: Ref) -> None:
-        slot = lax.rem(start + i, jnp.int32(launch.stages))
+        slot = lax.rem(start + i, jnp.int32(static.stages))
 
-        @pl.when(start + i >= launch.stages)
+        @pl.when(start + i >= static.stages)
         def _() -> None:
             mgpu.barrier_wait(free.at[slot])
 
         keys = pl.ds(item.key(i), KEYS)
-        tile, everyone = source.at[item.batch, keys, kv_head], "rank" if launch.cluster > 1 else None
+        tile, everyone = source.at[item.batch, keys, kv_head], "rank" if static.cluster > 1 else None
         mgpu.copy_gmem_to_smem(tile, target.at[slot], full.at[slot], collective_axes=everyone)
 
     def bring_keys(i: jax.Array) -> None:
@@ -132,7 +132,7 @@ def _bring_tiles(
         bring(i, v_ref, memory.v, memory.v_full, memory.v_free)
 
 
-def _wait_for_the_last(memory: Memory, items: jax.Array, tiles: jax.Array, launch: Launch) -> None:
+def _wait_for_the_last(memory: Memory, items: jax.Array, tiles: jax.Array, static: Static) -> None:
     """Nothing is left in flight: every arrival at a barrier has been waited for."""
 
     def wait(free: Ref, places: int, number: jax.Array) -> None:
@@ -140,8 +140,8 @@ def _wait_for_the_last(memory: Memory, items: jax.Array, tiles: jax.Array, launc
         def _() -> None:
             mgpu.barrier_wait(free.at[lax.rem(number, jnp.int32(places))])
 
-    for back in range(launch.stages):
-        wait(memory.k_free, launch.stages, tiles - 1 - back)
-        wait(memory.v_free, launch.stages, tiles - 1 - back)
+    for back in range(static.stages):
+        wait(memory.k_free, static.stages, tiles - 1 - back)
+        wait(memory.v_free, static.stages, tiles - 1 - back)
     for back in range(2):
         wait(memory.q_free, 2, items - 1 - back)

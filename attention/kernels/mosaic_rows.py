@@ -13,7 +13,7 @@ from jax import lax
 from jax.experimental import pallas as pl
 from jax.experimental.pallas import mosaic_gpu as mgpu
 
-from attention.kernels.mosaic_item import KEYS, ROWS, Item, Launch, Memory
+from attention.kernels.mosaic_item import KEYS, ROWS, Item, Memory, Static
 from attention.kernels.ref import Ref
 
 LEAST = -1e30
@@ -24,19 +24,19 @@ LOG2_E = float(np.log2(np.e))
 
 def attend_rows(
     row_refs: Ref, out_refs: Ref, memory: Memory, item: Item, j: jax.Array, start: jax.Array, warpgroup: jax.Array,
-    is_last: jax.Array, launch: Launch,
+    is_last: jax.Array, static: Static,
 ) -> None:  # fmt: skip
     """A warpgroup's 64 queries of the j-th item; `start` counts the tiles of the items before."""
     pos_ref, left_ref, sink_ref = row_refs
     rows = item.rows(warpgroup)
-    pos, left = (_load_rows(ref, (*item.seen, rows), launch) for ref in (pos_ref, left_ref))
+    pos, left = (_load_rows(ref, (*item.seen, rows), static) for ref in (pos_ref, left_ref))
     sink = sink_ref[*item.seen]
     buffer = lax.rem(j, jnp.int32(2))
     own, others = memory.turn.at[warpgroup], memory.turn.at[1 - warpgroup]
-    scale = LOG2_E / launch.head_dim**0.5  # exp2 is what the hardware has
+    scale = LOG2_E / static.head_dim**0.5  # exp2 is what the hardware has
 
     def slot(i: jax.Array | int) -> jax.Array:
-        return lax.rem(start + i, jnp.int32(launch.stages))
+        return lax.rem(start + i, jnp.int32(static.stages))
 
     def pass_turn() -> None:
         mgpu.barrier_arrive(others)
@@ -48,7 +48,7 @@ def attend_rows(
         """One step of the online softmax; `more` tiles of keys follow."""
         scores, top, total, acc = carry
         if masked:
-            key = item.key(i) + _iota(1, launch)
+            key = item.key(i) + _iota(1, static)
             pos_rs, left_rs = (lax.broadcast_in_dim(x, key.shape, [0]) for x in (pos, left))
             seen = (key <= pos_rs) & ((key > left_rs) | (key < sink))
             scores = jnp.where(seen, scores, -jnp.inf)
@@ -64,22 +64,22 @@ def attend_rows(
             mgpu.barrier_wait(memory.k_full.at[slot(i + 1)])
         mgpu.barrier_wait(own)
         k = memory.k.at[slot(i + 1)] if more else None
-        acc, scores = _multiply(acc, weights, memory.v.at[slot(i)], q, k, pass_turn if more else pass_last_turn, launch)
+        acc, scores = _multiply(acc, weights, memory.v.at[slot(i)], q, k, pass_turn if more else pass_last_turn, static)
         mgpu.barrier_arrive(memory.v_free.at[slot(i)])
         if more:
             mgpu.barrier_arrive(memory.k_free.at[slot(i + 1)])
         return scores, new_top, total, acc
 
     row = mgpu.Layout.WGMMA.reduce(1)
-    top = _laid_out(jnp.full((ROWS,), LEAST, jnp.float32), row, launch)
-    total = _laid_out(jnp.zeros((ROWS,), jnp.float32), row, launch)
-    acc = _laid_out(jnp.zeros((ROWS, launch.head_dim), jnp.float32), mgpu.Layout.WGMMA, launch)
+    top = _laid_out(jnp.full((ROWS,), LEAST, jnp.float32), row, static)
+    total = _laid_out(jnp.zeros((ROWS,), jnp.float32), row, static)
+    acc = _laid_out(jnp.zeros((ROWS, static.head_dim), jnp.float32), mgpu.Layout.WGMMA, static)
 
     mgpu.barrier_wait(memory.q_full.at[2 * buffer + warpgroup])
-    q = _laid_out(memory.q[2 * buffer + warpgroup], mgpu.Layout.WGMMA, launch)
+    q = _laid_out(memory.q[2 * buffer + warpgroup], mgpu.Layout.WGMMA, static)
     mgpu.barrier_wait(memory.k_full.at[slot(0)])
     mgpu.barrier_wait(own)
-    scores = _first_scores(q, memory.k.at[slot(0)], pass_turn, launch)
+    scores = _first_scores(q, memory.k.at[slot(0)], pass_turn, static)
     mgpu.barrier_arrive(memory.k_free.at[slot(0)])
 
     @pl.when(j > 0)
@@ -117,9 +117,9 @@ def _put_out(
         mgpu.copy_smem_to_gmem(source, target)
 
 
-def _first_scores(q: jax.Array, k: Ref, then: Callable[[], None], launch: Launch) -> jax.Array:
+def _first_scores(q: jax.Array, k: Ref, then: Callable[[], None], static: Static) -> jax.Array:
     """Q·Kᵀ [rows, keys] in float32; `then` runs as soon as it is queued."""
-    if launch.interpret:
+    if static.interpret:
         then()
         scores = _dot(q, k[...], 1)
         mgpu.commit_smem()  # threads read here, not the tensor cores: the copy engine is to know
@@ -134,10 +134,10 @@ def _first_scores(q: jax.Array, k: Ref, then: Callable[[], None], launch: Launch
 
 
 def _multiply(
-    acc: jax.Array, weights: jax.Array, v: Ref, q: jax.Array, k: Ref, then: Callable[[], None], launch: Launch
+    acc: jax.Array, weights: jax.Array, v: Ref, q: jax.Array, k: Ref, then: Callable[[], None], static: Static
 ) -> tuple[jax.Array, jax.Array | None]:
     """acc + weights·V, and the scores of the next tile of keys, if there is one; `then` runs when both are queued."""
-    if launch.interpret:
+    if static.interpret:
         then()
         acc += _dot(weights, v[...], 0)
         scores = None if k is None else _dot(q, k[...], 1)
@@ -157,7 +157,7 @@ def _multiply(
         mgpu.wgmma(scores_ref, q, k.transpose((1, 0)))
         then()
 
-    zeros = _laid_out(jnp.zeros((ROWS, KEYS), jnp.float32), mgpu.Layout.WGMMA, launch)
+    zeros = _laid_out(jnp.zeros((ROWS, KEYS), jnp.float32), mgpu.Layout.WGMMA, static)
     return pl.run_state(issue)((mgpu.ACC.init(acc), mgpu.ACC.init(zeros)))
 
 
@@ -165,18 +165,18 @@ def _dot(a: jax.Array, b: jax.Array, axis: int) -> jax.Array:
     return lax.dot_general(a, b, (((1,), (axis,)), ((), ())), preferred_element_type=jnp.float32)
 
 
-def _laid_out(x: jax.Array, layout: Any, launch: Launch) -> jax.Array:
-    return x if launch.interpret else mgpu.layout_cast(x, layout)
+def _laid_out(x: jax.Array, layout: Any, static: Static) -> jax.Array:
+    return x if static.interpret else mgpu.layout_cast(x, layout)
 
 
-def _load_rows(ref: Ref, at: Any, launch: Launch) -> jax.Array:
-    if launch.interpret:
+def _load_rows(ref: Ref, at: Any, static: Static) -> jax.Array:
+    if static.interpret:
         return ref[at]
     source = (ref, at) if jax.__version_info__ < (0, 11) else (ref.at[at],)
     return mgpu.load(*source, layout=mgpu.Layout.WGMMA.reduce(1), optimized=False)
 
 
-def _iota(axis: int, launch: Launch) -> jax.Array:
-    if launch.interpret:
+def _iota(axis: int, static: Static) -> jax.Array:
+    if static.interpret:
         return lax.broadcasted_iota(jnp.int32, (ROWS, KEYS), axis)
     return mgpu.broadcasted_iota(jnp.int32, (ROWS, KEYS), axis, layout=mgpu.Layout.WGMMA)

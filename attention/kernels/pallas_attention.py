@@ -18,7 +18,7 @@ from jax.experimental.pallas import triton as plgpu
 
 from attention.exact_count import ExactCount
 from attention.kernels.pallas_backward import attention_gradients
-from attention.kernels.pallas_program import EMPTY, Launch, attend_tile, exp2_ptx
+from attention.kernels.pallas_program import EMPTY, Static, attend_tile, exp2_ptx
 from attention.kernels.pallas_ranges import find_ranges
 from attention.kernels.target import current_target
 from attention.kernels.tiles import AttentionTiles, attention_tiles
@@ -105,7 +105,7 @@ def _forward(
     group = n // k
     alike = q_pos_bnt.shape[1] in (1, k) and span_bnt.shape[1] in (1, k)
     packed = group if alike else 1
-    launch = Launch(t, s, group, packed, tiles)
+    static = Static(t, s, group, packed, tiles)
     streams = n // packed
     row_tiles = pl.cdiv(t * packed, tiles.rows)
 
@@ -154,7 +154,7 @@ def _forward(
         out_specs.append(pl.BlockSpec((None, n, t), lambda i, j, b: (b, 0, 0)))
     out_btnh, visited, *lse_bnt = pl.pallas_call(
         partial(
-            attend_tile, launch=launch, row_tiles=row_tiles, exp2=exp2_ptx if tiles.ptx and not interpret else jnp.exp2
+            attend_tile, static=static, row_tiles=row_tiles, exp2=exp2_ptx if tiles.ptx and not interpret else jnp.exp2
         ),
         grid=(row_tiles, streams, b),
         in_specs=[

@@ -116,7 +116,7 @@ def attend_blocks(
     missing = key_tiles * tiles.keys - block
     keys_gch, values_gch = (jnp.pad(x, [(0, 0), (0, missing), (0, 0)]) for x in (keys_gch, values_gch))
     values = values_gch.swapaxes(1, 2) if tiles.v_by_column else values_gch
-    launch = _Launch(rows, groups, block, tiles)
+    static = _Static(rows, groups, block, tiles)
     n_tiles, itemsize = table.group_i.size, q_rh.dtype.itemsize
     cost = pl.CostEstimate(  # of as many tiles as any choice may need
         flops=4 * n_tiles * tiles.rows * key_tiles * tiles.keys * h,
@@ -124,7 +124,7 @@ def attend_blocks(
         bytes_accessed=(2 * pairs * h + keys_gch.size + values.size) * itemsize,
     )
     return pl.pallas_call(
-        partial(_kernel, launch=launch, exp2=exp2_ptx if tiles.ptx and not interpret else jnp.exp2),
+        partial(_kernel, static=static, exp2=exp2_ptx if tiles.ptx and not interpret else jnp.exp2),
         grid=(n_tiles,),
         out_shape=(jax.ShapeDtypeStruct((pairs, h), q_rh.dtype), jax.ShapeDtypeStruct((pairs,), jnp.float32)),
         compiler_params=plgpu.CompilerParams(num_warps=tiles.warps, num_stages=tiles.stages),
@@ -134,7 +134,7 @@ def attend_blocks(
     )(q_rh, keys_gch, values, table.group_i.astype(jnp.int32), table.row_it.astype(jnp.int32))
 
 
-class _Launch(NamedTuple):
+class _Static(NamedTuple):
     """What a kernel is compiled for."""
 
     rows: int
@@ -144,22 +144,22 @@ class _Launch(NamedTuple):
 
 
 def _kernel(
-    q_ref: Ref, k_ref: Ref, v_ref: Ref, group_ref: Ref, pair_ref: Ref, out_ref: Ref, lse_ref: Ref, *, launch: _Launch,
+    q_ref: Ref, k_ref: Ref, v_ref: Ref, group_ref: Ref, pair_ref: Ref, out_ref: Ref, lse_ref: Ref, *, static: _Static,
     exp2: Callable[[jax.Array], jax.Array],
 ) -> None:  # fmt: skip
     tile = pl.program_id(0)
     group = group_ref[tile]
-    pl.when(group < launch.groups)(
-        lambda: _compute(q_ref, k_ref, v_ref, group, pair_ref[tile, :], out_ref, lse_ref, launch, exp2)
+    pl.when(group < static.groups)(
+        lambda: _compute(q_ref, k_ref, v_ref, group, pair_ref[tile, :], out_ref, lse_ref, static, exp2)
     )
 
 
 def _compute(
-    q_ref: Ref, k_ref: Ref, v_ref: Ref, group: jax.Array, pair: jax.Array, out_ref: Ref, lse_ref: Ref, launch: _Launch,
+    q_ref: Ref, k_ref: Ref, v_ref: Ref, group: jax.Array, pair: jax.Array, out_ref: Ref, lse_ref: Ref, static: _Static,
     exp2: Callable[[jax.Array], jax.Array],
 ) -> None:  # fmt: skip
     """One tile of rows against one block."""
-    (rows, keys), head_dim = (launch.tiles.rows, launch.tiles.keys), q_ref.shape[-1]
+    (rows, keys), head_dim = (static.tiles.rows, static.tiles.keys), q_ref.shape[-1]
     exists = pair >= 0
     exists_h = jnp.broadcast_to(exists[:, None], (rows, head_dim))
 
@@ -167,7 +167,7 @@ def _compute(
         """Every index an array of the whole tile: interpret mode takes no mixture of arrays and slices."""
         return tuple(jnp.broadcast_to(x, (rows, head_dim)) for x in (row[:, None], jnp.arange(head_dim)[None]))
 
-    q = plgpu.load(q_ref.at[at(jnp.maximum(pair, 0) % launch.rows)], mask=exists_h, other=0.0)
+    q = plgpu.load(q_ref.at[at(jnp.maximum(pair, 0) % static.rows)], mask=exists_h, other=0.0)
     scale = LOG2_E / head_dim**0.5  # exp2 is what the hardware has
     dot = partial(
         lax.dot_general,
@@ -181,19 +181,19 @@ def _compute(
         here = pl.ds(i * keys, keys)
         scores = dot(q, k_ref[group, here, :], (((1,), (1,)), ((), ())))
         if ragged:
-            scores = jnp.where(i * keys + jnp.arange(keys)[None] < launch.block, scores, -jnp.inf)
+            scores = jnp.where(i * keys + jnp.arange(keys)[None] < static.block, scores, -jnp.inf)
         new_top = jnp.maximum(top, scores.max(1) * scale)
         weights = exp2(scores * scale - new_top[:, None])
         rescale = exp2(top - new_top)
-        by_column = launch.tiles.v_by_column
+        by_column = static.tiles.v_by_column
         v = v_ref[group, :, here] if by_column else v_ref[group, here, :]
         acc = acc * rescale[:, None] + dot(weights.astype(v.dtype), v, (((1,), (int(by_column),)), ((), ())))
         return new_top, total * rescale + weights.sum(1), acc
 
     nothing = jnp.full(rows, -jnp.inf, jnp.float32), jnp.zeros(rows, jnp.float32)
-    whole = launch.block // keys
+    whole = static.block // keys
     state = lax.fori_loop(0, whole, visit, (*nothing, jnp.zeros((rows, head_dim), jnp.float32)))
-    top, total, acc = visit(whole, state, ragged=True) if launch.block % keys else state
+    top, total, acc = visit(whole, state, ragged=True) if static.block % keys else state
 
     place = jnp.where(exists, pair, out_ref.shape[0])
     plgpu.store(out_ref.at[at(place)], (acc / total[:, None]).astype(out_ref.dtype), mask=exists_h)

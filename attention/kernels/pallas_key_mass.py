@@ -80,7 +80,7 @@ def key_mass_pallas(
         bytes_accessed=q_btnh.dtype.itemsize * (q_btnh.size + k_bskh.size) + 4 * (lse_bkr.size + b * kv_heads * s),
     )  # fmt: skip
     mass_bkps = pl.pallas_call(
-        partial(_kernel, launch=_Launch(turns, tiles), exp2=exp2_ptx if tiles.ptx and not interpret else jnp.exp2),
+        partial(_kernel, static=_Static(turns, tiles), exp2=exp2_ptx if tiles.ptx and not interpret else jnp.exp2),
         grid=(key_tiles, parts, b * kv_heads),  # neighbours read the same queries
         in_specs=[
             pl.BlockSpec((None, t, None, group, h), lambda i, p, j: (j // kv_heads, 0, j % kv_heads, 0, 0)),
@@ -98,7 +98,7 @@ def key_mass_pallas(
     return jnp.where(valid_bks, mass_bkps.sum(2), 0)  # where, not times: an empty slot may hold anything
 
 
-class _Launch(NamedTuple):
+class _Static(NamedTuple):
     """What a kernel is compiled for."""
 
     turns: int  # tiles of rows that a program walks over
@@ -106,13 +106,13 @@ class _Launch(NamedTuple):
 
 
 def _kernel(
-    q_ref: Ref, k_ref: Ref, lse_ref: Ref, slot_ref: Ref, mass_ref: Ref, *, launch: _Launch,
+    q_ref: Ref, k_ref: Ref, lse_ref: Ref, slot_ref: Ref, mass_ref: Ref, *, static: _Static,
     exp2: Callable[[jax.Array], jax.Array],
 ) -> None:  # fmt: skip
-    rows, keys = launch.tiles.rows, launch.tiles.keys
+    rows, keys = static.tiles.rows, static.tiles.keys
     (tokens, group, head_dim), slots = q_ref.shape, k_ref.shape[0]
     key = pl.program_id(0) * keys + jnp.arange(keys)
-    first_row = pl.program_id(1) * launch.turns * rows
+    first_row = pl.program_id(1) * static.turns * rows
 
     def load(ref: Ref, *index: jax.Array) -> jax.Array:
         """Every index an array of the whole tile: interpret mode takes no mixture of arrays and slices."""
@@ -137,7 +137,7 @@ def _kernel(
         probability = exp2(dot(q, k) * (LOG2_E / head_dim**0.5) - lse[:, None])
         return jnp.where(key[None] <= slot[:, None], mass + probability, mass)  # one addition under a predicate
 
-    mass = lax.fori_loop(0, launch.turns, visit, jnp.zeros((rows, keys), jnp.float32))
+    mass = lax.fori_loop(0, static.turns, visit, jnp.zeros((rows, keys), jnp.float32))
     plgpu.store(mass_ref.at[key], mass.sum(0), mask=key < slots)
 
 

@@ -27,7 +27,7 @@ State = tuple[jax.Array, jax.Array, jax.Array]
 """Of the online softmax of a tile of rows: the greatest score, the sum of weights, the weighted values."""
 
 
-class Launch(NamedTuple):
+class Static(NamedTuple):
     """What a kernel is compiled for."""
 
     tokens: int
@@ -40,15 +40,15 @@ class Launch(NamedTuple):
 def attend_tile(
     q_ref: Ref, k_ref: Ref, v_ref: Ref, pos_ref: Ref, left_ref: Ref, sink_ref: Ref, kv_pos_ref: Ref, ranges_ref: Ref,
     out_ref: Ref, visited_ref: Ref, *lse_ref: Ref,
-    launch: Launch, row_tiles: int, exp2: Callable[[jax.Array], jax.Array],
+    static: Static, row_tiles: int, exp2: Callable[[jax.Array], jax.Array],
 ) -> None:  # fmt: skip
     """The kernel: one tile of rows walks over the tiles of keys that its bounds name."""
-    rows, keys = launch.tiles.rows, launch.tiles.keys
+    rows, keys = static.tiles.rows, static.tiles.keys
     head_dim = q_ref.shape[-1]
     row = (row_tiles - 1 - pl.program_id(0)) * rows + jnp.arange(rows)
-    token = row // launch.packed
-    head = pl.program_id(1) * launch.packed + row % launch.packed
-    exists = token < launch.tokens
+    token = row // static.packed
+    head = pl.program_id(1) * static.packed + row % static.packed
+    exists = token < static.tokens
     # Every index an array of the whole tile: interpret mode takes no mixture of arrays and slices.
     place = (token[:, None], head[:, None], jnp.arange(head_dim)[None, :])
     at_row_h = tuple(jnp.broadcast_to(x, (rows, head_dim)) for x in place)
@@ -64,8 +64,8 @@ def attend_tile(
     )
 
     def load(ref: Ref, tile: jax.Array, masked: bool) -> jax.Array:
-        if masked and launch.slots % keys:
-            inside = (tile * keys + jnp.arange(keys) < launch.slots)[:, None]
+        if masked and static.slots % keys:
+            inside = (tile * keys + jnp.arange(keys) < static.slots)[:, None]
             inside = jnp.broadcast_to(inside, (keys, head_dim))
             return plgpu.load(ref.at[pl.ds(tile * keys, keys), :], mask=inside, other=0.0)
         return ref[pl.ds(tile * keys, keys), :]
@@ -89,7 +89,7 @@ def attend_tile(
             weights = exp2(scores * scale - pivot[:, None])
         rescale = exp2(top - pivot)
         total = total * rescale + weights.sum(1)
-        by_column = launch.tiles.v_by_column
+        by_column = static.tiles.v_by_column
         v = v_ref[:, pl.ds(tile * keys, keys)] if by_column else load(v_ref, tile, masked)
         acc = acc * rescale[:, None] + dot(weights.astype(v.dtype), v, (((1,), (int(by_column),)), ((), ())))
         return new_top, total, acc

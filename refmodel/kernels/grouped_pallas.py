@@ -110,7 +110,7 @@ def grouped_matmul(
     for name, size in (("depth", depth), ("width", width)):
         if size % 16:
             raise ValueError(f"the kernel takes weights whose {name} is a multiple of 16, got {size}")
-    launch = _Launch(
+    static = _Static(
         tiles.rows,
         tiles.least_rows,
         columns=min(tiles.columns // len(weights), width & -width),  # powers of two that divide the sides
@@ -129,8 +129,8 @@ def grouped_matmul(
     )  # fmt: skip
     integers = (jnp.asarray(a, jnp.int32) for a in (layer.reshape(1), table.n_used.reshape(1), *table[:2]))
     return pl.pallas_call(
-        partial(_kernel, launch=launch, n_weights=len(weights)),
-        grid=(width // launch.columns, table.group_i.size),  # the columns of a tile side by side: they share its rows
+        partial(_kernel, static=static, n_weights=len(weights)),
+        grid=(width // static.columns, table.group_i.size),  # the columns of a tile side by side: they share its rows
         out_shape=jax.ShapeDtypeStruct((rows, width), x.dtype),
         compiler_params=plgpu.CompilerParams(num_warps=tiles.warps, num_stages=tiles.stages),
         interpret=interpret,
@@ -139,7 +139,7 @@ def grouped_matmul(
     )(x, *weights, *integers, *scales)
 
 
-class _Launch(NamedTuple):
+class _Static(NamedTuple):
     """What a kernel is compiled for; sizes of one program."""
 
     rows: int
@@ -151,17 +151,17 @@ class _Launch(NamedTuple):
     choices: int
 
 
-def _kernel(x_ref: Ref, *refs: Ref, launch: _Launch, n_weights: int) -> None:
+def _kernel(x_ref: Ref, *refs: Ref, static: _Static, n_weights: int) -> None:
     weight_refs, (layer_ref, used_ref, expert_ref, row_ref, *scale_ref, out_ref) = refs[:n_weights], refs[n_weights:]
-    tile, start = pl.program_id(1), pl.program_id(0) * launch.columns
+    tile, start = pl.program_id(1), pl.program_id(0) * static.columns
 
     @pl.when(tile < used_ref[0])
     def _() -> None:
         held = (row_ref[tile, :] >= 0).astype(jnp.int32).sum()  # rows come first in their tile
-        size, below = launch.least_rows, 0
-        while below < launch.rows:
+        size, below = static.least_rows, 0
+        while below < static.rows:
             place = _Place(layer_ref[0], expert_ref[tile], tile, row_ref[tile, pl.ds(0, size)], start)
-            compute = partial(_compute, x_ref, weight_refs, scale_ref, out_ref, place, launch)
+            compute = partial(_compute, x_ref, weight_refs, scale_ref, out_ref, place, static)
             pl.when((held > below) & (held <= size))(compute)
             size, below = 2 * size, size
 
@@ -176,11 +176,11 @@ class _Place(NamedTuple):
     column: jax.Array
 
 
-def _compute(x_ref: Ref, weight_refs: Ref, scale_ref: Ref, out_ref: Ref, place: _Place, launch: _Launch) -> None:
+def _compute(x_ref: Ref, weight_refs: Ref, scale_ref: Ref, out_ref: Ref, place: _Place, static: _Static) -> None:
     """The first rows of a tile by one block of columns."""
     layer, expert, tile, row, start = place
     size, exists = row.size, row >= 0
-    slots = pl.ds(tile * launch.rows, size)
+    slots = pl.ds(tile * static.rows, size)
 
     def at(ref: Ref, row: jax.Array, column: jax.Array) -> Ref:
         """Every index an array of the whole block: interpret mode takes no mixture of arrays and slices."""
@@ -188,31 +188,31 @@ def _compute(x_ref: Ref, weight_refs: Ref, scale_ref: Ref, out_ref: Ref, place: 
         return ref.at[jnp.broadcast_to(row[:, None], block), jnp.broadcast_to(column[None], block)]
 
     def load_rows(first: jax.Array) -> jax.Array:
-        if launch.reads == "slot":
-            return x_ref[slots, pl.ds(first, launch.depth)]
-        source = jnp.maximum(row, 0) // launch.choices
-        block = at(x_ref, source, first + jnp.arange(launch.depth))
-        return plgpu.load(block, mask=jnp.broadcast_to(exists[:, None], (size, launch.depth)), other=0.0)
+        if static.reads == "slot":
+            return x_ref[slots, pl.ds(first, static.depth)]
+        source = jnp.maximum(row, 0) // static.choices
+        block = at(x_ref, source, first + jnp.arange(static.depth))
+        return plgpu.load(block, mask=jnp.broadcast_to(exists[:, None], (size, static.depth)), other=0.0)
 
     def step(i: jax.Array, sums: tuple[jax.Array, ...]) -> tuple[jax.Array, ...]:
-        x = load_rows(i * launch.depth)
-        blocks = (ref[layer, expert, pl.ds(i * launch.depth, launch.depth), pl.ds(start, launch.columns)]
+        x = load_rows(i * static.depth)
+        blocks = (ref[layer, expert, pl.ds(i * static.depth, static.depth), pl.ds(start, static.columns)]
                   for ref in weight_refs)  # fmt: skip
         return tuple(total + _product(x, w) for total, w in zip(sums, blocks, strict=True))
 
-    zeros = jnp.zeros((size, launch.columns), jnp.float32)
-    out, *up = lax.fori_loop(0, x_ref.shape[1] // launch.depth, step, (zeros,) * len(weight_refs))
+    zeros = jnp.zeros((size, static.columns), jnp.float32)
+    out, *up = lax.fori_loop(0, x_ref.shape[1] // static.depth, step, (zeros,) * len(weight_refs))
     if up:
         out = out / (1 + jnp.exp2(out * -LOG2_E)) * up[0]
     if scale_ref:
         scale = plgpu.load(scale_ref[0].at[jnp.maximum(row, 0)], mask=exists, other=0.0)
         out = out * scale.astype(jnp.float32)[:, None]
     out = out.astype(out_ref.dtype)
-    if launch.writes == "slot":
-        out_ref[slots, pl.ds(start, launch.columns)] = out
+    if static.writes == "slot":
+        out_ref[slots, pl.ds(start, static.columns)] = out
     else:
         nowhere = out_ref.shape[0]
-        block = at(out_ref, jnp.where(exists, row, nowhere), start + jnp.arange(launch.columns))
+        block = at(out_ref, jnp.where(exists, row, nowhere), start + jnp.arange(static.columns))
         plgpu.store(block, out, mask=jnp.broadcast_to(exists[:, None], out.shape))
 
 

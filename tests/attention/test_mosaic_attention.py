@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from attention.attend import choose_impl
 from attention.kernels.dense import attend_dense
 from attention.kernels.mosaic_attention import attend_mosaic
-from attention.kernels.mosaic_item import KEYS, ROWS, count_items, item_place, make_launch, seen_place
+from attention.kernels.mosaic_item import KEYS, ROWS, count_items, item_place, make_static, seen_place
 from attention.kernels.mosaic_spans import attend_mosaic_spans
 from attention.kernels.target import compiling_for
 from attention.kernels.tiles import AttentionTiles
@@ -80,18 +80,18 @@ def test_every_item_has_one_program_and_clusters_see_the_same(b, t, s, k, group,
     n, t = k * group, -(-t // (2 * ROWS)) * 2 * ROWS
     operands = (jax.ShapeDtypeStruct((b, size, heads, 64), jnp.bfloat16) for size, heads in ((t, n), (s, k)))
     pos = jax.ShapeDtypeStruct((b, {"one": 1, "kv": k, "every": n}[seen], t), jnp.int32)
-    launch = make_launch(*operands, pos, programs, interpret=False)
-    assert launch.cluster * launch.clusters <= programs
-    assert launch.cluster == (2 if programs % 2 == group % 2 == n // pos.shape[1] % 2 == 0 else 1)
-    clusters = jnp.arange(launch.clusters)
-    counts = np.asarray(count_items(clusters, launch))
+    static = make_static(*operands, pos, programs, interpret=False)
+    assert static.cluster * static.clusters <= programs
+    assert static.cluster == (2 if programs % 2 == group % 2 == n // pos.shape[1] % 2 == 0 else 1)
+    clusters = jnp.arange(static.clusters)
+    counts = np.asarray(count_items(clusters, static))
     assert counts.max() - counts.min() <= 1 and counts.min() >= 1
     places = []
     for j in range(counts.max()):
         of_rank = []
-        for rank in range(launch.cluster):
-            batch, head, row_tile = np.broadcast_arrays(*item_place(clusters, rank, jnp.int32(j), launch))
-            shared = np.broadcast_arrays(batch, head // group, row_tile, *seen_place(batch, head, launch))
+        for rank in range(static.cluster):
+            batch, head, row_tile = np.broadcast_arrays(*item_place(clusters, rank, jnp.int32(j), static))
+            shared = np.broadcast_arrays(batch, head // group, row_tile, *seen_place(batch, head, static))
             of_rank.append(np.stack(shared)[:, counts > j])
             places += np.stack([batch, head, row_tile])[:, counts > j].T.tolist()
         np.testing.assert_array_equal(of_rank[0], of_rank[-1])
