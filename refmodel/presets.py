@@ -57,3 +57,12 @@ def preset(name: str) -> ModelConfig:
     if name not in PRESETS:
         raise ValueError(unknown("model", name, PRESETS))
     return PRESETS[name]
+
+
+def refuse_to_run(config: ModelConfig) -> None:
+    """Raises `ValueError` for a model that is only counted."""
+    if config.cannot_run:
+        raise ValueError(
+            f"{config.name} can be costed (flops, crossover, variants, cards) and not run: {config.cannot_run}; models "
+            f"that run: {', '.join(RUNNING)}"
+        )

@@ -1,4 +1,4 @@
-"""Where a model comes from: one spelling for presets, folders, GGUF files and Hub ids."""
+"""A model at hand: its description, its parameters, its tokenizer."""
 
 from __future__ import annotations
 
@@ -14,22 +14,19 @@ import jax.numpy as jnp
 
 from attention.attend import attend
 from attention.layout import LayoutSpec
-from attention.unknown import did_you_mean
 from refmodel.cache import Cache
-from refmodel.checkpoint import Checkpoint, open_checkpoint
+from refmodel.checkpoint.find import find_checkpoint
 from refmodel.checkpoint.random_weights import RandomWeights
-from refmodel.default_model import default_gguf
+from refmodel.default_model import DEFAULT_MODEL
 from refmodel.device_memory import free_device_bytes
 from refmodel.model import Params, prefill
-from refmodel.presets import PRESETS, RUNNING, preset
+from refmodel.presets import PRESETS, refuse_to_run
 from refmodel.specification import ModelConfig
 from refmodel.tree import abstract_params
 from refmodel.weights.random import variant_params
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
-
-DEFAULT_MODEL = "smollm2-135m"
 
 
 @dataclass(frozen=True)
@@ -102,11 +99,6 @@ def _prefill(config, params, tokens_bt, chunk_tokens, capacity_tokens, logits, i
     return prefill(config, params, tokens_bt, **sizes, logits=logits, attend=partial(attend, impl=impl))
 
 
-def open_config(spec: str) -> ModelConfig:
-    """The description alone, without reading any weight: see `open_model` for `spec`."""
-    return find_checkpoint(spec).config
-
-
 def open_model(
     spec: str = DEFAULT_MODEL, dtype: Any = jnp.float32, seed: int = 0, *, layout: LayoutSpec | None = None
 ) -> Model:
@@ -145,43 +137,6 @@ def _open(spec: str, dtype: Any, seed: int) -> Model:
     if spec in PRESETS or not Path(spec).expanduser().exists():  # a Hub id, whose folder is named by a hash
         config = dataclasses.replace(config, name=spec)  # under this name people ask for it, and records list it
     return Model(config, params, checkpoint.tokenizer(), checkpoint.weights)
-
-
-def refuse_to_run(config: ModelConfig) -> None:
-    """Raises `ValueError` for a model that is only counted."""
-    if config.cannot_run:
-        raise ValueError(
-            f"{config.name} can be costed (flops, crossover, variants, cards) and not run: {config.cannot_run}; models "
-            f"that run: {', '.join(RUNNING)}"
-        )
-
-
-def find_checkpoint(spec: str, seed: int = 0) -> Checkpoint | RandomWeights:
-    """The checkpoint behind `spec`, none of its weights read; random ones for a preset that comes without."""
-    path = Path(spec).expanduser()
-    if spec == DEFAULT_MODEL:
-        return open_checkpoint(default_gguf())
-    if spec in PRESETS:
-        return RandomWeights(preset(spec), seed)
-    if path.exists():
-        return open_checkpoint(path)
-    if spec.count("/") == 1 and not spec.startswith((".", "/", "~")) and path.suffix != ".gguf":
-        return open_checkpoint(_from_hub(spec))
-    accepted = f"a folder, a .gguf file, a Hub id owner/name, or a preset ({', '.join(RUNNING)})"
-    raise ValueError(f"no model {spec!r}: no such path{did_you_mean(spec, PRESETS)}; accepted: {accepted}")
-
-
-def _from_hub(repo_id: str) -> Path:
-    try:
-        from huggingface_hub import snapshot_download  # optional: the extra `hub`
-    except ImportError as error:
-        raise ValueError(f"{repo_id!r} looks like a Hub id; reading it needs `pip install huggingface_hub`") from error
-    wanted = ["config.json", "tokenizer.json", "*.safetensors", "*.safetensors.index.json"]
-    try:
-        return Path(snapshot_download(repo_id, allow_patterns=wanted))
-    except Exception as error:  # the package raises many unrelated kinds, from requests' to its own
-        reason = (str(error).strip() or "no reason given").splitlines()[0]
-        raise ValueError(f"cannot fetch {repo_id!r} from the Hub ({type(error).__name__}: {reason})") from error
 
 
 def _refuse_what_cannot_fit(config: ModelConfig, dtype: Any) -> None:

@@ -21,7 +21,7 @@ from eval.measure.plan import Cell, Sweep
 from eval.measure.progress import remarks
 from eval.measure.records.schema import Record
 from eval.report.comparison import Comparison
-from refmodel.source import DEFAULT_MODEL
+from refmodel.default_model import DEFAULT_MODEL
 
 DESCRIPTION = "Measures each layout at each length, the quality it costs on a text, and writes a report."
 

@@ -13,9 +13,9 @@ from attention.unknown import unknown
 from eval.commands import arguments, output
 from eval.commands.resolve import running_dtype, running_model, say_cuts, tokenizer_here
 from eval.measure.device import open_device
+from refmodel.default_model import DEFAULT_MODEL
 from refmodel.generate import generate
-from refmodel.presets import PRESETS, preset
-from refmodel.source import DEFAULT_MODEL, refuse_to_run
+from refmodel.presets import PRESETS, preset, refuse_to_run
 from refmodel.specification import ModelConfig
 
 if TYPE_CHECKING:

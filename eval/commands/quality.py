@@ -25,8 +25,9 @@ from eval.measure.named_layout import NamedLayout
 from eval.measure.plan import Sweep, plan
 from eval.measure.progress import progress_bar, remarks
 from eval.report.number_format import count, percent, signed_percent
+from refmodel.default_model import DEFAULT_MODEL
 from refmodel.observe import routes_taken
-from refmodel.source import DEFAULT_MODEL, Model
+from refmodel.source import Model
 
 DESCRIPTION = (
     "Reads a text in one pass under each layout: perplexity, divergence from full attention, agreement of the most\n"

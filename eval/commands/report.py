@@ -15,7 +15,7 @@ from eval.cost.cards import Card
 from eval.measure.records.decode import to_json
 from eval.measure.records.file import records_path
 from eval.report.comparison import Comparison
-from refmodel.source import open_config
+from refmodel.checkpoint.find import open_config
 
 DESCRIPTION = "Draws the report of records that a comparison kept or set aside.  Nothing is measured."
 

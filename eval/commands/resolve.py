@@ -13,13 +13,15 @@ import jax.numpy as jnp
 from attention.layout import describe_cut
 from attention.unknown import unknown
 from refmodel.checkpoint import open_checkpoint
-from refmodel.default_model import default_gguf
-from refmodel.presets import PRESETS, preset
-from refmodel.source import DEFAULT_MODEL, Model, open_config, open_model, refuse_to_run
+from refmodel.checkpoint.find import open_config
+from refmodel.default_model import DEFAULT_MODEL, default_gguf
+from refmodel.presets import PRESETS, preset, refuse_to_run
 from refmodel.specification import ModelConfig
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
+
+    from refmodel.source import Model
 
 
 def shape_named(name: str, layout: str | None = None) -> ModelConfig:
@@ -67,6 +69,8 @@ def runnable(name: str) -> str:
 
 def running_model(options: argparse.Namespace, dtype: Any) -> Model:
     """The model of `--model`, its weights read or drawn from `--seed`."""
+    from refmodel.source import open_model  # costs need no transformer
+
     return open_model(options.model, dtype, options.seed)
 
 

@@ -21,7 +21,8 @@ from eval.measure.records.schema import Record
 from eval.measure.refuse_impl import refuse_impl
 from eval.measure.sweep import missing_cells, records_file
 from eval.measure.timing import Budget
-from refmodel.source import Model, open_config, open_model
+from refmodel.checkpoint.find import open_config
+from refmodel.source import Model, open_model
 from refmodel.specification import ModelConfig
 
 if TYPE_CHECKING:

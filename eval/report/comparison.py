@@ -22,7 +22,8 @@ from eval.measure.timing import Budget
 from eval.report.layout_result import LayoutResult
 from eval.report.metrics import METRICS
 from eval.report.summary import Summary, summarise
-from refmodel.source import DEFAULT_MODEL, Model
+from refmodel.default_model import DEFAULT_MODEL
+from refmodel.source import Model
 from refmodel.specification import ModelConfig
 
 if TYPE_CHECKING:

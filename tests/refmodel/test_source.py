@@ -12,10 +12,11 @@ import pytest
 
 import refmodel
 from refmodel import device_memory, source
+from refmodel.checkpoint.find import open_config
 from refmodel.default_model import default_gguf
 from refmodel.model import prefill
 from refmodel.presets import preset
-from refmodel.source import open_config, open_model
+from refmodel.source import open_model
 
 
 def test_a_preset_has_random_weights_that_its_seed_decides(fast_compile):

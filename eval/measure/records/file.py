@@ -86,7 +86,7 @@ def read_comparison(path: str | Path) -> tuple[Path, list[Record]]:
 
 def config_of(records: Sequence[Record], file: Path) -> ModelConfig:
     """Of the one model that the records name."""
-    from refmodel.source import open_config  # which brings tokenizers: a preset needs none
+    from refmodel.checkpoint.find import open_config  # a preset needs none of it
 
     names = sorted({record.run.model for record in records})
     if len(names) > 1:
