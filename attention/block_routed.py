@@ -16,10 +16,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from fractions import Fraction
 
+import numpy as np
+
 from attention.attended import Attended, AttendFn
 from attention.backends.registry import counted_as
-from attention.cost import Cost, Heads, step_positions
+from attention.cost import ONLY_LAYER, Cost, Depth, Heads, step_positions
 from attention.kernels.block_routed import BlockChoice
+from attention.outline import Outline, stretch
 from attention.pattern import SpanPattern
 from attention.variant import LayerInput, Variant
 
@@ -57,7 +60,7 @@ class BlockRouted(Variant):
     def assumption(self) -> str:
         return "executed: row tiles that any choice may need"
 
-    def useful(self, heads: Heads, tokens: int, start: int = 0) -> Cost:
+    def useful(self, heads: Heads, tokens: int, start: int = 0, depth: Depth = ONLY_LAYER) -> Cost:
         """n·B(B + 1)/2 + B²·sum_b min(b, k - 1) pairs for n = N/B blocks; a gate for every earlier block."""
 
         def up_to(n: int) -> tuple[int, int]:
@@ -73,7 +76,10 @@ class BlockRouted(Variant):
         gates = (gates - gates_before) * (self.topk > 1)
         return Cost(heads.n_heads * (pairs - pairs_before), 2 * heads.head_dim * heads.n_heads * gates)
 
-    def executed(self, heads: Heads, tokens: int, start: int = 0, capacity: int = 0, impl: str = "auto") -> Cost:
+    def executed(
+        self, heads: Heads, tokens: int, start: int = 0, capacity: int = 0, impl: str = "auto",
+        depth: Depth = ONLY_LAYER,
+    ) -> Cost:  # fmt: skip
         """A gate for every block that the cache has room for."""
         q_pos_t, kv_pos_s = step_positions(self.pattern(), tokens, start, capacity or start + tokens)
         choice, slots = BlockChoice(self.block, self.topk), kv_pos_s.size
@@ -82,6 +88,13 @@ class BlockRouted(Variant):
         pairs = backend.executed_pairs(choice, heads.n_heads, heads.n_kv_heads, q_pos_t, kv_pos_s)
         return Cost(pairs, 2 * heads.head_dim * heads.n_heads * tokens * gates)
 
-    def limiting_flops(self, heads: Heads) -> Fraction | None:
+    def outline(self, heads: Heads, tokens: int) -> Outline:
+        """A query's own block, and topk - 1 of the blocks before it."""
+        end_t = np.arange(tokens) + 1
+        block_t = (end_t - 1) // self.block
+        earlier = stretch(0 * end_t, block_t * self.block, np.minimum(1.0, (self.topk - 1) / np.maximum(block_t, 1)))
+        return Outline(((earlier, stretch(block_t * self.block, end_t)),), exact=False)
+
+    def limiting_flops(self, heads: Heads, depth: Depth = ONLY_LAYER) -> Fraction | None:
         """Gates grow with the number of blocks; without any, a token sees half a block."""
         return None if self.topk > 1 else 4 * heads.head_dim * heads.n_heads * Fraction(self.block + 1, 2)

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 
@@ -24,16 +24,32 @@ class Heads:
     d_model: int = 0
 
 
+class Depth(NamedTuple):
+    """Which layer, an int (or an int32 scalar in a program), and of how many: for what differs from layer to layer."""
+
+    layer: Any
+    n_layers: int
+
+
+ONLY_LAYER: Final = Depth(0, 1)
+
+
 class Cost(NamedTuple):
-    """Pairs of (query, key), all query heads, at 4·H FLOPs each; and FLOPs of the products that chose them: routers,
-    gates, scores.  Sorting, packing and compaction are no products: they show in the measured time only."""
+    """Pairs of (query, key), all query heads, at 4·H FLOPs each; FLOPs of the products that chose them: routers, gates,
+    scores; and FLOPs of products with a recurrent state, which are no pairs.  Sorting, packing and compaction are no
+    products: they show in the measured time only."""
 
     pairs: int
     selection_flops: int = 0
+    state_flops: int = 0
+
+    def mixing_flops(self, heads: Heads) -> int:
+        """Scores and values, or what a mixer has in their place."""
+        return 4 * heads.head_dim * self.pairs + self.state_flops
 
     def flops(self, heads: Heads) -> int:
-        """Scores, values and selection."""
-        return 4 * heads.head_dim * self.pairs + self.selection_flops
+        """All of it, selection too."""
+        return self.mixing_flops(heads) + self.selection_flops
 
 
 def executed_span_pairs(

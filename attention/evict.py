@@ -19,8 +19,11 @@ from types import ModuleType
 
 import numpy as np
 
-from attention.cost import Heads
-from attention.eviction.base import Eviction, Piece, in_layer
+from attention.cost import ONLY_LAYER, Depth, Heads
+from attention.eviction.base import Eviction, Piece
+from attention.eviction.policy import Policy
+from attention.eviction.streaming import Streaming
+from attention.outline import Outline, stretch
 from attention.pattern import Array
 
 
@@ -38,27 +41,27 @@ class Evict(Eviction):
     name = "evict"
     example = "evict(knorm, budget=8, chunk=4, sinks=2)"
 
-    policy: str
+    policy: Policy
     budget: int = 4096
     chunk: int = 1024
     sinks: int = 4
     recent: int | None = None
-    seed: int = 0
 
     def __post_init__(self) -> None:
         if self.chunk < 1:
             raise ValueError(f"evict: chunk must be at least 1 token, got {self.chunk}")
         super().__post_init__()
-        if self.rule.window > self.chunk:
+        window = self.policy.window(self.retention)
+        if window > self.chunk:
             raise ValueError(
-                f"evict({self.policy}): the score reads the newest {self.rule.window} queries, more than a chunk of "
+                f"evict({self.policy.name}): the score reads the newest {window} queries, more than a chunk of "
                 f"{self.chunk}"
             )
 
-    def slots(self, capacity_tokens: int) -> int:
+    def cache_tokens(self, capacity_tokens: int) -> int:
         """B + C; only the capacity where no event can come before it is reached."""
-        never = capacity_tokens // self.chunk * self.chunk <= self.rule.least_budget
-        return capacity_tokens if never else self.rule.most_kept + self.chunk
+        never = capacity_tokens // self.chunk * self.chunk <= self.least_budget
+        return capacity_tokens if never else self.most_kept + self.chunk
 
     def piece_tokens(self, step_tokens: int) -> int:
         return self.chunk
@@ -81,7 +84,7 @@ class Evict(Eviction):
             )
 
     def piece(self, length: Array, tokens: int, budget: Array, xp: ModuleType = np) -> Piece:
-        most = self.rule.most_kept
+        most = self.most_kept
         chunk_start, after = length // self.chunk * self.chunk, length + tokens
         full = chunk_start > budget  # some key went already
         return Piece(
@@ -94,11 +97,11 @@ class Evict(Eviction):
 
     def keys_in_order(self, first: bool, n_layers: int) -> bool:
         """Where all heads of all layers keep as many keys."""
-        return not self.rule.per_head and set(self.rule.layer_budgets(n_layers)) == {self.rule.most_kept}
+        return not self.policy.per_head and set(self.layer_budgets(n_layers)) == {self.most_kept}
 
-    def useful_pairs(self, tokens: int, start: int = 0) -> int:
+    def useful_pairs(self, tokens: int, start: int = 0, depth: Depth = ONLY_LAYER) -> int:
         """N(C + 1)/2 + B·N - B(B + C)/2 for start = 0 and N and B multiples of C; exact for any."""
-        budget, c = self.layer_budget, self.chunk
+        budget, c = self.layer_budget(depth), self.chunk
 
         def up_to(n: int) -> int:
             chunks, rest = divmod(n, c)
@@ -109,18 +112,20 @@ class Evict(Eviction):
 
         return up_to(start + tokens) - up_to(start)
 
-    def limiting_flops(self, heads: Heads) -> Fraction | None:
+    def outline(self, heads: Heads, tokens: int) -> Outline:
+        """A query's own chunk, what always stays, and the rest of the budget: newest first, or anywhere before."""
+        end_t = np.arange(tokens) + 1
+        chunk_t = (end_t - 1) // self.chunk * self.chunk
+        (budget, sinks, recent), newest = self.retention, isinstance(self.policy, Streaming)
+        recent = budget - sinks if newest else recent
+        whole_t = chunk_t <= budget  # nothing went yet
+        start_t = np.where(whole_t, 0, chunk_t - recent)
+        sink_t = np.where(whole_t, 0, np.minimum(sinks, start_t))
+        left_t = np.where(whole_t | newest, 0, budget - recent - sink_t)
+        rest = stretch(sink_t, start_t, left_t / np.maximum(start_t - sink_t, 1))
+        return Outline(((stretch(0 * end_t, sink_t), rest, stretch(start_t, end_t)),), exact=newest)
+
+    def limiting_flops(self, heads: Heads, depth: Depth = ONLY_LAYER) -> Fraction | None:
         """The mean over a chunk: B + (C + 1)/2 keys per head, and its selection."""
-        far = max(self.layer_budget // self.chunk + 2, 2) * self.chunk
-        return Fraction(self.useful(heads, self.chunk, far).flops(heads), self.chunk)
-
-    def at_layer(self, layer: int, n_layers: int) -> Evict:
-        return in_layer(self, EvictInLayer, layer, n_layers)
-
-
-@dataclass(frozen=True)
-class EvictInLayer(Evict):
-    """`Evict` as one layer counts it, where budgets differ from layer to layer."""
-
-    layer: int = 0
-    n_layers: int = 1
+        far = max(self.layer_budget(depth) // self.chunk + 2, 2) * self.chunk
+        return Fraction(self.useful(heads, self.chunk, far, depth).flops(heads), self.chunk)

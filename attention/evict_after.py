@@ -9,8 +9,9 @@ from types import ModuleType
 
 import numpy as np
 
-from attention.cost import Heads
-from attention.eviction.base import Eviction, Piece, in_layer
+from attention.cost import ONLY_LAYER, Depth, Heads
+from attention.eviction.base import Eviction, Piece
+from attention.eviction.policy import Policy
 from attention.pattern import Array
 
 
@@ -26,18 +27,17 @@ class EvictAfter(Eviction):
     name = "evict_after"
     example = "evict_after(h2o, budget=16)"
 
-    policy: str
+    policy: Policy
     budget: int = 4096
     sinks: int = 4
     recent: int | None = None
-    seed: int = 0
 
     def check_steps(self, steps: Iterable[tuple[int, int]]) -> None:
         first, *later = steps
         if first[0] == 0 and later and later[0][1] > 1:
             raise ValueError(f"evict_after: the prompt comes in one step, got {1 + len(later)}; evict takes chunks")
 
-    def slots(self, capacity_tokens: int) -> int:
+    def cache_tokens(self, capacity_tokens: int) -> int:
         return capacity_tokens
 
     def piece_tokens(self, step_tokens: int) -> int:
@@ -51,7 +51,7 @@ class EvictAfter(Eviction):
 
     def valid(self, piece: Piece, tokens: int, slot_s: Array, pos_bks: Array) -> Array:
         """How long the prompt was is in the positions only."""
-        return pos_bks >= 0 if self.rule.per_head else pos_bks[:1, :1] >= 0
+        return pos_bks >= 0 if self.policy.per_head else pos_bks[:1, :1] >= 0
 
     def keys_in_order(self, first: bool, n_layers: int) -> bool:
         """Until the event; after it new tokens stand where the prompt ended."""
@@ -67,25 +67,14 @@ class EvictAfter(Eviction):
     ) -> tuple[Array, Array]:
         """Later steps: as if the prompt was of `piece.place` tokens."""
         q_slot_t, kv_slot_s = super().slot_positions(piece, tokens, slots, budget, xp)
-        most = min(self.rule.most_kept, slots)
-        first = 0 if self.rule.per_head else most - budget
+        most = min(self.most_kept, slots)
+        first = 0 if self.policy.per_head else most - budget
         gone = (kv_slot_s < first) | ((kv_slot_s >= most) & (kv_slot_s < piece.place))
         return q_slot_t, xp.where(gone & (piece.place > budget), -1, kv_slot_s)
 
-    def useful_pairs(self, tokens: int, start: int = 0) -> int:
+    def useful_pairs(self, tokens: int, start: int = 0, depth: Depth = ONLY_LAYER) -> int:
         """N(N + 1)/2 for start = 0; later steps: as if the prompt was of `start` tokens."""
-        return tokens * min(start, self.layer_budget) + tokens * (tokens + 1) // 2
+        return tokens * min(start, self.layer_budget(depth)) + tokens * (tokens + 1) // 2
 
-    def limiting_flops(self, heads: Heads) -> Fraction | None:
+    def limiting_flops(self, heads: Heads, depth: Depth = ONLY_LAYER) -> Fraction | None:
         return None
-
-    def at_layer(self, layer: int, n_layers: int) -> EvictAfter:
-        return in_layer(self, EvictAfterInLayer, layer, n_layers)
-
-
-@dataclass(frozen=True)
-class EvictAfterInLayer(EvictAfter):
-    """`EvictAfter` as one layer counts it, where budgets differ from layer to layer."""
-
-    layer: int = 0
-    n_layers: int = 1

@@ -17,32 +17,41 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import re
-from collections.abc import Iterable, Sequence
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
+from types import MappingProxyType
+from typing import Any, Final
 
+from attention.eviction.policy import Policy
+from attention.eviction.registry import POLICIES
 from attention.layout_file import read_layout
-from attention.parameters import parameter_types, read_parameter, spelling
+from attention.mixer import Mixer
+from attention.parameters import Part, parameter_types, read_parameter, spelling
+from attention.registry import Registry
+from attention.routers import ROUTERS, Router
 from attention.unknown import did_you_mean
-from attention.variant import Variant
 from attention.variants import VARIANTS
 
-Layout = tuple[Variant, ...]
+Layout = tuple[Mixer, ...]
 
-LayoutSpec = str | Variant | Sequence[str | Variant]
+LayoutSpec = str | Mixer | Sequence[str | Mixer]
 """What `parse_layout` reads."""
+
+PARTS: Final[Mapping[Any, Registry[Any]]] = MappingProxyType({Policy: POLICIES, Router: ROUTERS})
+"""Where the name of a parameter of such a type is looked up."""
 
 _TERM = re.compile(r"(?:(?P<count>\d+)\s*\*\s*)?(?P<call>[^*]+)")
 _PLUS = re.compile(r"\+(?![^()]*\))")  # outside parentheses
 _CALL = re.compile(r"(?P<name>[a-z_]\w*)\s*(?:\((?P<arguments>[^()]*)\))?", re.IGNORECASE)
 
 
-def make(name: str, **parameters: Any) -> Variant:
+def make(name: str, **parameters: Any) -> Mixer:
     """The registered variant of that name, `attention.variants.VARIANTS`.
 
     Args:
         name: `swa`; without parameters also a whole spelling, `swa(1024, sinks=4)`.
         parameters: spans, windows, sinks and budgets in keys, chunks in tokens; as Python values or as layouts spell
-            them (`spans=(256, "full")`, `spans="256|full"`).  None leaves one at its default.
+            them (`spans=(256, "full")`, `spans="256|full"`, `policy=Knorm()`, `policy="knorm"`).  None leaves one at
+            its default.
 
     Raises:
         ValueError: in one line, the name or parameter that there is not, with the nearest one and what is accepted.
@@ -61,7 +70,7 @@ def make(name: str, **parameters: Any) -> Variant:
     if not parameters:
         return parse_variant(name)
     given = {key: _written(value) for key, value in parameters.items() if value is not None}
-    call = f"{name}({', '.join(f'{key}={value}' for key, value in given.items())})"
+    call = f"{name}({', '.join(f'{key}={spelling(value)}' for key, value in given.items())})"
     return _build(_registered(name), call, given.items())
 
 
@@ -81,20 +90,20 @@ def parse_layout(spec: LayoutSpec, n_layers: int) -> Layout:
     """
     if n_layers < 1:
         raise ValueError(f"a layout needs at least 1 layer, got {n_layers}")
-    if isinstance(spec, Variant):
+    if isinstance(spec, Mixer):
         return (spec,) * n_layers
     if isinstance(spec, str) and spec.strip().endswith(".json"):
         spec = read_layout(spec.strip())
     if isinstance(spec, str):
         cycle = [variant for variant, count in _terms(spec) for _ in range(min(count, n_layers))]
         return tuple(itertools.islice(itertools.cycle(cycle), n_layers))
-    layout = tuple(one if isinstance(one, Variant) else parse_variant(one) for one in spec)
+    layout = tuple(one if isinstance(one, Mixer) else parse_variant(one) for one in spec)
     if len(layout) != n_layers:
         raise ValueError(f"a layout list names every layer: got {len(layout)} entries for {n_layers} layers")
     return layout
 
 
-def parse_variant(text: str) -> Variant:
+def parse_variant(text: str) -> Mixer:
     """One variant from its spelling, `name` or `name(value, parameter=value)`."""
     call = _CALL.fullmatch(text.strip())
     if not call:
@@ -103,7 +112,7 @@ def parse_variant(text: str) -> Variant:
     return _build(_registered(call["name"]), text.strip(), [(key.strip(), value) for key, _, value in arguments])
 
 
-def _registered(name: str) -> type[Variant]:
+def _registered(name: str) -> type[Mixer]:
     known = name.strip().lower()
     if known not in VARIANTS:
         raise ValueError(f"no attention variant {known!r}{did_you_mean(known, VARIANTS)}; accepted: {accepted()}")
@@ -149,18 +158,21 @@ def accepted() -> str:
     return ", ".join(signature(variant) for variant in VARIANTS.values())
 
 
-def signature(variant: type[Variant]) -> str:
-    """`swa(window, sinks=0)`."""
-    words = [
-        f.name if f.default is dataclasses.MISSING else f"{f.name}={spelling(f.default)}"
-        for f in dataclasses.fields(variant)
-    ]
+def signature(variant: type[Mixer] | type[Part], parts: Mapping[str, type[Part]] = MappingProxyType({})) -> str:
+    """`swa(window, sinks=0)`; where its parts are known, with what they have of their own."""
+    words = []
+    for f in dataclasses.fields(variant):
+        default = parts[f.name].name if f.name in parts else spelling(f.default)
+        words.append(f.name if f.default is dataclasses.MISSING else f"{f.name}={default}")
+    for part in parts.values():
+        of_part = dataclasses.fields(part)
+        words += [g.name if g.default is dataclasses.MISSING else f"{g.name}={spelling(g.default)}" for g in of_part]
     return f"{variant.name}({', '.join(words)})" if words else variant.name
 
 
-def _terms(spec: str) -> list[tuple[Variant, int]]:
+def _terms(spec: str) -> list[tuple[Mixer, int]]:
     """The terms of a cycle: each variant, and for how many layers in a row."""
-    terms: list[tuple[Variant, int]] = []
+    terms: list[tuple[Mixer, int]] = []
     for part in _PLUS.split(spec):
         term = _TERM.fullmatch(part.strip())
         if not term:
@@ -175,27 +187,61 @@ def _terms(spec: str) -> list[tuple[Variant, int]]:
     return terms
 
 
-def _build(variant: type[Variant], text: str, arguments: Iterable[tuple[str, str]]) -> Variant:
-    """The variant with (name, value as text) for parameters; those without a name go by their place."""
-    kinds = parameter_types(variant)
-    fields = list(kinds)
-    values: dict[str, Any] = {}
+def _build(variant: type[Mixer], text: str, arguments: Iterable[tuple[str, str | Part]]) -> Mixer:
+    """The variant with (name, value as text) for parameters, its own and its parts'; without a name by their place."""
+    own = parameter_types(variant)
+    given: dict[str, str | Part] = {}
     for place, (key, value) in enumerate(arguments):
-        if not key and place < len(fields):
-            key = fields[place]
-        if key not in fields or key in values:
-            fault = "twice" if key in values else f"which it does not have{did_you_mean(key, fields)}"
-            raise ValueError(f"{text!r} gives {key or value.strip()!r} {fault}; accepted: {signature(variant)}")
-        try:
-            values[key] = read_parameter(kinds[key], value)
-        except ValueError as error:
-            raise ValueError(f"{text!r}: {key} {error}; accepted: {signature(variant)}") from error
-    missing = [f.name for f in dataclasses.fields(variant) if f.default is dataclasses.MISSING and f.name not in values]
-    if missing:
-        raise ValueError(f"{text!r} lacks {missing[0]}; accepted: {signature(variant)}")
-    return variant(**values)
+        key = key or (list(own)[place] if place < len(own) else "")
+        if not key or key in given:
+            fault = "twice" if key else "which it does not have"
+            raise ValueError(f"{text!r} gives {key or str(value).strip()!r} {fault}; accepted: {signature(variant)}")
+        given[key] = value
+    made = {key: value for key, value in given.items() if isinstance(value, Part)}
+    parts = {key: part for key, part in _parts(variant, own, given).items() if key not in made}
+    spelt = signature(variant, parts)
+
+    def values(kinds: Mapping[str, Any]) -> dict[str, Any]:
+        return {key: _read(text, key, kinds[key], given[key], spelt) for key in given if key in kinds}
+
+    kinds = {key: kind for key, kind in own.items() if key not in (*parts, *made)}
+    of_parts = {key: parameter_types(part) for key, part in parts.items()}
+    known = {*own, *itertools.chain(*of_parts.values())}
+    for key in given:
+        if key not in known:
+            raise ValueError(
+                f"{text!r} gives {key!r} which it does not have{did_you_mean(key, known)}; accepted: {spelt}"
+            )
+    kinds_made: tuple[type[Mixer] | type[Part], ...] = (variant, *parts.values())
+    for kind in kinds_made:
+        missing = [f.name for f in dataclasses.fields(kind) if f.default is dataclasses.MISSING and f.name not in given]
+        if missing:
+            raise ValueError(f"{text!r} lacks {missing[0]}; accepted: {spelt}")
+    return variant(**values(kinds), **made, **{key: part(**values(of_parts[key])) for key, part in parts.items()})
 
 
-def _written(value: Any) -> str:
+def _parts(variant: type[Mixer], own: Mapping[str, Any], given: Mapping[str, str | Part]) -> dict[str, type[Part]]:
+    """The kind of each part that is named or is the default: what its own parameters are."""
+    defaults = {f.name: f.default for f in dataclasses.fields(variant)}
+    found: dict[str, type[Part]] = {}
+    for key, kind in own.items():
+        if kind not in PARTS:
+            continue
+        value = given.get(key, defaults[key])
+        if isinstance(value, str):
+            found[key] = PARTS[kind].find(value.strip().lower())
+        elif isinstance(value, Part):
+            found[key] = type(value)
+    return found
+
+
+def _read(text: str, key: str, kind: Any, value: Any, accepted: str) -> Any:
+    try:
+        return read_parameter(kind, value)
+    except ValueError as error:
+        raise ValueError(f"{text!r}: {key} {error}; accepted: {accepted}") from error
+
+
+def _written(value: Any) -> str | Part:
     """A Python value as a layout would spell it."""
-    return spelling(tuple(value) if isinstance(value, list) else value)
+    return value if isinstance(value, Part) else spelling(tuple(value) if isinstance(value, list) else value)

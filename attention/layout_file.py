@@ -15,15 +15,15 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from attention.mixer import Mixer
 from attention.parameters import SpanRule, read_parameter
 from attention.pattern import UNBOUNDED
 from attention.span_mixture import SpanMixture
-from attention.variant import Variant
 
 ACCEPTED = 'a list of spellings, {"sinks", "spans"} or {"sinks", "recent", "threshold", "gates"}'
 
 
-def read_layout(path: str | Path) -> list[str | Variant]:
+def read_layout(path: str | Path) -> list[str | Mixer]:
     """An entry for each layer, as `attention.layout.parse_layout` takes them.
 
     Gates are DuoAttention's (2410.10819), one per key-value head: above `threshold` (0.5 if absent) the head is full,

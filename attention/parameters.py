@@ -6,10 +6,11 @@ import dataclasses
 import inspect
 import re
 from collections.abc import Callable
+from dataclasses import dataclass
 from decimal import Decimal
 from fractions import Fraction
 from types import MappingProxyType
-from typing import Any, Final, NamedTuple, get_type_hints
+from typing import Any, ClassVar, Final, NamedTuple, get_type_hints
 
 from attention.pattern import UNBOUNDED
 
@@ -31,11 +32,42 @@ class SpanRule(NamedTuple):
         return share if share and not self.keys else f"{self.keys}+{share}" if share else str(self.keys)
 
 
+@dataclass(frozen=True)
+class Part:
+    """Base of parameters that have a name and parameters of their own: policies, routers.
+
+    A layout writes the name in the parameter's place, and what is its own among the others:
+    `evict(random, budget=64, seed=3)`.
+    """
+
+    name: ClassVar[str]
+
+
 def spelling(value: Any) -> str:
     """A parameter as layouts write it; `read_parameter` reads it back."""
+    if isinstance(value, Part):
+        return value.name
     if isinstance(value, tuple) and not isinstance(value, SpanRule):
         return "|".join("full" if one == UNBOUNDED else str(one) for one in value)
     return str(value)
+
+
+def written(thing: Any) -> list[str]:
+    """The parameters of a dataclass as a call writes them: those without a default by their place, others by name where
+    they are not at their default, last what its parts have of their own."""
+    words, of_parts = [], []
+    for f in dataclasses.fields(thing):
+        value = getattr(thing, f.name)
+        if f.default is dataclasses.MISSING:
+            words.append(spelling(value))
+        elif value != f.default:
+            words.append(f"{f.name}={spelling(value)}")
+        if isinstance(value, Part):
+            own = ((g, getattr(value, g.name)) for g in dataclasses.fields(value))
+            of_parts += [
+                f"{g.name}={spelling(x)}" for g, x in own if g.default is dataclasses.MISSING or x != g.default
+            ]
+    return words + of_parts
 
 
 def parameter_types(variant: type) -> dict[str, Any]:

@@ -43,7 +43,7 @@ class Registry(Mapping[str, T], Generic[T]):
         """
         name = self._name_of(thing)
         if self._things.setdefault(name, thing) is not thing:
-            raise ValueError(f"there is a {self.what} {name!r} already: {self._things[name]!r}")
+            raise ValueError(f"{self.what} {name!r} is there already: {self._things[name]!r}")
         return thing
 
     def find(self, name: str) -> T:

@@ -22,7 +22,7 @@ from jax import lax
 from attention.attended import Attended, AttendFn
 from attention.layout import Layout
 from attention.pattern import UNBOUNDED, SpanPattern
-from attention.routers import ROUTERS, Linear
+from attention.routers import Linear
 from attention.token_routed import Routed, heads_of
 from attention.variant import LayerInput
 
@@ -39,8 +39,8 @@ class SoftRouted(Routed):
         super().__post_init__()
         if self.gates not in get_args(Gates):
             raise ValueError(f"no gates {self.gates!r}; accepted: {', '.join(get_args(Gates))}")
-        if ROUTERS[self.router] is not Linear:
-            raise ValueError(f"the router {self.router} has nothing to train; accepted: linear")
+        if not isinstance(self.router, Linear):
+            raise ValueError(f"the router {self.router.name} has nothing to train; accepted: linear")
 
     def attend(self, attend: AttendFn, layer: LayerInput) -> Attended:
         gates_bmte = span_gates(self, layer)
@@ -53,7 +53,7 @@ def for_training(layout: Layout, gates: Gates = "soft") -> Layout:
     """The layout with gates in each of its layers that has a router to train."""
     return tuple(
         SoftRouted(**{f.name: getattr(variant, f.name) for f in dataclasses.fields(Routed)}, gates=gates)
-        if isinstance(variant, Routed) and ROUTERS[variant.router] is Linear
+        if isinstance(variant, Routed) and isinstance(variant.router, Linear)
         else variant
         for variant in layout
     )
@@ -61,8 +61,8 @@ def for_training(layout: Layout, gates: Gates = "soft") -> Layout:
 
 def span_gates(variant: Routed, layer: LayerInput) -> jax.Array:
     """softmax of the router's logits, float32 [B, M, T, E]."""
-    router = variant.router_of(heads_of(layer))
-    return jax.nn.softmax(router.logits(layer), axis=-1)
+    assert isinstance(variant.router, Linear)
+    return jax.nn.softmax(variant.router.logits(variant.routes_of(heads_of(layer)), layer), axis=-1)
 
 
 def straight_through(gates_bmte: jax.Array) -> jax.Array:

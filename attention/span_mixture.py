@@ -16,7 +16,7 @@ import dataclasses
 from dataclasses import dataclass
 from fractions import Fraction
 
-from attention.cost import Heads
+from attention.cost import ONLY_LAYER, Depth, Heads
 from attention.parameters import SpanRule, spelling
 from attention.pattern import UNBOUNDED, SpanPattern
 from attention.variant import Variant
@@ -58,8 +58,8 @@ class SpanMixture(Variant):
         """Only where no span grows with the sequence."""
         return not any(rule.share for rule in self.rules)
 
-    def limiting_flops(self, heads: Heads) -> Fraction | None:
-        return super().limiting_flops(heads) if self.has_only_a_pattern else None
+    def limiting_flops(self, heads: Heads, depth: Depth = ONLY_LAYER) -> Fraction | None:
+        return super().limiting_flops(heads, depth) if self.has_only_a_pattern else None
 
     def at_length(self, total_tokens: int) -> SpanMixture:
         if not any(rule.share for rule in self.rules):

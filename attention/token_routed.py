@@ -17,7 +17,6 @@ import functools
 from collections.abc import Mapping
 from dataclasses import dataclass
 from fractions import Fraction
-from functools import partial
 from typing import Final, Literal, NamedTuple, get_args
 
 import jax
@@ -26,10 +25,11 @@ import numpy as np
 
 from attention.attended import Attended, AttendFn
 from attention.backends.registry import counted_as
-from attention.cost import Cost, Heads, step_positions
+from attention.cost import ONLY_LAYER, Cost, Depth, Heads, step_positions
+from attention.outline import Outline, of_spans
 from attention.parameters import spelling
 from attention.pattern import UNBOUNDED, Array, SpanPattern, Spans
-from attention.routers import ROUTERS, Router, route
+from attention.routers import Linear, Router, Routes, route
 from attention.unknown import unknown
 from attention.variant import LayerInput, Variant
 
@@ -38,7 +38,7 @@ Per = Literal["layer", "group", "head"]
 
 @dataclass(frozen=True)
 class Routed(Variant):
-    """`routed(spans, sinks=4, per=layer, router=linear, ...)`: a query has the span that a router gave its token.
+    """`routed(spans, sinks=4, per=layer, router=linear)`: a query has the span that a router gave its token.
 
         r_t = argmax_e router(x_t);    t sees j  iff  j <= t and (j > t - spans[r_t] or j < sinks)
 
@@ -54,14 +54,11 @@ class Routed(Variant):
 
     name = "routed"
     example = "routed(5|full, sinks=2, router=periodic)"
-    depth = 0  # no parameter: the layer that is counted, where layers differ
 
     spans: tuple[int, ...]
     sinks: int = 4
     per: str = "layer"
-    router: str = "linear"
-    seed: int = 0
-    threshold: float = 0.0
+    router: Router = Linear()
 
     def __post_init__(self) -> None:
         if not self.spans or any(not 1 <= span <= UNBOUNDED for span in self.spans):
@@ -70,77 +67,89 @@ class Routed(Variant):
             )
         if self.sinks < 0:
             raise ValueError(f"routed: sinks must be at least 0 keys, got {self.sinks}")
-        for value, what, accepted in ((self.per, "per", get_args(Per)), (self.router, "router", tuple(ROUTERS))):
-            if value not in accepted:
-                raise ValueError(f"routed: {unknown(what, value, accepted)}")
-        for setting in ("seed", "threshold"):
-            if getattr(self, setting) and setting not in ROUTERS[self.router].settings:
-                raise ValueError(f"routed: the router {self.router} has no {setting}, got {getattr(self, setting)}")
-        if "threshold" in ROUTERS[self.router].settings and not self.threshold > 0:
-            raise ValueError(f"routed: the router {self.router} needs a threshold above 0, got {self.threshold}")
+        if self.per not in get_args(Per):
+            raise ValueError(f"routed: {unknown('per', self.per, get_args(Per))}")
+        if not isinstance(self.router, Router):
+            raise ValueError(
+                f"routed: router is a router such as Periodic(), got {self.router!r}; "
+                "attention.make('routed', router=...) takes its name"
+            )
 
     def pattern(self) -> SpanPattern:
         return SpanPattern((max(self.spans),), (self.sinks,))
 
-    def router_of(self, heads: Heads) -> Router:
-        """The router, with as many units as `per` says."""
-        units = {"layer": 1, "group": heads.n_kv_heads, "head": heads.n_heads}[self.per]
-        return ROUTERS[self.router](len(self.spans), units, self.seed, self.threshold)
+    def routes_of(self, heads: Heads) -> Routes:
+        """What the router is asked for: as many routes as there are spans, for as many units as `per` says."""
+        return Routes(len(self.spans), {"layer": 1, "group": heads.n_kv_heads, "head": heads.n_heads}[self.per])
 
     def params(self, heads: Heads) -> Mapping[str, tuple[int, ...]]:
-        return self.router_of(heads).params(heads)
+        return self.router.params(heads, self.routes_of(heads))
 
     def routes(self, layer: LayerInput) -> jax.Array:
         """The route of each of a step's tokens, an index into `spans`: int32 [B or 1, M, T], M units."""
-        return route(self.router_of(heads_of(layer)), layer)
+        return route(self.router, self.routes_of(heads_of(layer)), layer)
 
     def attend(self, attend: AttendFn, layer: LayerInput) -> Attended:
         span_bmt = jnp.asarray(self.spans, jnp.int32)[self.routes(layer)]
         spans = Spans(span_bmt, jnp.asarray([self.sinks], jnp.int32), np.unique(self.spans).astype(np.int32))
         return attend(layer.q_btnh, layer.k_bskh, layer.v_bskh, layer.q_pos_bt, layer.kv_pos_bks, spans)
 
-    def at_layer(self, layer: int, n_layers: int) -> Routed:
-        if self.router != "random":
-            return self
-        return RoutedInLayer(self.spans, self.sinks, self.per, self.router, self.seed, self.threshold, layer)
-
     # ---------------------------------------------------------------------------------------------------- the cost
 
     @property
     def assumption(self) -> str:
-        return "routes take turns" if ROUTERS[self.router].reads_tokens else ""
+        return "routes take turns" if self.router.reads_tokens else ""
 
-    def useful(self, heads: Heads, tokens: int, start: int = 0) -> Cost:
+    def differs_by_depth(self, n_layers: int) -> bool:
+        return self.router.differs_by_depth and n_layers > 1
+
+    def outline(self, heads: Heads, tokens: int) -> Outline:
+        """In layer 0."""
+        routes_mt = self.router.at_positions(self.routes_of(heads), np.arange(tokens), np.asarray(0), np)
+        spans = (of_spans(span_t, self.sinks) for span_t in np.array(self.spans)[routes_mt])
+        return Outline(tuple(spans), exact=not self.assumption)
+
+    def looked_up(self, tokens: int) -> int:
+        return tokens * self.router.differs_by_depth
+
+    def useful(self, heads: Heads, tokens: int, start: int = 0, depth: Depth = ONLY_LAYER) -> Cost:
         """A query at position p sees min(p + 1, span + sinks) keys."""
-        router = self.router_of(heads)
-        up_to = partial(_keys_by_lot, self, router) if self.router == "random" else partial(self._keys_in_turn, router)
-        keys = up_to(start + tokens) - up_to(start)
-        return Cost(keys * heads.n_heads // router.units, router.flops(heads, tokens))
+        routes = self.routes_of(heads)
+        keys = self._keys(routes, start + tokens, depth) - self._keys(routes, start, depth)
+        return Cost(keys * heads.n_heads // routes.units, self.router.flops(heads, routes, tokens))
 
-    def executed(self, heads: Heads, tokens: int, start: int = 0, capacity: int = 0, impl: str = "auto") -> Cost:
-        router = self.router_of(heads)
+    def _keys(self, routes: Routes, n: int, depth: Depth) -> int:
+        """Keys that the first n queries see in all units: turns have a formula, other routes are looked up."""
+        in_turn = type(self.router).at_positions is Router.at_positions
+        return self._keys_in_turn(routes, n) if in_turn else _keys_looked_up(self, routes, n, depth.layer)
+
+    def executed(
+        self, heads: Heads, tokens: int, start: int = 0, capacity: int = 0, impl: str = "auto",
+        depth: Depth = ONLY_LAYER,
+    ) -> Cost:  # fmt: skip
+        routes = self.routes_of(heads)
         q_pos_t, kv_pos_s = step_positions(self.pattern(), tokens, start, capacity or start + tokens)
-        span_mt = np.array(self.spans)[router.at_positions(q_pos_t, np.asarray(self.depth))]
+        span_mt = np.array(self.spans)[self.router.at_positions(routes, q_pos_t, np.asarray(depth.layer), np)]
         backend, spans = counted_as(impl, q_pos_t.size, kv_pos_s.size), Spans(span_mt[None], np.array([self.sinks]))
         pairs = backend.executed_pairs(spans, heads.n_heads, heads.n_kv_heads, q_pos_t, kv_pos_s)
-        return Cost(pairs, router.flops(heads, tokens))
+        return Cost(pairs, self.router.flops(heads, routes, tokens))
 
-    def limiting_flops(self, heads: Heads) -> Fraction | None:
+    def limiting_flops(self, heads: Heads, depth: Depth = ONLY_LAYER) -> Fraction | None:
         """The mean over the routes."""
         if UNBOUNDED in self.spans:
             return None
         keys = Fraction(int(self.most_keys.sum()), len(self.spans))
-        return 4 * heads.head_dim * heads.n_heads * keys + self.router_of(heads).flops(heads, 1)
+        return 4 * heads.head_dim * heads.n_heads * keys + self.router.flops(heads, self.routes_of(heads), 1)
 
     @property
     def most_keys(self) -> np.ndarray:
         """Keys that a query sees far into the prompt, for each route: int64 [E]."""
         return np.array(self.spans, np.int64) + self.sinks
 
-    def _keys_in_turn(self, router: Router, n: int) -> int:
-        """Keys that the first n queries see in all units: sums of min(x, span + sinks) over x = first, first + E, …"""
-        e, total = len(self.spans), 0
-        for unit in range(router.units):
+    def _keys_in_turn(self, routes: Routes, n: int) -> int:
+        """Sums of min(x, span + sinks) over x = first, first + E, …"""
+        e, total = routes.n_routes, 0
+        for unit in range(routes.units):
             for number, most in enumerate(self.most_keys.tolist()):
                 first = (number - unit) % e + 1
                 queries = max(0, -(-(n + 1 - first) // e))
@@ -149,41 +158,36 @@ class Routed(Variant):
         return total
 
 
-@dataclass(frozen=True)
-class RoutedInLayer(Routed):
-    """`Routed` as one layer counts it, where routes differ from layer to layer."""
-
-    depth: int = 0
-
-
 STRETCH: Final = 4096
 """Positions between two sums that are kept: a search asks for many lengths, and each position costs a hash."""
 
 
-def _keys_by_lot(variant: RoutedInLayer, router: Router, n: int) -> int:
-    """Keys that the first n queries see in all units, routes drawn by lot."""
+def _keys_looked_up(variant: Routed, routes: Routes, n: int, layer: int) -> int:
+    """Keys that the first n queries see in all units of one layer, each route asked for."""
     stretches, rest = divmod(n, STRETCH)
-    kept = _keys_of_stretches(variant, router, 1 << max(0, stretches - 1).bit_length()) if stretches else (0,)
-    return int(kept[stretches]) + int(_keys_by_position(variant, router, n - rest, n).sum())
+    most = 1 << max(0, stretches - 1).bit_length()
+    kept = _keys_of_stretches(variant, routes, most, layer) if stretches else (0,)
+    return int(kept[stretches]) + int(_keys_by_position(variant, routes, n - rest, n, layer).sum())
 
 
 @functools.cache
-def _keys_of_stretches(variant: RoutedInLayer, router: Router, stretches: int) -> np.ndarray:
+def _keys_of_stretches(variant: Routed, routes: Routes, stretches: int, layer: int) -> np.ndarray:
     """The sums up to each multiple of `STRETCH`."""
-    sums = [_keys_by_position(variant, router, i * STRETCH, (i + 1) * STRETCH).sum() for i in range(stretches)]
-    return np.cumsum([0, *sums])
+    ends = [(i * STRETCH, (i + 1) * STRETCH) for i in range(stretches)]
+    return np.cumsum([0, *(_keys_by_position(variant, routes, *end, layer).sum() for end in ends)])
 
 
-def _keys_by_position(variant: RoutedInLayer, router: Router, start: int, end: int) -> np.ndarray:
+def _keys_by_position(variant: Routed, routes: Routes, start: int, end: int, layer: int) -> np.ndarray:
     """Keys that each query from `start` up to `end` sees, [M, T]."""
     position = np.arange(start, end)
-    route_mt = router.at_positions(position, np.asarray(variant.depth))
+    route_mt = variant.router.at_positions(routes, position, np.asarray(layer), np)
     return np.minimum(position + 1, variant.most_keys[route_mt])
 
 
 def heads_of(layer: LayerInput) -> Heads:
     """The sizes that a layer's operands have."""
-    return Heads(layer.q_btnh.shape[2], *layer.k_bskh.shape[2:], layer.x_btd.shape[2])
+    n_kv_heads, head_dim = layer.k_bskh.shape[2:]
+    return Heads(layer.q_btnh.shape[2], n_kv_heads, head_dim, layer.x_btd.shape[2])
 
 
 class RouteStatistics(NamedTuple):

@@ -1,4 +1,4 @@
-"""What an attention variant is: a name, its parameters, who sees whom, what that costs, and how it runs.
+"""What an attention variant is: softmax attention under a pattern, with the ordinary cache.
 
 Most variants are a pattern and nothing else: all the rest has a default that follows from it.  One that a pattern
 cannot put into words (spans chosen by a router, keys chosen by their values) says the rest itself.
@@ -6,18 +6,21 @@ cannot put into words (spans chosen by a router, keys chosen by their values) sa
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import ClassVar, NamedTuple
+from functools import partial
+from typing import Any, NamedTuple
 
 import jax
+import numpy as np
 
 from attention.attended import Attended, AttendFn
-from attention.cost import Cost, Heads, executed_span_pairs
-from attention.parameters import spelling
-from attention.pattern import UNBOUNDED, SpanPattern, cache_tokens, visible_pairs
+from attention.cost import ONLY_LAYER, Cost, Depth, Heads, executed_span_pairs, step_positions
+from attention.kv_cache import LayerCache, extend, init_layer_cache
+from attention.mixer import Mixer, Operands, StepContext
+from attention.outline import Outline, of_spans
+from attention.pattern import UNBOUNDED, SpanPattern, cache_tokens, holds_everything, visible_pairs
 
 
 class LayerInput(NamedTuple):
@@ -42,11 +45,10 @@ class LayerInput(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Variant:
+class Variant(Mixer):
     """Base of the variants: a frozen dataclass whose fields are the parameters that a layout string may give.
 
-    A new variant is a subclass in a file of its own and one line in `attention.variants`.
-    `str(variant)` is its canonical spelling, which parses back to an equal variant.
+    `attention.register` makes one known by its name, and `str(variant)`, its canonical spelling, parses back then.
 
     Examples:
         >>> from dataclasses import dataclass
@@ -62,82 +64,96 @@ class Variant:
         ('wedge(5)', 9)
     """
 
-    name: ClassVar[str]
-    example: ClassVar[str]
-    """A spelling with small numbers, for pictures and for the tests that every variant has to pass."""
-
     def pattern(self) -> SpanPattern:
         """Who sees whom at most: exactly, where nothing but the pattern decides.  It rules what a cache must keep."""
         raise NotImplementedError
 
     @property
     def has_only_a_pattern(self) -> bool:
-        """Whether `pattern` says all: pairs are then piecewise polynomials of the length."""
         return type(self).useful is Variant.useful
 
-    # --------------------------------------------------------------------------------------------------- the model
-
-    def params(self, heads: Heads) -> Mapping[str, tuple[int, ...]]:
-        """Shapes of the parameters that a layer with this variant has of its own."""
-        return {}
-
-    def attend(self, attend: AttendFn, layer: LayerInput) -> Attended:
-        """The layer's attention by `attend` or a function with its signature, and what ran for it."""
-        return attend(layer.q_btnh, layer.k_bskh, layer.v_bskh, layer.q_pos_bt, layer.kv_pos_bks, self.pattern())
-
     def at_length(self, total_tokens: int) -> Variant:
-        """The variant for sequences of up to `total_tokens`, where it depends on that."""
-        return self
-
-    def at_layer(self, layer: int, n_layers: int) -> Variant:
-        """The variant as layer number `layer` counts it, where layers differ."""
         return self
 
     def check(self, heads: Heads) -> None:
-        """Raises `ValueError` where the variant does not fit a model with these heads."""
         self.pattern().per_head(heads.n_heads)
 
-    def check_prompt(self, tokens: int) -> None:
-        """Raises `ValueError` where a prompt of so many tokens cannot show what the variant does."""
+    # ------------------------------------------------------------------------------------- its cache and its step
 
-    def check_steps(self, steps: Iterable[tuple[int, int]]) -> None:
-        """Raises `ValueError` where a prompt may not be fed in these steps, (tokens so far, tokens) each."""
-
-    # ---------------------------------------------------------------------------------------------------- the cost
-
-    @property
-    def assumption(self) -> str:
-        """What counts take for granted where the cost depends on the tokens; empty where they are exact.
-
-        It begins with "executed: " where what the definition asks for is exact all the same.
-        """
-        return ""
-
-    def useful(self, heads: Heads, tokens: int, start: int = 0) -> Cost:
-        """What the definition asks for: exact visible pairs of queries start..start+tokens-1, and the choosing."""
-        return Cost(visible_pairs(self.pattern(), heads.n_heads, tokens, start))
-
-    def executed(self, heads: Heads, tokens: int, start: int = 0, capacity: int = 0, impl: str = "auto") -> Cost:
-        """What one step of this project computes, after steps that filled a cache for `capacity` tokens."""
-        return Cost(executed_span_pairs(self.pattern(), heads, tokens, start, capacity or start + tokens, impl))
-
-    def limiting_flops(self, heads: Heads) -> Fraction | None:
-        """Useful FLOPs of one token far into the prompt, all heads; None if they grow without limit."""
-        per_head = self.pattern().per_head(heads.n_heads)
-        if any(UNBOUNDED in head for head in per_head):
-            return None
-        return Fraction(4 * heads.head_dim * sum(span + sink for span, sink in per_head))
+    def init_state(
+        self, heads: Heads, batch: int, capacity_tokens: int, dtype: jax.typing.DTypeLike, *, ragged: bool = False
+    ) -> LayerCache:
+        return init_layer_cache(heads, batch, self.cache_tokens(capacity_tokens), dtype, ragged=ragged)
 
     def cache_tokens(self, capacity_tokens: int) -> int:
         """Slots per key-value head that the layer's cache needs between steps."""
         return cache_tokens(self.pattern(), capacity_tokens)
 
-    def __str__(self) -> str:
-        words = []
-        for f in dataclasses.fields(self):
-            value = getattr(self, f.name)
-            if f.default is dataclasses.MISSING:
-                words.append(spelling(value))
-            elif value != f.default:
-                words.append(f"{f.name}={spelling(value)}")
-        return f"{self.name}({', '.join(words)})" if words else self.name
+    def state_bytes(self, state: LayerCache) -> int:
+        """Of keys and values."""
+        return state.keys.nbytes + state.values.nbytes
+
+    def most_tokens(self, state: LayerCache) -> int | None:
+        """The slots of a cache that must keep every token."""
+        slots = state.positions.shape[-1]
+        return slots if holds_everything(self.pattern(), slots) else None
+
+    def position_rows(self, state: LayerCache) -> int:
+        return state.positions.shape[-3]
+
+    def with_known(self, state: LayerCache, tokens: int, start: int, capacity: int) -> LayerCache:
+        """The positions in the slots."""
+        _, seen = step_positions(self.pattern(), tokens, start, capacity)
+        before = np.where(seen < start, seen, -1)[: state.positions.shape[-1]]
+        known: Any = np.broadcast_to(before, state.positions.shape).astype(np.int32)
+        return state._replace(positions=known)
+
+    def step(
+        self, inputs: Operands, now: StepContext, stack: LayerCache, layer: jax.Array
+    ) -> tuple[Attended, LayerCache]:
+        attend = partial(now.attend, order="prompt") if now.in_order else now.attend
+        operands, stack = self.layer_input(inputs, now, stack, layer)
+        return self.attend(attend, operands), stack
+
+    def layer_input(
+        self, inputs: Operands, now: StepContext, stack: LayerCache, layer: jax.Array
+    ) -> tuple[LayerInput, LayerCache]:
+        """What the step attends to, and the caches with its tokens where they belong: only one that lets tokens go is
+        copied."""
+        own = LayerCache(inputs.k_btkh, inputs.v_btkh, now.q_pos_bt[:, None])
+        seen, stack = extend(stack, layer, own, now.length, self.pattern(), now.first)
+        operands = LayerInput(
+            inputs.x_btd, inputs.q_btnh, seen.keys, seen.values, now.q_pos_bt, seen.positions, inputs.params,
+            now.depth.layer,
+        )  # fmt: skip
+        return operands, stack
+
+    def attend(self, attend: AttendFn, layer: LayerInput) -> Attended:
+        """The layer's attention by `attend` or a function with its signature, and what ran for it."""
+        return attend(layer.q_btnh, layer.k_bskh, layer.v_bskh, layer.q_pos_bt, layer.kv_pos_bks, self.pattern())
+
+    # ---------------------------------------------------------------------------------------------------- its cost
+
+    def useful(self, heads: Heads, tokens: int, start: int = 0, depth: Depth = ONLY_LAYER) -> Cost:
+        """What the definition asks for: exact visible pairs of queries start..start+tokens-1, and the choosing."""
+        return Cost(visible_pairs(self.pattern(), heads.n_heads, tokens, start))
+
+    def executed(
+        self, heads: Heads, tokens: int, start: int = 0, capacity: int = 0, impl: str = "auto",
+        depth: Depth = ONLY_LAYER,
+    ) -> Cost:  # fmt: skip
+        """What one step of this project computes, after steps that filled a cache for `capacity` tokens."""
+        return Cost(executed_span_pairs(self.pattern(), heads, tokens, start, capacity or start + tokens, impl))
+
+    def outline(self, heads: Heads, tokens: int) -> Outline:
+        if not self.has_only_a_pattern:
+            return super().outline(heads, tokens)
+        per_head = self.pattern().per_head(heads.n_heads)
+        return Outline(tuple(of_spans(np.full(tokens, span), sink) for span, sink in per_head), exact=True)
+
+    def limiting_flops(self, heads: Heads, depth: Depth = ONLY_LAYER) -> Fraction | None:
+        """Useful FLOPs of one token far into the prompt, all heads; None if they grow without limit."""
+        per_head = self.pattern().per_head(heads.n_heads)
+        if any(UNBOUNDED in head for head in per_head):
+            return None
+        return Fraction(4 * heads.head_dim * sum(span + sink for span, sink in per_head))

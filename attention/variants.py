@@ -8,13 +8,13 @@ from attention.block_routed import BlockRouted
 from attention.evict import Evict
 from attention.evict_after import EvictAfter
 from attention.full import Full
+from attention.mixer import Mixer
 from attention.registry import Registry
 from attention.sliding_window import SlidingWindow
 from attention.span_mixture import SpanMixture
 from attention.token_routed import Routed
-from attention.variant import Variant
 
-VARIANTS: Final[Registry[type[Variant]]] = Registry(
+VARIANTS: Final[Registry[type[Mixer]]] = Registry(
     "attention variant",
     lambda variant: variant.name,
     (Full, SlidingWindow, SpanMixture, Routed, BlockRouted, Evict, EvictAfter),

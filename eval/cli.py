@@ -12,6 +12,7 @@ from types import MappingProxyType
 from typing import Any, Final, NoReturn
 
 from attention.unknown import unknown
+from eval.commands.plugins import add_plugin, load_plugins
 from eval.cost.file_errors import refusal
 
 COMMANDS: Final = MappingProxyType(
@@ -61,11 +62,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except (ValueError, OSError, NotImplementedError, MemoryError) as error:
-        return _refused(words[0], error)
+        return _refused(words[:1], error)
     except RuntimeError as error:
         if not _is_out_of_memory(error):
             raise
-        return _refused(words[0], error)
+        return _refused(words[:1], error)
     except KeyboardInterrupt:
         print("interrupted" + "; --resume goes on" * ("compare" in words[:1]), file=sys.stderr)
         return INTERRUPTED
@@ -73,6 +74,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def parse(words: Sequence[str]) -> argparse.Namespace:
     """The options of one command; `run` is its function, `words` what was given.  Bad words end it with status 2."""
+    load_plugins(words)
     parser = build_parser([word for word in words if word in COMMANDS][:1])
     if not words:
         parser.error(f"a command is wanted; accepted: {', '.join(COMMANDS)}")
@@ -99,6 +101,7 @@ def build_parser(wanted: Collection[str] = tuple(COMMANDS)) -> argparse.Argument
             made.description = module.DESCRIPTION
             made.epilog = "\n  ".join(["examples:", *module.EXAMPLES])
             module.add_arguments(made)
+            add_plugin(made)
             made.set_defaults(run=module.run)
     return parser
 
@@ -144,8 +147,8 @@ def _refuse(parser: argparse.ArgumentParser, word: str) -> NoReturn:
     parser.error(unknown("option", word.partition("=")[0], options))
 
 
-def _refused(command: str, error: Exception) -> int:
-    print(f"prefillwall {command}: {_one_line(error)}", file=sys.stderr)
+def _refused(command: Sequence[str], error: Exception) -> int:
+    print(f"{' '.join(['prefillwall', *command])}: {_one_line(error)}", file=sys.stderr)
     return BAD_INPUT
 
 

@@ -182,5 +182,5 @@ plt.show()
 # %% [markdown]
 # ## Making it a name
 #
-# Two steps give the class a name in layouts, the command line, the plots, the sweep and the report: a file of its own
-# in `attention/` and a line in `attention/variants.py`. Then `prefillwall compare --layouts 'stairs(128)'` measures it.
+# `@attention.register` above the class, in a file of its own, names it in layouts, plots, the sweep and the report:
+# `prefillwall compare --plugin stairs.py --layouts 'stairs(128)'` measures it.

@@ -1,19 +1,15 @@
-"""One layer's attention between its projections: cache in, attention under the layer's variant, cache out."""
+"""One layer's attention between its projections: states in, a step of the layer's mixer, states out."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 
 from attention.attended import Attended, AttendFn
-from attention.eviction.base import Eviction
-from attention.eviction.chunks import attend_in_chunks
-from attention.eviction.kept import Kept
-from attention.variant import LayerInput, Variant
-from refmodel.cache import LayerCache, extend, read_layer, write_layer
+from attention.cost import Depth
+from attention.mixer import Mixer, Operands, StepContext
 from refmodel.layer_spec import LayerSpec
 
 
@@ -58,28 +54,17 @@ class Projected(NamedTuple):
 
 def attend_layer(
     spec: LayerSpec,
-    variant: Variant,
+    mixer: Mixer,
     inputs: Projected,
     params: Mapping[str, jax.Array],
     step: StepInput,
-    stack: LayerCache | Kept,
+    stack: Any,
     index: LayerIndex,
-) -> tuple[Attended, LayerCache | Kept]:
-    """The step's attention in the layer at `index`, and its run's cache with what later steps need.
+) -> tuple[Attended, Any]:
+    """The step's attention in the layer at `index`, and its run's states with what later steps need.
 
-    `params` are the variant's own, of this layer.
+    `params` are the mixer's own, of this layer.
     """
-    x_btd, q_btnh, k_btkh, v_btkh = inputs
-    if isinstance(variant, Eviction):
-        in_order = variant.keys_in_order(step.first, step.n_layers)
-        attend = partial(step.attend, order="keys") if in_order else step.attend
-        kept = read_layer(stack, index.of_run)
-        depth = (index.depth, step.n_layers)
-        attended, kept = attend_in_chunks(
-            variant, attend, kept, q_btnh, k_btkh, v_btkh, step.q_pos_bt, step.length, depth, spec.rope.theta
-        )
-        return attended, write_layer(stack, kept, index.of_run)
-    own = LayerCache(k_btkh, v_btkh, step.q_pos_bt[:, None])
-    seen, stack = extend(stack, index.of_run, own, step.length, variant.pattern(), step.first)
-    layer = LayerInput(x_btd, q_btnh, seen.keys, seen.values, step.q_pos_bt, seen.positions, params, index.depth)
-    return variant.attend(partial(step.attend, order="prompt") if step.in_order else step.attend, layer), stack
+    depth = Depth(index.depth, step.n_layers)
+    now = StepContext(step.q_pos_bt, step.length, step.attend, depth, step.first, step.in_order, spec.rope.theta)
+    return mixer.step(Operands(*inputs, params), now, stack, index.of_run)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from attention.cost import Heads
-from attention.variant import Variant
+from attention.mixer import Mixer
 from refmodel.parameters import Parameter, Table, layer_parameters
 from refmodel.parts import Dense, Experts, FeedForward, Norm, Rope
 
@@ -31,7 +31,7 @@ class LayerSpec:
         told: the parameters of a layer that can be counted and not run; empty where they follow from the rest.
     """
 
-    mixer: Variant | None
+    mixer: Mixer | None
     heads: Heads
     feed_forward: FeedForward
     norm: Norm = Norm()
@@ -75,7 +75,7 @@ class LayerSpec:
         return (1 if self.key_is_value else 2) * self.heads.n_kv_heads * self.heads.head_dim
 
     @property
-    def variant(self) -> Variant:
+    def variant(self) -> Mixer:
         """The mixer of a layer that attends.  Raises `ValueError` for another layer."""
         if self.mixer is None:
             raise ValueError("a layer without softmax attention has no variant of it")
@@ -90,7 +90,7 @@ class LayerSpec:
         """What queries are multiplied with, so that attention's own H^(-1/2) becomes the layer's softmax scale."""
         return 1.0 if self.softmax_scale is None else self.softmax_scale * self.heads.head_dim**0.5
 
-    def with_mixer(self, mixer: Variant) -> LayerSpec:
+    def with_mixer(self, mixer: Mixer) -> LayerSpec:
         """The same layer with other attention."""
         return self if mixer == self.mixer else dataclasses.replace(self, mixer=mixer)
 

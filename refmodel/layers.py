@@ -11,17 +11,15 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from functools import partial
 from types import MappingProxyType
-from typing import Final
+from typing import Any, Final
 
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
 from jax import lax
 
-from attention.eviction.kept import Kept
-from attention.variant import Variant
+from attention.mixer import Mixer
 from refmodel.attend_layer import LayerIndex, Projected, StepInput, attend_layer
-from refmodel.cache import LayerCache
 from refmodel.kernels.choose_experts import choose_experts
 from refmodel.kernels.grouped import expert_ffn
 from refmodel.kernels.norm_rope import norm_and_rope
@@ -75,7 +73,7 @@ class Attention(Stacked):
     """Grouped-query attention with optional qk-norm and rotary positions; the cache comes in and goes out."""
 
     @nn.compact
-    def __call__(self, x_btd, index: LayerIndex, step: StepInput, variant: Variant, stack: LayerCache | Kept):
+    def __call__(self, x_btd, index: LayerIndex, step: StepInput, mixer: Mixer, stack: Any):
         spec, layer = self.spec, index.of_kind
         # Without the barrier XLA (of jax 0.11) multiplies by all three at once on a GPU, then copies each result out.
         for_q, for_k, for_v = lax.optimization_barrier((x_btd,) * 3)
@@ -91,10 +89,10 @@ class Attention(Stacked):
             k_btkh = NormAndRope(*shared, "attn.k_norm", name="k_norm")(k_btkh, layer, angles)
         else:
             q_btnh, k_btkh = apply_rope(q_btnh, q_angles), apply_rope(k_btkh, angles)
-        params = {name: self.at(layer, name) for name in variant.params(spec.heads)}
+        params = {name: self.at(layer, name) for name in mixer.params(spec.heads)}
         with jax.named_scope("attention"):
             inputs = Projected(x_btd, q_btnh, k_btkh, v_btkh)
-            attended, stack = attend_layer(spec, variant, inputs, params, step, stack, index)
+            attended, stack = attend_layer(spec, mixer, inputs, params, step, stack, index)
         return jnp.einsum("btnh,nhd->btd", attended.out_btnh, self.at(layer, "o")), stack
 
 
@@ -136,14 +134,14 @@ class Block(Stacked):
     """One layer: x + attention(norm(x)), then x + feed-forward(norm(x)); Gemma norms what is added, too."""
 
     @nn.compact
-    def __call__(self, x_btd, index: LayerIndex, step: StepInput, variant: Variant, stack: LayerCache | Kept):
+    def __call__(self, x_btd, index: LayerIndex, step: StepInput, mixer: Mixer, stack: Any):
         shared, layer = (self.spec, self.n_stack, self.dtype), index.of_kind
 
         def norm(name: str, x_btd: jax.Array) -> jax.Array:
             return RMSNorm(*shared, name, name=name)(x_btd, layer)
 
         attention = Attention(*shared, "attn", name="attn")
-        added_btd, stack = attention(norm("attn_norm", x_btd), index, step, variant, stack)
+        added_btd, stack = attention(norm("attn_norm", x_btd), index, step, mixer, stack)
         x_btd += norm("attn_post_norm", added_btd) if self.spec.norm.after else added_btd
         ffn = (MixtureOfExperts if isinstance(self.spec.feed_forward, Experts) else FeedForward)(
             *shared, "ffn", name="ffn"

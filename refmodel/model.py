@@ -17,9 +17,8 @@ from jax import lax
 
 from attention.attend import attend
 from attention.attended import AttendFn
-from attention.pattern import holds_everything
 from refmodel.attend_layer import LayerIndex, StepInput
-from refmodel.cache import Cache, LayerCache, init_cache
+from refmodel.cache import Cache, init_cache
 from refmodel.layers import Block
 from refmodel.norm import rms_norm
 from refmodel.plan import layer_plan
@@ -76,7 +75,7 @@ def hidden_states(
     """The body of `step`, before the head.  `every_layer` also returns what each layer put out."""
     plan = layer_plan(config)
     in_order = first and positions_bt is None
-    positions_bt = _positions(cache, tokens_bt, positions_bt)
+    positions_bt = _positions(config, cache, tokens_bt, positions_bt)
     x_btd = embed(config, params, tokens_bt)
     positions = {(layer.heads.head_dim, layer.rope) for layer in config.layers}
     angles = {one: rope_angles(positions_bt, *one) for one in positions}
@@ -180,8 +179,10 @@ def prefill(
     return step(config, params, cache, tokens_bt[:, last.start :], logits=logits, attend=attend)
 
 
-def _positions(cache: Cache, tokens_bt: jax.Array, positions_bt: jax.Array | None) -> jax.Array:
-    rows = {run.positions.shape[1] for run in cache.runs if isinstance(run, LayerCache)}
+def _positions(
+    config: ModelConfig, cache: Cache, tokens_bt: jax.Array, positions_bt: jax.Array | None
+) -> jax.Array:
+    rows = {run.variant.position_rows(stack) for run, stack in zip(layer_plan(config).runs, cache.runs, strict=True)}
     if tokens_bt.shape[1] < 1:
         raise ValueError("a step feeds at least 1 token, got none")
     if positions_bt is None:
@@ -197,10 +198,7 @@ def _positions(cache: Cache, tokens_bt: jax.Array, positions_bt: jax.Array | Non
 
 
 def _overflows(config: ModelConfig, cache: Cache, length: jax.Array) -> jax.Array:
-    """Whether some layer that must keep every token has fewer slots than that."""
-    capacities = [
-        stack.keys.shape[2]
-        for run, stack in zip(layer_plan(config).runs, cache.runs, strict=True)
-        if isinstance(stack, LayerCache) and holds_everything(run.variant.pattern(), stack.keys.shape[2])
-    ]
-    return length > min(capacities, default=jnp.iinfo(jnp.int32).max)
+    """Whether some layer has lost a token that a later query may see."""
+    runs = zip(layer_plan(config).runs, cache.runs, strict=True)
+    most = [tokens for run, stack in runs if (tokens := run.variant.most_tokens(stack)) is not None]
+    return length > min(most, default=jnp.iinfo(jnp.int32).max)

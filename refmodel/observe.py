@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +11,8 @@ import jax.numpy as jnp
 
 from attention.attend import attend
 from attention.attended import Attended, AttendFn
+from attention.cost import Heads
+from attention.mixer import Mixer, Operands, StepContext
 from attention.token_routed import Routed, RouteStatistics, route_statistics
 from attention.variant import LayerInput
 from refmodel.attend_layer import LayerIndex, StepInput
@@ -38,6 +40,7 @@ def observe_routed(
     dtype = params["embed"]["embedding"].dtype
     cache = init_cache(config, batch, tokens, dtype)
     outputs_lbtd = hidden_states(config, params, cache, tokens_bt, attend=attend, every_layer=True).layers_lbtd
+    assert outputs_lbtd is not None
     inputs_lbtd = jnp.concatenate([embed(config, params, tokens_bt)[None], outputs_lbtd[:-1]])
     positions_bt = jnp.arange(tokens, dtype=jnp.int32)[None]
 
@@ -70,7 +73,7 @@ def routes_taken(
 
 
 @dataclass(frozen=True)
-class _Spy:
+class _Spy(Mixer):
     """Stands in for a variant in one call of `Attention`: looks at the input, computes nothing."""
 
     variant: Routed
@@ -78,9 +81,10 @@ class _Spy:
     seen: dict[int, Any]
     layer: int
 
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self.variant, name)
+    def params(self, heads: Heads) -> Mapping[str, tuple[int, ...]]:
+        return self.variant.params(heads)
 
-    def attend(self, attend: AttendFn, layer: LayerInput) -> Attended:
-        self.seen[self.layer] = self.look(self.variant, layer)
-        return Attended(jnp.zeros_like(layer.q_btnh))
+    def step(self, inputs: Operands, now: StepContext, stack: Any, layer: jax.Array) -> tuple[Attended, Any]:
+        operands, stack = self.variant.layer_input(inputs, now, stack, layer)
+        self.seen[self.layer] = self.look(self.variant, operands)
+        return Attended(jnp.zeros_like(inputs.q_btnh)), stack

@@ -7,7 +7,7 @@ from collections import Counter
 from dataclasses import dataclass
 
 from attention.layout import period
-from attention.variant import Variant
+from attention.mixer import Mixer
 from refmodel.layer_spec import LayerSpec
 from refmodel.specification import ModelConfig
 
@@ -28,7 +28,7 @@ class Run:
         return self.layer.stack_name
 
     @property
-    def variant(self) -> Variant:
+    def variant(self) -> Mixer:
         return self.layer.variant
 
 

@@ -13,9 +13,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from attention.cost import Heads
+from attention.cost import Depth, Heads
 from attention.layout import Layout, LayoutSpec, format_layout, parse_layout
-from attention.variant import Variant
+from attention.mixer import Mixer
 from refmodel.layer_spec import LayerSpec, at_least_1, check_layer
 from refmodel.parameters import Table, outside_parameters
 from refmodel.parts import Experts, Norm
@@ -120,6 +120,15 @@ class ModelConfig:
         return Counter(self.layers)
 
     @property
+    def layers_at_depth(self) -> tuple[tuple[LayerSpec, Depth], ...]:
+        """Each layer, and its depth as far as that matters to its mixer: those alike are equal."""
+        n = self.n_layers
+        return tuple(
+            (layer, Depth(i, n) if layer.mixer and layer.mixer.differs_by_depth(n) else Depth(0, n))
+            for i, layer in enumerate(self.layers)
+        )
+
+    @property
     def outside(self) -> Table:
         """The rows of the table of parameters for what is outside the layers."""
         return outside_parameters(self)
@@ -145,13 +154,6 @@ class ModelConfig:
             layer.with_mixer(layer.mixer.at_length(total_tokens)) if layer.mixer else layer for layer in self.layers
         )
 
-    def at_depths(self, total_tokens: int) -> ModelConfig:
-        """`at_length`, each layer's variant as that layer counts it."""
-        return self._with_layers(
-            layer.with_mixer(layer.mixer.at_layer(i, self.n_layers)) if layer.mixer else layer
-            for i, layer in enumerate(self.at_length(total_tokens).layers)
-        )
-
     def with_layout(self, spec: LayoutSpec) -> ModelConfig:
         """The same model with other attention in the layers that attend; see `attention.layout` for the spelling."""
         mixers = iter(parse_layout(spec, len(self.layout)))
@@ -161,7 +163,7 @@ class ModelConfig:
         """The same model with fields of every layer replaced: `with_each_layer(qk_norm=False)`."""
         return self._with_layers(dataclasses.replace(layer, **changes) for layer in self.layers)
 
-    def one_layer(self, mixer: Variant, stack: str | None = None) -> ModelConfig:
+    def one_layer(self, mixer: Mixer, stack: str | None = None) -> ModelConfig:
         """The model with a single layer: its first with that mixer, of that stack, or its first one with it put in."""
         layers = [layer for layer in self.layers if layer.mixer and stack in (None, layer.stack_name)]
         same = next((layer for layer in layers if layer.mixer == mixer), layers[0])

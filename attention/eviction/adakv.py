@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from attention.eviction.policy import Retention
 from attention.eviction.snapkv import SnapKV
 
 FLOOR = 0.2
@@ -26,15 +27,14 @@ class AdaKV(SnapKV):
     name = "adakv"
     per_head = True
 
-    @property
-    def most_kept(self) -> int:
-        return CAP * self.budget
+    def most_kept(self, retention: Retention) -> int:
+        return CAP * retention.budget
 
-    def retained(self, score_bks: jax.Array, budget: Any, most: int) -> jax.Array:
-        least = max(1, int(FLOOR * self.budget))
+    def retained(self, score_bks: jax.Array, retention: Retention, layer_budget: Any, most: int) -> jax.Array:
+        least = max(1, int(FLOOR * retention.budget))
         score_bkp, slots_bkp = lax.top_k(score_bks, most)
         score_bkp = jnp.where(jnp.arange(most) < least, jnp.inf, score_bkp)
         batch, n_kv_heads = score_bks.shape[:2]
-        _, best = lax.top_k(score_bkp.reshape(batch, -1), n_kv_heads * budget)
+        _, best = lax.top_k(score_bkp.reshape(batch, -1), n_kv_heads * layer_budget)
         stays = jnp.zeros((batch, n_kv_heads * most), bool).at[jnp.arange(batch)[:, None], best].set(True)
         return jnp.where(stays.reshape(score_bkp.shape), slots_bkp, -1)

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections import Counter
 from collections.abc import Iterable
+from functools import partial
 from types import ModuleType
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, NamedTuple
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 
+from attention.attended import Attended
 from attention.backends.registry import counted_as
-from attention.cost import Cost, Heads
-from attention.eviction.policy import Policy
-from attention.eviction.registry import POLICIES
+from attention.cost import ONLY_LAYER, Cost, Depth, Heads
+from attention.eviction.cache import EvictingCache, init_evicting_cache
+from attention.eviction.chunks import attend_in_chunks
+from attention.eviction.policy import CacheShape, Policy, Retention
+from attention.mixer import Mixer, Operands, StepContext
 from attention.pattern import Array, SpanPattern
-from attention.unknown import unknown
-from attention.variant import Variant
 
 
 class Piece(NamedTuple):
@@ -37,51 +40,90 @@ class Piece(NamedTuple):
     event: Any
 
 
-class Eviction(Variant):
-    """Base of both: a policy and its parameters, and when it acts.  `length` is tokens so far, before a piece."""
+class Eviction(Mixer):
+    """Base of both: a policy, what it is to keep, and when it acts.  `length` is tokens so far, before a piece."""
 
-    policy: str
+    policy: Policy
     budget: int
     sinks: int
     recent: int | None
-    seed: int
-    layer: ClassVar[int] = 0
-    n_layers: ClassVar[int] = 1
 
     def __post_init__(self) -> None:
-        if self.policy not in POLICIES:
-            raise ValueError(f"{self.name}: {unknown('eviction policy', self.policy, POLICIES)}")
-        for field, least in (("budget", 1), ("sinks", 0), ("recent", POLICIES[self.policy].least_recent)):
+        if not isinstance(self.policy, Policy):
+            raise ValueError(
+                f"{self.name}: policy is a policy such as Knorm(), got {self.policy!r}; "
+                f"attention.make({self.name!r}, policy=...) takes its name"
+            )
+        called = f"{self.name}({self.policy.name})"
+        for field, least in (("budget", 1), ("sinks", 0), ("recent", self.policy.least_recent)):
             value = getattr(self, field)
             if value is not None and value < least:
-                raise ValueError(f"{self.name}({self.policy}): {field} must be at least {least}, got {value}")
-        if self.seed and self.policy != "random":
-            raise ValueError(f"{self.name}({self.policy}): only the policy random has a seed, got seed={self.seed}")
-        rule = self.rule
-        if rule.reserved > self.budget:
+                raise ValueError(f"{called}: {field} must be at least {least}, got {value}")
+        if self.policy.reserved(self.retention) > self.budget:
             raise ValueError(
-                f"{self.name}({self.policy}): budget {self.budget} is below the {rule.reserved} keys that always stay "
-                f"(sinks {rule.sinks}, recent {rule.recent})"
+                f"{called}: budget {self.budget} is below the {self.policy.reserved(self.retention)} keys that always "
+                f"stay (sinks {self.sinks}, recent {self.retention.recent})"
             )
 
     @property
-    def rule(self) -> Policy:
-        """The policy with its parameters."""
-        policy = POLICIES[self.policy]
-        recent = policy.default_recent(self.budget) if self.recent is None else self.recent
-        return policy(self.budget, self.sinks, recent, self.seed)
+    def retention(self) -> Retention:
+        """What the policy is told."""
+        recent = self.policy.default_recent(self.budget) if self.recent is None else self.recent
+        return Retention(self.budget, self.sinks, recent)
 
-    def pattern(self) -> SpanPattern:
-        """Full causal attention, over the keys that are still held."""
-        return SpanPattern()
+    @property
+    def most_kept(self) -> int:
+        """Most keys that an event may leave in any head of any layer."""
+        return self.policy.most_kept(self.retention)
 
-    def slots(self, capacity_tokens: int) -> int:
+    @property
+    def least_budget(self) -> int:
+        """No layer evicts while it holds no more keys than this."""
+        return self.policy.least_budget(self.retention)
+
+    def layer_budgets(self, n_layers: int) -> tuple[int, ...]:
+        """Keys per key-value head that an event leaves in each of so many layers."""
+        return self.policy.layer_budgets(self.retention, n_layers)
+
+    def layer_budget(self, depth: Depth = ONLY_LAYER) -> Any:
+        """The same in one layer: an int where all are alike or the layer's number is one, else an int32 scalar."""
+        budgets = self.layer_budgets(depth.n_layers)
+        if len(set(budgets)) == 1:
+            return budgets[0]
+        return budgets[depth.layer] if isinstance(depth.layer, int) else jnp.asarray(budgets, jnp.int32)[depth.layer]
+
+    def differs_by_depth(self, n_layers: int) -> bool:
+        return len(set(self.layer_budgets(n_layers))) > 1
+
+    def cache_tokens(self, capacity_tokens: int) -> int:
         """Slots for sequences of up to so many tokens."""
         raise NotImplementedError
 
+    def init_state(
+        self, heads: Heads, batch: int, capacity_tokens: int, dtype: jax.typing.DTypeLike, *, ragged: bool = False
+    ) -> EvictingCache:
+        if ragged:
+            raise ValueError(f"{self} evicts by the rows' common length: rows of different lengths need others")
+        shape = CacheShape(
+            batch, self.cache_tokens(capacity_tokens), heads.n_heads, heads.n_kv_heads, heads.head_dim, self.retention
+        )
+        return init_evicting_cache(shape, self.policy, dtype)
+
+    def state_bytes(self, state: EvictingCache) -> int:
+        """Of keys and values."""
+        return state.keys.nbytes + state.values.nbytes
+
+    def mix(self, inputs: Operands, now: StepContext, state: EvictingCache) -> tuple[Attended, EvictingCache]:
+        in_order = self.keys_in_order(now.first, now.depth.n_layers)
+        attend = partial(now.attend, order="keys") if in_order else now.attend
+        return attend_in_chunks(
+            self, attend, state, inputs.q_btnh, inputs.k_btkh, inputs.v_btkh, now.q_pos_bt, now.length, now.depth,
+            now.rope_theta,
+        )  # fmt: skip
+
     def may_evict(self, slots: int) -> bool:
         """Whether a layer of so many slots can ever have to let a key go."""
-        return slots > self.rule.least_budget
+        return slots > self.least_budget
 
     def piece_tokens(self, step_tokens: int) -> int:
         """Most tokens of a step that attend at once."""
@@ -104,7 +146,7 @@ class Eviction(Variant):
 
     def valid(self, piece: Piece, tokens: int, slot_s: Array, pos_bks: Array) -> Array:
         """Which slots hold a key once the piece's tokens are in, [B or 1, K or 1, S]."""
-        if self.rule.per_head:
+        if self.policy.per_head:
             return pos_bks >= 0
         return ((slot_s >= piece.first) & (slot_s < piece.place + tokens))[None, None]
 
@@ -115,47 +157,50 @@ class Eviction(Variant):
 
     # ---------------------------------------------------------------------------------------------------- the cost
 
-    @property
-    def layer_budget(self) -> int:
-        """Keys per key-value head that an event leaves; of the whole model, or of one layer (`at_layer`)."""
-        return self.rule.layer_budgets(self.n_layers)[self.layer]
-
-    def schedule(self, start: int, tokens: int) -> tuple[tuple[int, Piece], ...]:
+    def schedule(self, start: int, tokens: int, depth: Depth = ONLY_LAYER) -> tuple[tuple[int, Piece], ...]:
         """A step as the pieces (tokens, Piece) that `attend_in_chunks` runs."""
         self.check_step(start, tokens)
         size = self.piece_tokens(tokens)
         parts = [min(size, tokens - done) for done in range(0, tokens, size)]
-        pieces = (self.piece(start + i * size, part, self.layer_budget) for i, part in enumerate(parts))
+        budget = self.layer_budget(depth)
+        pieces = (self.piece(start + i * size, part, budget) for i, part in enumerate(parts))
         return tuple((part, Piece(*map(int, piece))) for part, piece in zip(parts, pieces, strict=True))
 
-    def useful_pairs(self, tokens: int, start: int = 0) -> int:
+    def useful_pairs(self, tokens: int, start: int = 0, depth: Depth = ONLY_LAYER) -> int:
         """Visible (query, key) pairs of one query head; with per-head budgets, of the mean head."""
         raise NotImplementedError
 
-    def useful(self, heads: Heads, tokens: int, start: int = 0) -> Cost:
+    def useful(self, heads: Heads, tokens: int, start: int = 0, depth: Depth = ONLY_LAYER) -> Cost:
         """Pairs in closed form; selection over the keys that are held."""
-        return Cost(heads.n_heads * self.useful_pairs(tokens, start), self._useful_selection(heads, tokens, start))
+        pairs = heads.n_heads * self.useful_pairs(tokens, start, depth)
+        return Cost(pairs, self._useful_selection(heads, tokens, start, depth))
 
-    def _useful_selection(self, heads: Heads, tokens: int, start: int) -> int:
+    def _useful_selection(self, heads: Heads, tokens: int, start: int, depth: Depth) -> int:
         """Of the keys that are held; once the budget is reached, every chunk costs the same."""
         size = self.piece_tokens(tokens)
-        settled = (self.layer_budget // size + 2) * size
+        settled = (self.layer_budget(depth) // size + 2) * size
         if start == 0 and tokens > settled + size:
             chunks, rest = divmod(tokens - settled, size)
-            total = self._useful_selection(heads, settled, 0) + chunks * self._useful_selection(heads, size, settled)
-            return total + (self._useful_selection(heads, rest, settled) if rest else 0)
-        pieces = self.schedule(start, tokens)
+            growing = self._useful_selection(heads, settled, 0, depth)
+            whole = self._useful_selection(heads, size, settled, depth)
+            return growing + chunks * whole + (self._useful_selection(heads, rest, settled, depth) if rest else 0)
+        pieces = self.schedule(start, tokens, depth)
         return sum(self._selection(heads, part, piece, piece.place - piece.first + part) for part, piece in pieces)
 
-    def executed(self, heads: Heads, tokens: int, start: int = 0, capacity: int = 0, impl: str = "auto") -> Cost:
+    def executed(
+        self, heads: Heads, tokens: int, start: int = 0, capacity: int = 0, impl: str = "auto",
+        depth: Depth = ONLY_LAYER,
+    ) -> Cost:  # fmt: skip
         """Exact; with per-head budgets, whose walks depend on the scores, as if every head had all that it may keep."""
-        slots = self.slots(capacity or start + tokens)
+        slots = self.cache_tokens(capacity or start + tokens)
         total = Cost(0, 0)
-        alike = Counter((part, piece._replace(length=0, opens=0)) for part, piece in self.schedule(start, tokens))
+        alike = Counter(
+            (part, piece._replace(length=0, opens=0)) for part, piece in self.schedule(start, tokens, depth)
+        )
         for (part, piece), times in alike.items():
-            q_slot_t, kv_slot_s = self.slot_positions(piece, part, slots, self.layer_budget)
+            q_slot_t, kv_slot_s = self.slot_positions(piece, part, slots, self.layer_budget(depth))
             backend = counted_as(impl, part, slots)
-            pairs = backend.executed_pairs(self.pattern(), heads.n_heads, heads.n_kv_heads, q_slot_t, kv_slot_s)
+            pairs = backend.executed_pairs(SpanPattern(), heads.n_heads, heads.n_kv_heads, q_slot_t, kv_slot_s)
             total = Cost(
                 total.pairs + times * pairs, total.selection_flops + times * self._selection(heads, part, piece, slots)
             )
@@ -164,7 +209,7 @@ class Eviction(Variant):
     @property
     def knows_its_slots(self) -> bool:
         """Whether `piece` alone says which slots hold keys; else what scores chose does."""
-        return not self.rule.per_head
+        return not self.policy.per_head
 
     def slot_positions(
         self, piece: Piece, tokens: int, slots: int, budget: Array, xp: ModuleType = np
@@ -174,21 +219,13 @@ class Eviction(Variant):
         Where scores choose what is held, what counts take for it: as if every head held all that it may keep.
         """
         slot_s, end = xp.arange(slots, dtype=xp.int32), piece.place + tokens
-        first = 0 if self.rule.per_head else piece.first
+        first = 0 if self.policy.per_head else piece.first
         q_slot_t = piece.place + xp.arange(tokens, dtype=xp.int32)
         return q_slot_t, xp.where((slot_s >= first) & (slot_s < end), slot_s, -1)
 
-    def cache_tokens(self, capacity_tokens: int) -> int:
-        return self.slots(capacity_tokens)
+    def traced_pieces(self, tokens: int) -> int:
+        return -(-tokens // self.piece_tokens(tokens))
 
     def _selection(self, heads: Heads, tokens: int, piece: Piece, keys: int) -> int:
-        rule = self.rule
-        return rule.observe_flops(heads, keys, tokens) + piece.event * rule.score_flops(heads, keys)
-
-
-def in_layer(variant: Eviction, kind: type[Eviction], layer: int, n_layers: int) -> Eviction:
-    """The variant as layer number `layer` counts it: of `kind`, which knows its layer, where budgets differ."""
-    if len(set(variant.rule.layer_budgets(n_layers))) == 1:
-        return variant
-    fields = {f.name: getattr(variant, f.name) for f in dataclasses.fields(variant)}
-    return kind(**fields | {"layer": layer, "n_layers": n_layers})
+        score = self.policy.score_flops(heads, keys, self.retention)
+        return self.policy.observe_flops(heads, keys, tokens) + piece.event * score

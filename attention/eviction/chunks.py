@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jax
 import jax.numpy as jnp
@@ -12,16 +12,19 @@ from jax import lax
 
 from attention.assumption import assumed_in_counts
 from attention.attended import Attended, AttendFn, concatenated
-from attention.eviction.base import Eviction
-from attention.eviction.kept import Kept, append, compact
-from attention.eviction.policy import Depth, Held, Queries
+from attention.cost import Depth
+from attention.eviction.cache import EvictingCache, append, compact
+from attention.eviction.policy import CachedKeys, Queries
 from attention.pattern import SpanPattern
+
+if TYPE_CHECKING:
+    from attention.eviction.base import Eviction
 
 
 def attend_in_chunks(
     eviction: Eviction,
     attend: AttendFn,
-    kept: Kept,
+    cache: EvictingCache,
     q_btnh: jax.Array,
     k_btkh: jax.Array,
     v_btkh: jax.Array,
@@ -29,7 +32,7 @@ def attend_in_chunks(
     length: jax.Array | int,
     depth: Depth,
     rope_theta: float | None = None,
-) -> tuple[Attended, Kept]:
+) -> tuple[Attended, EvictingCache]:
     """A step of T tokens after `length` others: their attention, what ran for it, and what is kept for later ones.
 
     Queries see [kept, tokens since the last event, causal].  The step runs as a scan over its whole chunks, then what
@@ -49,7 +52,7 @@ def attend_in_chunks(
     Raises:
         ValueError: such a step, where `length` is known; ragged rows; a policy that lacks `rope_theta`.
     """
-    policy, tokens = eviction.rule, q_btnh.shape[1]
+    policy, tokens = eviction.policy, q_btnh.shape[1]
     if q_pos_bt.shape != (1, tokens):
         raise ValueError(
             f"eviction needs rows of one length: q_pos must be [1, T] = {(1, tokens)}, got {q_pos_bt.shape}"
@@ -59,12 +62,12 @@ def attend_in_chunks(
     if not isinstance(length, jax.core.Tracer):
         eviction.check_step(int(length), tokens)
 
-    budget = policy.layer_budget(depth)
-    run = partial(_piece, eviction, attend, budget, depth[0], rope_theta)
+    budget = eviction.layer_budget(depth)
+    run = partial(_piece, eviction, attend, budget, depth.layer, rope_theta)
     fits = eviction.fits(length, tokens) & (q_pos_bt[0] == length + jnp.arange(tokens)).all()
     size = min(eviction.piece_tokens(tokens), tokens)
     n_whole = tokens // size
-    slots = kept.positions.shape[-1]
+    slots = cache.positions.shape[-1]
     if size > slots:
         raise ValueError(f"{eviction}: {size} tokens at once do not fit the {slots} slots that were made")
 
@@ -81,49 +84,52 @@ def attend_in_chunks(
         operands = pieces_of(start, n, part)
         fits &= (operands[0].place + part <= slots).all()
         if n > 1:
-            kept, turns = lax.scan(run, kept, operands)
+            cache, turns = lax.scan(run, cache, operands)
             parts.append(turns.unstacked())
         else:
-            kept, attended = run(kept, jax.tree.map(lambda x: x[0], operands))
+            cache, attended = run(cache, jax.tree.map(lambda x: x[0], operands))
             parts.append(attended)
     # What is kept is spoilt too: a later step that fits must not look sound.
-    values = jnp.where(fits, kept.values, jnp.nan)
+    values = jnp.where(fits, cache.values, jnp.nan)
     attended = concatenated(parts)
     out_btnh = jnp.where(fits, attended.out_btnh, jnp.nan)
-    return replace(attended, out_btnh=out_btnh), kept._replace(values=values)
+    return replace(attended, out_btnh=out_btnh), cache._replace(values=values)
 
 
 def _piece(
-    eviction: Eviction, attend: AttendFn, budget: jax.Array, layer: Any, rope_theta: float | None, kept: Kept,
+    eviction: Eviction, attend: AttendFn, budget: Any, layer: Any, rope_theta: float | None, cache: EvictingCache,
     operands: tuple,
-) -> tuple[Kept, Attended]:  # fmt: skip
+) -> tuple[EvictingCache, Attended]:  # fmt: skip
     """Tokens that no event divides: append, attend, observe, and the event after them if there is one."""
     piece, q_btnh, k_btkh, v_btkh = operands
-    policy, tokens, slots = eviction.rule, q_btnh.shape[1], kept.positions.shape[-1]
+    policy, tokens, slots = eviction.policy, q_btnh.shape[1], cache.positions.shape[-1]
     pos_t = piece.length + jnp.arange(tokens, dtype=jnp.int32)
     slot_s, q_slot_t = jnp.arange(slots, dtype=jnp.int32), piece.place + jnp.arange(tokens, dtype=jnp.int32)
-    kept = append(kept, k_btkh, v_btkh, pos_t, piece.place)
+    cache = append(cache, k_btkh, v_btkh, pos_t, piece.place)
     end = piece.place + tokens
-    valid_bks = eviction.valid(piece, tokens, slot_s, kept.positions)
+    valid_bks = eviction.valid(piece, tokens, slot_s, cache.positions)
 
     slot_bks = jnp.where(valid_bks, slot_s, -1)
     if not eviction.knows_its_slots:
         _, assumed_s = eviction.slot_positions(piece, tokens, slots, budget, jnp)
         slot_bks = assumed_in_counts(slot_bks, jnp.broadcast_to(assumed_s, slot_bks.shape))
-    see = partial(attend, q_btnh, kept.keys, kept.values, q_slot_t[None], slot_bks)
+    see = partial(attend, q_btnh, cache.keys, cache.values, q_slot_t[None], slot_bks)
     attended = see(SpanPattern(), need_lse=policy.needs_lse)
 
     with jax.named_scope("selection"):
-        held = Held(kept.keys, kept.values, kept.positions, valid_bks, slot_s, end, pos_t[-1] + 1, layer, rope_theta)
+        cached = CachedKeys(
+            cache.keys, cache.values, cache.positions, valid_bks, slot_s, end, pos_t[-1] + 1, layer, rope_theta,
+            eviction.retention,
+        )  # fmt: skip
         queries = Queries(q_btnh, q_slot_t, pos_t, attended.lse_bnt, piece.opens)
-        kept = kept._replace(state=policy.observe(kept.state, queries, held))
+        cache = cache._replace(state=policy.observe(cache.state, queries, cached))
         if not eviction.may_evict(slots):
-            return kept, attended
+            return cache, attended
 
-        def event(kept: Kept) -> Kept:
-            score_bks = jnp.where(policy.always(held), jnp.inf, policy.score(kept.state, held))
-            score_bks = jnp.broadcast_to(jnp.where(valid_bks, score_bks, -jnp.inf), held.pos_bks.shape)
-            most = min(policy.most_kept, slots)
-            return compact(kept, policy.retained(score_bks, budget, most))
+        def event(cache: EvictingCache) -> EvictingCache:
+            score_bks = jnp.where(policy.always(cached), jnp.inf, policy.score(cache.state, cached))
+            score_bks = jnp.broadcast_to(jnp.where(valid_bks, score_bks, -jnp.inf), cached.pos_bks.shape)
+            most = min(eviction.most_kept, slots)
+            return compact(cache, policy.retained(score_bks, eviction.retention, budget, most))
 
-        return lax.cond(piece.event, event, lambda kept: kept, kept), attended
+        return lax.cond(piece.event, event, lambda cache: cache, cache), attended

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from attention.cost import Heads
-from attention.eviction.policy import Held, Policy, Queries, Shape, State, grouped, product
+from attention.eviction.policy import CachedKeys, CacheShape, Policy, Queries, Retention, State, grouped, product
 
 FUTURE = 512
 """Positions after the newest token over which the rotation is averaged."""
@@ -20,7 +20,7 @@ class Moments(NamedTuple):
     The scatter is the sum of (q - mean)(q - mean)ᵀ.
     """
 
-    count: jax.Array
+    n_queries: jax.Array
     mean_bnh: jax.Array
     scatter_bnhh: jax.Array
 
@@ -35,15 +35,15 @@ class ExpectedAttention(Policy):
     name = "expected_attention"
     needs_rope = True
 
-    def init_state(self, shape: Shape, dtype: jax.typing.DTypeLike) -> State:
-        b, _, n, _, h = shape
+    def init_state(self, shape: CacheShape, dtype: jax.typing.DTypeLike) -> State:
+        b, n, h = shape.batch, shape.n_heads, shape.head_dim
         zeros = (jnp.zeros(s, jnp.float32) for s in ((), (b, n, h), (b, n, h, h)))
         return State(running=Moments(*zeros))
 
-    def observe(self, state: State, queries: Queries, held: Held) -> State:
-        cos_th, sin_th = _rotation(queries.pos_t, queries.q_btnh.shape[-1], held.rope_theta)
+    def observe(self, state: State, queries: Queries, cached: CachedKeys) -> State:
+        cos_th, sin_th = _rotation(queries.pos_t, queries.q_btnh.shape[-1], cached.rope_theta)
         q_btnh = _turn(queries.q_btnh.astype(jnp.float32), cos_th[:, None], -sin_th[:, None])
-        counts_t11 = (queries.pos_t >= self.sinks)[:, None, None]
+        counts_t11 = (queries.pos_t >= cached.retention.sinks)[:, None, None]
         n_new = counts_t11.sum().astype(jnp.float32)
         mean_bnh = jnp.where(counts_t11, q_btnh, 0).sum(1) / jnp.maximum(n_new, 1)
         off_btnh = jnp.where(counts_t11, q_btnh - mean_bnh[:, None], 0)
@@ -51,7 +51,7 @@ class ExpectedAttention(Policy):
 
         # Two samples become one (Chan et al., 1979).
         old = state.running
-        n_old = jnp.where(queries.opens_chunk, 0, old.count)
+        n_old = jnp.where(queries.opens_chunk, 0, old.n_queries)
         total = jnp.maximum(n_old + n_new, 1)
         apart_bnh = mean_bnh - old.mean_bnh
         between_bnhh = apart_bnh[..., :, None] * apart_bnh[..., None, :] * (n_old * n_new / total)
@@ -63,32 +63,33 @@ class ExpectedAttention(Policy):
             )
         )
 
-    def score(self, state: State, held: Held) -> jax.Array:
+    def score(self, state: State, cached: CachedKeys) -> jax.Array:
         count, mean_bnh, scatter_bnhh = state.running
         head_dim = mean_bnh.shape[-1]
-        cos, sin = (x.mean(0) for x in _rotation(held.length + jnp.arange(FUTURE), head_dim, held.rope_theta))
+        cos, sin = (x.mean(0) for x in _rotation(cached.length + jnp.arange(FUTURE), head_dim, cached.rope_theta))
         turned = _turn(scatter_bnhh / jnp.maximum(count, 1), cos, sin)
         covariance_bnhh = _turn(turned.swapaxes(-1, -2), cos, sin)
-        keys_bskh, k = held.keys_bskh.astype(jnp.float32), held.keys_bskh.shape[2]
+        keys_bskh, k = cached.keys_bskh.astype(jnp.float32), cached.keys_bskh.shape[2]
         mean_bkgh = grouped(_turn(mean_bnh, cos, sin)[:, None], k)[:, 0]
         covariance_bkghh = covariance_bnhh.reshape(*mean_bkgh.shape, head_dim)
         linear_bkgs = product("bkgh,bskh->bkgs", mean_bkgh, keys_bskh) / head_dim**0.5
         half_bkgsi = product("bkgij,bskj->bkgsi", covariance_bkghh, keys_bskh)
         square_bkgs = (half_bkgsi * jnp.moveaxis(keys_bskh, 1, 2)[:, :, None]).sum(-1) / (2 * head_dim)
-        wanted_bks = held.valid_bks & (held.pos_bks >= self.sinks)
+        wanted_bks = cached.valid_bks & (cached.pos_bks >= cached.retention.sinks)
         scores_bkgs = jnp.where(wanted_bks[:, :, None], linear_bkgs + square_bkgs, -jnp.inf)
-        value_norm_bks = jnp.linalg.norm(held.values_bskh.astype(jnp.float32), axis=-1).swapaxes(1, 2)
+        value_norm_bks = jnp.linalg.norm(cached.values_bskh.astype(jnp.float32), axis=-1).swapaxes(1, 2)
         return jax.nn.softmax(scores_bkgs, axis=-1).mean(2) * value_norm_bks
 
-    def score_flops(self, heads: Heads, keys: int) -> int:
+    def score_flops(self, heads: Heads, keys: int, retention: Retention) -> int:
         return 2 * heads.n_heads * keys * heads.head_dim * (1 + heads.head_dim)
 
     def observe_flops(self, heads: Heads, keys: int, queries: int) -> int:
         return 2 * heads.n_heads * queries * heads.head_dim**2
 
 
-def _rotation(pos_t: jax.Array, head_dim: int, theta: float) -> tuple[jax.Array, jax.Array]:
+def _rotation(pos_t: jax.Array, head_dim: int, theta: float | None) -> tuple[jax.Array, jax.Array]:
     """cos and sin of position · theta^(-2i/H), each [T, H/2]."""
+    assert theta is not None  # `needs_rope`
     angles_th = pos_t[:, None] * theta ** (-jnp.arange(0, head_dim, 2, dtype=jnp.float32) / head_dim)
     return jnp.cos(angles_th), jnp.sin(angles_th)
 

@@ -11,7 +11,7 @@ from jax import lax
 from attention.backends.dense import DENSE_SCORES_LIMIT
 from attention.backends.pallas import pallas_cannot
 from attention.cost import Heads
-from attention.eviction.policy import Held, Policy, Queries, Shape, State, grouped, product
+from attention.eviction.policy import CachedKeys, CacheShape, Policy, Queries, State, grouped, product
 from attention.kernels.target import current_target
 
 QUERY_TILE = 64
@@ -29,20 +29,20 @@ class H2O(Policy):
     name = "h2o"
     needs_lse = True
 
-    @classmethod
-    def default_recent(cls, budget: int) -> int:
+    def default_recent(self, budget: int) -> int:
         return budget // 2
 
-    def init_state(self, shape: Shape, dtype: jax.typing.DTypeLike) -> State:
+    def init_state(self, shape: CacheShape, dtype: jax.typing.DTypeLike) -> State:
         return State(by_slot=jnp.zeros((shape.batch, shape.n_kv_heads, shape.slots), jnp.float32))
 
-    def observe(self, state: State, queries: Queries, held: Held) -> State:
+    def observe(self, state: State, queries: Queries, cached: CachedKeys) -> State:
         # The sums only choose keys, so no derivative goes through them.
-        q_btnh, lse_bnt, keys_bskh = lax.stop_gradient((queries.q_btnh, queries.lse_bnt, held.keys_bskh))
+        assert queries.lse_bnt is not None  # `needs_lse`
+        q_btnh, lse_bnt, keys_bskh = lax.stop_gradient((queries.q_btnh, queries.lse_bnt, cached.keys_bskh))
         mass = summing(q_btnh, keys_bskh)
-        return State(by_slot=state.by_slot + mass(q_btnh, keys_bskh, lse_bnt, queries.slot_t, held.valid_bks))
+        return State(by_slot=state.by_slot + mass(q_btnh, keys_bskh, lse_bnt, queries.slot_t, cached.valid_bks))
 
-    def score(self, state: State, held: Held) -> jax.Array:
+    def score(self, state: State, cached: CachedKeys) -> jax.Array:
         return state.by_slot
 
     def observe_flops(self, heads: Heads, keys: int, queries: int) -> int:

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from attention.cost import Heads
-from attention.eviction.policy import Held, Policy, State, product
+from attention.eviction.policy import CachedKeys, Policy, Retention, State, product
 
 
 class KeyDiff(Policy):
@@ -14,13 +14,13 @@ class KeyDiff(Policy):
 
     name = "keydiff"
 
-    def score(self, state: State, held: Held) -> jax.Array:
-        k_bskh = held.keys_bskh.astype(jnp.float32)
+    def score(self, state: State, cached: CachedKeys) -> jax.Array:
+        k_bskh = cached.keys_bskh.astype(jnp.float32)
         unit_bskh = k_bskh / jnp.maximum(jnp.linalg.norm(k_bskh, axis=-1, keepdims=True), 1e-12)
-        valid_bsk = jnp.broadcast_to(held.valid_bks, held.pos_bks.shape).swapaxes(1, 2)
+        valid_bsk = jnp.broadcast_to(cached.valid_bks, cached.pos_bks.shape).swapaxes(1, 2)
         mean_bkh = jnp.mean(unit_bskh, axis=1, where=valid_bsk[..., None])
         # The anchor's norm is one number per head and changes no order.
         return -product("bskh,bkh->bks", unit_bskh, mean_bkh)
 
-    def score_flops(self, heads: Heads, keys: int) -> int:
+    def score_flops(self, heads: Heads, keys: int, retention: Retention) -> int:
         return 2 * heads.n_kv_heads * keys * heads.head_dim

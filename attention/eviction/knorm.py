@@ -5,7 +5,7 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 
-from attention.eviction.policy import Held, Policy, State
+from attention.eviction.policy import CachedKeys, Policy, State
 
 
 class Knorm(Policy):
@@ -13,5 +13,5 @@ class Knorm(Policy):
 
     name = "knorm"
 
-    def score(self, state: State, held: Held) -> jax.Array:
-        return -jnp.linalg.norm(held.keys_bskh.astype(jnp.float32), axis=-1).swapaxes(1, 2)
+    def score(self, state: State, cached: CachedKeys) -> jax.Array:
+        return -jnp.linalg.norm(cached.keys_bskh.astype(jnp.float32), axis=-1).swapaxes(1, 2)

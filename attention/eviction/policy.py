@@ -16,9 +16,21 @@ import jax.numpy as jnp
 from jax import lax
 
 from attention.cost import Heads
+from attention.parameters import Part
 
-Depth = tuple[Any, int]
-"""Which layer, an integer or an int32 scalar, and of how many."""
+
+class Retention(NamedTuple):
+    """How many keys an eviction leaves, per key-value head.
+
+    Attributes:
+        budget: keys that an event leaves; policies may share them out over layers and heads.
+        sinks: first tokens of the sequence that always stay.
+        recent: newest tokens that always stay.
+    """
+
+    budget: int
+    sinks: int
+    recent: int
 
 
 class State(NamedTuple):
@@ -33,7 +45,7 @@ class State(NamedTuple):
     running: Any = ()
 
 
-class Shape(NamedTuple):
+class CacheShape(NamedTuple):
     """Sizes that a state is made for."""
 
     batch: int
@@ -41,6 +53,7 @@ class Shape(NamedTuple):
     n_heads: int
     n_kv_heads: int
     head_dim: int
+    retention: Retention
 
 
 class Queries(NamedTuple):
@@ -60,8 +73,8 @@ class Queries(NamedTuple):
     opens_chunk: jax.Array
 
 
-class Held(NamedTuple):
-    """What is held: the keys kept so far, then those since the last event.
+class CachedKeys(NamedTuple):
+    """What the layer holds, to be scored: the keys kept so far, then those since the last event.
 
     Attributes:
         keys_bskh, values_bskh: as attention reads them.
@@ -72,6 +85,7 @@ class Held(NamedTuple):
         length: tokens of the sequence so far.
         layer: index of the layer.
         rope_theta: base of the rotary positions that were applied; None where unknown.
+        retention: how many of them are to stay.
     """
 
     keys_bskh: jax.Array
@@ -83,88 +97,69 @@ class Held(NamedTuple):
     length: jax.Array
     layer: jax.Array
     rope_theta: float | None
+    retention: Retention
 
 
 @dataclass(frozen=True)
-class Policy:
-    """Base: a subclass is a file with a `name`, a `score` and, where it needs one, a state.
+class Policy(Part):
+    """Base: a subclass has a `name`, a `score` and, where it needs one, a state.
 
-    Attributes:
-        budget: keys that an event leaves per key-value head.
-        sinks: first tokens of the sequence that always stay.
-        recent: newest tokens that always stay.
-        seed: of a random policy.
+    One with parameters is a frozen dataclass, and they are its own (a seed): what an eviction tells all of them, a
+    `Retention`, comes as an argument.
     """
 
-    name: ClassVar[str]
     needs_lse: ClassVar[bool] = False
     needs_rope: ClassVar[bool] = False
     per_head: ClassVar[bool] = False
     """Whether heads (and rows) may keep different numbers of keys."""
     least_recent: ClassVar[int] = 0
 
-    budget: int
-    sinks: int
-    recent: int
-    seed: int = 0
-
-    def score(self, state: State, held: Held) -> jax.Array:
+    def score(self, state: State, cached: CachedKeys) -> jax.Array:
         """[B, K, S] or what broadcasts to it; what it says of sinks, recent keys and empty slots is not read."""
         raise NotImplementedError
 
-    @classmethod
-    def default_recent(cls, budget: int) -> int:
+    def default_recent(self, budget: int) -> int:
         """Newest tokens that always stay if nobody says how many: as published."""
         return 0
 
-    @property
-    def reserved(self) -> int:
+    def reserved(self, retention: Retention) -> int:
         """Most keys that always stay."""
-        return self.sinks + self.recent
+        return retention.sinks + retention.recent
 
-    @property
-    def window(self) -> int:
+    def window(self, retention: Retention) -> int:
         """Newest queries that the score reads, all of one chunk."""
         return 0
 
-    def init_state(self, shape: Shape, dtype: jax.typing.DTypeLike) -> State:
+    def init_state(self, shape: CacheShape, dtype: jax.typing.DTypeLike) -> State:
         return State()
 
-    def observe(self, state: State, queries: Queries, held: Held) -> State:
+    def observe(self, state: State, queries: Queries, cached: CachedKeys) -> State:
         """The state after a piece of a step; an event, if there is one, comes after this."""
         return state
 
-    def always(self, held: Held) -> jax.Array:
+    def always(self, cached: CachedKeys) -> jax.Array:
         """True for the keys that stay whatever their score, [B, K, S] or what broadcasts to it."""
-        return (held.pos_bks < self.sinks) | (held.pos_bks >= held.length - self.recent)
+        first_recent = cached.length - cached.retention.recent
+        return (cached.pos_bks < cached.retention.sinks) | (cached.pos_bks >= first_recent)
 
-    def layer_budgets(self, n_layers: int) -> tuple[int, ...]:
+    def layer_budgets(self, retention: Retention, n_layers: int) -> tuple[int, ...]:
         """Keys per key-value head that each of `n_layers` layers keeps."""
-        return (self.budget,) * n_layers
+        return (retention.budget,) * n_layers
 
-    def layer_budget(self, depth: Depth) -> Any:
-        """`layer_budgets` at one layer: an int if all are the same, else what indexing by `depth[0]` gives."""
-        budgets = self.layer_budgets(depth[1])
-        if len(set(budgets)) == 1:
-            return budgets[0]
-        return budgets[depth[0]] if isinstance(depth[0], int) else jnp.asarray(budgets, jnp.int32)[depth[0]]
-
-    @property
-    def least_budget(self) -> int:
+    def least_budget(self, retention: Retention) -> int:
         """No layer evicts while it holds no more keys than this."""
-        return self.budget
+        return retention.budget
 
-    @property
-    def most_kept(self) -> int:
+    def most_kept(self, retention: Retention) -> int:
         """Most keys that an event may leave in any head of any layer."""
-        return self.budget
+        return retention.budget
 
-    def retained(self, score_bks: jax.Array, budget: Any, most: int) -> jax.Array:
-        """Slots that stay, [B, K, most], in no order; -1 where fewer stay."""
+    def retained(self, score_bks: jax.Array, retention: Retention, layer_budget: Any, most: int) -> jax.Array:
+        """Slots that stay in a layer of that budget, [B, K, most], in no order; -1 where fewer stay."""
         _, slots_bkp = lax.top_k(score_bks, most)
-        return jnp.where(jnp.arange(most) < budget, slots_bkp, -1)
+        return jnp.where(jnp.arange(most) < layer_budget, slots_bkp, -1)
 
-    def score_flops(self, heads: Heads, keys: int) -> int:
+    def score_flops(self, heads: Heads, keys: int, retention: Retention) -> int:
         """Of the products in one `score` of so many slots, per row."""
         return 0
 

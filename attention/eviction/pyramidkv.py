@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from attention.eviction.policy import Retention
 from attention.eviction.snapkv import SnapKV
 
 BETA = 20
@@ -19,16 +20,15 @@ class PyramidKV(SnapKV):
 
     name = "pyramidkv"
 
-    def layer_budgets(self, n_layers: int) -> tuple[int, ...]:
+    def layer_budgets(self, retention: Retention, n_layers: int) -> tuple[int, ...]:
         if n_layers == 1:
-            return (self.budget,)
-        least, most = self.least_budget, self.most_kept
+            return (retention.budget,)
+        least, most = self.least_budget(retention), self.most_kept(retention)
         return tuple(most - (most - least) * layer // (n_layers - 1) for layer in range(n_layers))
 
-    @property
-    def least_budget(self) -> int:
-        return max(1, self.reserved + (self.budget - self.reserved) // BETA)
+    def least_budget(self, retention: Retention) -> int:
+        reserved = self.reserved(retention)
+        return max(1, reserved + (retention.budget - reserved) // BETA)
 
-    @property
-    def most_kept(self) -> int:
-        return 2 * self.budget - self.least_budget
+    def most_kept(self, retention: Retention) -> int:
+        return 2 * retention.budget - self.least_budget(retention)

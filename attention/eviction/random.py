@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import jax
 import jax.numpy as jnp
 
-from attention.eviction.policy import Held, Policy, State
+from attention.eviction.policy import CachedKeys, Policy, State
 
 
+@dataclass(frozen=True)
 class Random(Policy):
     """score = a uniform number that (seed, layer, key-value head, position) alone decide.
 
@@ -17,13 +20,15 @@ class Random(Policy):
 
     name = "random"
 
-    def score(self, state: State, held: Held) -> jax.Array:
-        layer = jax.random.fold_in(jax.random.key(self.seed), held.layer)
+    seed: int = 0
+
+    def score(self, state: State, cached: CachedKeys) -> jax.Array:
+        layer = jax.random.fold_in(jax.random.key(self.seed), cached.layer)
 
         def draw(head: jax.Array, position: jax.Array) -> jax.Array:
             return jax.random.uniform(jax.random.fold_in(jax.random.fold_in(layer, head), position))
 
         over_slots = jax.vmap(draw, in_axes=(None, 0))
         over_heads = jax.vmap(over_slots)
-        heads = jnp.arange(held.pos_bks.shape[1])
-        return jax.vmap(over_heads, in_axes=(None, 0))(heads, held.pos_bks)
+        heads = jnp.arange(cached.pos_bks.shape[1])
+        return jax.vmap(over_heads, in_axes=(None, 0))(heads, cached.pos_bks)

@@ -1,8 +1,7 @@
-"""The eviction policies that a layout can name: one line each."""
+"""The eviction policies that a layout can name; one of your own comes in by `attention.register`."""
 
 from __future__ import annotations
 
-from types import MappingProxyType
 from typing import Final
 
 from attention.eviction.adakv import AdaKV
@@ -17,20 +16,10 @@ from attention.eviction.random import Random
 from attention.eviction.snapkv import SnapKV
 from attention.eviction.streaming import Streaming
 from attention.eviction.tova import Tova
+from attention.registry import Registry
 
-POLICIES: Final[MappingProxyType[str, type[Policy]]] = MappingProxyType({
-    policy.name: policy
-    for policy in (
-        Streaming,
-        H2O,
-        Tova,
-        SnapKV,
-        PyramidKV,
-        AdaKV,
-        KeyDiff,
-        Knorm,
-        ExpectedAttention,
-        LagKV,
-        Random,
-    )
-})  # fmt: skip
+POLICIES: Final[Registry[type[Policy]]] = Registry(
+    "eviction policy",
+    lambda policy: policy.name,
+    (Streaming, H2O, Tova, SnapKV, PyramidKV, AdaKV, KeyDiff, Knorm, ExpectedAttention, LagKV, Random),
+)

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from attention.eviction.policy import Held, State
+from attention.eviction.policy import CachedKeys, Retention, State
 from attention.eviction.recent_queries import ReadsRecentQueries, probabilities
 
 POOL = 5
@@ -23,16 +23,14 @@ class SnapKV(ReadsRecentQueries):
     name = "snapkv"
     least_recent = 1
 
-    @classmethod
-    def default_recent(cls, budget: int) -> int:
+    def default_recent(self, budget: int) -> int:
         return 32
 
-    @property
-    def window(self) -> int:
-        return self.recent
+    def window(self, retention: Retention) -> int:
+        return retention.recent
 
-    def score(self, state: State, held: Held) -> jax.Array:
-        mean_bks = probabilities(state.running, held).mean((2, 3))
-        earlier_bks = jnp.where(held.slot_s < held.end - self.window, mean_bks, 0)
+    def score(self, state: State, cached: CachedKeys) -> jax.Array:
+        mean_bks = probabilities(state.running, cached).mean((2, 3))
+        earlier_bks = jnp.where(cached.slot_s < cached.end - self.window(cached.retention), mean_bks, 0)
         ends = (0, 0), (0, 0), (POOL // 2, POOL // 2)
         return lax.reduce_window(earlier_bks, 0.0, lax.add, (1, 1, POOL), (1, 1, 1), ends) / POOL

@@ -5,7 +5,7 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 
-from attention.eviction.policy import Held, Policy, State
+from attention.eviction.policy import CachedKeys, Policy, State
 
 
 class Streaming(Policy):
@@ -13,5 +13,5 @@ class Streaming(Policy):
 
     name = "streaming"
 
-    def score(self, state: State, held: Held) -> jax.Array:
-        return held.slot_s.astype(jnp.float32)  # exact below 2^24 slots
+    def score(self, state: State, cached: CachedKeys) -> jax.Array:
+        return cached.slot_s.astype(jnp.float32)  # exact below 2^24 slots

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import jax
 
-from attention.eviction.policy import Held, State
+from attention.eviction.policy import CachedKeys, Retention, State
 from attention.eviction.recent_queries import ReadsRecentQueries, probabilities
 
 
@@ -13,13 +13,11 @@ class Tova(ReadsRecentQueries):
 
     name = "tova"
 
-    @classmethod
-    def default_recent(cls, budget: int) -> int:
+    def default_recent(self, budget: int) -> int:
         return 1
 
-    @property
-    def window(self) -> int:
+    def window(self, retention: Retention) -> int:
         return 1
 
-    def score(self, state: State, held: Held) -> jax.Array:
-        return probabilities(state.running, held).mean((1, 2, 3))[:, None]
+    def score(self, state: State, cached: CachedKeys) -> jax.Array:
+        return probabilities(state.running, cached).mean((1, 2, 3))[:, None]

@@ -7,8 +7,6 @@ from typing import Any, Final
 
 from rich.table import Table
 
-from attention.eviction.base import Eviction
-from attention.token_routed import Routed
 from eval.commands import arguments, output
 from eval.commands.arguments import from_zero, positive
 from eval.commands.resolve import shape_named
@@ -113,8 +111,7 @@ def _why_only_closed_form(model: ModelConfig, steps: tuple[Step, ...]) -> str:
         return f"a trace would follow {len(steps):,} chunks one by one, at most {MOST_TRACED_STEPS} are"
     if (lots := _lots(model, steps)) > MOST_LOTS:
         return f"{lots:,} routes are drawn by lot, layer by layer: useful FLOPs alone, executed up to {MOST_LOTS:,}"
-    evicting = [v for v in {layer.mixer for layer in model.layers} if isinstance(v, Eviction)]
-    pieces = sum(-(-step.tokens // v.piece_tokens(step.tokens)) for v in evicting for step in steps)
+    pieces = sum(mixer.traced_pieces(step.tokens) for mixer in {*model.layout} for step in steps)
     if pieces > MOST_TRACED_PIECES:
         return (
             f"a trace would follow {pieces:,} pieces between evictions one by one, at most {MOST_TRACED_PIECES:,} are"
@@ -124,8 +121,7 @@ def _why_only_closed_form(model: ModelConfig, steps: tuple[Step, ...]) -> str:
 
 def _lots(model: ModelConfig, steps: tuple[Step, ...]) -> int:
     """Routes that a random router draws: in each layer others, for each token."""
-    by_lot = [v for layer in model.layers if isinstance(v := layer.mixer, Routed) and v.router == "random"]
-    return len(by_lot) * sum(step.tokens for step in steps)
+    return sum(mixer.looked_up(step.tokens) for mixer in model.layout for step in steps)
 
 
 def _record(options: argparse.Namespace, model: ModelConfig, steps: tuple[Step, ...]) -> dict[str, Any]:

@@ -6,8 +6,10 @@ import argparse
 from typing import Any
 
 from attention.cost import Heads
+from attention.eviction.registry import POLICIES
 from attention.layout import parse_variant, signature
-from attention.variant import Variant
+from attention.mixer import Mixer
+from attention.routers import ROUTERS
 from attention.variants import VARIANTS
 from eval.commands import arguments, output
 from eval.commands.resolve import shape_named
@@ -44,7 +46,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    variants = [parse_variant(text) for text in options.variants or [v.example for v in VARIANTS.values()]]
+    variants = [parse_variant(text) for text in options.variants or examples()]
     shape = shape_named(options.model)
     heads = next(layer.heads for layer in shape.layers if layer.mixer)
     for variant in variants:
@@ -61,7 +63,8 @@ def run(options: argparse.Namespace) -> int:
         return 0
     out = output.console()
     if not options.variants:
-        out.print("accepted:\n" + "\n".join(f"  {signature(v)}" for v in VARIANTS.values()), highlight=False)
+        for what, registry in (("variants", VARIANTS), ("policies", POLICIES), ("routers", ROUTERS)):
+            out.print(f"{what}:\n" + "\n".join(f"  {signature(one)}" for one in registry.values()), highlight=False)
     for row in rows:
         out.print(f"\n[bold]{row['variant']}[/bold]  {row['description']}", highlight=False)
         if options.draw:
@@ -71,7 +74,12 @@ def run(options: argparse.Namespace) -> int:
     return 0
 
 
-def _row(variant: Variant, heads: Heads, lengths: tuple[int, ...]) -> dict[str, Any]:
+def examples() -> list[str]:
+    """A spelling of each registered variant that has one to show."""
+    return [variant.example for variant in VARIANTS.values() if hasattr(variant, "example")]
+
+
+def _row(variant: Mixer, heads: Heads, lengths: tuple[int, ...]) -> dict[str, Any]:
     costs, full = [], parse_variant("full")
     for tokens in lengths:
         fixed = variant.at_length(tokens)
@@ -89,7 +97,7 @@ def _row(variant: Variant, heads: Heads, lengths: tuple[int, ...]) -> dict[str, 
     return {"variant": str(variant), "description": description, "assumption": variant.assumption, "costs": costs}
 
 
-def _picture_heads(variant: Variant) -> dict[str, int]:
+def _picture_heads(variant: Mixer) -> dict[str, int]:
     """As few heads as the variant speaks of; two, where heads choose for themselves."""
     if not variant.has_only_a_pattern:
         return {"n_heads": 2, "n_kv_heads": 2}

@@ -9,14 +9,14 @@ import math
 from typing import Final
 
 from attention.cost import Heads
+from attention.mixer import Mixer
 from attention.pattern import UNBOUNDED, SpanPattern, visible_pairs
-from attention.variant import Variant
 
 FAR_TOKENS: Final = 2**20
 """Past every window and budget that anybody measures."""
 
 
-def bounded_keys(variant: Variant, heads: Heads) -> tuple[int, float]:
+def bounded_keys(variant: Mixer, heads: Heads) -> tuple[int, float]:
     """(span, offset) in tokens of a fitted curve (`eval.report.crossover_fit.Kernel`); (1, 0) where it has no bound.
 
     What is bounded but no window (an eviction, routes that all are) follows limit·N - missing from about 2·offset on.

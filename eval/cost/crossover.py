@@ -17,10 +17,12 @@ formulas, whose root is rounded to the nearest integer.
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Callable
 from fractions import Fraction
 from typing import Final, Literal, get_args
 
+from attention.cost import Depth
 from refmodel.layer_spec import LayerSpec
 from refmodel.specification import ModelConfig
 
@@ -47,13 +49,13 @@ def attention_total(model: Model, tokens: int | Fraction, pairs: Pairs = "causal
     """Attention FLOPs of a prompt of `tokens`, all layers; a smooth convention takes any length."""
     if pairs not in get_args(Pairs):
         raise ValueError(f"no pairs convention {pairs!r}; accepted: {', '.join(get_args(Pairs))}")
-    layers = model.at_depths(math.ceil(tokens)).distinct_layers.items()
-    return Fraction(sum(times * _attention_flops(layer, tokens, pairs) for layer, times in layers if layer.mixer))
+    layers = Counter(model.at_length(math.ceil(tokens)).layers_at_depth).items()
+    return Fraction(sum(times * _attention_flops(*at, tokens, pairs) for at, times in layers if at[0].mixer))
 
 
-def _attention_flops(layer: LayerSpec, tokens: int | Fraction, pairs: Pairs) -> int | Fraction:
+def _attention_flops(layer: LayerSpec, depth: Depth, tokens: int | Fraction, pairs: Pairs) -> int | Fraction:
     if pairs == "causal":
-        return layer.variant.useful(layer.heads, int(tokens)).flops(layer.heads)
+        return layer.variant.useful(layer.heads, int(tokens), depth=depth).flops(layer.heads)
     return 4 * layer.heads.head_dim * _smooth_pairs(layer, tokens, pairs)
 
 
@@ -88,12 +90,12 @@ def limiting_share(model: Model, convention: Linear = "layers", pairs: Pairs = "
 
 def _limiting_flops_per_token(model: Model, pairs: Pairs) -> Fraction | None:
     total = Fraction(0)
-    for unsettled, layer in zip(model.layers, model.at_depths(FAR_TOKENS).layers, strict=True):
+    for unsettled, (layer, depth) in zip(model.layers, model.at_length(FAR_TOKENS).layers_at_depth, strict=True):
         if not layer.mixer:
             continue
-        if unsettled.variant.limiting_flops(layer.heads) is None:  # also where a span grows with the sequence
+        if unsettled.variant.limiting_flops(layer.heads, depth) is None:  # also where a span grows with the sequence
             return None
-        limit = None if pairs == "square" else layer.variant.limiting_flops(layer.heads)
+        limit = None if pairs == "square" else layer.variant.limiting_flops(layer.heads, depth)
         if limit is None:
             return None
         total += limit

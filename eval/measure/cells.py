@@ -14,7 +14,7 @@ import jax.numpy as jnp
 
 from attention.attend import attend
 from attention.backends.registry import BACKENDS
-from attention.variant import Variant
+from attention.mixer import Mixer
 from eval.cost.flops.closed_form import attention_flops, prefill_flops
 from eval.measure import layers_apart
 from eval.measure.device_work import layer_work, selection_flops
@@ -141,11 +141,11 @@ def on_gpu() -> bool:
     return jax.default_backend() == "gpu"
 
 
-def work_of(sweep: Sweep, variant: Variant, tokens: int) -> Any:
+def work_of(sweep: Sweep, variant: Mixer, tokens: int) -> Any:
     return layer_work(sweep.model.config, variant, tokens, sweep.dtype, sweep.impl)
 
 
-def _executed_flops(sweep: Sweep, variant: Variant, tokens: int) -> int:
+def _executed_flops(sweep: Sweep, variant: Mixer, tokens: int) -> int:
     """Scores, values and selection of one layer, as it ran here: by the closed form of the XLA implementations, by the
     tiles that the Pallas kernel says it visited, and as the useful ones where a library does not tell."""
     config = sweep.model.config
@@ -157,7 +157,7 @@ def _executed_flops(sweep: Sweep, variant: Variant, tokens: int) -> int:
     return 4 * config.head_dim * pairs + _selection_flops(sweep, variant, tokens)
 
 
-def _selection_flops(sweep: Sweep, variant: Variant, tokens: int) -> int:
+def _selection_flops(sweep: Sweep, variant: Mixer, tokens: int) -> int:
     return selection_flops(sweep.model.config, variant, tokens, sweep.dtype, sweep.impl)
 
 

@@ -12,7 +12,7 @@ from attention.attend import attend
 from attention.attended import Attended
 from attention.backends.base import Order
 from attention.kernels.block_routed import BlockChoice
-from attention.variant import Variant
+from attention.mixer import Mixer
 from eval.cost.flops.model_program import component_of
 from eval.cost.flops.traced import count_flops
 from eval.measure.by_target import cached_by_target
@@ -36,7 +36,7 @@ class Work:
 
 
 @cached_by_target
-def layer_work(config: ModelConfig, variant: Variant, tokens: int, dtype: Any, impl: str = "auto") -> Work:
+def layer_work(config: ModelConfig, variant: Mixer, tokens: int, dtype: Any, impl: str = "auto") -> Work:
     """Runs the layer once, apart from any timing.  Remembers what it found."""
     layer, arguments = layer_kernel(config, variant, tokens, dtype, attend=partial(attend, impl=impl))
     program = compile_program(layer, *arguments)
@@ -45,7 +45,7 @@ def layer_work(config: ModelConfig, variant: Variant, tokens: int, dtype: Any, i
 
 
 @cached_by_target
-def selection_flops(config: ModelConfig, variant: Variant, tokens: int, dtype: Any, impl: str = "auto") -> int:
+def selection_flops(config: ModelConfig, variant: Mixer, tokens: int, dtype: Any, impl: str = "auto") -> int:
     """What choosing who is seen costs in a layer as it runs here, whose kernels pad: from a trace, nothing runs."""
     if not variant.at_length(tokens).useful(config.heads, tokens).selection_flops:
         return 0

@@ -9,14 +9,14 @@ import jax
 
 from attention.attend import attend
 from attention.attended import Attended
-from attention.variant import Variant
+from attention.mixer import Mixer
 from eval.measure.by_target import cached_by_target
 from eval.measure.layer_program import layer_kernel
 from refmodel.specification import ModelConfig
 
 
 @cached_by_target
-def layer_impls(config: ModelConfig, variant: Variant, tokens: int, dtype: Any, impl: str = "auto") -> tuple[str, ...]:
+def layer_impls(config: ModelConfig, variant: Mixer, tokens: int, dtype: Any, impl: str = "auto") -> tuple[str, ...]:
     """In the order of their first call; of one layer with `variant`, a prompt of `tokens` in one step.
 
     Raises `ValueError` where `impl` names one that cannot run it.

@@ -11,7 +11,7 @@ from jax import lax
 
 from attention.attend import attend
 from attention.attended import Attended, AttendFn, concatenated
-from attention.variant import Variant
+from attention.mixer import Mixer
 from refmodel.attend_layer import LayerIndex, Projected, StepInput, attend_layer
 from refmodel.cache import init_cache
 from refmodel.specification import ModelConfig
@@ -21,7 +21,7 @@ Layer = Callable[[Projected, dict[str, jax.Array]], Attended]
 
 def layer_kernel(
     config: ModelConfig,
-    variant: Variant,
+    variant: Mixer,
     tokens: int,
     dtype: Any,
     *,

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from attention.full import FULL
 from attention.layout import Layout, LayoutSpec, format_layout, parse_layout
-from attention.variant import Variant
+from attention.mixer import Mixer
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class NamedLayout:
         return self.name == FULL
 
     @property
-    def counts(self) -> Counter[Variant]:
+    def counts(self) -> Counter[Mixer]:
         """How many layers have each variant."""
         return Counter(self.variants)
 

@@ -16,7 +16,8 @@ import numpy as np
 
 from attention.cost import Heads
 from attention.kernels.dense import attend_masked
-from attention.variant import LayerInput, Variant
+from attention.mixer import Mixer
+from attention.variant import LayerInput
 from eval.cost.flops.traced import count_flops
 from eval.measure.device_work import layer_work
 from eval.testing.variant_case import HEADS, VariantCase
@@ -30,7 +31,7 @@ Mask = Callable[[LayerInput], jax.typing.ArrayLike]
 
 
 def assert_matches_dense(
-    variant: Variant,
+    variant: Mixer,
     *,
     mask: Mask | None = None,
     tokens: int = 97,
@@ -80,7 +81,7 @@ def assert_matches_dense(
 
 
 def assert_causal(
-    variant: Variant, *, tokens: int = 97, heads: Heads = HEADS, seed: int = 0, impl: str = "blockwise"
+    variant: Mixer, *, tokens: int = 97, heads: Heads = HEADS, seed: int = 0, impl: str = "blockwise"
 ) -> None:
     """Asserts that no later token reaches an earlier one, not even in the last bit.
 
@@ -125,7 +126,7 @@ def assert_causal(
 
 
 def assert_flops_agree(
-    variant: Variant, *, tokens: int = 149, heads: Heads = HEADS, seed: int = 0, impl: str = "blockwise"
+    variant: Mixer, *, tokens: int = 149, heads: Heads = HEADS, seed: int = 0, impl: str = "blockwise"
 ) -> None:
     """Asserts that the variant's counts are those of what runs, for one prompt in one step.
 
@@ -133,8 +134,8 @@ def assert_flops_agree(
     * `executed` FLOPs are those of the traced program, which runs nothing.
     * `executed` pairs are those of the tiles that a run visited; at least as many under an assumption about them.
 
-    A count that rests on an assumption about the tokens (`Variant.assumption`) is compared with the traced program
-    alone, which assumes the same.
+    A count that rests on an assumption about the tokens (`Mixer.assumption`) is compared with the traced program
+    alone, which assumes the same; so is one of a recurrent state, which has no pairs.
 
     Raises:
         AssertionError: the two counts that differ.
@@ -146,12 +147,12 @@ def assert_flops_agree(
         >>> assert_flops_agree(attention.make("swa", window=7, sinks=2), tokens=31)
     """
     case = VariantCase(variant, tokens, heads, seed)
-    settled = variant.at_length(tokens).at_layer(0, 1)
+    settled = variant.at_length(tokens)
     useful, executed = settled.useful(heads, tokens), settled.executed(heads, tokens, impl=impl)
     kernel, arguments = case.kernel(impl, batch=1)
     case.same("executed FLOPs", executed.flops(heads), "the traced program", count_flops(kernel, *arguments).total)
     about_tiles = settled.assumption.startswith("executed:")
-    if settled.assumption and not about_tiles:
+    if (settled.assumption and not about_tiles) or settled.state_values(heads):
         return
     seen = int(seen_keys(variant, tokens, n_heads=heads.n_heads, n_kv_heads=heads.n_kv_heads, seed=seed).sum())
     case.same("useful pairs", useful.pairs, "the keys that a run gave a weight", seen)

@@ -14,8 +14,9 @@ import numpy as np
 
 from attention.attend import attend
 from attention.cost import Heads
+from attention.mixer import Mixer
 from attention.pattern import dense_mask
-from attention.variant import LayerInput, Variant
+from attention.variant import LayerInput
 from eval.measure.layer_program import Layer, layer_kernel
 from eval.testing.visibility import key_weights
 from refmodel.attend_layer import Projected
@@ -40,7 +41,7 @@ class VariantCase:
     Raises `ValueError` for heads or a length that the variant does not take, or that show nothing.
     """
 
-    variant: Variant
+    variant: Mixer
     tokens: int
     heads: Heads
     seed: int
@@ -51,8 +52,8 @@ class VariantCase:
         self.variant.check_prompt(self.tokens)
 
     @property
-    def settled(self) -> Variant:
-        return self.variant.at_length(self.tokens).at_layer(0, 1)
+    def settled(self) -> Mixer:
+        return self.variant.at_length(self.tokens)
 
     @property
     def config(self) -> ModelConfig:

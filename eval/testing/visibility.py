@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from attention.variant import Variant
+from attention.mixer import Mixer
 from eval.measure.layer_program import Layer, layer_kernel
 from refmodel.attend_layer import Projected
 from refmodel.decoder import decoder
@@ -18,7 +18,7 @@ MOST_TOKENS = 512
 """A picture, not a plot: the run holds N numbers for each key."""
 
 
-def seen_keys(variant: Variant, tokens: int, *, n_heads: int = 1, n_kv_heads: int = 1, seed: int = 0) -> np.ndarray:
+def seen_keys(variant: Mixer, tokens: int, *, n_heads: int = 1, n_kv_heads: int = 1, seed: int = 0) -> np.ndarray:
     """Whether the query at t in head n read the key at j, for random queries and keys: bool [N, T, T].
 
     Raises:

@@ -17,11 +17,11 @@ from hypothesis import strategies as st
 
 from attention.attend import attend
 from attention.backends.dense import DENSE_SCORES_LIMIT
+from attention.cost import ONLY_LAYER, Heads
 from attention.evict import Evict
 from attention.eviction import h2o
 from attention.eviction.chunks import attend_in_chunks
-from attention.eviction.kept import init_kept
-from attention.eviction.policy import Held, Queries, Shape
+from attention.eviction.policy import CachedKeys, CacheShape, Queries
 from attention.kernels import pallas_key_mass
 from attention.kernels.pallas_key_mass import NAME, key_mass_pallas
 from attention.kernels.target import compiling_for, current_target
@@ -184,7 +184,7 @@ def test_misfits_are_named(change, message):
 
 # ------------------------------------------------------------------------------------------------------ under H2O
 
-EVICT = Evict("h2o", budget=13, chunk=17, sinks=2, recent=3)
+EVICT = Evict(h2o.H2O(), budget=13, chunk=17, sinks=2, recent=3)
 
 
 def heads(head_dim: int) -> tuple[jax.Array, ...]:
@@ -197,9 +197,9 @@ def new_layer():
 
     def layer(q, k, v):
         b, t, n, h = q.shape
-        kept = init_kept(EVICT, b, t, n, k.shape[2], h, q.dtype)
+        kept = EVICT.init_state(Heads(n, k.shape[2], h), b, t, q.dtype)
         dense = partial(attend, impl="dense")
-        return attend_in_chunks(EVICT, dense, kept, q, k, v, jnp.arange(t)[None], 0, (0, 1))
+        return attend_in_chunks(EVICT, dense, kept, q, k, v, jnp.arange(t)[None], 0, ONLY_LAYER)
 
     return layer
 
@@ -243,12 +243,13 @@ def test_a_layer_on_the_kernel_has_a_derivative(request):
 ])  # fmt: skip
 def test_which_steps_run_the_kernel(target, tokens, head_dim, dtype, expected):
     slots = DENSE_SCORES_LIMIT // 256
-    policy = EVICT.rule
-    shape = Shape(1, slots, 4, 2, head_dim)
+    policy = EVICT.policy
+    shape = CacheShape(1, slots, 4, 2, head_dim, EVICT.retention)
 
     def observe(q, k, lse):
         slot_s, token_t = jnp.arange(slots), jnp.arange(tokens)
-        held = Held(k, k, slot_s[None, None], slot_s[None, None] >= 0, slot_s, slots, slots, 0, None)
+        valid = slot_s[None, None] >= 0
+        held = CachedKeys(k, k, slot_s[None, None], valid, slot_s, slots, slots, 0, None, EVICT.retention)
         queries = Queries(q, token_t, token_t, lse, True)
         return policy.observe(policy.init_state(shape, jnp.float32), queries, held)
 

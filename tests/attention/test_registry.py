@@ -27,7 +27,7 @@ def test_the_same_thing_may_come_again_and_another_of_its_name_may_not():
     thing = Thing("first")
     things = Registry("thing", lambda thing: thing.name, (thing,))
     assert things.register(thing) is thing
-    with pytest.raises(ValueError, match="there is a thing 'first' already"):
+    with pytest.raises(ValueError, match="thing 'first' is there already"):
         things.register(Thing("first"))
     assert things.find("first") is thing
 

@@ -13,6 +13,7 @@ import pytest
 from attention.attend import attend
 from attention.cost import Heads
 from attention.layout import parse_layout, parse_variant
+from attention.routers import Periodic
 from attention.soft_routing import SoftRouted, for_training, mixture, price, span_gates, straight_through
 from tests.attention.layer_inputs import layer_input
 
@@ -110,4 +111,4 @@ def test_only_layers_with_a_router_to_train_get_gates():
     with pytest.raises(ValueError, match="no gates 'hard'; accepted: soft, straight"):
         for_training(layout, "hard")
     with pytest.raises(ValueError, match="the router periodic has nothing to train; accepted: linear"):
-        SoftRouted((5,), router="periodic")
+        SoftRouted((5,), router=Periodic())

@@ -13,12 +13,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from attention.attend import attend
-from attention.cost import Heads, step_positions
+from attention.cost import Depth, Heads, step_positions
 from attention.kernels.blockwise import attend_blockwise
 from attention.kernels.dense import attend_masked
 from attention.layout import parse_variant
 from attention.pattern import UNBOUNDED
-from attention.routers import ROUTERS
+from attention.routers import ROUTERS, KeyNorm, Random
 from attention.token_routed import Routed, route_statistics
 from attention.variant import LayerInput
 from tests.attention.layer_inputs import first_tokens, heads, layer_input
@@ -36,9 +36,7 @@ def variants(draw, routers=tuple(ROUTERS)) -> Routed:
         spans,
         draw(st.sampled_from((0, 3, 70))),
         draw(st.sampled_from(("layer", "group", "head"))),
-        router,
-        seed=draw(st.integers(0, 99)) if router == "random" else 0,
-        threshold=2.3 if router == "keynorm" else 0.0,
+        {"random": Random(draw(st.integers(0, 99))), "keynorm": KeyNorm(2.3)}.get(router) or ROUTERS[router](),
     )
 
 
@@ -47,15 +45,15 @@ def routes_by_hand(variant: Routed, layer: LayerInput) -> np.ndarray:
     n_routes, heads = len(variant.spans), layer.q_btnh.shape[2]
     batch, tokens = layer.x_btd.shape[:2]
     units = {"layer": 1, "group": layer.k_bskh.shape[2], "head": heads}[variant.per]
-    if variant.router == "random":
+    if variant.router.name == "random":
         return np.broadcast_to(variant.routes(layer), (batch, units, tokens))
     route = np.zeros((batch, units, tokens), int)
     layer = jax.tree.map(np.asarray, layer)
     for b, unit, t in np.ndindex(route.shape):
         position = layer.q_pos_bt[0, t]
-        if variant.router == "periodic":
+        if variant.router.name == "periodic":
             route[b, unit, t] = (position + unit) % n_routes
-        elif variant.router == "linear":
+        elif variant.router.name == "linear":
             (weight,) = layer.params.values()
             scores = np.asarray(layer.x_btd[b, t], np.float64) @ np.asarray(weight, np.float64)
             route[b, unit, t] = scores.reshape(units, n_routes)[unit].argmax()
@@ -63,7 +61,7 @@ def routes_by_hand(variant: Routed, layer: LayerInput) -> np.ndarray:
             norms = np.linalg.norm(np.asarray(layer.k_bskh[b, position], np.float64), axis=-1)
             group = unit * len(norms) // units
             norm = norms.mean() if variant.per == "layer" else norms[group]
-            route[b, unit, t] = min(int(norm / variant.threshold), n_routes - 1)
+            route[b, unit, t] = min(int(norm / variant.router.threshold), n_routes - 1)
     return route
 
 
@@ -91,21 +89,19 @@ def test_packed_attention_is_dense_attention_under_its_mask(variant, heads, toke
 @settings(max_examples=10)
 @given(variants(FIXED), heads, st.integers(1, 83), st.integers(0, 41))
 def test_useful_pairs_are_the_masks_sum(variant, heads, tokens, start):
-    variant = variant.at_layer(3, 5)
-    layer = layer_input(variant, heads, tokens, start, batch=1)
-    assert variant.useful(heads, tokens, start).pairs == mask_by_hand(variant, layer).sum()
+    layer = layer_input(variant, heads, tokens, start, batch=1, depth=3)
+    assert variant.useful(heads, tokens, start, Depth(3, 5)).pairs == mask_by_hand(variant, layer).sum()
 
 
 @COMPILING
 @given(variants(FIXED), heads, st.integers(1, 307), st.sampled_from((0, 64, 111)))
 def test_executed_pairs_are_those_that_ran(variant, heads, tokens, start):
-    variant = variant.at_layer(3, 5)
     q_pos, kv_pos = step_positions(variant.pattern(), tokens, start, start + tokens)
     layer = layer_input(variant, heads, tokens, kv_pos.size - tokens, batch=1)
     layer = layer._replace(q_pos_bt=jnp.asarray(q_pos)[None], kv_pos_bks=jnp.asarray(kv_pos)[None, None])
     pairs = int(jax.jit(lambda layer: variant.attend(attend_blockwise, layer))(layer).visited)
-    executed = variant.executed(heads, tokens, start, impl="blockwise").pairs
-    assert executed == pairs >= variant.useful(heads, tokens, start).pairs
+    executed = variant.executed(heads, tokens, start, impl="blockwise", depth=Depth(3, 5)).pairs
+    assert executed == pairs >= variant.useful(heads, tokens, start, Depth(3, 5)).pairs
 
 
 @pytest.mark.parametrize("router", ["linear", "random, per=head, seed=5", "keynorm, per=group, threshold=2.3"])
@@ -139,10 +135,9 @@ def test_all_far_is_full_attention_and_all_near_a_window(spans, same):
 def test_routes_that_are_drawn_are_spread_and_differ_by_seed_layer_and_unit():
     heads, tokens = Heads(6, 2, 8, 11), 4096
     position = np.arange(tokens)
-    routers = [
-        parse_variant(f"routed(1|2|3, per=head, router=random, seed={seed})").router_of(heads) for seed in (0, 1)
-    ]
-    draws = np.concatenate([router.at_positions(position, np.asarray(depth)) for router in routers for depth in (0, 1)])
+    routes = parse_variant("routed(1|2|3, per=head, router=random)").routes_of(heads)
+    each = [(Random(seed), np.asarray(layer)) for seed in (0, 1) for layer in (0, 1)]
+    draws = np.concatenate([router.at_positions(routes, position, layer) for router, layer in each])
     shares = (draws[..., None] == np.arange(3)).mean(1)
     np.testing.assert_allclose(shares, 1 / 3, atol=0.03)
     agree = (draws[:, None] == draws[None]).mean(-1)
@@ -181,9 +176,13 @@ def test_the_limit_is_the_mean_route_and_its_router():
         ("routed(5, sinks=-1)", "sinks must be at least 0 keys, got -1"),
         ("routed(5, per=token)", "no per 'token'; accepted: layer, group, head"),
         ("routed(5, router=topk)", "no router 'topk'; accepted: linear, periodic, random, keynorm"),
-        ("routed(5, router=periodic, seed=3)", "the router periodic has no seed, got 3"),
-        ("routed(5, threshold=3)", "the router linear has no threshold, got 3.0"),
-        ("routed(5, router=keynorm)", "the router keynorm needs a threshold above 0, got 0.0"),
+        (
+            "routed(5, router=periodic, seed=3)",
+            r"'seed' which it does not have; accepted: routed\(.*, router=periodic\)",
+        ),
+        ("routed(5, threshold=3)", r"'threshold' which it does not have"),
+        ("routed(5, router=keynorm)", r"lacks threshold; accepted: routed\(.*, router=keynorm, threshold\)"),
+        ("routed(5, router=keynorm, threshold=-1)", r"the router keynorm needs a threshold above 0, got -1.0"),
         ("routed(5, span=3)", r"'span' which it does not have \(did you mean 'spans'\?\)"),
     ],
 )

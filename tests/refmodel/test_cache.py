@@ -1,65 +1,19 @@
-"""What a cache keeps, and where."""
+"""The model's cache: what its layers' mixers hold, and what that takes."""
 
 from __future__ import annotations
 
-import jax.numpy as jnp
-import numpy as np
 import pytest
 
-from attention.pattern import SpanPattern
-from refmodel.cache import LayerCache, extend, init_cache, keep
+from refmodel.cache import cache_bytes, init_cache
 from refmodel.presets import preset
-
-pytestmark = pytest.mark.usefixtures("fast_compile")
-
-
-def layer_cache(positions, batch=1):
-    """Keys that carry their own position, values its negative: [B, C, 1, 1]."""
-    positions = jnp.asarray(positions, jnp.int32)
-    keys = positions.astype(jnp.float32)[None, :, None, None].repeat(batch, 0)
-    return LayerCache(keys, -keys, positions[None, None])
-
-
-def test_keep_orders_by_position_and_empties_the_rest():
-    cache = layer_cache([7, -1, 3, 9, 5, 2])
-    kept = keep(cache, jnp.asarray([[[True, False, True, False, True, False]]]), 5)
-    np.testing.assert_array_equal(kept.positions[0, 0], [3, 5, 7, -1, -1])
-    np.testing.assert_array_equal(kept.keys[0, :3, 0, 0], [3, 5, 7])
-    np.testing.assert_array_equal(kept.values[0, :3, 0, 0], [-3, -5, -7])
-
-
-def test_keep_may_differ_per_head():
-    cache = LayerCache(*(jnp.arange(8.0).reshape(1, 4, 2, 1),) * 2, jnp.arange(4)[None, None].repeat(2, 1))
-    kept = keep(cache, jnp.asarray([[[1, 1, 0, 0], [0, 1, 0, 1]]], bool), 2)
-    np.testing.assert_array_equal(kept.positions, [[[0, 1], [1, 3]]])
-    np.testing.assert_array_equal(kept.keys[0, :, :, 0], [[0, 3], [2, 7]])
-
-
-@pytest.mark.parametrize("steps", [[11], [1] * 11, [4, 1, 6], [2, 9]])
-def test_a_window_keeps_its_sinks_and_its_last_keys(steps):
-    pattern = SpanPattern(span=(4,), sink=(2,))
-    stack = LayerCache(jnp.zeros((3, 1, 5, 1, 1)), jnp.zeros((3, 1, 5, 1, 1)), jnp.full((3, 1, 1, 5), -1))
-    start = 0
-    for tokens in steps:
-        new = layer_cache(range(start, start + tokens))
-        seen, stack = extend(stack, jnp.int32(1), new, jnp.int32(start), pattern)
-        start += tokens
-        visible = [p for p in np.asarray(seen.positions).ravel() if p >= 0]
-        assert set(range(start - tokens, start)) <= set(visible)
-        wanted = sorted({p for p in range(start) if p < 2 or p > start - 4})
-        np.testing.assert_array_equal([p for p in np.asarray(stack.positions[1]).ravel() if p >= 0], wanted)
-        np.testing.assert_array_equal(stack.keys[1, 0, : len(wanted), 0, 0], wanted)
-    assert (stack.positions[jnp.asarray([0, 2])] == -1).all()  # the other layers are untouched
-
-
-def test_a_full_cache_is_written_in_place():
-    stack = LayerCache(jnp.zeros((2, 1, 7, 1, 1)), jnp.zeros((2, 1, 7, 1, 1)), jnp.full((2, 1, 1, 7), -1))
-    seen, stack = extend(stack, jnp.int32(0), layer_cache([0, 1, 2]), jnp.int32(0), SpanPattern())
-    seen, stack = extend(stack, jnp.int32(0), layer_cache([3, 4]), jnp.int32(3), SpanPattern())
-    np.testing.assert_array_equal(seen.positions[0, 0], [0, 1, 2, 3, 4, -1, -1])
-    np.testing.assert_array_equal(stack.keys[0, 0, :, 0, 0], [0, 1, 2, 3, 4, 0, 0])
 
 
 def test_bad_sizes_are_refused():
     with pytest.raises(ValueError, match="batch >= 1 and capacity_tokens >= 1, got 1 and 0"):
         init_cache(preset("tiny-dense"), 1, 0)
+
+
+def test_bytes_are_those_of_keys_and_values():
+    config = preset("tiny-dense").with_layout("evict(h2o,budget=9,chunk=4,sinks=1)+full")  # 4 layers
+    values = 2 * 3 * config.n_kv_heads * config.head_dim
+    assert cache_bytes(config, init_cache(config, 3, 31)) == 2 * (9 + 4 + 31) * values * 4

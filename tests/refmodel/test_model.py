@@ -173,7 +173,7 @@ def test_a_windowed_cache_is_as_small_as_its_window():
     config = preset("tiny-dense").with_layout("3*swa(7,sinks=2)+full")
     cache = init_cache(config, 2, 1000)
     per_slot_bytes = 2 * 2 * config.n_kv_heads * config.head_dim * 4
-    assert cache_bytes(cache) == (3 * (7 - 1 + 2) + 1000) * per_slot_bytes
+    assert cache_bytes(config, cache) == (3 * (7 - 1 + 2) + 1000) * per_slot_bytes
 
 
 @pytest.mark.parametrize("name", ["tiny-dense", "tiny-moe"])

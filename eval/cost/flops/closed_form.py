@@ -11,12 +11,13 @@ pairs costs: routers of spans, gates of blocks, scores of keys to evict.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 from typing import Literal, get_args
 
-from attention.cost import Cost
+from attention.cost import ONLY_LAYER, Cost, Depth
 from attention.kernels.row_tiles import choose_row_tile, most_tiles
-from attention.variant import Variant
+from attention.mixer import Mixer
 from refmodel.layer_spec import LayerSpec
 from refmodel.parameters import Parameter
 from refmodel.schedule import Step, prefill_steps
@@ -63,18 +64,20 @@ def steps_flops(
     if count not in get_args(Count):
         raise ValueError(f"no count {count!r}; accepted: {', '.join(get_args(Count))}")
     steps = tuple(steps)
-    model = model.at_depths(max((step.capacity for step in steps), default=1))
+    model = model.at_length(max((step.capacity for step in steps), default=1))
     for variant in dict.fromkeys(model.layout):
         variant.check_steps((step.start, step.tokens) for step in steps)
     total: dict[str, int] = {}
-    for layer, layers in model.distinct_layers.items():
-        for component, flops in _layer_flops(layer, model.d_model, steps, count, impl).items():
+    for (layer, depth), layers in Counter(model.layers_at_depth).items():
+        for component, flops in _layer_flops(layer, depth, model.d_model, steps, count, impl).items():
             total[component] = total.get(component, 0) + layers * flops
     total["head"] = 2 * model.head_macs * sum(step.wants_logits for step in steps)
     return {name: total[name] for name in COMPONENTS if total.get(name)}
 
 
-def _layer_flops(layer: LayerSpec, d_model: int, steps: tuple[Step, ...], count: Count, impl: str) -> dict[str, int]:
+def _layer_flops(
+    layer: LayerSpec, depth: Depth, d_model: int, steps: tuple[Step, ...], count: Count, impl: str
+) -> dict[str, int]:
     tokens = sum(step.tokens for step in steps)
     flops: dict[str, int] = {}
     for product in layer.products:
@@ -87,8 +90,8 @@ def _layer_flops(layer: LayerSpec, d_model: int, steps: tuple[Step, ...], count:
         if count == "executed" and product.copies > 1:
             flops["combine"] = 2 * d_model * tokens * product.rows_per_token
     if layer.mixer:
-        costs = [attention_cost(layer, step, count, impl) for step in steps]
-        flops["attention"] = 4 * layer.heads.head_dim * sum(cost.pairs for cost in costs)
+        costs = [attention_cost(layer, step, count, impl, depth) for step in steps]
+        flops["attention"] = sum(cost.mixing_flops(layer.heads) for cost in costs)
         flops["selection"] = sum(cost.selection_flops for cost in costs)
     return flops
 
@@ -102,15 +105,17 @@ def _executed_rows(product: Parameter, step: Step) -> int:
     return most_tiles(rows, product.copies, tile) * tile
 
 
-def attention_cost(layer: LayerSpec, step: Step, count: Count = "useful", impl: str = "auto") -> Cost:
+def attention_cost(
+    layer: LayerSpec, step: Step, count: Count = "useful", impl: str = "auto", depth: Depth = ONLY_LAYER
+) -> Cost:
     """What one layer and step asks for (`useful`) or computes with `impl` (`executed`)."""
     if count == "useful":
-        return layer.variant.useful(layer.heads, step.tokens, step.start)
-    return layer.variant.executed(layer.heads, step.tokens, step.start, step.capacity, impl)
+        return layer.variant.useful(layer.heads, step.tokens, step.start, depth)
+    return layer.variant.executed(layer.heads, step.tokens, step.start, step.capacity, impl, depth)
 
 
 def attention_flops(
-    variant: Variant, config: ModelConfig, tokens: int, *, count: Count = "useful", impl: str = "auto"
+    variant: Mixer, config: ModelConfig, tokens: int, *, count: Count = "useful", impl: str = "auto"
 ) -> int:
     """FLOPs of scores, values and selection of one layer of `config` with `variant`: a prompt of `tokens`, one step."""
     (layer,) = config.one_layer(variant).at_length(tokens).layers

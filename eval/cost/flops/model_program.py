@@ -11,13 +11,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from attention.attend import attend
-from attention.cost import step_positions
-from attention.eviction.kept import Kept
-from refmodel.cache import Cache, LayerCache, init_cache
+from refmodel.cache import Cache, init_cache
 from refmodel.model import hidden_states, prefill
 from refmodel.model import step as model_step
 from refmodel.plan import layer_plan
-from refmodel.schedule import Schedule, Step, prefill_steps
+from refmodel.schedule import Schedule, prefill_steps
 from refmodel.specification import ModelConfig
 from refmodel.tree import abstract_params
 
@@ -52,22 +50,12 @@ def schedule_program(
     if len(steps) > 1:
         raise ValueError("a program is a prompt's prefill from its first token, or one step")
     cache = jax.eval_shape(lambda: init_cache(config, 1, first.capacity, dtype))
-    known = [_known(run.variant, stack, first) for run, stack in zip(layer_plan(config).runs, cache.runs, strict=True)]
+    before = first.tokens, first.start, first.capacity
 
     def program(params, stacks, tokens):
-        runs = (stack._replace(**constants) for stack, constants in zip(stacks, known, strict=True))
-        cache = Cache(tuple(runs), np.int32(first.start))
+        runs = zip(layer_plan(config).runs, stacks, strict=True)
+        cache = Cache(tuple(run.variant.with_known(stack, *before) for run, stack in runs), np.int32(first.start))
         run_step = model_step if first.wants_logits else hidden_states
         return run_step(config, params, cache, tokens, **options)
 
     return program, (params, cache.runs, jax.ShapeDtypeStruct((1, first.tokens), jnp.int32))
-
-
-def _known(variant: Any, stack: LayerCache | Kept, step: Step) -> dict[str, np.ndarray]:
-    """Positions in the slots of a stack of layers before the step; which keys an eviction kept is not known."""
-    if isinstance(stack, Kept):
-        return {}
-    _, seen = step_positions(variant.pattern(), step.tokens, step.start, step.capacity)
-    slots = stack.positions.shape[-1]
-    before = np.where(seen[:slots] < step.start, seen[:slots], -1)
-    return {"positions": np.broadcast_to(before, stack.positions.shape).astype(np.int32)}

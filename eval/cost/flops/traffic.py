@@ -54,16 +54,21 @@ def as_bytes(values: int, name: str) -> int:
 
 def kv_cache_bytes(model: ModelConfig, capacity_tokens: int, kv: str = "bf16") -> int:
     """The cache of every layer for sequences of up to `capacity_tokens`, as small as the patterns allow."""
-    return as_bytes(sum(_slots(layer, capacity_tokens) * layer.kv_values for layer in model.layers), kv)
+    slots = sum(_slots(layer, capacity_tokens) * layer.kv_values for layer in model.layers)
+    return as_bytes(slots + sum(map(_recurrent_values, model.layers)), kv)
 
 
 def _slots(layer: LayerSpec, capacity_tokens: int) -> int:
     return layer.variant.at_length(capacity_tokens).cache_tokens(capacity_tokens) if layer.mixer else 0
 
 
+def _recurrent_values(layer: LayerSpec) -> int:
+    return layer.mixer.state_values(layer.heads) if layer.mixer else 0
+
+
 def kv_bytes_per_token(model: ModelConfig, kv: str = "bf16") -> int:
     """What one token adds to the caches of all layers."""
-    return as_bytes(sum(layer.kv_values for layer in model.layers), kv)
+    return as_bytes(sum(layer.kv_values for layer in model.layers if not _recurrent_values(layer)), kv)
 
 
 def steps_bytes(model: ModelConfig, steps: Iterable[Step], storage: Storage = Storage()) -> dict[str, int]:
@@ -86,8 +91,8 @@ def steps_bytes(model: ModelConfig, steps: Iterable[Step], storage: Storage = St
 
 
 def _kv_values(layer: LayerSpec, step: Step) -> int:
-    """Values of keys that some query of the step sees, plus the step's own, written."""
+    """Values of keys that some query of the step sees, plus the step's own, written; a recurrent state both."""
     if not layer.mixer:
         return 0
     seen = min(step.start, _slots(layer, step.capacity)) + step.tokens
-    return layer.kv_values * (seen + step.tokens)
+    return 2 * _recurrent_values(layer) or layer.kv_values * (seen + step.tokens)

@@ -1,7 +1,6 @@
 """How much of each piece of the attention matrix a variant lets be seen, and which tiles run: for pictures.
 
-Everything comes from the pattern or the variant's own counts; no model runs.  Where the choice of keys depends on the
-tokens, their number is exact and their place is not known: it is spread evenly over where they may lie.
+Everything comes from the mixer's own outline and pattern; no model runs.
 """
 
 from __future__ import annotations
@@ -10,13 +9,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from attention.block_routed import BlockRouted
 from attention.cost import Heads
-from attention.evict import Evict
 from attention.kernels.cover import GRANULE, choose_blocks, granule_kinds
-from attention.pattern import UNBOUNDED, SpanPattern, pad_positions, query_bounds, tile_bounds
-from attention.token_routed import Routed
-from attention.variant import Variant
+from attention.mixer import Mixer
+from attention.outline import Stretch
+from attention.pattern import SpanPattern, pad_positions, query_bounds, tile_bounds
 
 
 @dataclass(frozen=True)
@@ -35,73 +32,23 @@ class Seen:
     q_tile: int = 0
 
 
-def seen(variant: Variant, heads: Heads, tokens: int, cells: int) -> Seen:
+def seen(mixer: Mixer, heads: Heads, tokens: int, cells: int) -> Seen:
     """Of a one-step prefill of `tokens`, the mean over the query heads, in cells x cells stretches."""
-    variant = variant.at_length(tokens)
+    mixer = mixer.at_length(tokens)
     edges = np.linspace(0, tokens, min(cells, tokens) + 1).astype(np.int64)
-    if variant.has_only_a_pattern:
-        pattern = variant.pattern()
-        per_head = [_spans_share(np.full(tokens, span), sink, edges) for span, sink in pattern.per_head(heads.n_heads)]
-        kinds, q_tile = _kinds(pattern, heads, tokens)
-        return Seen(np.mean(per_head, axis=0), True, kinds, q_tile)
-    if isinstance(variant, Routed):
-        router = variant.router_of(heads)
-        span_mt = np.array(variant.spans)[router.at_positions(np.arange(tokens), np.asarray(variant.depth))]
-        return Seen(
-            np.mean([_spans_share(span_t, variant.sinks, edges) for span_t in span_mt], axis=0), not variant.assumption
-        )
-    if isinstance(variant, Evict):
-        return Seen(*_evicted_share(variant, tokens, edges))
-    if isinstance(variant, BlockRouted):
-        return Seen(_routed_blocks_share(variant, tokens, edges), False)
-    return Seen(*_even_share(variant, heads, tokens, edges))
+    outline = mixer.outline(heads, tokens)
+    share_rc = np.mean([_share(head, edges) for head in outline.heads], axis=0)
+    return Seen(share_rc, outline.exact, *(_kinds(mixer.pattern(), heads, tokens) if mixer.has_only_a_pattern else ()))
+
+
+def _share(stretches: tuple[Stretch, ...], edges: np.ndarray) -> np.ndarray:
+    keys = sum(_keys_between(one.start_t, one.end_t, edges) * one.share_t[:, None] for one in stretches)
+    return _by_rows(keys, edges)
 
 
 def _keys_between(low_t: np.ndarray, high_t: np.ndarray, edges: np.ndarray) -> np.ndarray:
     """Keys of [low, high) in each stretch, [T, C]."""
     return np.maximum(np.minimum(high_t[:, None], edges[1:]) - np.maximum(low_t[:, None], edges[:-1]), 0)
-
-
-def _spans_share(span_t: np.ndarray, sink: int, edges: np.ndarray) -> np.ndarray:
-    end_t = np.arange(len(span_t)) + 1
-    start_t = np.maximum(end_t - span_t, 0)
-    sinks = _keys_between(np.zeros_like(end_t), np.minimum(sink, start_t), edges)
-    return _by_rows(sinks + _keys_between(start_t, end_t, edges), edges)
-
-
-def _evicted_share(variant: Evict, tokens: int, edges: np.ndarray) -> tuple[np.ndarray, bool]:
-    """A query's own chunk, what always stays, and the rest of the budget: newest first, or anywhere before."""
-    end_t = np.arange(tokens) + 1
-    chunk_t = (end_t - 1) // variant.chunk * variant.chunk
-    budget, rule = variant.layer_budget, variant.rule
-    newest = variant.policy == "streaming"
-    recent = budget - rule.sinks if newest else rule.recent
-    whole_t = chunk_t <= budget  # nothing went yet
-    start_t = np.where(whole_t, 0, chunk_t - recent)
-    sink_t = np.where(whole_t, 0, np.minimum(rule.sinks, start_t))
-    keys = _keys_between(start_t, end_t, edges) + _keys_between(np.zeros_like(end_t), sink_t, edges)
-    if not newest:
-        left_t = np.where(whole_t, 0, budget - recent - sink_t)
-        room_t = np.maximum(start_t - sink_t, 1)
-        keys = keys + _keys_between(sink_t, start_t, edges) * (left_t / room_t)[:, None]
-    return _by_rows(keys, edges), newest
-
-
-def _routed_blocks_share(variant: BlockRouted, tokens: int, edges: np.ndarray) -> np.ndarray:
-    """The query's own block, and topk - 1 of the blocks before it."""
-    end_t = np.arange(tokens) + 1
-    block_t = (end_t - 1) // variant.block
-    start_t = block_t * variant.block
-    chosen_t = np.minimum(1.0, (variant.topk - 1) / np.maximum(block_t, 1))
-    earlier = _keys_between(np.zeros_like(end_t), start_t, edges) * chosen_t[:, None]
-    return _by_rows(earlier + _keys_between(start_t, end_t, edges), edges)
-
-
-def _even_share(variant: Variant, heads: Heads, tokens: int, edges: np.ndarray) -> tuple[np.ndarray, bool]:
-    """Of a variant that only its counts are known of: as many pairs as they say, evenly under the diagonal."""
-    causal = _spans_share(np.full(tokens, UNBOUNDED), 0, edges)
-    pairs, full = variant.useful(heads, tokens).pairs, heads.n_heads * tokens * (tokens + 1) // 2
-    return causal * (pairs / full), pairs == full
 
 
 def _by_rows(keys_tc: np.ndarray, edges: np.ndarray) -> np.ndarray:

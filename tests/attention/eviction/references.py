@@ -168,18 +168,18 @@ def pyramid_budget(budget: int, reserved: int, layer: int, n_layers: int) -> int
 
 def retain(eviction: Eviction, scene: Scene, layer: int, n_layers: int) -> list[list[int]]:
     """Positions that stay in each key-value head."""
-    rule, heads = eviction.rule, range(len(scene.held_k))
+    retention, heads = eviction.retention, range(len(scene.held_k))
     scores = []
     for k in heads:
-        score, held = SCORES[eviction.policy](scene, k), np.array(scene.held_k[k])
+        score, held = SCORES[eviction.policy.name](scene, k), np.array(scene.held_k[k])
         always = held < scene.sinks
-        if eviction.policy != "lagkv":  # its tail has no score but infinity already
+        if eviction.policy.name != "lagkv":  # its tail has no score but infinity already
             always |= held >= scene.length - scene.recent
         scores.append(np.where(always, np.inf, score))
-    budget = rule.budget
-    if eviction.policy == "pyramidkv":
-        budget = pyramid_budget(budget, rule.sinks + rule.recent, layer, n_layers)
-    if eviction.policy == "adakv":
+    budget = retention.budget
+    if eviction.policy.name == "pyramidkv":
+        budget = pyramid_budget(budget, retention.sinks + retention.recent, layer, n_layers)
+    if eviction.policy.name == "adakv":
         flat = []
         for k in heads:
             order = sorted(range(len(scores[k])), key=lambda j: (-scores[k][j], j))
@@ -210,10 +210,10 @@ def simulate(
             p = softmax(k_tkh[held[k], k] @ q_tnh[t, n] / np.sqrt(h))
             out[t, n] = p @ v_tkh[held[k], k]
             probs[t].append(dict(zip(held[k], p, strict=True)))
-        budget = eviction.rule.layer_budgets(n_layers)[layer]
+        budget = eviction.layer_budgets(n_layers)[layer]
         if (t + 1) % chunk == 0 and sum(map(len, held)) > budget * n_kv_heads:
             scene = Scene(
-                q_tnh[: t + 1], k_tkh[: t + 1], v_tkh[: t + 1], held, probs, eviction.sinks, eviction.rule.recent,
+                q_tnh[: t + 1], k_tkh[: t + 1], v_tkh[: t + 1], held, probs, eviction.sinks, eviction.retention.recent,
                 t + 1 - chunk, theta,
             )  # fmt: skip
             held = retain(eviction, scene, layer, n_layers)

@@ -11,10 +11,12 @@ import numpy as np
 from hypothesis import strategies as st
 
 from attention.attend import attend
+from attention.cost import Depth, Heads
 from attention.evict import Evict
 from attention.eviction.base import Eviction
+from attention.eviction.cache import EvictingCache
 from attention.eviction.chunks import attend_in_chunks
-from attention.eviction.kept import Kept, init_kept
+from attention.eviction.policy import Retention
 from attention.eviction.registry import POLICIES
 
 THETA = 100.0
@@ -45,9 +47,9 @@ def tokens(draw, least: int = 29, most: int = 61) -> Tokens:
 def parameters(draw, policy: str) -> dict:
     """Of `Evict`, all small."""
     sinks, recent = draw(st.integers(0, 3)), draw(st.integers(max(1, POLICIES[policy].least_recent), 5))
-    reserved = POLICIES[policy](10**6, sinks, recent).reserved
+    reserved = POLICIES[policy]().reserved(Retention(10**6, sinks, recent))
     budget = draw(st.integers(reserved, reserved + 17))
-    return {"policy": policy, "budget": budget, "sinks": sinks, "recent": recent}
+    return {"policy": POLICIES[policy](), "budget": budget, "sinks": sinks, "recent": recent}
 
 
 @st.composite
@@ -72,7 +74,7 @@ def allowed_steps(draw, total: int, chunk: int) -> tuple[int, ...]:
 @partial(jax.jit, static_argnums=(0, 6, 7))
 def _step(eviction, kept, length, layer, tokens, positions, n_layers, impl):
     attended, kept = attend_in_chunks(
-        eviction, partial(attend, impl=impl), kept, *tokens, positions, length, (layer, n_layers), THETA
+        eviction, partial(attend, impl=impl), kept, *tokens, positions, length, Depth(layer, n_layers), THETA
     )
     return attended.out_btnh, kept
 
@@ -86,10 +88,10 @@ def run(
     n_layers: int = 1,
     capacity: int | None = None,
     impl: str = "dense",
-) -> tuple[np.ndarray, Kept]:
+) -> tuple[np.ndarray, EvictingCache]:
     """All tokens, fed in steps of the given sizes (default: one)."""
     batch, total, n_heads, head_dim = tokens.q.shape
-    kept = init_kept(eviction, batch, capacity or total, n_heads, tokens.k.shape[2], head_dim)
+    kept = eviction.init_state(Heads(n_heads, tokens.k.shape[2], head_dim), batch, capacity or total, jnp.float32)
     outs, length = [], 0
     for size in steps or (total,):
         part = Tokens(*(jnp.asarray(x[:, length : length + size]) for x in tokens))
@@ -100,6 +102,6 @@ def run(
     return np.concatenate(outs, axis=1), kept
 
 
-def held(kept: Kept) -> list[list[list[int]]]:
+def held(kept: EvictingCache) -> list[list[list[int]]]:
     """Positions per row and key-value head, in the order of the slots."""
     return [[[int(p) for p in head if p >= 0] for head in row] for row in np.asarray(kept.positions)]

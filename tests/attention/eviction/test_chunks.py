@@ -13,10 +13,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from attention.attend import attend
+from attention.cost import ONLY_LAYER, Heads
 from attention.evict import Evict
 from attention.evict_after import EvictAfter
 from attention.eviction.chunks import attend_in_chunks
-from attention.eviction.kept import init_kept
 from attention.eviction.registry import POLICIES
 from attention.pattern import SpanPattern
 from tests.attention.eviction.references import simulate
@@ -39,7 +39,7 @@ TOKENS = 33
 
 
 def small(policy: str) -> Evict:
-    return Evict(policy, budget=11, chunk=7, sinks=2, recent=3)
+    return Evict(POLICIES[policy](), budget=11, chunk=7, sinks=2, recent=3)
 
 
 @settings(max_examples=4)
@@ -66,7 +66,7 @@ def test_prefill_in_chunks_then_decode_is_one_shot(policy):
 
 @pytest.mark.parametrize("policy", ["h2o", "adakv", "pyramidkv"])
 def test_the_blockwise_path_keeps_and_sees_the_same(policy):
-    eviction = Evict(policy, budget=83, chunk=71, sinks=2, recent=9)
+    eviction = Evict(POLICIES[policy](), budget=83, chunk=71, sinks=2, recent=9)
     problem = random_tokens(5, 2, 301, 6, 2, 8)
     out, kept = run(eviction, problem, layer=1, n_layers=3)
     blockwise, kept_blockwise = run(eviction, problem, layer=1, n_layers=3, impl="blockwise")
@@ -76,7 +76,10 @@ def test_the_blockwise_path_keeps_and_sees_the_same(policy):
 
 @pytest.mark.parametrize(
     "eviction",
-    [*map(small, POLICIES), *(EvictAfter(policy, 11, 2, 3) for policy in ("snapkv", "h2o", "expected_attention"))],
+    [
+        *map(small, POLICIES),
+        *(EvictAfter(POLICIES[one](), 11, 2, 3) for one in ("snapkv", "h2o", "expected_attention")),
+    ],
     ids=str,
 )
 def test_a_later_token_changes_nothing_before_it(eviction):
@@ -93,11 +96,11 @@ def test_a_later_token_changes_nothing_before_it(eviction):
 @pytest.mark.parametrize("policy", POLICIES)
 def test_a_budget_of_the_prompt_is_full_attention(policy):
     budget = TOKENS if policy != "pyramidkv" else 20 * TOKENS  # its last layer gets a 20th
-    check_full(Evict(policy, budget=budget, chunk=64, sinks=2, recent=3), atol=0)
+    check_full(Evict(POLICIES[policy](), budget=budget, chunk=64, sinks=2, recent=3), atol=0)
 
 
 def test_a_budget_of_the_prompt_is_full_attention_in_chunks():
-    check_full(Evict("h2o", budget=TOKENS, chunk=7), atol=2e-6)
+    check_full(Evict(POLICIES["h2o"](), budget=TOKENS, chunk=7), atol=2e-6)
 
 
 def check_full(eviction, atol):
@@ -132,11 +135,12 @@ def test_the_mass_of_a_key_travels_with_it(eviction, tokens):
 
 
 def step(eviction, problem, length, positions, capacity=64, length_is_known=False, **options):
-    kept = init_kept(eviction, len(problem.q), capacity, problem.q.shape[2], problem.k.shape[2], problem.q.shape[3])
+    batch, _, n_heads, head_dim = problem.q.shape
+    kept = eviction.init_state(Heads(n_heads, problem.k.shape[2], head_dim), batch, capacity, jnp.float32)
     run_step = partial(attend_in_chunks, eviction, partial(attend, impl="dense"))
 
     def call(kept, problem, length):
-        attended, new = run_step(kept, *problem, positions, length, (0, 1), **options)
+        attended, new = run_step(kept, *problem, positions, length, ONLY_LAYER, **options)
         return attended.out_btnh, new
 
     return (call if length_is_known else jax.jit(call))(kept, Tokens(*map(jnp.asarray, problem)), length)
@@ -178,16 +182,16 @@ def test_rows_share_their_length_and_a_policy_has_what_it_needs():
 
 def test_memory_beside_the_step_does_not_grow_with_the_prompt():
     """Slots are B + C whatever the capacity, and the program's temporaries grow as the step's own tokens do."""
-    eviction = Evict("h2o", budget=64, chunk=64, sinks=4, recent=8)
+    eviction = Evict(POLICIES["h2o"](), budget=64, chunk=64, sinks=4, recent=8)
 
     def temporaries(tokens: int) -> int:
-        kept = jax.eval_shape(lambda: init_kept(eviction, 1, tokens, 4, 2, 8))
+        kept = jax.eval_shape(lambda: eviction.init_state(Heads(4, 2, 8), 1, tokens, jnp.float32))
         assert kept.positions.shape == (1, 2, 128)
         q, kv = (jax.ShapeDtypeStruct((1, tokens, heads, 8), jnp.float32) for heads in (4, 2))
         call = partial(attend_in_chunks, eviction, partial(attend, impl="blockwise"))
         positions = jax.ShapeDtypeStruct((1, tokens), jnp.int32)
         length = jax.ShapeDtypeStruct((), jnp.int32)
-        lowered = jax.jit(call, static_argnums=(6,)).lower(kept, q, kv, kv, positions, length, (0, 1))
+        lowered = jax.jit(call, static_argnums=(6,)).lower(kept, q, kv, kv, positions, length, ONLY_LAYER)
         return lowered.compile(AS_USERS_DO).memory_analysis().temp_size_in_bytes
 
     short, long = temporaries(2048), temporaries(8192)

@@ -6,6 +6,7 @@ import pytest
 
 from attention.cost import Heads
 from attention.evict import Evict
+from attention.eviction.knorm import Knorm
 from attention.full import Full
 from attention.pattern import UNBOUNDED, SpanPattern
 from attention.sliding_window import SlidingWindow
@@ -17,7 +18,7 @@ HEADS = Heads(9, 3, 64)
 def test_bounded_keys_are_the_patterns_own_counts():
     assert bounded_keys(Full(), HEADS) == (1, 0.0)
     assert bounded_keys(SlidingWindow(7), HEADS) == (7, 3.0)
-    evict = Evict("knorm", budget=64, chunk=16)
+    evict = Evict(Knorm(), budget=64, chunk=16)
     span, offset = bounded_keys(evict, HEADS)
     per_token = evict.limiting_flops(HEADS)
     for chunks in (9, 500):  # the formula is exact at the ends of chunks

@@ -100,7 +100,7 @@ def test_bytes_of_weights_and_cache() -> None:
 @given(st.sampled_from(["full", "swa(7)", "swa(5,sinks=2)+full"]), st.integers(1, 90))
 def test_the_cache_is_as_large_as_the_one_that_runs(layout: str, capacity: int) -> None:
     config = preset("tiny-dense").with_layout(layout)
-    assert kv_cache_bytes(config, capacity, "f32") == cache_bytes(init_cache(config, 1, capacity))
+    assert kv_cache_bytes(config, capacity, "f32") == cache_bytes(config, init_cache(config, 1, capacity))
 
 
 def test_a_decode_step_reads_active_weights_once_and_the_cache_once() -> None:

@@ -10,8 +10,8 @@ import numpy as np
 
 from attention.full import Full
 from attention.kernels.cover import GRANULE
+from attention.mixer import Mixer
 from attention.pattern import Tile
-from attention.variant import Variant
 from eval.cost.flops.closed_form import Count, attention_flops
 from eval.report.number_format import count, percent
 from eval.report.page.figure import Context, Figure
@@ -32,7 +32,7 @@ def tile_map_figure(context: Context) -> Figure | None:
     if not lengths:
         return None
     tokens = min(max(lengths), MOST_TOKENS)
-    users: dict[Variant, list[str]] = {}
+    users: dict[Mixer, list[str]] = {}
     for layout in context.summary.layouts:
         for variant in layout.counts:
             users.setdefault(variant, []).append(layout.name)
@@ -49,7 +49,7 @@ def tile_map_figure(context: Context) -> Figure | None:
     return Figure("tiles", title, panels, note, context.redraw, shape="map", related=(drawn,))
 
 
-def _card(context: Context, variant: Variant, layouts: list[str], tokens: int) -> Markup:
+def _card(context: Context, variant: Mixer, layouts: list[str], tokens: int) -> Markup:
     config, name = context.summary.config, str(variant)
     found = seen(variant, config.heads, tokens, CELLS)
     useful, executed = (_of_full(config, variant, tokens, kind) for kind in get_args(Count))
@@ -64,7 +64,7 @@ def _card(context: Context, variant: Variant, layouts: list[str], tokens: int) -
     )  # fmt: skip
 
 
-def _of_full(config: ModelConfig, variant: Variant, tokens: int, kind: Count) -> float:
+def _of_full(config: ModelConfig, variant: Mixer, tokens: int, kind: Count) -> float:
     return attention_flops(variant, config, tokens, count=kind) / attention_flops(Full(), config, tokens)
 
 

@@ -10,10 +10,11 @@ import numpy as np
 import pytest
 
 from attention.cost import step_positions
+from attention.kv_cache import LayerCache, extend
 from attention.layout import parse_variant
 from attention.pattern import dense_mask
 from eval.cost.flops.closed_form import linear_flops, prefill_flops, steps_flops
-from refmodel.cache import LayerCache, extend, init_cache
+from refmodel.cache import init_cache
 from refmodel.presets import PRESETS, RUNNING, preset
 from refmodel.schedule import Step, decode_steps, prefill_steps
 from refmodel.specification import ModelConfig

@@ -1,0 +1,74 @@
+"""The ordinary cache of a layer: keys, values and positions, in position order, as small as the pattern allows.
+
+A step attends to [what the cache kept, its own tokens] and then keeps what a later query can still see.  A slot with
+position -1 is empty, so a cache is never "full up to an index": masks read positions.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from attention.cost import Heads
+from attention.pattern import UNBOUNDED, SpanPattern, holds_everything, still_needed
+from attention.stacked import read_layer, write_layer
+
+
+class LayerCache(NamedTuple):
+    """Keys and values [..., B, C, K, H] and positions [..., B or 1, K or 1, C] of C slots; layers stacked in front."""
+
+    keys: jax.Array
+    values: jax.Array
+    positions: jax.Array
+
+
+def init_layer_cache(heads: Heads, batch: int, slots: int, dtype: jax.typing.DTypeLike, *, ragged: bool) -> LayerCache:
+    """So many empty slots.  `ragged` keeps positions per row of the batch, for rows of different lengths."""
+    keys = jnp.zeros((batch, slots, heads.n_kv_heads, heads.head_dim), dtype)
+    return LayerCache(keys, jnp.zeros_like(keys), jnp.full((batch if ragged else 1, 1, slots), -1, jnp.int32))
+
+
+def extend(
+    stack: LayerCache,
+    layer: jax.Array,
+    new: LayerCache,
+    length: jax.Array | int,
+    pattern: SpanPattern,
+    first: bool = False,
+) -> tuple[LayerCache, LayerCache]:
+    """Adds a step's keys and values to layer `layer` of `stack`.
+
+    Returns what this step attends to, and the stack with what later steps need.  `new.positions` is [B or 1, 1, T].
+    The `first` step into an empty cache attends to its own tokens alone.
+    """
+    own = new
+    new = new._replace(positions=jnp.broadcast_to(new.positions, (*stack.positions.shape[1:3], new.keys.shape[1])))
+    slots = stack.keys.shape[2]
+    if holds_everything(pattern, slots):
+        stack = LayerCache(
+            *(_write(x, y, layer, length, axis) for x, y, axis in zip(stack, new, (1, 1, 2), strict=True))
+        )
+        return own if first else read_layer(stack, layer), stack
+    old = read_layer(stack, layer)
+    joined = LayerCache(*(jnp.concatenate([x, y], axis) for x, y, axis in zip(old, new, (1, 1, 2), strict=True)))
+    next_pos = jnp.maximum(new.positions.max(-1), old.positions.max(-1, initial=-1))[..., None] + 1
+    kept = keep(joined, still_needed(pattern, joined.positions, next_pos), slots)
+    return own if first else joined, write_layer(stack, kept, layer)
+
+
+def keep(cache: LayerCache, wanted_bks: jax.Array, slots: int) -> LayerCache:
+    """The `wanted` entries in position order, in `slots` slots; the first ones where there are more."""
+    by_position = jnp.argsort(jnp.where(wanted_bks, cache.positions, UNBOUNDED), axis=-1)[..., :slots]
+    positions = jnp.take_along_axis(jnp.where(wanted_bks, cache.positions, -1), by_position, axis=-1)
+    index_bsk1 = by_position.swapaxes(1, 2)[..., None]
+    keys, values = (jnp.take_along_axis(x, index_bsk1, axis=1) for x in (cache.keys, cache.values))
+    return LayerCache(keys, values, positions)
+
+
+def _write(stack: jax.Array, new: jax.Array, layer: jax.Array, slot: jax.Array | int, axis: int) -> jax.Array:
+    start = [jnp.int32(0)] * stack.ndim
+    start[0], start[axis + 1] = layer, slot
+    return lax.dynamic_update_slice(stack, new[None].astype(stack.dtype), start)

@@ -1,0 +1,195 @@
+"""A layer's mixer: what carries something from earlier tokens to later ones, as one object.
+
+It declares its parameters, makes its state and steps it, and says what that costs and holds.  The model, its cache and
+the counts know nothing else of it: softmax attention (`attention.variant`), evictions (`attention.eviction.base`) and a
+recurrent state are one thing to them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any, ClassVar, NamedTuple
+
+import jax
+
+from attention.attended import Attended, AttendFn
+from attention.cost import ONLY_LAYER, Cost, Depth, Heads
+from attention.outline import Outline, evenly
+from attention.parameters import written
+from attention.pattern import SpanPattern
+from attention.stacked import read_layer, write_layer
+
+
+class Operands(NamedTuple):
+    """What a layer gives its mixer in one step of T tokens.
+
+    Attributes:
+        x_btd: the normed input of the projections.
+        q_btnh, k_btkh, v_btkh: queries, keys and values of the step's tokens, rotary positions applied.
+        params: the mixer's parameters in this layer, by the names of `Mixer.params`.
+    """
+
+    x_btd: jax.Array
+    q_btnh: jax.Array
+    k_btkh: jax.Array
+    v_btkh: jax.Array
+    params: Mapping[str, jax.Array]
+
+
+class StepContext(NamedTuple):
+    """What is known of the step beside its operands.
+
+    Attributes:
+        q_pos_bt: positions of the step's tokens, [B or 1, T]; -1 is padding.
+        length: tokens per row that went in before.
+        attend: `attention.attend.attend` or a function with its signature.
+        depth: which layer this is, its number an int32.
+        first: whether nothing is known to have gone in before.
+        in_order: whether, besides, the step's tokens are known to stand at positions 0, 1, 2, ...
+        rope_theta: base of the rotary positions; None where unknown.
+    """
+
+    q_pos_bt: jax.Array
+    length: jax.Array | int
+    attend: AttendFn
+    depth: Depth
+    first: bool = False
+    in_order: bool = False
+    rope_theta: float | None = None
+
+
+@dataclass(frozen=True)
+class Mixer:
+    """Base: a frozen dataclass whose fields are the parameters that a layout string may give.
+
+    `str(mixer)` is its canonical spelling, which parses back to an equal one where its kind is registered.
+
+    A subclass says at least `init_state`, `mix`, `useful` and `executed`; softmax attention has all of them in
+    `attention.variant.Variant`.
+    """
+
+    name: ClassVar[str]
+    example: ClassVar[str]
+    """A spelling with small numbers, for pictures and for the tests that every mixer has to pass."""
+
+    # --------------------------------------------------------------------------------------------- what it declares
+
+    def params(self, heads: Heads) -> Mapping[str, tuple[int, ...]]:
+        """Shapes of the parameters that a layer with this mixer has of its own."""
+        return {}
+
+    def at_length(self, total_tokens: int) -> Mixer:
+        """The mixer for sequences of up to `total_tokens`, where it depends on that."""
+        return self
+
+    def pattern(self) -> SpanPattern:
+        """Whom a token may reach at most: all earlier ones, where nothing less is said."""
+        return SpanPattern()
+
+    @property
+    def has_only_a_pattern(self) -> bool:
+        """Whether `pattern` says all: pairs are then piecewise polynomials of the length."""
+        return False
+
+    def check(self, heads: Heads) -> None:
+        """Raises `ValueError` where the mixer does not fit a model with these heads."""
+
+    def check_prompt(self, tokens: int) -> None:
+        """Raises `ValueError` where a prompt of so many tokens cannot show what the mixer does."""
+
+    def check_steps(self, steps: Iterable[tuple[int, int]]) -> None:
+        """Raises `ValueError` where a prompt may not be fed in these steps, (tokens so far, tokens) each."""
+
+    # --------------------------------------------------------------------------------------------------- its state
+
+    def init_state(
+        self, heads: Heads, batch: int, capacity_tokens: int, dtype: jax.typing.DTypeLike, *, ragged: bool = False
+    ) -> Any:
+        """One layer's state before the first token, a pytree, for sequences of up to `capacity_tokens`.
+
+        Raises `ValueError` where rows may be of different lengths (`ragged`) and the mixer cannot have that.
+        """
+        raise NotImplementedError
+
+    def cache_tokens(self, capacity_tokens: int) -> int:
+        """Slots of keys and values per key-value head that the state needs between steps."""
+        return 0
+
+    def state_values(self, heads: Heads) -> int:
+        """Values of one row's state that do not grow with the sequence: a recurrent state."""
+        return 0
+
+    def state_bytes(self, state: Any) -> int:
+        """Bytes of a state, or of several stacked: what stands for the tokens that went in."""
+        return sum(leaf.nbytes for leaf in jax.tree.leaves(state))
+
+    def most_tokens(self, state: Any) -> int | None:
+        """Tokens after which a (stacked) state would lose one that a later query may see; None if that cannot be."""
+        return None
+
+    def position_rows(self, state: Any) -> int:
+        """Rows of the batch for which a (stacked) state keeps positions of their own; 1 where they share them."""
+        return 1
+
+    def with_known(self, state: Any, tokens: int, start: int, capacity: int) -> Any:
+        """A (stacked) state before a step at `start`, with constants where a count may know what it holds."""
+        return state
+
+    # ---------------------------------------------------------------------------------------------------- its step
+
+    def step(self, inputs: Operands, now: StepContext, stack: Any, layer: jax.Array) -> tuple[Attended, Any]:
+        """What the tokens of a step get, and the stacked states with what later steps need in that `layer` of them."""
+        attended, state = self.mix(inputs, now, read_layer(stack, layer))
+        return attended, write_layer(stack, state, layer)
+
+    def mix(self, inputs: Operands, now: StepContext, state: Any) -> tuple[Attended, Any]:
+        """The same with one layer's state alone."""
+        raise NotImplementedError
+
+    # ---------------------------------------------------------------------------------------------------- its cost
+
+    @property
+    def assumption(self) -> str:
+        """What counts take for granted where the cost depends on the tokens; empty where they are exact.
+
+        It begins with "executed: " where what the definition asks for is exact all the same.
+        """
+        return ""
+
+    def differs_by_depth(self, n_layers: int) -> bool:
+        """Whether layers with this mixer cost, or choose, differently in a model of so many layers."""
+        return False
+
+    def useful(self, heads: Heads, tokens: int, start: int = 0, depth: Depth = ONLY_LAYER) -> Cost:
+        """What the definition asks for, of queries start..start+tokens-1."""
+        raise NotImplementedError
+
+    def executed(
+        self, heads: Heads, tokens: int, start: int = 0, capacity: int = 0, impl: str = "auto",
+        depth: Depth = ONLY_LAYER,
+    ) -> Cost:  # fmt: skip
+        """What one step of this project computes, after steps that filled a state for `capacity` tokens."""
+        raise NotImplementedError
+
+    def limiting_flops(self, heads: Heads, depth: Depth = ONLY_LAYER) -> Fraction | None:
+        """Useful FLOPs of one token far into the prompt, all heads; None if they grow without limit."""
+        raise NotImplementedError
+
+    def outline(self, heads: Heads, tokens: int) -> Outline:
+        """Where the keys of each query of a prompt lie.  Here: as many as are counted, anywhere before it."""
+        pairs, full = self.useful(heads, tokens).pairs, heads.n_heads * tokens * (tokens + 1) // 2
+        return Outline((evenly(tokens, pairs / full),), exact=pairs == full)
+
+    def traced_pieces(self, tokens: int) -> int:
+        """Pieces of a step that a count follows one by one; 0 where it runs whole."""
+        return 0
+
+    def looked_up(self, tokens: int) -> int:
+        """Tokens of a step whose choice a count has to look up one by one."""
+        return 0
+
+    def __str__(self) -> str:
+        words = written(self)
+        return f"{self.name}({', '.join(words)})" if words else self.name
