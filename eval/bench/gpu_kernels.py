@@ -13,6 +13,7 @@ import dataclasses
 import os
 import statistics
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ from rich.table import Table
 from attention.kernels.dense import attend_masked
 from attention.pattern import UNBOUNDED, visible
 from eval.bench.chain import chain_ms, invocation
-from eval.bench.gpu_cases import AttentionCase, MatmulCase, Skip
+from eval.bench.gpu_cases import AttentionCase, Contender, MatmulCase, Skip
 from eval.bench.gpu_peers import ATTENTION, MATMUL
 from eval.bench.jax_peers import Fastest
 from eval.measure.records.environment import environment, now
@@ -56,7 +57,8 @@ def main() -> None:
         **dataclasses.asdict(environment()),
     }
     records = []
-    cases = [case for case in (*attention_cases(), *matmul_cases()) if arguments.only in case.name]
+    every: list[Case] = [*attention_cases(), *matmul_cases()]
+    cases = [case for case in every if arguments.only in case.name]
     if not cases:
         raise SystemExit(f"no case's name holds {arguments.only!r}")
     for case in cases:
@@ -91,11 +93,11 @@ def run_case(case: Case, samples: int) -> list[dict[str, Any]]:
     rows = np.sort(np.random.default_rng(1).choice(_rows(case), min(CHECKED_ROWS, _rows(case)), replace=False))
     exact = np.asarray(_exact_rows(case, inputs[0], rows))
     contenders: dict[str, tuple[Callable, list[tuple]]] = {}
-    common = {"kind": "kernel", "case": case.name, "rows": _rows(case), "flops": case.flops}
-    records = []
-    for name, make in (ATTENTION if isinstance(case, AttentionCase) else MATMUL).items():
+    common: dict[str, Any] = {"kind": "kernel", "case": case.name, "rows": _rows(case), "flops": case.flops}
+    records: list[dict[str, Any]] = []
+    for name, make in _contenders(case).items():
         try:
-            call, adapt = make(case)
+            call, adapt = make()
             own_inputs = [adapt(*one) for one in inputs]
             error = _error(name, call(*own_inputs[0]), rows, exact)
         except Skip as reason:
@@ -104,7 +106,7 @@ def run_case(case: Case, samples: int) -> list[dict[str, Any]]:
             records.append(common | {"contender": name, "status": "failed", "reason": repr(fault)[:300]})
         else:
             contenders[name] = call, own_inputs
-            found = {"contender": name, "status": "ok", "relative_error": error}
+            found: dict[str, Any] = {"contender": name, "status": "ok", "relative_error": error}
             if name == "ours":
                 found["tiles"] = dataclasses.asdict(case.tiles)
             if isinstance(call, Fastest):
@@ -138,6 +140,13 @@ def time_in_turns(contenders: Mapping[str, tuple[Callable, list[tuple]]], sample
     return times
 
 
+def _contenders(case: Case) -> dict[str, Callable[[], Contender]]:
+    """By name, each made of the case when it is called."""
+    if isinstance(case, AttentionCase):
+        return {name: partial(make, case) for name, make in ATTENTION.items()}
+    return {name: partial(make, case) for name, make in MATMUL.items()}
+
+
 def _rows(case: Case) -> int:
     return case.tokens if isinstance(case, AttentionCase) else case.expert_r.size
 
@@ -146,7 +155,7 @@ def _inputs(case: Case, seed: int) -> tuple[jax.Array, ...]:
     keys = jax.random.split(jax.random.key(seed), 3)
     if isinstance(case, AttentionCase):
         heads = case.n_heads, case.n_kv_heads, case.n_kv_heads
-        shapes = [(1, case.tokens, n, case.head_dim) for n in heads]
+        shapes: list[tuple[int, ...]] = [(1, case.tokens, n, case.head_dim) for n in heads]
     else:
         shapes = [(case.expert_r.size, case.depth), (case.experts, case.depth, case.width)]
     return tuple(jax.random.normal(key, shape, jnp.bfloat16) for key, shape in zip(keys, shapes, strict=False))

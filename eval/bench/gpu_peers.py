@@ -8,6 +8,7 @@ from __future__ import annotations
 import importlib.util
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -40,10 +41,10 @@ def ours(case: AttentionCase) -> Contender:
     span = jnp.asarray(case.span_t, jnp.int32)
     no_sinks = jnp.zeros(1, jnp.int32)
 
-    def in_order(q, k, v, span_t):
+    def in_order(q: jax.Array, k: jax.Array, v: jax.Array, span_t: jax.Array) -> jax.Array:
         return attend_pallas(q, k, v, pos[None, None], pos[None, None], span_t[None, None], no_sinks)[0]
 
-    def packed(q, k, v, span_t):
+    def packed(q: jax.Array, k: jax.Array, v: jax.Array, span_t: jax.Array) -> jax.Array:
         order = jnp.argsort(span_t)  # stable: by position within one span
         out, *_ = attend_pallas(
             q[:, order], k, v, order[None, None], pos[None, None], span_t[order][None, None], no_sinks
@@ -58,12 +59,12 @@ def hopper(case: AttentionCase) -> Contender:
     pos = jnp.arange(case.tokens, dtype=jnp.int32)
     span = jnp.asarray(case.span_t, jnp.int32)[None, None]
     spans = Spans(span if case.routed else span[..., :1], jnp.zeros(1, jnp.int32), tuple(np.unique(case.span_t)))
-    heads = (jax.ShapeDtypeStruct((1, case.tokens, n, case.head_dim), jnp.bfloat16) for n in (case.n_heads, 4))
-    chosen = choose_impl(*heads, spans, order="prompt")
+    q, kv = (jax.ShapeDtypeStruct((1, case.tokens, n, case.head_dim), jnp.bfloat16) for n in (case.n_heads, 4))
+    chosen = choose_impl(q, kv, spans, order="prompt")
     if chosen != "mosaic":
         raise Skip(f"auto takes {chosen} here")
 
-    def call(q, k, v, span):
+    def call(q: jax.Array, k: jax.Array, v: jax.Array, span: jax.Array) -> jax.Array:
         return attend_mosaic_spans(q, k, v, pos[None], pos[None, None], spans._replace(span_bmt=span)).out_btnh
 
     return jax.jit(call), lambda q, k, v: (q, k, v, spans.span_bmt)
@@ -77,7 +78,7 @@ def nvidia(library: str, case: AttentionCase) -> Contender:
         raise Skip(reason)
     pos = jnp.arange(case.tokens, dtype=jnp.int32)
 
-    def call(q, k, v):
+    def call(q: jax.Array, k: jax.Array, v: jax.Array) -> jax.Array:
         return attend(q, k, v, pos[None], pos[None, None], pattern, impl=library, order="prompt").out_btnh
 
     return jax.jit(call), same
@@ -100,7 +101,7 @@ def flex_attention(case: AttentionCase) -> Contender:
         raise Skip("a mask of blocks for each prompt is not written")
     window = case.window
 
-    def mask(b, h, i, j):
+    def mask(b: Any, h: Any, i: Any, j: Any) -> Any:
         return (i >= j) if window is None else (i >= j) & (i - j < window)
 
     blocks = create_block_mask(mask, None, None, case.tokens, case.tokens, device="cuda")
@@ -114,7 +115,7 @@ def sdpa_flash(case: AttentionCase) -> Contender:
     if case.window is not None:
         raise Skip("takes no window without a dense mask")
 
-    def call(q, k, v):
+    def call(q: Any, k: Any, v: Any) -> Any:
         with torch.nn.attention.sdpa_kernel(torch.nn.attention.SDPBackend.FLASH_ATTENTION):
             return torch.nn.functional.scaled_dot_product_attention(q, k, v, is_causal=True, enable_gqa=True)
 
@@ -141,7 +142,7 @@ def our_matmul(case: MatmulCase) -> Contender:
     table = jax.jit(partial(tile_rows, n_groups=case.experts, row_tile=tiles.rows))(jnp.asarray(case.expert_r))
     layer = jnp.int32(0)
 
-    def call(x, w, table, layer):
+    def call(x: jax.Array, w: jax.Array, table: Any, layer: jax.Array) -> jax.Array:
         return grouped_matmul(x, (w[None],), layer=layer, table=table, tiles=tiles)
 
     return jax.jit(call), lambda x, w: (x, w, table, layer)

@@ -39,7 +39,7 @@ def jax_ragged_dot(case: MatmulCase) -> Contender:
     sizes = jnp.asarray(case.group_sizes, jnp.int32)
 
     def tiled(block_m: int, block_n: int, grid_block_n: int) -> Callable[..., jax.Array]:
-        tiles = {"block_m": block_m, "block_n": block_n, "block_k": 64, "grid_block_n": grid_block_n}
+        tiles: dict[str, Any] = {"block_m": block_m, "block_n": block_n, "block_k": 64, "grid_block_n": grid_block_n}
         return jax.jit(lambda x, w, sizes: ragged_dot(x, w, group_sizes=sizes, max_concurrent_steps=4, **tiles))
 
     sides = (64, 256, 1), (128, 128, 1), (128, 128, 2), (64, 128, 2)

@@ -63,7 +63,7 @@ def worth_figure(summary: Summary) -> Figure:
     read = {row.name: row.quality for row in summary.results if row.quality}
     ends = []
     for row, colour in zip(summary.at_longest().results, itertools.cycle(COLOURS)):
-        gain, quality = row.attention_gain, read.get(row.layout)
+        gain, quality = row.attention_gain, read.get(row.name)
         if row.layout.is_full or not (quality and gain.speed_up and gain.useful_reduction):
             continue
         loss = 100 * (quality.perplexity / read[FULL].perplexity - 1)

@@ -113,7 +113,9 @@ def _pretrained() -> Contenders:
     theirs = transformers.AutoModelForCausalLM.from_pretrained(
         path.parent, gguf_file=path.name, dtype=torch.float32, attn_implementation="sdpa"
     )
-    tokens = np.array(ours.tokenizer().encode(default_text()).ids)
+    tokenizer = ours.tokenizer()
+    assert tokenizer is not None  # the file holds one
+    tokens = np.array(tokenizer.encode(default_text()).ids)
     return Contenders(ours.config, ours.params(jnp.float32), theirs, tokens, "pretrained")
 
 

@@ -100,6 +100,7 @@ def measure(arguments: argparse.Namespace) -> None:
     common |= _environment(arguments.contender)
     for layout, at_length in runs:
         for tokens in arguments.tokens:
+            result: dict[str, Any]
             try:
                 timing = sample(at_length(tokens), arguments.samples)
                 result, figure = {"timing": asdict(timing)}, f"{timing.median_ms:,.1f} ms"
