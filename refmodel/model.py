@@ -179,9 +179,7 @@ def prefill(
     return step(config, params, cache, tokens_bt[:, last.start :], logits=logits, attend=attend)
 
 
-def _positions(
-    config: ModelConfig, cache: Cache, tokens_bt: jax.Array, positions_bt: jax.Array | None
-) -> jax.Array:
+def _positions(config: ModelConfig, cache: Cache, tokens_bt: jax.Array, positions_bt: jax.Array | None) -> jax.Array:
     rows = {run.variant.position_rows(stack) for run, stack in zip(layer_plan(config).runs, cache.runs, strict=True)}
     if tokens_bt.shape[1] < 1:
         raise ValueError("a step feeds at least 1 token, got none")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -52,13 +53,17 @@ def flash_point(config: ModelConfig, tokens: int, impl: str) -> FlashPoint:
     pattern = SpanPattern()
     position = np.arange(tokens, dtype=np.int32)
 
-    def program(q, key, value, position=jnp.asarray(position)):
+    def program(
+        q: jax.Array, key: jax.Array, value: jax.Array, position: jax.Array = jnp.asarray(position)
+    ) -> jax.Array:
         return attend(q, key, value, position[None], position[None, None], pattern, impl=impl).out_btnh
 
     shapes = [jax.ShapeDtypeStruct((1, tokens, heads, h), jnp.bfloat16) for heads in (n, k, k)]
     # Positions are operands here, or the compiler works the whole mask out.
     lowered = jax.jit(program).lower(*shapes, jax.ShapeDtypeStruct(position.shape, position.dtype))
-    memory = lowered.compile({"xla_backend_optimization_level": 0}).memory_analysis()
+    unoptimised: dict[str, Any] = {"xla_backend_optimization_level": 0}
+    memory = lowered.compile(unoptimised).memory_analysis()
+    assert memory is not None
     return FlashPoint(
         impl,
         tokens,
@@ -75,7 +80,7 @@ def _kernel_point(config: ModelConfig, tokens: int) -> FlashPoint:
     position = jnp.arange(tokens, dtype=jnp.int32)[None, None]
     everything, no_sink = jnp.full((1, 1, 1), UNBOUNDED, jnp.int32), jnp.zeros(1, jnp.int32)
 
-    def program(q, key, value):
+    def program(q: jax.Array, key: jax.Array, value: jax.Array) -> jax.Array:
         return attend_pallas(q, key, value, position, position, everything, no_sink, tiles=tiles)[0]
 
     shapes = [jax.ShapeDtypeStruct((1, tokens, heads, h), jnp.bfloat16) for heads in (n, k, k)]

@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 import jax
 import jax.numpy as jnp
 
+from attention.exact_count import ExactCount
 from attention.kernels import pallas_blocks, pallas_choice, pallas_key_mass
 from attention.kernels.pallas_attention import attend_pallas
 from attention.kernels.target import current_target
@@ -76,10 +77,9 @@ class AttentionKernel:
         """The function, and its arguments as shapes: q, k and v of a prompt under full attention."""
         t, k, h = self.tokens, self.n_kv_heads, self.head_dim
 
-        def attention(q_btnh, k_bskh, v_bskh):
+        def attention(q_btnh: jax.Array, k_bskh: jax.Array, v_bskh: jax.Array) -> tuple[jax.Array, ExactCount]:
             shipped = attention_tiles(current_target(), q_btnh.dtype, h)
-            sizes = {"rows": self.rows, "keys": self.keys, "warps": self.warps, "stages": self.stages}
-            tiles = dataclasses.replace(shipped, **sizes)
+            tiles = dataclasses.replace(shipped, rows=self.rows, keys=self.keys, warps=self.warps, stages=self.stages)
             pos_11t = jnp.arange(t, dtype=jnp.int32)[None, None]
             everything, no_sink = jnp.full((1, 1, 1), UNBOUNDED, jnp.int32), jnp.zeros(1, jnp.int32)
             out_btnh, _, visited = attend_pallas(
@@ -133,7 +133,7 @@ class ExpertKernel:
         """The function, and its arguments as shapes: x, experts, weights, the three stacks, the layer."""
         tiles = MatmulTiles(self.rows, self.least_rows, self.columns, self.depth, self.warps, self.stages)
 
-        def experts(*operands):
+        def experts(*operands: jax.Array) -> jax.Array:
             return expert_ffn_pallas(*operands, tiles=tiles)
 
         stack = (self.n_layers, self.n_experts)

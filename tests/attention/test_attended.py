@@ -18,6 +18,8 @@ from attention.exact_count import ExactCount
 from attention.kernels.cover import executed_pairs
 from attention.layout import parse_variant
 from attention.pattern import SpanPattern
+from eval.measure.layer_program import layer_kernel
+from refmodel.presets import preset
 from tests.attention.layer_inputs import layer_input
 
 pytestmark = pytest.mark.usefixtures("fast_compile")
@@ -100,3 +102,16 @@ def test_what_nobody_reads_is_not_compiled():
 
     whole, result = program(lambda found: found), program(lambda found: found.out_btnh)
     assert "u32" in whole and "u32" not in result
+
+
+def test_what_nobody_reads_of_the_chunks_of_an_eviction_is_not_compiled():
+    config, variant = preset("tiny-dense"), parse_variant("evict(keydiff, budget=64, chunk=64)")
+    kernel, arguments = layer_kernel(config, variant, 640, jnp.float32, attend=partial(attend, impl="blockwise"))
+
+    def program(read):
+        return jax.jit(lambda *operands: read(kernel(*operands))).lower(*arguments).compile().as_text()
+
+    stacked_lse = f"f32[10,1,{config.n_heads},64]"
+    whole, result = program(lambda found: found), program(lambda found: found.out_btnh)
+    assert "u32[" in whole and stacked_lse in whole
+    assert "u32[" not in result and stacked_lse not in result
