@@ -6,6 +6,7 @@ from typing import Final
 
 from attention.cost import Heads
 from attention.full import Full
+from attention.mixer import Mixer
 from attention.sliding_window import SlidingWindow
 from refmodel.families.gemma3 import local_global
 from refmodel.layer_spec import LayerSpec
@@ -21,13 +22,14 @@ def _model(
     """Layers of (N, K, H) heads."""
     rows: Table = tuple(row for one in feed_forwards for row in feed_forward_rows(d, one))
 
-    def layer(mixer: Full | SlidingWindow) -> LayerSpec:
+    def layer(mixer: Mixer) -> LayerSpec:
         sees_all = isinstance(mixer, Full)
         heads = Heads(*(world if sees_all else local), d)
         told = (*attention_rows(heads, key_is_value=sees_all), *rows)
         return LayerSpec(mixer, heads, feed_forwards[0], key_is_value=sees_all, told=told)
 
-    layers = {mixer: layer(mixer) for mixer in (SlidingWindow(1024), Full())}
+    kinds: tuple[Mixer, ...] = (SlidingWindow(1024), Full())
+    layers = {mixer: layer(mixer) for mixer in kinds}
     return ModelConfig(
         name, tuple(layers[mixer] for mixer in local_global(n_layers, 1024)), d, 262_144, tied_head=True,
         cannot_run="keys that serve as values are not computed", headline_params=headline, note=note,
