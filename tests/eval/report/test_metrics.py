@@ -50,7 +50,7 @@ def test_a_metric_from_outside_is_in_every_output(tmp_path):
 
 
 def test_names_are_taken_once():
-    with pytest.raises(ValueError, match="there is a metric 'prefill_ms' already"):
+    with pytest.raises(ValueError, match="metric 'prefill_ms' is there already"):
         METRICS.register(Metric("prefill_ms", tokens_per_s, "whole", "rate", "measured", "token/s"))
 
 
