@@ -72,10 +72,13 @@ def _choose(logits_bv: jax.Array, temperature: float, key: jax.Array, *, greedy:
 
 
 @partial(jax.jit, static_argnums=(0, 1, 2), donate_argnums=4)
-def _decode(config, stop_token, greedy, params, cache, token_b, temperature, keys, count):
+def _decode(
+    config: ModelConfig, stop_token: int | None, greedy: bool, params: Params, cache: Cache, token_b: jax.Array,
+    temperature: float, keys: jax.Array, count: int,
+) -> tuple[Cache, jax.Array, jax.Array]:  # fmt: skip
     """The next `count` tokens, in the first columns of [B, number of keys]; the cache and the last of them."""
 
-    def one_token(i, carry):
+    def one_token(i: jax.Array, carry: tuple[Cache, jax.Array, jax.Array]) -> tuple[Cache, jax.Array, jax.Array]:
         cache, token_b, out_bs = carry
         logits_bv, cache = step(config, params, cache, token_b[:, None])
         next_b = _choose(logits_bv, temperature, keys[i], greedy=greedy)

@@ -25,7 +25,7 @@ from refmodel.kernels.grouped import expert_ffn
 from refmodel.kernels.norm_rope import norm_and_rope
 from refmodel.layer_spec import LayerSpec
 from refmodel.norm import rms_norm
-from refmodel.parts import Experts
+from refmodel.parts import Dense, Experts
 from refmodel.rope import apply_rope
 
 _ACTIVATIONS: Final[Mapping[str, Callable[[jax.Array], jax.Array]]] = MappingProxyType(
@@ -73,7 +73,9 @@ class Attention(Stacked):
     """Grouped-query attention with optional qk-norm and rotary positions; the cache comes in and goes out."""
 
     @nn.compact
-    def __call__(self, x_btd, index: LayerIndex, step: StepInput, mixer: Mixer, stack: Any):
+    def __call__(
+        self, x_btd: jax.Array, index: LayerIndex, step: StepInput, mixer: Mixer, stack: Any
+    ) -> tuple[jax.Array, Any]:
         spec, layer = self.spec, index.of_kind
         # Without the barrier XLA (of jax 0.11) multiplies by all three at once on a GPU, then copies each result out.
         for_q, for_k, for_v = lax.optimization_barrier((x_btd,) * 3)
@@ -82,7 +84,8 @@ class Attention(Stacked):
         v_btkh = jnp.einsum("btd,dkh->btkh", for_v, self.at(layer, "v"))
         angles, q_angles = step.angles, step.angles
         if spec.query_factor != 1:  # in float32, and rounded no more often than without
-            q_angles = tuple(spec.query_factor * angle for angle in angles)
+            cos, sin = angles
+            q_angles = spec.query_factor * cos, spec.query_factor * sin
         if spec.qk_norm:
             shared = (spec, self.n_stack, self.dtype)
             q_btnh = NormAndRope(*shared, "attn.q_norm", name="q_norm")(q_btnh, layer, q_angles)
@@ -101,6 +104,7 @@ class FeedForward(Stacked):
 
     @nn.compact
     def __call__(self, x_btd: jax.Array, layer: jax.Array) -> jax.Array:
+        assert isinstance(self.spec.feed_forward, Dense)
         activation = _ACTIVATIONS[self.spec.feed_forward.activation]
         gated = activation(x_btd @ self.at(layer, "gate")) * (x_btd @ self.at(layer, "up"))
         return gated @ self.at(layer, "down")
@@ -111,6 +115,7 @@ class MixtureOfExperts(Stacked):
 
     @nn.compact
     def __call__(self, x_btd: jax.Array, layer: jax.Array) -> jax.Array:
+        assert isinstance(self.spec.feed_forward, Experts)
         b, t, d = x_btd.shape
         x_rd = x_btd.reshape(b * t, d)
         expert_rk, weight_rk = route(x_rd, self.at(layer, "router"), self.spec.feed_forward)
@@ -134,7 +139,9 @@ class Block(Stacked):
     """One layer: x + attention(norm(x)), then x + feed-forward(norm(x)); Gemma norms what is added, too."""
 
     @nn.compact
-    def __call__(self, x_btd, index: LayerIndex, step: StepInput, mixer: Mixer, stack: Any):
+    def __call__(
+        self, x_btd: jax.Array, index: LayerIndex, step: StepInput, mixer: Mixer, stack: Any
+    ) -> tuple[jax.Array, Any]:
         shared, layer = (self.spec, self.n_stack, self.dtype), index.of_kind
 
         def norm(name: str, x_btd: jax.Array) -> jax.Array:

@@ -9,7 +9,7 @@ Parameters are a nested dict, as `refmodel.parameters` lists them; layers of the
 
 from __future__ import annotations
 
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -21,7 +21,7 @@ from refmodel.attend_layer import LayerIndex, StepInput
 from refmodel.cache import Cache, init_cache
 from refmodel.layers import Block
 from refmodel.norm import rms_norm
-from refmodel.plan import layer_plan
+from refmodel.plan import Run, layer_plan
 from refmodel.rope import rope_angles
 from refmodel.schedule import prefill_steps
 from refmodel.specification import ModelConfig
@@ -80,13 +80,13 @@ def hidden_states(
     positions = {(layer.heads.head_dim, layer.rope) for layer in config.layers}
     angles = {one: rope_angles(positions_bt, *one) for one in positions}
 
-    def run_layers(run, count, x_btd, stack, cycle):
+    def run_layers(run: Run, count: int, x_btd: jax.Array, stack: Any, cycle: jax.Array) -> Any:
         stacked = params["blocks"][run.kind]
         block = Block(run.layer, config.stacks.count(run.kind), x_btd.dtype)
         own_angles = angles[run.layer.heads.head_dim, run.layer.rope]
         inputs = StepInput(positions_bt, own_angles, cache.length, attend, first, in_order, config.n_layers)
 
-        def one_layer(carry, i):
+        def one_layer(carry: Any, i: jax.Array) -> Any:
             x_btd, stack = carry
             index = LayerIndex(
                 cycle * plan.per_cycle(run.kind) + run.first_of_kind + i,
@@ -98,7 +98,7 @@ def hidden_states(
 
         return lax.scan(one_layer, (x_btd, stack), jnp.arange(count, dtype=jnp.int32))
 
-    def one_cycle(carry, cycle, counts=tuple(run.count for run in plan.runs)):
+    def one_cycle(carry: Any, cycle: jax.Array, counts: tuple[int, ...] = tuple(run.count for run in plan.runs)) -> Any:
         x_btd, stacks = carry
         stacks, outputs = list(stacks), []
         for i, (run, count) in enumerate(zip(plan.runs, counts, strict=True)):
@@ -111,7 +111,7 @@ def hidden_states(
     layers_lbtd = layers.reshape(-1, *x_btd.shape) if every_layer else None
     if any(plan.tail):
         carry, tail_lbtd = one_cycle(carry, jnp.int32(plan.repeats), plan.tail)
-        layers_lbtd = jnp.concatenate([layers_lbtd, tail_lbtd]) if every_layer else None
+        layers_lbtd = None if layers_lbtd is None else jnp.concatenate([layers_lbtd, tail_lbtd])
     x_btd, stacks = carry
     final_btd = rms_norm(x_btd, params["final_norm"]["scale"], config.final_norm)
     length = cache.length + tokens_bt.shape[1]

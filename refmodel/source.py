@@ -94,9 +94,14 @@ class Model:
 
 
 @partial(jax.jit, static_argnames=("config", "chunk_tokens", "capacity_tokens", "logits", "impl"))
-def _prefill(config, params, tokens_bt, chunk_tokens, capacity_tokens, logits, impl):
-    sizes = {"chunk_tokens": chunk_tokens, "capacity_tokens": capacity_tokens}
-    return prefill(config, params, tokens_bt, **sizes, logits=logits, attend=partial(attend, impl=impl))
+def _prefill(
+    config: ModelConfig, params: Params, tokens_bt: jax.Array, chunk_tokens: int | None, capacity_tokens: int | None,
+    logits: Literal["last", "all"], impl: str,
+) -> tuple[jax.Array, Cache]:  # fmt: skip
+    return prefill(
+        config, params, tokens_bt, capacity_tokens=capacity_tokens, chunk_tokens=chunk_tokens, logits=logits,
+        attend=partial(attend, impl=impl),
+    )  # fmt: skip
 
 
 def open_model(

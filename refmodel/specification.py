@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -169,13 +169,9 @@ class ModelConfig:
         same = next((layer for layer in layers if layer.mixer == mixer), layers[0])
         return dataclasses.replace(self, layers=(same.with_mixer(mixer),))
 
-    def deeper(self, times: int) -> ModelConfig:
-        """The model with its layers repeated so often."""
-        return dataclasses.replace(self, layers=times * self.layers)
-
-    def _with_layers(self, layers: Any) -> ModelConfig:
-        layers = tuple(layers)
-        return self if layers == self.layers else dataclasses.replace(self, layers=layers)
+    def _with_layers(self, layers: Iterable[LayerSpec]) -> ModelConfig:
+        changed = tuple(layers)
+        return self if changed == self.layers else dataclasses.replace(self, layers=changed)
 
 
 def _check_stacks(config: ModelConfig) -> None:

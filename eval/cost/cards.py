@@ -99,7 +99,9 @@ def _half(value: float, source: str) -> dict[str, SourcedValue]:
     return {"bf16": SourcedValue(value, source), "f16": SourcedValue(value, source)}
 
 
-def _memory(gb_per_s: float, memory_gib: float | None, source: str, l2_mib: float = 0, last_level_mib: float = 0):
+def _memory(
+    gb_per_s: float, memory_gib: float | None, source: str, l2_mib: float = 0, last_level_mib: float = 0
+) -> dict[str, SourcedValue]:
     """The figures that a vendor's page gives; capacities in binary units, as the driver reports them."""
     figures = {"bandwidth_bytes_per_s": SourcedValue(gb_per_s * 1e9, source)}
     for name, size, unit in (

@@ -64,14 +64,15 @@ def _smooth_pairs(layer: LayerSpec, tokens: int | Fraction, pairs: Pairs) -> int
         return layer.heads.n_heads * Fraction(tokens) ** 2
 
     def ramp(n: Fraction, cap: int) -> Fraction:
-        head = min(max(n, Fraction(0)), cap)
-        return head**2 / 2 + cap * (max(n, Fraction(0)) - head)
+        n = max(n, Fraction(0))
+        head = min(n, Fraction(cap))
+        return head**2 / 2 + cap * (n - head)
 
     if not layer.variant.has_only_a_pattern:
         raise ValueError(f"pairs half-square is a formula of windows and spans; {layer.variant} needs --pairs causal")
     n = Fraction(tokens)
     heads = layer.variant.pattern().per_head(layer.heads.n_heads)
-    return sum(ramp(n, span) + ramp(n - span, sink) for span, sink in heads)
+    return sum((ramp(n, span) + ramp(n - span, sink) for span, sink in heads), Fraction(0))
 
 
 def attention_share(model: Model, tokens: int, convention: Linear = "layers", pairs: Pairs = "causal") -> float:

@@ -87,7 +87,9 @@ def fit_with_fixed(
         seconds, work = seconds - work[:, 1] / (peak * attention), work[:, [0, 2]]
     solution, *_ = np.linalg.lstsq(work / seconds[:, None], np.ones(len(rows)), rcond=None)
     linear, *attended, fixed = (float(x) for x in solution)
-    return Efficiencies(1 / (peak * linear), 1 / (peak * attended[0]) if attended else attention, 1e3 * fixed)
+    if attention is None:
+        attention = 1 / (peak * attended[0])
+    return Efficiencies(1 / (peak * linear), attention, 1e3 * fixed)
 
 
 def predict(row: Measured, used: Efficiencies, card: Card, dtype: str = "f16") -> float:
@@ -112,8 +114,11 @@ def validate(rows: Iterable[Measured], card: Card) -> tuple[list[Prediction], li
         predictions += made
         unfitted += not_made
     for runs in series.values():
-        for made in _one_publisher(runs, card):
-            (unfitted if isinstance(made, Unfitted) else predictions).append(made)
+        for one in _one_publisher(runs, card):
+            if isinstance(one, Unfitted):
+                unfitted.append(one)
+            else:
+                predictions.append(one)
     return predictions, unfitted
 
 

@@ -7,7 +7,6 @@ from typing import Final
 from attention.cost import Heads
 from attention.full import Full
 from attention.mixer import Mixer
-from attention.sliding_window import SlidingWindow
 from refmodel.families.gemma3 import local_global
 from refmodel.layer_spec import LayerSpec
 from refmodel.parameters import Table, attention_rows, feed_forward_rows
@@ -28,10 +27,8 @@ def _model(
         told = (*attention_rows(heads, key_is_value=sees_all), *rows)
         return LayerSpec(mixer, heads, feed_forwards[0], key_is_value=sees_all, told=told)
 
-    kinds: tuple[Mixer, ...] = (SlidingWindow(1024), Full())
-    layers = {mixer: layer(mixer) for mixer in kinds}
     return ModelConfig(
-        name, tuple(layers[mixer] for mixer in local_global(n_layers, 1024)), d, 262_144, tied_head=True,
+        name, tuple(map(layer, local_global(n_layers, 1024))), d, 262_144, tied_head=True,
         cannot_run="keys that serve as values are not computed", headline_params=headline, note=note,
     )  # fmt: skip
 

@@ -10,6 +10,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
+import jax
 import numpy as np
 
 from attention.kernels.cover import blocks_of_walk, visit_name, walk_visits
@@ -29,12 +30,13 @@ def span_walk(name: str, operands: Sequence[Operand]) -> dict[str, int] | None:
     blocks = blocks_of_walk(name)
     if blocks is None:
         return None
-    if not all(isinstance(operand, Known) for operand in operands[3:]):
+    known = [operand.value for operand in operands[3:] if isinstance(operand, Known)]
+    if len(known) < len(operands[3:]):
         raise NeedsValue(
             f"{name} visits the tiles that positions select, and these positions are arguments of the counted "
             "function: close over them, so that they are constants"
         )
-    q_pos_t, kv_pos_s, span_gt, sink_g = (np.asarray(operand.value) for operand in operands[3:])
+    q_pos_t, kv_pos_s, span_gt, sink_g = map(np.asarray, known)
     visits = walk_visits(span_gt, sink_g, q_pos_t, kv_pos_s, blocks)
     return {visit_name(granules): times for granules, times in visits.items()}
 
@@ -70,10 +72,10 @@ def _bounds(ranges: Operand, kernel: str) -> Ranges:
     return Ranges(*np.moveaxis(ranges.value, -1, 0)[: len(Ranges._fields)])
 
 
-def _tiles(visited: np.ndarray, programs: tuple[int, ...]) -> int:
+def _tiles(visited: jax.typing.ArrayLike, programs: tuple[int, ...]) -> int:
     """Over all programs; heads and batches that see alike share their bounds."""
-    visited = np.asarray(visited, np.int64)
-    return int(visited.sum()) * (math.prod(programs) // visited.size)
+    counts = np.asarray(visited, np.int64)
+    return int(counts.sum()) * (math.prod(programs) // counts.size)
 
 
 PALLAS_KERNELS: Final = (span_attention,)

@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from eval.cost.flops.hlo import Instruction, Module, parse_hlo
 from eval.cost.flops.scoped import ScopedFlops
@@ -96,14 +96,14 @@ class _Reader:
         self.unseen: set[str] = set()
         self.unexplained: set[str] = set()
 
-    def computation(self, name: str, loop: str) -> Counter[str]:
+    def computation(self, name: str, loop: str) -> Counter[Any]:
         """Products by scope of one run of a computation; those of annotated visits go to `per_visit`."""
         total: Counter[str] = Counter()
         for instruction in self.module.computations[name].values():
             total.update(self._instruction(instruction, name, loop))
         return total
 
-    def _instruction(self, one: Instruction, where: str, loop: str) -> Counter[str]:
+    def _instruction(self, one: Instruction, where: str, loop: str) -> Counter[Any]:
         kernel = re.search(r'triton".*\bname = "([^"]*)"', one.rest) if one.opcode == "custom-call" else None
         if kernel and kernel[1] in self.kernels:
             return Counter({TritonCall(kernel[1], one.op_name): 1})
@@ -116,7 +116,8 @@ class _Reader:
             self.per_visit.setdefault(visit, {}).setdefault(loop, {})[one.name] = flops
             self.scope_of_visit[visit] = scope
         if one.opcode == "while":
-            body = self.computation(*one.named("body"), one.name)
+            (called,) = one.named("body")
+            body = self.computation(called, one.name)
             if one.trip_count is None and body.total():
                 raise ValueError(f"{one.name} ({one.op_name}) runs {body.total():,} FLOPs in a loop of unknown length")
             return Counter({scope: value * (one.trip_count or 0) for scope, value in body.items()})
@@ -151,7 +152,8 @@ class _Reader:
                     total.update({scope: times * value * share / all_runs for scope, value in branch.items()})
             elif isinstance(key, TritonCall):
                 calls, of_calls = self.kernels[key.kernel]
-                total[key.scope] += Fraction(times * of_calls, calls)
+                part: Any = Fraction(times * of_calls, calls)  # a Counter holds what adds up
+                total[key.scope] += part
             else:
                 total[key] += times
         return total

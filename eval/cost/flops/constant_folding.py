@@ -6,7 +6,7 @@ values are never needed, and some would be large, so that a `Known` remembers ho
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cached_property
 from types import MappingProxyType
 from typing import Any, Final
@@ -73,13 +73,14 @@ def apply(eqn: Any, operands: Sequence[Known | Varying]) -> list[Operand]:
     """The results of an equation of a jaxpr whose operands are all known; nothing of jax's own dtypes, such as keys."""
     if any(_is_extended(atom) for atom in (*eqn.invars, *eqn.outvars)):
         return [None] * len(eqn.outvars)
-    if any(isinstance(operand, Varying) for operand in operands):
+    known = [operand for operand in operands if isinstance(operand, Known)]
+    if len(known) < len(operands):
         return [Varying()] * len(eqn.outvars)
-    application = _Application(eqn.primitive.name, _Bound(eqn), tuple(operands))
+    application = _Application(eqn.primitive.name, _Bound(eqn), tuple(known))
     return [Known(made_by=application, index=i) for i in range(len(eqn.outvars))]
 
 
-_ON_HOST: Final = MappingProxyType(
+_ON_HOST: Final[Mapping[str, Callable[..., np.ndarray]]] = MappingProxyType(
     {
         "add": lambda params, x, y: x + y,
         "and": lambda params, x, y: x & y,

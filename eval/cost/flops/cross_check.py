@@ -18,7 +18,7 @@ from refmodel.specification import ModelConfig
 COMPILED_TOLERANCE: Final = 1e-3
 """XLA may rewrite a product into something else; more than this fraction of the total is a fault in a count."""
 
-_FOR_TEXT: Final = {"xla_backend_optimization_level": 0, "xla_disable_hlo_passes": "constant_folding"}
+_FOR_TEXT: Final[dict[str, Any]] = {"xla_backend_optimization_level": 0, "xla_disable_hlo_passes": "constant_folding"}
 """Compile for the program's text: no effort on machine code that never runs, no folding of a prompt's positions."""
 
 _QUICK_CODE: Final = {"xla_cpu_use_fusion_emitters": False}
@@ -87,7 +87,7 @@ def cross_check(config: ModelConfig, steps: Schedule, *, impl: str = "auto", com
         steps_flops(config, steps),
         steps_flops(config, steps, count="executed", impl=impl),
         traced,
-        compiled and _claimed(compiled.grouped(component_of), traced),
+        _claimed(compiled.grouped(component_of), traced) if compiled else None,
         counted.cond_policy,
         compiled.unseen_calls if compiled else (),
         compiled.unexplained if compiled else (),

@@ -17,7 +17,7 @@ from refmodel.model import step as model_step
 from refmodel.plan import layer_plan
 from refmodel.schedule import Schedule, prefill_steps
 from refmodel.specification import ModelConfig
-from refmodel.tree import abstract_params
+from refmodel.tree import Params, abstract_params
 
 COMPONENT_OF_SCOPE = {
     "attn": "attention_projections", "attention": "attention", "selection": "selection",
@@ -42,20 +42,26 @@ def schedule_program(
     first, last = steps[0], steps[-1]
     config = config.at_length(last.capacity)
     params = abstract_params(config, dtype)
-    options = {"attend": partial(attend, impl=impl)}
+    run_attend = partial(attend, impl=impl)
     if steps == prefill_steps(last.start + last.tokens, first.tokens, last.capacity):
         tokens_bt = jax.ShapeDtypeStruct((1, last.start + last.tokens), jnp.int32)
-        sizes = {"capacity_tokens": last.capacity, "chunk_tokens": first.tokens}
-        return lambda params, tokens: prefill(config, params, tokens, **sizes, **options), (params, tokens_bt)
+
+        def prompt(params: Params, tokens_bt: jax.Array) -> Any:
+            return prefill(
+                config, params, tokens_bt, capacity_tokens=last.capacity, chunk_tokens=first.tokens, attend=run_attend
+            )
+
+        return prompt, (params, tokens_bt)
     if len(steps) > 1:
         raise ValueError("a program is a prompt's prefill from its first token, or one step")
     cache = jax.eval_shape(lambda: init_cache(config, 1, first.capacity, dtype))
     before = first.tokens, first.start, first.capacity
 
-    def program(params, stacks, tokens):
+    def program(params: Params, stacks: Any, tokens_bt: jax.Array) -> Any:
         runs = zip(layer_plan(config).runs, stacks, strict=True)
-        cache = Cache(tuple(run.variant.with_known(stack, *before) for run, stack in runs), np.int32(first.start))
-        run_step = model_step if first.wants_logits else hidden_states
-        return run_step(config, params, cache, tokens, **options)
+        length: Any = np.int32(first.start)  # a constant of the program, as an array of JAX would not be
+        cache = Cache(tuple(run.variant.with_known(stack, *before) for run, stack in runs), length)
+        run_step: Callable[..., Any] = model_step if first.wants_logits else hidden_states
+        return run_step(config, params, cache, tokens_bt, attend=run_attend)
 
     return program, (params, cache.runs, jax.ShapeDtypeStruct((1, first.tokens), jnp.int32))

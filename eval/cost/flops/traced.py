@@ -175,9 +175,10 @@ class _Interpreter:
                 raise ValueError(f"{name} in scope {scope!r} runs {flops:,} FLOPs as often as its data says: "
                                  "use a scan, or annotate it")  # fmt: skip
         combines = name.startswith("scatter")  # with a jaxpr of one addition, say, which evaluating it runs
-        if (inner and not combines) or any(operand is None for operand in operands):
+        known = [operand for operand in operands if operand is not None]
+        if (inner and not combines) or len(known) < len(operands):
             return unknown, Counter()
-        return apply(eqn, operands), Counter()
+        return apply(eqn, known), Counter()
 
     def _call(self, eqn: Any, operands: Operands, scope: str) -> tuple[Operands, Tally]:
         jaxpr = next(eqn.params[key] for key in ("jaxpr", "call_jaxpr", "fun_jaxpr") if key in eqn.params)
