@@ -14,6 +14,7 @@ from refmodel.families import (
     gpt_oss,
     llama,
     mistral,
+    nemotron_h,
     post,
     qwen3,
     qwen3_moe,
@@ -41,6 +42,7 @@ _ALL: Final = (
     *gemma4.PRESETS,
     *gpt_oss.PRESETS,
     *mistral.PRESETS,
+    *nemotron_h.PRESETS,
     *llama.PRESETS,
     *post.PRESETS,
 )

@@ -4,133 +4,137 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-from collections import Counter
 from pathlib import Path
-from statistics import median
 from typing import Any
 
 from eval.commands import arguments, output
 from eval.cost.cards import card
+from eval.cost.efficiency.groups import SCHEMES
+from eval.cost.efficiency.interval import COVERAGE
+from eval.cost.family_errors import GOOD_FIT, FamilySummary, summarise
 from eval.cost.published import published
-from eval.cost.validation import GOOD_FIT, Prediction, summarise, validate
+from eval.cost.validation import TABLE, Prediction, validate
 
-DESCRIPTION = "Fits efficiencies on short rows and full-attention models, and predicts all other published rows."
+DESCRIPTION = (
+    "Leaves published rows out in turn, predicts them from all others, and says how far off it was: one row at a time, "
+    "the long rows of a series or of a model, all rows of a build, of a version of the engine, of a model."
+)
 
-EXAMPLES = ("prefillwall validate", "prefillwall validate --all", "prefillwall validate --card r9700 --json")
+EXAMPLES = (
+    "prefillwall validate",
+    "prefillwall validate --leave-out 'long rows of a model'",
+    "prefillwall validate --data mine.csv --leave-out table --all",
+)
+
+CONVENTIONS = {
+    "prompts": "t = linear / (peak e) + tiles of attention / (peak e) + weights / bandwidth + fixed costs",
+    "decode": "t = weights / (bandwidth e) + cache / (bandwidth e) + layers x overhead",
+    "peak": "f16",
+    "error": "of the rate, relative; where the answer is not known, none",
+    "naive": "a parabola t = aN + bN^2 through two other rows of the series",
+    "interval": f"{COVERAGE:.0%}, split conformal: calibrated on other left-out rows",
+    "fits": f"median error below {GOOD_FIT:.0%}",
+}
+
+COLUMNS = (
+    "family", "rows", "not\nknown", "error\nmedian", "error\n90 %", "intervals\nthat cover", "naive\nrows",
+    "naive\nmedian", "beside it\nmedian", "verdict",
+)  # fmt: skip
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--data", type=Path, metavar="CSV", help="rows to compare with (default: the packaged ones)")
-    parser.add_argument("--all", action="store_true", help="print every row, not one per setup family and model")
+    parser.add_argument("--data", type=Path, metavar="CSV", help="rows to predict (default: the packaged ones)")
+    parser.add_argument(
+        "--leave-out", choices=(*SCHEMES, TABLE), metavar="WHAT",
+        help=f"only this: {', '.join(SCHEMES)}, or {TABLE}: all rows of --data, predicted from the packaged ones",
+    )  # fmt: skip
+    parser.add_argument(
+        "--alone", action="store_true", help="learn from the rows of --data, not from the packaged ones"
+    )
+    parser.add_argument("--all", action="store_true", help="print every prediction as well")
     arguments.add_card(parser, "r9700")
     arguments.add_json(parser)
 
 
 def run(options: argparse.Namespace) -> int:
-    predictions, unfitted = validate(published(options.data), card(options.card))
+    if options.leave_out == TABLE and (options.data is None or options.alone):
+        raise ValueError(f"--leave-out {TABLE} predicts the rows of --data: give a CSV file, and not --alone")
+    rows = published(options.data, card(options.card))
+    packaged = published() if options.data and not options.alone else []
+    schemes = (options.leave_out,) if options.leave_out else (*SCHEMES, TABLE)
+    predictions = validate(rows, packaged, schemes)
     summary = summarise(predictions)
-    record: dict[str, Any] = {
-        "command": "validate",
-        "card": options.card,
-        "conventions": {
-            "form": "ms = linear / (peak e_linear) + attention / (peak e_attention) [+ fixed]",
-            "flops": "useful",
-            "peak": "f16",
-            "fitted": "e_attention on other full-attention models of the setup; e_linear on the model's shortest row",
-        },
-        "predictions": [_figures(one) for one in predictions],
-        "unfitted": [
-            {"setup": one.rows[0].setup, "model": one.rows[0].model, "reason": one.reason} for one in unfitted
-        ],
-        "summary": [dataclasses.asdict(one) | {"fits": one.fits} for one in summary],
-    }
     if options.json:
-        output.print_json(record)
+        output.print_json(
+            {
+                "command": "validate",
+                "card": options.card,
+                "conventions": CONVENTIONS,
+                "summary": [_summary_figures(one) for one in summary],
+                "predictions": [_figures(one) for one in predictions],
+            }
+        )
         return 0
     out = output.console()
-    rows = output.table(
-        "published and predicted prefill rates, tokens/s",
-        "setup",
-        "model",
-        "tokens at depth",
-        "published",
-        "predicted",
-        "error",
-        "e_lin",
-        "e_att",
-        left=2,
-    )
-    for one in sorted(predictions, key=lambda one: (one.row.family, one.row.model, one.row.setup)):
-        r = one.row
-        rows.add_row(
-            r.setup.partition(" ")[2],
-            f"{r.model} {r.quant}",
-            f"{r.tokens:,} at {r.depth:,}",
-            f"{r.tokens_per_s:,.0f}",
-            f"{one.tokens_per_s:,.0f}",
-            f"{one.error:+.1%}",
-            f"{one.used.linear:.3f}",
-            f"{one.used.attention:.3f}",
-        )
+    for scheme in dict.fromkeys(one.scheme for one in summary):
+        table = output.table(f"left out: {scheme}", *COLUMNS, left=1)
+        for one in summary:
+            if one.scheme == scheme:
+                table.add_row(*_cells(one))
+        out.print(table)
     if options.all:
-        out.print(rows)
-    else:
-        out.print(_by_family(predictions))
-        out.print("[dim]one line a family and model; --all prints every row[/dim]")
-    for family in summary:
-        kind = "models with windows" if family.windows else "full-attention models"
-        verdict = "fits" if family.fits else "the two-term form does NOT fit"
-        out.print(
-            f"{family.family}, {kind}: {verdict}; median error {family.median_error:.1%}, largest "
-            f"{family.largest_error:.1%} over {family.count} rows",
-            highlight=False,
-        )
-    for (backend, reason), times in Counter((one.rows[0].family, one.reason) for one in unfitted).items():
-        out.print(f"not predicted, {backend} ({times}): {reason}", highlight=False)
-    out.print(f"[dim]{record['conventions']['form']}; fits: median error at most {GOOD_FIT:.0%}[/dim]", highlight=False)
+        out.print(_every_row(predictions))
+    if not predictions:
+        out.print("I don't know: nothing is left to learn from", highlight=False)
+    for name in ("naive", "interval", "fits"):
+        out.print(f"[dim]{name}: {CONVENTIONS[name]}[/dim]", highlight=False)
     return 0
 
 
+def _cells(one: FamilySummary) -> tuple[str, ...]:
+    return (
+        one.family, f"{one.count:,}", f"{one.unknown:,}", _percent(one.median_error), _percent(one.p90_error),
+        f"{one.coverage:.0%}", f"{one.naive_count:,}", _percent(one.naive_median_error),
+        _percent(one.beside_naive_error), one.verdict,
+    )  # fmt: skip
+
+
+def _percent(share: float | None) -> str:
+    return "-" if share is None else f"{share:.1%}"
+
+
+def _every_row(predictions: list[Prediction]) -> Any:
+    table = output.table(
+        "published and predicted rates, tokens/s", "left out", "setup", "model", "tokens at depth", "published",
+        "predicted", "from", "to", "error", "rests on", left=3,
+    )  # fmt: skip
+    for one in sorted(predictions, key=lambda one: (one.scheme, one.row.family, one.row.name, one.row.source)):
+        row, setup = one.row, one.row.setup
+        table.add_row(
+            one.scheme, f"{setup.stack} {setup.attention} {setup.blas} {setup.build}", f"{row.name} {row.quant}",
+            f"{row.tokens:,} at {row.depth:,}" + (" decoded" if row.decode else ""), f"{row.tokens_per_s:,.0f}",
+            *((f"{one.tokens_per_s:,.0f}", f"{one.low:,.0f}", f"{one.high:,.0f}", f"{one.error:+.1%}") if one.known
+              else ("I don't know", "", "", "")), one.basis,
+        )  # fmt: skip
+    return table
+
+
+def _summary_figures(one: FamilySummary) -> dict[str, Any]:
+    return dataclasses.asdict(one) | {"fits": one.fits, "verdict": one.verdict}
+
+
 def _figures(one: Prediction) -> dict[str, Any]:
-    return dataclasses.asdict(one.row) | {
+    return {
+        "left_out": one.scheme,
+        "family": one.row.family,
+        **{name: value for name, value in vars(one.row).items() if name not in ("card", "setup")},
+        **vars(one.row.setup),
         "predicted_tokens_per_s": one.tokens_per_s,
+        "low_tokens_per_s": one.low,
+        "high_tokens_per_s": one.high,
+        "known": one.known,
         "error": one.error,
-        "basis": one.basis,
-        "fixed_ms": one.used.fixed_ms,
-        "linear_efficiency": one.used.linear,
-        "attention_efficiency": one.used.attention,
+        "naive_error": one.naive_error,
+        "efficiency": one.efficiency,
+        "rests_on": one.basis,
     }
-
-
-def _by_family(predictions: list[Prediction]) -> Any:
-    """Per family and model the medians of rates and errors over its builds, and the range of the errors."""
-    groups: dict[tuple[str, str, str], list[Prediction]] = {}
-    for one in predictions:
-        groups.setdefault((one.row.family, one.row.model, f"{one.row.tokens:,} at {one.row.depth:,}"), []).append(one)
-    rows = output.table(
-        "predicted against published prefill rates",
-        "family",
-        "model",
-        "tokens at depth",
-        "rows",
-        "published tokens/s\nmedian",
-        "predicted tokens/s\nmedian",
-        "error\nlowest",
-        "error\nmedian",
-        "error\nhighest",
-        left=3,
-    )
-    for (family, model, length), group in sorted(groups.items()):
-        errors = [one.error for one in group]
-        rows.add_row(
-            family,
-            model,
-            length,
-            str(len(group)),
-            f"{median(one.row.tokens_per_s for one in group):,.0f}",
-            f"{median(one.tokens_per_s for one in group):,.0f}",
-            f"{min(errors):+.1%}",
-            f"{median(errors):+.1%}",
-            f"{max(errors):+.1%}",
-        )
-    return rows

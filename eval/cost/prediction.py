@@ -3,12 +3,13 @@
     ms = 1e3 · max( FLOPs / (peak · e),  bytes / (bandwidth · e_bandwidth) )
 
 The efficiency e has an interval: the spread of the efficiencies that published measurements on this card imply
-(`eval.cost.validation`).  A compiled kernel bounds it from above (`eval.lowering.code_bounds`).
+(`eval.cost.efficiency.attained`).  A compiled kernel bounds it from above (`eval.lowering.code_bounds`).
 These are predictions: nothing ran.
 """
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -16,10 +17,10 @@ from typing import Any
 import numpy as np
 
 from eval.cost.cards import Card
+from eval.cost.efficiency.attained import Attained, attained
 from eval.cost.flops.closed_form import COMPONENTS
 from eval.cost.published import published
 from eval.cost.roofline import Assumptions, floors
-from eval.cost.validation import Prediction, validate
 from refmodel.schedule import prefill_steps
 from refmodel.specification import ModelConfig
 
@@ -64,18 +65,16 @@ class Predicted:
 
 
 def published_efficiencies(card: Card) -> dict[str, tuple[Range, str]]:
-    """The spread of efficiencies on one such card, for `linear` and `attention`, with what it rests on."""
-    return efficiencies(validate(published(), card)[0], card)
+    """The spread of efficiencies on one such card, for `linear` and `attention`, with what it rests on.
 
-
-def efficiencies(predictions: Iterable[Prediction], card: Card) -> dict[str, tuple[Range, str]]:
-    """`published_efficiencies` from what `eval.cost.validation` made of the published rows."""
-    rows = [one for one in predictions if "2 cards" not in one.row.family and one.used.physical]
+    From long prompts of models with full attention alone, whose two parts are far from nothing.
+    """
+    rows = [one for one in _packaged() if one.row.card.name == card.name and one.row.setup.cards == 1]
     if len(rows) < 5:
         raise ValueError(f"too few published measurements on {card.name} to predict from: {len(rows)}")
     spread = {}
     for part, best in (("linear", "gemm_bf16_flops_per_s"), ("attention", "attention_flops_per_s")):
-        values = [getattr(one.used, part) for one in rows]
+        values = [getattr(one, part) for one in rows]
         low, middle, high = (float(x) for x in np.quantile(values, (0.05, 0.5, 0.95)))
         words = f"{len(rows)} published prefills on this card"
         if best in card.measured:
@@ -85,28 +84,37 @@ def efficiencies(predictions: Iterable[Prediction], card: Card) -> dict[str, tup
     return spread
 
 
+@functools.cache
+def _packaged() -> tuple[Attained, ...]:
+    """What the packaged rows reached, where both parts can be told apart and neither is above peak."""
+    long = (
+        one for one in attained(published()) if one.row.kind in ("at depth", "whole prompt") and not one.row.has_windows
+    )
+    return tuple(one for one in long if 0 < one.linear <= 1 and 0 < one.attention <= 1)
+
+
 def predict_prefill(
     model: ModelConfig,
     tokens: int,
     card: Card,
     under: Assumptions,
     bounds: Mapping[str, float],
-    attained: Mapping[str, tuple[Range, str]] | None = None,
+    reached: Mapping[str, tuple[Range, str]] | None = None,
     waves: Mapping[str, Occupancy] | None = None,
 ) -> list[Predicted]:
     """Floor and predicted time of each component of one prefill; `bounds` holds e_code by component, `waves` what
     `occupancies` says, which changes no figure.
 
-    Who predicts many gives `attained`, what `published_efficiencies` says of the card: it reads every published row.
+    `reached` is what `published_efficiencies` says of the card.
     """
-    attained = attained or published_efficiencies(card)
-    reached = card.measured.get("bandwidth_bytes_per_s")
-    bandwidth = reached.value / card.bandwidth_bytes_per_s if reached else 1.0
+    reached = reached or published_efficiencies(card)
+    measured = card.measured.get("bandwidth_bytes_per_s")
+    bandwidth = measured.value / card.bandwidth_bytes_per_s if measured else 1.0
     work = floors(model, prefill_steps(tokens), card, under)
     made = []
     for component in (*(name for name in COMPONENTS if name in work), *sorted(set(work) - set(COMPONENTS))):
         floor = work[component]
-        efficiency, evidence = attained["attention" if component == "attention" else "linear"]
+        efficiency, evidence = reached["attention" if component == "attention" else "linear"]
         if bounds.get(component, 1.0) < efficiency.high:
             efficiency = efficiency.below(bounds[component])
             evidence += f"; compiled inner loop: at most {100 * bounds[component]:.0f} % of peak"

@@ -1,4 +1,4 @@
-"""Prefill rates that others measured and published, each with its source."""
+"""Rates that others measured and published, each with its source and with what it says of how it was run."""
 
 from __future__ import annotations
 
@@ -6,91 +6,106 @@ import csv
 import math
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib import resources
 from pathlib import Path
-from types import MappingProxyType
-from typing import Final
+from typing import Final, Literal
 
+from eval.cost.cards import CARDS, Card, card_of_device
 from eval.cost.file_errors import reason
-from eval.cost.flops.closed_form import linear_flops, steps_flops
+from eval.cost.published_models import model_of
+from eval.cost.published_setup import Setup, bits_of, repeat_error, setup_of
 from refmodel.presets import preset
-from refmodel.schedule import Step
-
-SHAPE_OF_PUBLISHED: Final = MappingProxyType(
-    {
-        "Qwen3-Coder-30B-A3B-Instruct": "qwen3-30b-a3b",
-        "Qwen3-Next-80B-A3B-Instruct": "qwen3-next-80b-a3b",
-        "Qwen3.5-35B-A3B": "qwen3.5-35b-a3b",
-        "Qwen3.8-35B-A3B (hybrid GDN + full attn MoE)": "qwen3.5-35b-a3b",
-        "Qwen3-8B": "qwen3-8b",
-        "Qwen3-32B": "qwen3-32b",
-        "Llama 8B": "llama3-8b",
-        "Llama-3.1-8B-Instruct": "llama3-8b",
-        "llama-2-7b": "llama2-7b",
-        "gemma-3-4b-it": "gemma3-4b",
-        "gemma-3-12b-it": "gemma3-12b",
-        "gemma-3-27b-it": "gemma3-27b",
-        "Gemma-4-26B-A4B": "gemma4-26b-a4b",
-        "gpt-oss-20b": "gpt-oss-20b",
-        "gpt-oss-20b-F32": "gpt-oss-20b",
-    }
-)
-"""The cost shape of a published model name; others are not compared."""
 
 COLUMNS: Final = (
     "source", "engine", "backend", "device", "model", "quant", "prompt_or_depth", "test", "tokens_per_s", "notes",
 )  # fmt: skip
 """Of a table of measured rates."""
 
-_DISPATCH_BOUND: Final = 256
+DISPATCH_BOUND: Final = 256
 """Prompts below this many tokens measure latency, not work."""
+
+SHORT: Final = 2048
+"""Whole prompts of up to this many tokens are short."""
+
+Kind = Literal["short prompt", "at depth", "whole prompt", "decode"]
 
 
 @dataclass(frozen=True)
 class Measured:
-    """One published rate: `tokens` prompt tokens after `depth` tokens of context.
+    """One published rate: `tokens` tokens, of a prompt or decoded one by one, after `depth` tokens of context.
 
-    `setup` is all that must be equal for two rows to be comparable: source, backend, device, build.
+    Attributes:
+        name: the model as published; `model` is its cost model here.
+        card: that was measured.
+        server: whether a server answered a request, whose fixed cost is in the time.
+        repeat_error: published deviation of repeated runs, as a fraction.
     """
 
-    setup: str
-    family: str
+    name: str
     model: str
     quant: str
     tokens: int
     depth: int
     tokens_per_s: float
     source: str
+    device: str
+    card: Card = field(repr=False, compare=False, hash=False)
+    setup: Setup
+    decode: bool = False
+    server: bool = False
+    repeat_error: float = 0.0
 
     @property
     def ms(self) -> float:
         return 1e3 * self.tokens / self.tokens_per_s
 
     @property
-    def work(self) -> tuple[int, int]:
-        """Useful linear and attention FLOPs."""
-        flops = steps_flops(preset(SHAPE_OF_PUBLISHED[self.model]), (Step(self.tokens, self.depth),))
-        return linear_flops(flops), flops.get("attention", 0)
+    def kind(self) -> Kind:
+        if self.decode:
+            return "decode"
+        if self.depth:
+            return "at depth"
+        return "short prompt" if self.tokens <= SHORT else "whole prompt"
+
+    @property
+    def family(self) -> str:
+        """What errors are summed up over."""
+        return f"{self.setup.backend}, {self.kind}"
+
+    @property
+    def micro_batch(self) -> int:
+        """Tokens of a pass over the weights."""
+        return 1 if self.decode else min(self.setup.micro_batch, self.tokens)
+
+    @property
+    def bits(self) -> float:
+        """Of a stored weight."""
+        return bits_of(self.quant, self.name)
 
     @property
     def has_windows(self) -> bool:
-        return self.layout != "full"
+        """Whether some layer attends to less than everything."""
+        return {str(variant) for variant in preset(self.model).layout} != {"full"}
 
     @property
-    def layout(self) -> str:
-        shape = preset(SHAPE_OF_PUBLISHED[self.model])
-        return "full" if {str(variant) for variant in shape.layout} == {"full"} else "windows"
+    def series(self) -> tuple[object, ...]:
+        """What rows share that differ in length alone."""
+        s = self.setup
+        micro_batch = None if "__" in self.source else s.micro_batch  # the toolboxes change it with the length
+        return (self.name, self.quant, self.device, s.stack, s.attention, s.blas, s.build, micro_batch, self.decode)
 
 
 PUBLISHED_CARD: Final = "r9700"
 """The card that the packaged rows were measured on."""
 
 
-def published(path: Path | None = None) -> list[Measured]:
-    """The rows of the packaged table, or of a CSV file with the same columns, that a shape is known for.
+def published(path: Path | None = None, card: Card = CARDS[PUBLISHED_CARD]) -> list[Measured]:
+    """The rows of the packaged table, or of a CSV file with the same columns, of prompts and of decode.
 
-    Rows of prompts so short that they measure dispatch are left out; so are decode rows.
+    `card` is the card of rows whose device is none of `CARDS`.
+
+    Left out are models that no shape is known for and prompts so short that they measure dispatch.
     """
     try:
         text = (path or resources.files("eval.cost.data") / "r9700_published.csv").read_text(encoding="utf-8")
@@ -100,23 +115,28 @@ def published(path: Path | None = None) -> list[Measured]:
     if missing := sorted(set(COLUMNS) - (rows[0].keys() if rows else set())):
         raise ValueError(f"{path}: column {missing[0]} is missing; wanted: {', '.join(COLUMNS)}")
     try:
-        measured = list(_measured(rows))
+        measured = list(_measured(rows, card))
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
     if not measured:
-        raise ValueError(f"{path}: no row is a prompt of a known model; known: {', '.join(SHAPE_OF_PUBLISHED)}")
+        raise ValueError(f"{path}: no row is a prompt or decode of a model whose shape is known")
     return measured
 
 
-def _measured(rows: Iterable[dict[str, str]]) -> Iterable[Measured]:
+def _measured(rows: Iterable[dict[str, str]], card: Card) -> Iterable[Measured]:
     for row in rows:
-        length = _length(row["prompt_or_depth"])
-        if length is None or row["model"] not in SHAPE_OF_PUBLISHED or not row["tokens_per_s"]:
+        length, model, test = _length(row["prompt_or_depth"]), model_of(row["model"]), row["test"]
+        decode = test.startswith("tg")
+        if length is None or model is None or not row["tokens_per_s"]:
             continue
-        if not row["test"].startswith(("pp", "whole-prompt")) or length[0] < _DISPATCH_BOUND:
+        if not decode and (not test.startswith(("pp", "whole-prompt")) or length[0] < DISPATCH_BOUND):
             continue
-        setup, family = _setup(row)
-        yield Measured(setup, family, row["model"], row["quant"], *length, _rate(row["tokens_per_s"]), row["source"])
+        rate = _rate(row["tokens_per_s"])
+        yield Measured(
+            row["model"], model, row["quant"], *length, rate, row["source"], row["device"],
+            card_of_device(row["device"]) or card, setup_of(row, length[1]), decode, test.startswith("whole-prompt"),
+            repeat_error(row["notes"], rate),
+        )  # fmt: skip
 
 
 def _rate(text: str) -> float:
@@ -132,20 +152,5 @@ def _rate(text: str) -> float:
 
 def _length(text: str) -> tuple[int, int] | None:
     """(tokens, depth) of "n=2048;depth=16384", "pp2048" or "pp2048@d4096"."""
-    found = re.fullmatch(r"(?:n=|pp)(\d+)(?:(?:;depth=|@d)(\d+))?", text)
+    found = re.fullmatch(r"(?:n=|pp|tg)(\d+)(?:(?:;depth=|@d)(\d+))?", text)
     return (int(found[1]), int(found[2] or 0)) if found else None
-
-
-def _setup(row: dict[str, str]) -> tuple[str, str]:
-    """What must be equal, and the family of backends it belongs to.
-
-    Log files are named model__build__...__longctxN__...: the build is in the name, the length is not part of it.
-    """
-    place, _, file = row["source"].rpartition("/")
-    build = re.sub(r"__longctx\d+|\.log$", "", file.partition("__")[2])
-    cards = "2 cards" if row["device"].startswith("2x") else row["device"]
-    detail = build or f"{file} {row['notes'].partition(';')[0]}"
-    family = (
-        build.partition("__")[0].split("-")[0] if row["backend"] == "Vulkan" and build else row["backend"].split(" ")[0]
-    )
-    return f"{place.partition(':')[0]} {row['backend']} {cards} {detail}", f"{family}, {cards.partition(' gfx')[0]}"

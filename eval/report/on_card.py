@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from eval.cost.cards import Card
 from eval.cost.flops.closed_form import NOT_LINEAR
 from eval.cost.flops.traffic import Storage, weight_bytes
-from eval.cost.prediction import Predicted, efficiencies, predict_prefill
+from eval.cost.prediction import Predicted, predict_prefill
 from eval.cost.published import PUBLISHED_CARD, published
 from eval.cost.roofline import Assumptions, floor_ms
 from eval.cost.validation import Prediction, validate
@@ -19,6 +19,8 @@ from refmodel.specification import ModelConfig
 
 FLOOR_LENGTHS = tuple(1024 << k for k in range(7))
 PREDICTED_LENGTHS = (16_384, 65_536)
+EVIDENCE = ("row", "long rows of a model")
+"""What is left out of published rates, in turn, to see how well they are predicted."""
 
 
 @dataclass(frozen=True)
@@ -64,10 +66,9 @@ def on_card(config: ModelConfig, layouts: Sequence[NamedLayout], card: Card) -> 
     floor = floor_table(config, layouts, card, under)
     if card.name != PUBLISHED_CARD:
         return OnCard(card, config, under, floor)
-    evidence = tuple(validate(published(), card)[0])
-    attained = efficiencies(evidence, card)
+    evidence = tuple(validate(published(), schemes=EVIDENCE))
     predicted = tuple(
-        PredictedPrefill(layout.name, tokens, tuple(predict_prefill(model, tokens, card, under, {}, attained)))
+        PredictedPrefill(layout.name, tokens, tuple(predict_prefill(model, tokens, card, under, {})))
         for layout in layouts
         for model in [config.with_layout(layout.variants)]
         for tokens in PREDICTED_LENGTHS

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Final
 
 from attention.sliding_window import SlidingWindow
@@ -22,9 +23,28 @@ def _from_config(name: str, fields: Fields) -> ModelConfig:
 
 FAMILY: Final = Family("mistral", _from_config)
 
+
+def _counted(name: str, **sizes: int) -> ModelConfig:
+    """Ministral 3 (config.json of its language model): the Llama shape, whose positions are scaled."""
+    config = decoder(name, **sizes, qk_norm=False, rope_theta=1_000_000.0, norm_eps=1e-5)
+    return dataclasses.replace(config, cannot_run="its scaled positions (YaRN) are not computed")
+
+
 PRESETS: Final = (
     decoder(
         "mistral-7b", n_layers=32, d_model=4096, n_heads=32, n_kv_heads=8, head_dim=128, vocab_size=32_000, d_ff=14_336,
         qk_norm=False, norm_eps=1e-5, max_positions=32_768, layout=(SlidingWindow(4096),) * 32,
+    ),
+    decoder(
+        "mistral-7b-v0.3", n_layers=32, d_model=4096, n_heads=32, n_kv_heads=8, head_dim=128, vocab_size=32_768,
+        d_ff=14_336, qk_norm=False, rope_theta=1_000_000.0, norm_eps=1e-5, max_positions=32_768,
+    ),
+    _counted(
+        "ministral-3-8b", n_layers=34, d_model=4096, n_heads=32, n_kv_heads=8, head_dim=128, vocab_size=131_072,
+        d_ff=14_336,
+    ),
+    _counted(
+        "ministral-3-14b", n_layers=40, d_model=5120, n_heads=32, n_kv_heads=8, head_dim=128, vocab_size=131_072,
+        d_ff=16_384,
     ),
 )  # fmt: skip

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from attention.full import FULL
+from eval.cost.family_errors import summarise
 from eval.cost.prediction import evidence_lines
-from eval.cost.validation import Prediction, summarise
+from eval.cost.validation import Prediction
 from eval.report.number_format import count, duration, percent
 from eval.report.on_card import PREDICTED_LENGTHS, OnCard, PredictedPrefill
 from eval.report.page.dot_plot import Dot, dot_panel
@@ -73,13 +74,12 @@ def prediction_table(made: Iterable[PredictedPrefill]) -> Table:
 def evidence_table(rests_on: Sequence[Prediction]) -> Table:
     """How far the same form of prediction was off from published rates, by family of backends."""
     rows = [
-        (one.family, "with windows" if one.windows else "full attention", count(one.count), percent(one.median_error),
-         percent(one.largest_error))
+        (one.family, one.scheme, count(one.count), count(one.unknown), percent(one.median_error), percent(one.coverage))
         for one in summarise(rests_on)
-    ]  # fmt: skip
-    header = ("backend", "models", "rows", "median error", "largest error")
-    note = "Published prefill rates, predicted from shorter rows and other models of the same setup, against what was \
-published: `prefillwall validate` prints every row."
+    ]
+    header = ("rows", "left out", "number", "not known", "median error", "intervals that cover")
+    note = "Published rates, each predicted without what was left out, against what was published: `prefillwall \
+validate` prints every row."
     return Table("Evidence for the prediction", header, tuple(rows), note, words=(0, 1))
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+import statistics
+from importlib import resources
 from pathlib import Path
 
 import pytest
@@ -138,20 +140,39 @@ def test_crossover_cuts_cycles_where_the_layers_end_and_says_so(capsys) -> None:
     assert layouts[0] == "full" and {"3*swa(1024)+full", "5*swa(1024)+full"} < set(layouts) and len(layouts) == 8
 
 
-def test_validate_prints_the_median_of_an_even_count(capsys) -> None:
-    assert main(["validate", "--json"]) == 0
-    groups: dict[tuple, list[dict]] = {}
-    for one in json.loads(capsys.readouterr().out)["predictions"]:
-        groups.setdefault((one["family"], one["model"], one["tokens"]), []).append(one)
-    pairs = [group for group in groups.values() if len(group) == 2]
-    assert len(pairs) > 1
-    assert main(["validate"]) == 0
+def test_validate_prints_medians_of_errors_and_what_is_not_known(capsys) -> None:
+    arguments = ["validate", "--leave-out", "long rows of a model"]
+    assert main([*arguments, "--json"]) == 0
+    record = json.loads(capsys.readouterr().out)
+    assert main([*arguments, "--all"]) == 0
     printed = " ".join(capsys.readouterr().out.split())
-    for pair in pairs:
-        low, high = sorted(one["error"] for one in pair)
-        assert f" {low:+.1%} {(low + high) / 2:+.1%} {high:+.1%} " in printed
-        for name in ("tokens_per_s", "predicted_tokens_per_s"):
-            assert f" {sum(one[name] for one in pair) / 2:,.0f} " in printed
+    for one in record["summary"]:
+        rows = [row for row in record["predictions"] if row["family"] == one["family"]]
+        errors = [abs(row["error"]) for row in rows if row["known"]]
+        covered = [row["low_tokens_per_s"] <= row["tokens_per_s"] <= row["high_tokens_per_s"] for row in rows]
+        assert (one["count"], one["unknown"]) == (len(rows), len(rows) - len(errors))
+        assert one["median_error"] == statistics.median(errors) and one["coverage"] == statistics.fmean(covered)
+        assert f"{one['family']} {one['count']} {one['unknown']} {one['median_error']:.1%}" in printed
+        assert one["verdict"] == ("fits" if one["median_error"] < 0.05 else "does not fit")
+    assert "I don't know" in printed
+
+
+def test_validate_predicts_a_table_of_the_users_own_from_the_packaged_rows(tmp_path: Path, capsys) -> None:
+    text = (resources.files("eval.cost.data") / "r9700_published.csv").read_text(encoding="utf-8").splitlines()
+    mine = [line for line in text[1:] if "Ministral-3-8B" in line and "rocm-7.9__fa1" in line]
+    assert len(mine) == 2
+    (tmp_path / "mine.csv").write_text("\n".join([text[0], *(line.replace("rocm-7.9", "rocm-8") for line in mine)]))
+    found = {}
+    for alone in ([], ["--alone"]):
+        assert main(["validate", "--data", "mine.csv", "--json", *alone]) == 0
+        found[bool(alone)] = json.loads(capsys.readouterr().out)["predictions"]
+    assert {one["left_out"] for one in found[False]} >= {"row", "table"}
+    by_table = [one for one in found[False] if one["left_out"] == "table"]
+    inside = [one["low_tokens_per_s"] <= one["tokens_per_s"] <= one["high_tokens_per_s"] for one in by_table]
+    assert inside == [True, True] and all("of its model and weights" in one["rests_on"] for one in by_table)
+    assert not any(one["known"] for one in found[True]) and "table" not in {one["left_out"] for one in found[True]}
+    assert main(["validate", "--leave-out", "table"]) == 2
+    assert "--leave-out table predicts the rows of --data: give a CSV file" in capsys.readouterr().err
 
 
 def test_post_draws_its_figure(tmp_path: Path, capsys) -> None:

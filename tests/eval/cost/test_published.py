@@ -1,0 +1,116 @@
+"""Rows of tables of rates, and what they say of how they were run."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+import pytest
+
+from eval.cost.published import COLUMNS, published
+from eval.cost.published_models import model_of
+from eval.cost.published_setup import DEFAULT_MICRO_BATCH, LONG_MICRO_BATCH, WHOLE_PROMPT, bits_of, setup_of
+
+
+def row(**changed: str) -> dict[str, str]:
+    base = {"source": "https://a.b/c", "engine": "llama.cpp", "backend": "ROCm", "device": "R9700", "notes": ""}
+    return base | changed
+
+
+def test_published_rows_have_sources_and_shapes() -> None:
+    rows = published()
+    assert len(rows) > 950 and all(row.source and row.tokens_per_s > 0 for row in rows)
+    assert min(row.tokens for row in rows if not row.decode) >= 256
+    assert {row.has_windows for row in rows} == {True, False} and {row.decode for row in rows} == {True, False}
+    assert {row.card.name for row in rows} == {"r9700", "rx-9070-xt"}
+
+
+def test_a_log_of_the_toolboxes_says_how_it_ran() -> None:
+    name = "a/b@1:results/m-Q4__rocm-7.9-rocwmma__hblt0__fa1__longctx16384__dual.log"
+    found = setup_of(row(source=name, device="2x R9700", notes="x; n_ubatch=1024; build 2aa4 (7423); +-1.0"), 16_384)
+    assert (found.stack, found.attention, found.blas, found.build) == ("rocm-7.9", "rocwmma", "plain", "llama.cpp 7423")
+    assert (found.micro_batch, found.cards) == (1024, 2)
+    radv = setup_of(row(source="a/b@1:r/m__vulkan_radv__fa1__single.log", backend="Vulkan"), 0)
+    assert (radv.backend, radv.stack, radv.attention, radv.cards) == ("Vulkan", "radv", "plain", 1)
+
+
+@pytest.mark.parametrize(
+    ("changed", "depth", "micro_batch"),
+    [
+        ({}, 0, DEFAULT_MICRO_BATCH),
+        ({"notes": "Vulkan, -b 4096 -ub 2048; cold"}, 0, 2048),
+        ({"notes": "ub=1024; master"}, 0, 1024),
+        ({"notes": "RADV ub2048; x"}, 0, 2048),
+        ({"source": "a@1:r/m__rocm7__fa1__longctx16384__single.log"}, 16_384, LONG_MICRO_BATCH),
+        ({"source": "a@1:r/m__vulkan_radv__fa1__longctx16384__single.log", "backend": "Vulkan"}, 16_384, 512),
+        ({"engine": "VulkanForge v0.7.0"}, 0, WHOLE_PROMPT),
+    ],
+)
+def test_micro_batches(changed: dict[str, str], depth: int, micro_batch: int) -> None:
+    assert setup_of(row(**changed), depth).micro_batch == micro_batch
+
+
+def test_every_noted_long_run_on_rocm_had_the_micro_batch_that_others_are_taken_to_have() -> None:
+    noted = [r for r in published() if r.depth and not r.decode and r.setup.backend == "ROCm" and "__" in r.source]
+    assert len(noted) > 200 and {r.setup.micro_batch for r in noted} == {LONG_MICRO_BATCH}
+
+
+@pytest.mark.parametrize(
+    ("published_name", "model"),
+    [
+        ("Qwen3-Coder-30B-A3B-Instruct", "qwen3-30b-a3b"), ("Qwen3-30B-A3B-Instruct-2507-FP8", "qwen3-30b-a3b"),
+        ("Qwen3.8-35B-A3B (hybrid GDN + full attn MoE)", "qwen3.5-35b-a3b"), ("Llama 8B", "llama3-8b"),
+        ("Ministral-3-14B-Instruct-2512", "ministral-3-14b"), ("Nemotron-3-Nano-30B-A3B", "nemotron-3-nano-30b-a3b"),
+        ("gpt-oss-20b-F32", "gpt-oss-20b"), ("gemma-4-26b-a4b-it-q4k-m", "gemma4-26b-a4b"), ("Qwen3-14B", "qwen3-14b"),
+        ("Mistral-7B-v0.3", "mistral-7b-v0.3"), ("qwen36-35b-a3b-q4k-xl", "qwen3.5-35b-a3b"), ("GLM-4.5-Air", None),
+    ],
+)  # fmt: skip
+def test_published_names(published_name: str, model: str | None) -> None:
+    assert model_of(published_name) == model
+
+
+def test_bits() -> None:
+    told = [bits_of(quant, "m") for quant in ("BF16", "UD-Q8_K_XL", "Q4_K_M", "mxfp4", "Q3_K_S", "unheard of")]
+    assert told == [16.0, 9.0, 4.85, 4.7, 3.8, 4.85] and bits_of("", "gpt-oss-20b-F32") == 16.0
+
+
+def test_a_table_of_the_users_own(tmp_path: Path) -> None:
+    path = tmp_path / "mine.csv"
+    with path.open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerows(
+            [
+                COLUMNS,
+                ["a:b/x.log", "e", "ROCm", "d", "Llama 8B", "Q4", "pp2048@d4096", "pp", "9.5", ""],
+                ["a:b/x.log", "e", "ROCm", "d", "unheard of", "Q4", "pp2048", "pp", "9.5", ""],
+                ["a:b/x.log", "e", "ROCm", "d", "Llama 8B", "Q4", "n=128;depth=0", "tg128", "9.5", ""],
+                ["a:b/x.log", "e", "ROCm", "d", "Llama 8B", "Q4", "pp128", "pp128", "9.5", ""],
+            ]
+        )
+    prompt, decode = published(path)
+    assert (prompt.tokens, prompt.depth, prompt.tokens_per_s, prompt.ms) == (2048, 4096, 9.5, 1e3 * 2048 / 9.5)
+    assert (decode.decode, decode.kind, prompt.kind, prompt.family) == (True, "decode", "at depth", "ROCm, at depth")
+    path.write_text("source,engine\na,b\n")
+    with pytest.raises(ValueError, match="column backend is missing"):
+        published(path)
+    with pytest.raises(ValueError, match="cannot read the published rates"):
+        published(tmp_path / "none.csv")
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "column backend is missing"),
+        (b"\xff\x00", "cannot read the published rates"),
+        (",".join(COLUMNS).encode() + b"\na:b/x.log\n", "no row is a prompt or decode of a model"),
+        *(
+            (f"{','.join(COLUMNS)}\na:b/x.log,e,ROCm,d,Llama 8B,Q4,pp2048,pp,{rate},\n".encode(), "tokens_per_s must")
+            for rate in ("fast", "nan", "inf", "0", "-1")
+        ),
+    ],
+)
+def test_malformed_tables_are_refused(content: bytes, message: str, tmp_path: Path) -> None:
+    path = tmp_path / "mine.csv"
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=message):
+        published(path)
