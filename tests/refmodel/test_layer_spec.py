@@ -71,3 +71,10 @@ def test_a_stored_matrix_has_its_heads_in_one_axis():
             stored = value.reshape(D, -1).T
         assert stored.shape == row.stored_shape
         np.testing.assert_array_equal(row.from_stored(np.ascontiguousarray(stored)), value, err_msg=row.path)
+
+
+def test_a_policy_that_turns_queries_back_refuses_scaled_positions():
+    evicting = MIXED.with_layout("evict(expected_attention, budget=8, chunk=4, sinks=1, recent=2)")
+    params, tokens_bt = random_params(evicting, 0, jnp.float32), jnp.zeros((1, 8), jnp.int32)
+    with pytest.raises(ValueError, match="expected_attention turns queries back to position 0 and needs rope_theta"):
+        prefill(evicting, params, tokens_bt, chunk_tokens=4)
