@@ -20,7 +20,7 @@ import numpy as np
 
 from attention.attended import Attended, AttendFn
 from attention.backends.registry import counted_as
-from attention.cost import ONLY_LAYER, Cost, Depth, Heads, step_positions
+from attention.cost import ONLY_LAYER, Cost, Depth, Growth, Heads, sawtooth_ripple, step_positions
 from attention.kernels.block_routed import BlockChoice
 from attention.outline import Outline, stretch
 from attention.pattern import SpanPattern
@@ -94,6 +94,16 @@ class BlockRouted(Variant):
         block_t = (end_t - 1) // self.block
         earlier = stretch(0 * end_t, block_t * self.block, np.minimum(1.0, (self.topk - 1) / np.maximum(block_t, 1)))
         return Outline(((earlier, stretch(block_t * self.block, end_t)),), exact=False)
+
+    def token_flops(self, heads: Heads, start: int, tokens: int, depth: Depth = ONLY_LAYER) -> np.ndarray:
+        block_t, place_t = np.divmod(np.arange(start, start + tokens), self.block)
+        keys_t = place_t + 1 + self.block * np.minimum(block_t, self.topk - 1)
+        return 2 * heads.head_dim * heads.n_heads * (2 * keys_t + block_t * (self.topk > 1))
+
+    def growth(self, heads: Heads, depth: Depth = ONLY_LAYER) -> Growth:
+        """A sawtooth of keys over the chosen blocks; gates are a line between blocks."""
+        ripple = sawtooth_ripple(self.block) + self.block
+        return Growth(self.topk * self.block, self.block, 4 * heads.head_dim * heads.n_heads * ripple)
 
     def limiting_flops(self, heads: Heads, depth: Depth = ONLY_LAYER) -> Fraction | None:
         """Gates grow with the number of blocks; without any, a token sees half a block."""

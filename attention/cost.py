@@ -5,7 +5,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import Any, Final, NamedTuple
 
 import numpy as np
@@ -50,6 +52,49 @@ class Cost(NamedTuple):
     def flops(self, heads: Heads) -> int:
         """All of it, selection too."""
         return self.mixing_flops(heads) + self.selection_flops
+
+
+class Lot(NamedTuple):
+    """FLOPs that are drawn: `mean` has the coefficients of 1, n and n², and what n tokens cost together has a standard
+    error of at most `error_flops` · n^`power`; 1/2 where what a token costs is bounded, 3/2 where it grows with n."""
+
+    mean: tuple[Fraction, Fraction, Fraction]
+    error_flops: float
+    power: float
+
+
+@dataclass(frozen=True)
+class Growth:
+    """How the useful FLOPs A(n) of a prompt grow with its length n, so that a search need not look at every length.
+
+    A(n) does not fall.  From `settled_tokens` on it follows a quadratic Q, |A(n) - Q(n)| <= ripple(n): the one that it
+    meets every `period_tokens`, or the lot's mean.  From the first token on it follows some convex g,
+    g(n) <= A(n) <= g(n) + ripple(n), unless lots are drawn from spans without bound.
+
+    Attributes:
+        period_tokens: A(n + period) - A(n) is linear in n, from `settled_tokens` on; None where it is by lot.
+        ripple_flops, ripple_flops_per_token: a and b of ripple(n) = a + b·n.
+        lot: what is by lot, None if nothing is.
+    """
+
+    settled_tokens: int
+    period_tokens: int | None = 1
+    ripple_flops: int = 0
+    ripple_flops_per_token: int = 0
+    lot: Lot | None = None
+
+
+def span_keys(pattern: SpanPattern, n_heads: int, start: int, tokens: int) -> np.ndarray:
+    """Keys that each query start..start+tokens-1 of a prompt sees, summed over the query heads: int64 [T]."""
+    seen_t, keys_t = np.arange(start + 1, start + tokens + 1), np.zeros(tokens, np.int64)
+    for (span, sink), heads in Counter(pattern.per_head(n_heads)).items():
+        keys_t += heads * (np.minimum(seen_t, span) + np.clip(seen_t - span, 0, sink))
+    return keys_t
+
+
+def sawtooth_ripple(tokens: int) -> int:
+    """How far the sum of t mod C + 1 over t < n lies below n(C + 1)/2 at most: C²/8, C = `tokens`."""
+    return -(-tokens * tokens // 8)
 
 
 def executed_span_pairs(

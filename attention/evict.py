@@ -13,13 +13,15 @@ budget=2, chunk=2, a policy that liked keys 0 and 3 (`k` kept, `x` of the query'
 
 from __future__ import annotations
 
+import functools
+import itertools
 from dataclasses import dataclass
 from fractions import Fraction
 from types import ModuleType
 
 import numpy as np
 
-from attention.cost import ONLY_LAYER, Depth, Heads
+from attention.cost import ONLY_LAYER, Depth, Growth, Heads, sawtooth_ripple
 from attention.eviction.base import Eviction, Piece
 from attention.eviction.policy import Policy
 from attention.eviction.streaming import Streaming
@@ -125,7 +127,60 @@ class Evict(Eviction):
         rest = stretch(sink_t, start_t, left_t / np.maximum(start_t - sink_t, 1))
         return Outline(((stretch(0 * end_t, sink_t), rest, stretch(start_t, end_t)),), exact=newest)
 
+    def token_flops(self, heads: Heads, start: int, tokens: int, depth: Depth = ONLY_LAYER) -> np.ndarray:
+        budget, all_alike, end = self.layer_budget(depth), self.settled_tokens(depth), start + tokens
+        chunk_t, place_t = np.divmod(np.arange(start, end), self.chunk)
+        flops_t = 4 * heads.head_dim * heads.n_heads * (place_t + 1 + np.minimum(chunk_t * self.chunk, budget))
+        for first in range(start // self.chunk * self.chunk, min(end, all_alike), self.chunk):
+            low, high = max(first, start), min(first + self.chunk, end)
+            selected_t = _selection_by_token(self, heads, budget, first)
+            flops_t[low - start : high - start] += selected_t[low - first : high - first]
+        settled = max(all_alike - start, 0)
+        flops_t[settled:] += _selection_by_token(self, heads, budget, all_alike)[place_t[settled:]]
+        return flops_t
+
+    def settled_tokens(self, depth: Depth) -> int:
+        """Every chunk from here on finds as many keys, and is as dear."""
+        return (self.layer_budget(depth) // self.chunk + 2) * self.chunk
+
+    def growth(self, heads: Heads, depth: Depth = ONLY_LAYER) -> Growth:
+        """A sawtooth over what was kept; selection is a stair whose steps do not get lower."""
+        settled = self.settled_tokens(depth)
+        selection = self.useful(heads, self.chunk, settled, depth).selection_flops
+        ripple = 4 * heads.head_dim * heads.n_heads * sawtooth_ripple(self.chunk) + 2 * selection
+        return Growth(settled, self.chunk, ripple)
+
+    def _useful_selection(self, heads: Heads, tokens: int, start: int, depth: Depth) -> int:
+        budget, settled = self.layer_budget(depth), self.settled_tokens(depth) // self.chunk
+        flops = _selection_of_chunks(self, heads, budget, settled)
+
+        def up_to(n: int) -> int:
+            chunks, rest = divmod(n, self.chunk)
+            more = max(chunks - settled, 0)
+            rest_t = _selection_by_token(self, heads, budget, (chunks - more) * self.chunk)[:rest]
+            return flops[chunks - more] + more * (flops[settled + 1] - flops[settled]) + int(rest_t.sum())
+
+        return up_to(start + tokens) - up_to(start)
+
     def limiting_flops(self, heads: Heads, depth: Depth = ONLY_LAYER) -> Fraction | None:
         """The mean over a chunk: B + (C + 1)/2 keys per head, and its selection."""
         far = max(self.layer_budget(depth) // self.chunk + 2, 2) * self.chunk
         return Fraction(self.useful(heads, self.chunk, far, depth).flops(heads), self.chunk)
+
+
+@functools.lru_cache(4096)
+def _selection_by_token(variant: Evict, heads: Heads, budget: int, first: int) -> np.ndarray:
+    """By how many FLOPs of selection each token of the chunk at `first` makes a prompt dearer: int64 [C]."""
+    piece, policy = variant.piece(first, variant.chunk, budget), variant.policy
+    kept = int(piece.place - piece.first)
+    observed = [0, *(policy.observe_flops(heads, kept + n, n) for n in range(1, variant.chunk + 1))]
+    flops_t = np.diff(np.array(observed, np.int64))
+    flops_t[-1] += bool(piece.event) * policy.score_flops(heads, kept + variant.chunk, variant.retention)
+    return flops_t
+
+
+@functools.lru_cache(4096)
+def _selection_of_chunks(variant: Evict, heads: Heads, budget: int, settled: int) -> list[int]:
+    """FLOPs of selection of the first 0, 1, 2, ... chunks, up to the first of those that are all as dear."""
+    firsts = range(0, (settled + 1) * variant.chunk, variant.chunk)
+    return [0, *itertools.accumulate(int(_selection_by_token(variant, heads, budget, i).sum()) for i in firsts)]

@@ -9,7 +9,7 @@ from types import ModuleType
 
 import numpy as np
 
-from attention.cost import ONLY_LAYER, Depth, Heads
+from attention.cost import ONLY_LAYER, Depth, Growth, Heads
 from attention.eviction.base import Eviction, Piece
 from attention.eviction.policy import Policy
 from attention.pattern import Array
@@ -75,6 +75,22 @@ class EvictAfter(Eviction):
     def useful_pairs(self, tokens: int, start: int = 0, depth: Depth = ONLY_LAYER) -> int:
         """N(N + 1)/2 for start = 0; later steps: as if the prompt was of `start` tokens."""
         return tokens * min(start, self.layer_budget(depth)) + tokens * (tokens + 1) // 2
+
+    def token_flops(self, heads: Heads, start: int, tokens: int, depth: Depth = ONLY_LAYER) -> np.ndarray:
+        budget, lengths = self.layer_budget(depth), range(start, start + tokens + 1)
+        selection = np.array([self._prompt_selection(heads, n, budget) for n in lengths], np.int64)
+        return 4 * heads.head_dim * heads.n_heads * np.arange(start + 1, start + tokens + 1) + np.diff(selection)
+
+    def _prompt_selection(self, heads: Heads, tokens: int, budget: int) -> int:
+        event = self.policy.score_flops(heads, tokens, self.retention) if tokens > budget else 0
+        return event + (self.policy.observe_flops(heads, tokens, tokens) if tokens else 0)
+
+    def growth(self, heads: Heads, depth: Depth = ONLY_LAYER) -> Growth:
+        """Full attention, and from the budget on a product for every key; queries are scored in tiles of 64."""
+        budget = self.layer_budget(depth)
+        tile = self.policy.observe_flops(heads, 2, 64) - self.policy.observe_flops(heads, 1, 64)
+        event = self.policy.score_flops(heads, budget, self.retention)
+        return Growth(max(64, budget + 1), 64, event, tile)
 
     def limiting_flops(self, heads: Heads, depth: Depth = ONLY_LAYER) -> Fraction | None:
         return None

@@ -13,9 +13,10 @@ from fractions import Fraction
 from typing import Any, ClassVar, NamedTuple
 
 import jax
+import numpy as np
 
 from attention.attended import Attended, AttendFn
-from attention.cost import ONLY_LAYER, Cost, Depth, Heads
+from attention.cost import ONLY_LAYER, Cost, Depth, Growth, Heads
 from attention.outline import Outline, evenly
 from attention.parameters import written
 from attention.pattern import SpanPattern
@@ -181,6 +182,16 @@ class Mixer:
         """Where the keys of each query of a prompt lie.  Here: as many as are counted, anywhere before it."""
         pairs, full = self.useful(heads, tokens).pairs, heads.n_heads * tokens * (tokens + 1) // 2
         return Outline((evenly(tokens, pairs / full),), exact=pairs == full)
+
+    def token_flops(self, heads: Heads, start: int, tokens: int, depth: Depth = ONLY_LAYER) -> np.ndarray:
+        """By how many useful FLOPs each token start..start+tokens-1 makes a prompt dearer: int64 [T]."""
+        lengths = range(start, start + tokens + 1)
+        flops = [self.at_length(n).useful(heads, n, depth=depth).flops(heads) if n else 0 for n in lengths]
+        return np.diff(np.array(flops, object)).astype(np.int64)
+
+    def growth(self, heads: Heads, depth: Depth = ONLY_LAYER) -> Growth | None:
+        """How the useful FLOPs of a prompt grow with it; None where all that is known is that they do not fall."""
+        return None
 
     def traced_pieces(self, tokens: int) -> int:
         """Pieces of a step that a count follows one by one; 0 where it runs whole."""

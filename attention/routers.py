@@ -40,6 +40,8 @@ class Router(Part):
     """Whether the choice depends on what the token is; else `at_positions` is it."""
     differs_by_depth: ClassVar[bool] = False
     """Whether `at_positions` is another in each layer, so that counts have to look it up there."""
+    draws_lots: ClassVar[bool] = False
+    """Whether `at_positions` is as good as independent draws, all routes alike."""
 
     def params(self, heads: Heads, routes: Routes) -> Mapping[str, tuple[int, ...]]:
         """Shapes of its parameters in one layer; each multiplies every token."""
@@ -92,6 +94,7 @@ class Random(Router):
 
     name = "random"
     differs_by_depth = True
+    draws_lots = True
 
     seed: int = 0
 

@@ -13,10 +13,14 @@ rules=2|full, two query heads, sinks=1 (`s` a sink seen from beyond the span):
 from __future__ import annotations
 
 import dataclasses
+import math
+from collections import Counter
 from dataclasses import dataclass
 from fractions import Fraction
 
-from attention.cost import ONLY_LAYER, Depth, Heads
+import numpy as np
+
+from attention.cost import ONLY_LAYER, Depth, Growth, Heads
 from attention.parameters import SpanRule, spelling
 from attention.pattern import UNBOUNDED, SpanPattern
 from attention.variant import Variant
@@ -61,6 +65,26 @@ class SpanMixture(Variant):
     def limiting_flops(self, heads: Heads, depth: Depth = ONLY_LAYER) -> Fraction | None:
         return super().limiting_flops(heads, depth) if self.has_only_a_pattern else None
 
+    def token_flops(self, heads: Heads, start: int, tokens: int, depth: Depth = ONLY_LAYER) -> np.ndarray:
+        if self.has_only_a_pattern:
+            return super().token_flops(heads, start, tokens, depth)
+        n, keys_t = np.arange(start, start + tokens + 1), np.zeros(tokens, np.int64)
+        for (keys, share), times in Counter(self.rules).items():
+            span = np.clip(keys + n * share.numerator // share.denominator, 1, UNBOUNDED)
+            keys_t += times * np.diff(_ramp(n, span) + _ramp(n - span, self.sinks))
+        return 4 * heads.head_dim * heads.n_heads // len(self.rules) * keys_t
+
+    def growth(self, heads: Heads, depth: Depth = ONLY_LAYER) -> Growth | None:
+        """A span that grows does so by whole keys: a step of it is worth less than a key for every query."""
+        if self.has_only_a_pattern:
+            return super().growth(heads, depth)
+        settled = [1]
+        for keys, share in self.rules:
+            if share < 1 and keys < UNBOUNDED:  # the span is at least a key, and more than it and the sinks are held
+                settled += [math.ceil((keys + self.sinks + 1) / (1 - share)), math.ceil(1 / share) if share else 1]
+        period = math.lcm(*(rule.share.denominator for rule in self.rules))
+        return Growth(max(settled), period, ripple_flops_per_token=8 * heads.head_dim * heads.n_heads)
+
     def at_length(self, total_tokens: int) -> SpanMixture:
         if not any(rule.share for rule in self.rules):
             return self
@@ -73,3 +97,9 @@ class SpanMixture(Variant):
                 f"{self}: {len(self.rules)} spans for {heads.n_heads} query heads; accepted: 1, {heads.n_kv_heads} "
                 f"(one per key-value head) or {heads.n_heads}"
             )
+
+
+def _ramp(n: np.ndarray, cap: np.ndarray | int) -> np.ndarray:
+    """sum of min(i, cap) over i = 1..n for each entry."""
+    growing = np.clip(n, 0, cap)
+    return growing * (growing + 1) // 2 + cap * (np.maximum(n, 0) - growing)

@@ -14,6 +14,7 @@ spans=2|full, sinks=1, tokens 3 and 5 routed to `full` (`s` a sink seen from bey
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from fractions import Fraction
@@ -25,7 +26,7 @@ import numpy as np
 
 from attention.attended import Attended, AttendFn
 from attention.backends.registry import counted_as
-from attention.cost import ONLY_LAYER, Cost, Depth, Heads, step_positions
+from attention.cost import ONLY_LAYER, Cost, Depth, Growth, Heads, Lot, step_positions
 from attention.outline import Outline, of_spans
 from attention.parameters import spelling
 from attention.pattern import UNBOUNDED, Array, SpanPattern, Spans
@@ -118,10 +119,14 @@ class Routed(Variant):
         keys = self._keys(routes, start + tokens, depth) - self._keys(routes, start, depth)
         return Cost(keys * heads.n_heads // routes.units, self.router.flops(heads, routes, tokens))
 
+    @property
+    def _takes_turns(self) -> bool:
+        """Whether routes do, as far as counts know."""
+        return type(self.router).at_positions is Router.at_positions
+
     def _keys(self, routes: Routes, n: int, depth: Depth) -> int:
         """Keys that the first n queries see in all units: turns have a formula, other routes are looked up."""
-        in_turn = type(self.router).at_positions is Router.at_positions
-        return self._keys_in_turn(routes, n) if in_turn else _keys_looked_up(self, routes, n, depth.layer)
+        return self._keys_in_turn(routes, n) if self._takes_turns else _keys_looked_up(self, routes, n, depth.layer)
 
     def executed(
         self, heads: Heads, tokens: int, start: int = 0, capacity: int = 0, impl: str = "auto",
@@ -133,6 +138,30 @@ class Routed(Variant):
         backend, spans = counted_as(impl, q_pos_t.size, kv_pos_s.size), Spans(span_mt[None], np.array([self.sinks]))
         pairs = backend.executed_pairs(spans, heads.n_heads, heads.n_kv_heads, q_pos_t, kv_pos_s)
         return Cost(pairs, self.router.flops(heads, routes, tokens))
+
+    def token_flops(self, heads: Heads, start: int, tokens: int, depth: Depth = ONLY_LAYER) -> np.ndarray:
+        routes = self.routes_of(heads)
+        keys_t = _keys_by_position(self, routes, start, start + tokens, depth.layer).sum(0)
+        return 4 * heads.head_dim * heads.n_heads // routes.units * keys_t + self.router.flops(heads, routes, 1)
+
+    def growth(self, heads: Heads, depth: Depth = ONLY_LAYER) -> Growth | None:
+        """In turns, each route is off its share by what two of its queries see, at most."""
+        bounded = [most for most in self.most_keys.tolist() if most < UNBOUNDED]
+        unbounded = len(self.spans) - len(bounded)
+        flops, settled = 4 * heads.head_dim * heads.n_heads, max([1, *bounded])
+        if len(set(self.spans)) == 1:
+            return Growth(settled)
+        if self._takes_turns:
+            return Growth(settled, len(self.spans), 4 * flops * sum(bounded), 4 * flops * unbounded)
+        if not self.router.draws_lots:
+            return None
+        routes, share = self.routes_of(heads), Fraction(flops, len(self.spans))
+        constant = -share * sum(most * (most - 1) for most in bounded) / 2
+        per_token = share * (sum(bounded) + Fraction(unbounded, 2)) + self.router.flops(heads, routes, 1)
+        widest = 1 if unbounded else max(bounded) - min(bounded)  # half of it is the widest standard deviation
+        error = widest / 2 * flops / math.sqrt(routes.units)
+        lot = Lot((constant, per_token, share * unbounded / 2), error, 1.5 if unbounded else 0.5)
+        return Growth(settled, None, lot=lot)
 
     def limiting_flops(self, heads: Heads, depth: Depth = ONLY_LAYER) -> Fraction | None:
         """The mean over the routes."""
@@ -172,9 +201,12 @@ def _keys_looked_up(variant: Routed, routes: Routes, n: int, layer: int) -> int:
 
 @functools.cache
 def _keys_of_stretches(variant: Routed, routes: Routes, stretches: int, layer: int) -> np.ndarray:
-    """The sums up to each multiple of `STRETCH`."""
-    ends = [(i * STRETCH, (i + 1) * STRETCH) for i in range(stretches)]
-    return np.cumsum([0, *(_keys_by_position(variant, routes, *end, layer).sum() for end in ends)])
+    """The sums up to each multiple of `STRETCH`; `stretches` is a power of two."""
+    half = stretches // 2
+    before = _keys_of_stretches(variant, routes, half, layer) if half else np.zeros(1, np.int64)
+    ends = [(i * STRETCH, (i + 1) * STRETCH) for i in range(half, stretches)]
+    sums = [_keys_by_position(variant, routes, *end, layer).sum() for end in ends]
+    return np.concatenate([before, before[-1] + np.cumsum(sums)])
 
 
 def _keys_by_position(variant: Routed, routes: Routes, start: int, end: int, layer: int) -> np.ndarray:

@@ -16,7 +16,7 @@ import jax
 import numpy as np
 
 from attention.attended import Attended, AttendFn
-from attention.cost import ONLY_LAYER, Cost, Depth, Heads, executed_span_pairs, step_positions
+from attention.cost import ONLY_LAYER, Cost, Depth, Growth, Heads, executed_span_pairs, span_keys, step_positions
 from attention.kv_cache import LayerCache, extend, init_layer_cache
 from attention.mixer import Mixer, Operands, StepContext
 from attention.outline import Outline, of_spans
@@ -150,6 +150,17 @@ class Variant(Mixer):
             return super().outline(heads, tokens)
         per_head = self.pattern().per_head(heads.n_heads)
         return Outline(tuple(of_spans(np.full(tokens, span), sink) for span, sink in per_head), exact=True)
+
+    def token_flops(self, heads: Heads, start: int, tokens: int, depth: Depth = ONLY_LAYER) -> np.ndarray:
+        if not self.has_only_a_pattern:
+            return super().token_flops(heads, start, tokens, depth)
+        return 4 * heads.head_dim * span_keys(self.pattern(), heads.n_heads, start, tokens)
+
+    def growth(self, heads: Heads, depth: Depth = ONLY_LAYER) -> Growth | None:
+        if not self.has_only_a_pattern:
+            return None
+        per_head = self.pattern().per_head(heads.n_heads)
+        return Growth(max(end for span, sink in per_head for end in (1, span, span + sink) if end < UNBOUNDED))
 
     def limiting_flops(self, heads: Heads, depth: Depth = ONLY_LAYER) -> Fraction | None:
         """Useful FLOPs of one token far into the prompt, all heads; None if they grow without limit."""

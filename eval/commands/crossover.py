@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import sys
 from typing import Any, get_args
 
 from attention.full import FULL
 from eval.commands import arguments, output
 from eval.commands.resolve import shape_named, under_layout
-from eval.cost.break_even import break_even_tokens
-from eval.cost.crossover import Linear, Pairs, attention_share, crossover_tokens, limiting_share, linear_params
+from eval.cost.break_even import break_evens
+from eval.cost.crossover import Linear, Pairs, attention_share, crossings, limiting_share, linear_params
 from eval.cost.fitting_layouts import fitting_layouts
+from eval.cost.sign_changes import SignChanges, in_words
 from refmodel.specification import ModelConfig
 
 DESCRIPTION = "The exact prompt length at which attention overtakes the linear layers, or the share it tends to."
@@ -77,14 +79,32 @@ def _that_fit(base: ModelConfig) -> tuple[str, ...]:
 
 def _one(model: ModelConfig, full: ModelConfig, options: argparse.Namespace) -> dict[str, Any]:
     conventions = (options.convention, options.pairs)
+    crossed, cheaper = crossings(model, *conventions), break_evens(full, model)
     return {
         "layout": model.layout_name,
         "layout_summary": model.layout_summary,
-        "crossover_tokens": crossover_tokens(model, *conventions),
+        "crossover_tokens": crossed.first,
+        "crossings": _as_record(crossed),
         "limiting_share": limiting_share(model, *conventions),
-        "cheaper_than_full_from_tokens": break_even_tokens(full, model),
+        "cheaper_than_full_from_tokens": cheaper.stays_from,
+        "cheaper_than_full": _as_record(cheaper),
         "attention_share": {n: attention_share(model, n, *conventions) for n in options.tokens},
     }
+
+
+def _as_record(found: SignChanges) -> dict[str, Any]:
+    return dataclasses.asdict(found) | {"count": found.count, "stays_from": found.stays_from}
+
+
+def _print_again(record: dict[str, Any]) -> None:
+    """A line for what is not said by one length."""
+    out = output.console()
+    for one in record["layouts"]:
+        for what, field in (("attention overtakes", "crossings"), (f"cheaper than {FULL}", "cheaper_than_full")):
+            found = SignChanges(**{f.name: one[field][f.name] for f in dataclasses.fields(SignChanges)})
+            if more := in_words(found):
+                first = f" from {found.first:,}," if found.first else ":"
+                out.print(f"{one['layout_summary']}: {what}{first} {more}", highlight=False, markup=False)
 
 
 def _print(record: dict[str, Any]) -> None:
@@ -101,16 +121,18 @@ def _print(record: dict[str, Any]) -> None:
     )
     for one in layouts:
         n, from_tokens = one["crossover_tokens"], one["cheaper_than_full_from_tokens"]
+        searched = one["crossings"]["searched_tokens"]
         cheaper = "" if one["layout"] == FULL else "never" if from_tokens is None else f"{from_tokens:,}"
         shares = (f"{share:.1%}" for share in one["attention_share"].values())
         rows.add_row(
             one["layout_summary"],
-            "none" if n is None else f"{n:,}",
+            f"{n:,}" if n else f"> {searched:,}" if searched else "none",
             f"{one['limiting_share']:.1%}",
             *([cheaper] if compared else []),
             *shares,
         )
     out.print(rows)
+    _print_again(record)
     words = record["conventions"]
     out.print(
         f"[dim]linear: {words['linear']} ({record['linear_params_per_token']:,} parameters a token); "

@@ -10,8 +10,9 @@ A figure means nothing without its convention, so both halves of it are named va
              half-square        the same to leading order: N²/2
              square             N², as if masked pairs were computed too, whatever the window
 
-Under `causal` the crossover is the first N at which attention exceeds the linear part; the other two are smooth
-formulas, whose root is rounded to the nearest integer.
+Under `causal` the crossover is the first N at which attention exceeds the linear part; it may fall back and cross again
+where keys are evicted, or where spans follow the length.  The other two are smooth formulas, whose root is rounded to
+the nearest integer.
 """
 
 from __future__ import annotations
@@ -23,6 +24,8 @@ from fractions import Fraction
 from typing import Final, Literal, get_args
 
 from attention.cost import Depth
+from eval.cost.curves import AttentionCurve, Line, attending_layers
+from eval.cost.sign_changes import SignChanges, sign_changes
 from refmodel.layer_spec import LayerSpec
 from refmodel.specification import ModelConfig
 
@@ -106,11 +109,7 @@ def _limiting_flops_per_token(model: Model, pairs: Pairs) -> Fraction | None:
 def crossover_tokens(
     model: Model, convention: Linear = "layers", pairs: Pairs = "causal", attention_cost: float | Fraction = 1
 ) -> int | None:
-    """N* under the conventions, None if attention never overtakes.
-
-    `attention_cost` is the time of an attention FLOP over that of a linear one, efficiency over efficiency: it moves
-    the crossover of times, which a faster card alone does not.  Attention per token grows with N, so that the
-    crossing is the only one and bisection finds it.
+    """N* under the conventions, the first of `crossings`; None if attention never overtakes.
 
     Raises `ValueError` for an unknown convention or a cost that is not above 0.
 
@@ -123,20 +122,44 @@ def crossover_tokens(
         >>> crossover_tokens(model.with_layout("swa(1024)")) is None
         True
     """
+    return crossings(model, convention, pairs, attention_cost).first
+
+
+def crossings(
+    model: Model, convention: Linear = "layers", pairs: Pairs = "causal", attention_cost: float | Fraction = 1
+) -> SignChanges:
+    """Every N at which attention overtakes the linear layers or falls back behind them.
+
+    `attention_cost` is the time of an attention FLOP over that of a linear one, efficiency over efficiency: it moves
+    the crossover of times, which a faster card alone does not.
+
+    Examples:
+        >>> from eval.cost.crossover import crossings
+        >>> from refmodel.presets import preset
+        >>> found = crossings(preset("smollm2-135m").with_layout("evict(streaming, budget=500, chunk=6000)"))
+        >>> found.at, found.first, found.stays_from, found.count
+        ((11305, 13046, 16098), 11305, 16098, 2)
+    """
     if not attention_cost > 0:
         raise ValueError(f"attention_cost must be above 0, got {attention_cost}")
     per_token = 2 * linear_params(model, convention) / Fraction(attention_cost)
+    if pairs != "causal":
+        return _smooth_crossing(model, per_token, pairs)
+    attention = AttentionCurve(attending_layers(model), scale=per_token.denominator)
+    return sign_changes(attention, Line(per_token.numerator))
+
+
+def _smooth_crossing(model: Model, per_token: Fraction, pairs: Pairs) -> SignChanges:
+    """The root of a convex formula, rounded."""
     limit = _limiting_flops_per_token(model, pairs)
     if limit is not None and limit <= per_token:
-        return None
+        return SignChanges()
 
     def exceeds(n: int | Fraction) -> bool:
         return attention_total(model, n, pairs) > per_token * n
 
     first = first_true(exceeds)
-    if pairs == "causal":
-        return first
-    return first - 1 if exceeds(first - Fraction(1, 2)) else first
+    return SignChanges((first - 1 if exceeds(first - Fraction(1, 2)) else first,))
 
 
 def first_true(condition: Callable[[int], bool], start: int = 1) -> int:

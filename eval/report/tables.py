@@ -8,7 +8,8 @@ from typing import Final
 
 from eval.cost.break_even import break_even_tokens
 from eval.cost.cards import card_of_device
-from eval.cost.crossover import limiting_share
+from eval.cost.crossover import crossings, limiting_share
+from eval.cost.sign_changes import in_words
 from eval.report.crossover_fit import Crossover
 from eval.report.layout_result import Gain, LayoutResult
 from eval.report.linear_times import foreign_lengths
@@ -150,6 +151,10 @@ Measured: linear = a·N + c and attention = alpha·(N - offset) + beta·N², the
     foreign = ", ".join(map(count, foreign_lengths(summary)))
     if foreign:
         note += f" Left out: {foreign} tokens, where the linear layers alone take longer than the whole prefill."
+    turns = {layout.name: in_words(crossings(summary.under(layout))) for layout in summary.layouts}
+    if any(turns.values()):
+        again = "; ".join(f"{layout} {words}" for layout, words in turns.items() if words)
+        note += f" By FLOPs more than once: {again}."
     return Table("Crossover", header, tuple(rows), note, words=(0, 4))
 
 

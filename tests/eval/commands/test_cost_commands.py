@@ -115,7 +115,7 @@ def test_closed_form_alone_says_so(words: tuple[str, ...], capsys) -> None:
     [
         (("--layout", "5*swa(1024)+full"), True, ["1,025"]),
         (("--layouts", "swa(1024)", "full", "swa(9,sinks=7)"), True, ["1,025", "", "17"]),
-        (("--layouts", "moba(512,topk=999999)"), True, ["never"]),
+        (("--layouts", "moba(512,topk=999999)", "evict_after(snapkv)"), True, ["528,515,329", "never"]),
         (("--layouts", "own", "--model", "gemma3-12b"), True, ["1,025"]),
         (("--layouts", "full"), False, []),
     ],
@@ -130,6 +130,18 @@ def test_crossover_compares_with_full_attention(
     for line, figure in zip(lines, cheaper, strict=True):
         *_, found, share = re.split(r"  +", line.rstrip())
         assert share.endswith("%") and (found == figure if figure else found.endswith("%"))
+
+
+def test_crossover_says_what_one_length_leaves_out(capsys) -> None:
+    layouts = "evict(streaming, budget=4096, chunk=10000, sinks=0)", "routed(9|11, router=random)+moba(700, topk=2)"
+    assert main(["crossover", "--layouts", *layouts, "--tokens", "1024"]) == 0
+    printed = capsys.readouterr().out
+    assert "chunk=10000, sinks=0): attention overtakes from 19,702, again and for good from 24,830" in printed
+    assert "> 1,048,576" in printed and "attention overtakes: not known beyond 1,048,576" in printed
+    assert main(["crossover", "--layouts", *layouts, "--tokens", "1024", "--json"]) == 0
+    found, _ = (one["crossings"] for one in json.loads(capsys.readouterr().out)["layouts"])
+    assert found == {"at": [19_702, 20_866, 24_830], "every_tokens": None, "searched_tokens": None, "count": 2,
+                     "stays_from": 24_830}  # fmt: skip
 
 
 def test_crossover_cuts_cycles_where_the_layers_end_and_says_so(capsys) -> None:

@@ -1,0 +1,150 @@
+"""Layouts drawn by a number, and what prompts ask for under them, counted token by token from what variants promise."""
+
+from __future__ import annotations
+
+import itertools
+import random
+from collections import Counter
+from fractions import Fraction
+from typing import Final
+
+import numpy as np
+
+from attention.block_routed import BlockRouted
+from attention.cost import Depth, Heads
+from attention.evict import Evict
+from attention.evict_after import EvictAfter
+from attention.eviction.registry import POLICIES
+from attention.layout import parse_variant
+from attention.mixer import Mixer
+from attention.token_routed import Routed
+from refmodel.presets import preset
+from refmodel.specification import ModelConfig
+
+SHAPES: Final = ("tiny-dense", "tiny-moe", "smollm2-135m", "gemma3-1b", "llama3-8b", "qwen3-30b-a3b")
+Counts = tuple[np.ndarray, np.ndarray | int]
+"""Of prompts of 1, 2, ... tokens: visible pairs of all query heads, and FLOPs of what chose them."""
+
+
+class Draw(random.Random):
+    """Sizes are as often small as large."""
+
+    def size(self, most: int) -> int:
+        return round(most ** self.random())
+
+    def models(self) -> tuple[ModelConfig, ModelConfig]:
+        """A shape with two layouts of up to four variants, half of the time of such as see a bounded number of keys."""
+        model = preset(self.choice(SHAPES))
+        one_of = self.bounded if self.random() < 0.5 else self.any
+        few = [parse_variant(one_of(model.layers[0].heads)) for _ in range(self.randint(2, 4))]
+        one, other = (model.with_layout([self.choice(few) for _ in model.layout]) for _ in range(2))
+        return one, other
+
+    def bounded(self, heads: Heads) -> str:
+        return self.choice([
+            f"swa({self.size(9000)}, sinks={self.choice([0, self.size(300)])})", f"moba({self.size(3000)}, topk=1)",
+            f"routed({self.size(9000)}|{self.size(9000)}, router={self.choice(['periodic', 'linear', 'random'])})",
+            *[f"evict({self.policy()}, chunk={self.size(9000) + 8})"] * 6,
+        ])  # fmt: skip
+
+    def any(self, heads: Heads) -> str:
+        rules = "|".join(self.rule() for _ in range(self.choice([1, heads.n_heads])))
+        spans = "|".join(self.choice(["full", str(self.size(9000))]) for _ in range(self.randint(2, 3)))
+        per = self.choice(["layer", "group", "head"])
+        return self.choice([
+            "full", f"spans({rules}, sinks={self.size(300)})", f"moba({self.size(3000)}, topk={self.randint(2, 4)})",
+            f"routed({spans}, per={per}, router={self.choice(['periodic', 'linear'])})",
+            f"routed({spans}, sinks={self.size(300)}, router=random, seed={self.randint(0, 9)})",
+            f"evict_after({self.policy()})", self.bounded(heads), self.bounded(heads),
+        ])  # fmt: skip
+
+    def rule(self) -> str:
+        return self.choice([str(self.size(9000)), f"{self.size(500)}+{self.randint(1, 700) / 1000}N", "full"])
+
+    def policy(self) -> str:
+        name = self.choice(sorted(POLICIES))
+        return f"{name}, budget={self.size(9000) + 8}, sinks=0, recent={POLICIES[name].least_recent}"
+
+    def attention_cost(self, flops_n: np.ndarray, per_token: int) -> Fraction:
+        """At which attention costs what the linear layers do at some length, nearly: it crosses there by design."""
+        n = self.size(flops_n.size)
+        near = Fraction(per_token * n, int(flops_n[n - 1])).limit_denominator(10 ** self.randint(1, 6))
+        return near or Fraction(1)
+
+
+def prompt_flops(model: ModelConfig, longest: int) -> np.ndarray:
+    """Useful attention FLOPs of prompts of 1..longest tokens, all layers."""
+    n_layers, total = len(model.layers), np.zeros(longest, np.int64)
+    layers = Counter(
+        (mixer, layer.heads, Depth(depth if "pyramidkv" in str(mixer) or "random" in str(mixer) else 0, n_layers))
+        for depth, layer in enumerate(model.layers)
+        if (mixer := layer.mixer)
+    )
+    for (mixer, heads, depth), times in layers.items():
+        count = {"routed": _routed, "moba": _moba, "evict": _evict, "evict_after": _evict_after}.get(mixer.name, _spans)
+        pairs_n, chosen_n = count(mixer, heads, depth, np.arange(longest))
+        total += times * (4 * heads.head_dim * pairs_n + chosen_n)
+    return total
+
+
+def _spans(mixer: Mixer, heads: Heads, depth: Depth, t: np.ndarray) -> Counts:
+    """All but the keys between sinks and span: so many of the last query, one fewer of the one before it ..."""
+    rules, sinks, n = getattr(mixer, "rules", (None,)), getattr(mixer, "sinks", 0), t + 1
+    pairs = np.zeros_like(t)
+    for rule in rules:
+        if rule is None:
+            span = getattr(mixer, "window", t.size)
+        else:
+            span = rule.keys + n * rule.share.numerator // rule.share.denominator
+        hidden = np.maximum(n - span - sinks, 0)
+        pairs += np.cumsum(n) - np.cumsum(np.append(0, n))[hidden]
+    return pairs * (heads.n_heads // len(rules)), 0
+
+
+def _routed(mixer: Routed, heads: Heads, depth: Depth, t: np.ndarray) -> Counts:
+    routes = mixer.routes_of(heads)
+    route_mt = mixer.router.at_positions(routes, t, np.asarray(depth.layer))
+    keys_mt = t + 1 - np.maximum(t + 1 - np.array(mixer.spans)[route_mt] - mixer.sinks, 0)
+    pairs = np.cumsum(keys_mt.sum(0)) * (heads.n_heads // routes.units)
+    return pairs, mixer.router.flops(heads, routes, 1) * (t + 1)
+
+
+def _moba(mixer: BlockRouted, heads: Heads, depth: Depth, t: np.ndarray) -> Counts:
+    block = t // mixer.block
+    keys = t - block * mixer.block + 1 + np.minimum(block, mixer.topk - 1) * mixer.block
+    gates = np.cumsum(block if mixer.topk > 1 else 0 * block)
+    return np.cumsum(keys) * heads.n_heads, 2 * heads.head_dim * heads.n_heads * gates
+
+
+def _evict(mixer: Evict, heads: Heads, depth: Depth, t: np.ndarray) -> Counts:
+    """Chunk by chunk: what is cached, and what an event leaves of it."""
+    cached, keys, chosen, spent = 0, [], [], 0
+    budget, own = mixer.layer_budget(depth), np.arange(1, mixer.chunk + 1)
+    for start in range(0, t.size, mixer.chunk):
+        keys.append(cached + own)
+        observed = np.array([mixer.policy.observe_flops(heads, cached + i, i) for i in own.tolist()])
+        event, cached = start + mixer.chunk > budget, cached + mixer.chunk
+        chosen.append(spent + observed)
+        spent += int(observed[-1]) + event * mixer.policy.score_flops(heads, cached, mixer.retention)
+        chosen[-1][-1] = spent
+        cached = min(cached, budget) if event else cached
+    return np.cumsum(np.concatenate(keys)[: t.size]) * heads.n_heads, np.concatenate(chosen)[: t.size]
+
+
+def _evict_after(mixer: EvictAfter, heads: Heads, depth: Depth, t: np.ndarray) -> Counts:
+    budget, policy = mixer.layer_budget(depth), mixer.policy
+    events = ((n > budget) * policy.score_flops(heads, n, mixer.retention) for n in (t + 1).tolist())
+    chosen = [policy.observe_flops(heads, n, n) + event for n, event in zip((t + 1).tolist(), events, strict=True)]
+    return np.cumsum(t + 1) * heads.n_heads, np.array(chosen)
+
+
+def changes(above_n: np.ndarray) -> list[int]:
+    """The lengths, from 1, at which it begins or ends."""
+    return (1 + np.flatnonzero(np.diff(above_n, prepend=False))).tolist()
+
+
+def up_to(at: tuple[int, ...], every: int | None, longest: int) -> list[int]:
+    """The changes up to `longest`, those of the last period again and again."""
+    last = [n for n in at if every and n > at[-1] - every]
+    recurring = (n + i * every for i in itertools.count(1) for n in last) if every else iter(())
+    return [n for n in (*at, *itertools.takewhile(lambda n: n <= longest, recurring)) if n <= longest]
