@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Final
+from typing import Any, Final
 
 from attention.sliding_window import SlidingWindow
 from refmodel.decoder import decoder
@@ -24,7 +24,7 @@ def _from_config(name: str, fields: Fields) -> ModelConfig:
 FAMILY: Final = Family("mistral", _from_config)
 
 
-def _counted(name: str, **sizes: int) -> ModelConfig:
+def _counted(name: str, **sizes: Any) -> ModelConfig:
     """Ministral 3 (config.json of its language model): the Llama shape, whose positions are scaled."""
     config = decoder(name, **sizes, qk_norm=False, rope_theta=1_000_000.0, norm_eps=1e-5)
     return dataclasses.replace(config, cannot_run="its scaled positions (YaRN) are not computed")
