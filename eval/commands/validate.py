@@ -24,6 +24,7 @@ EXAMPLES = (
     "prefillwall validate",
     "prefillwall validate --leave-out 'long rows of a model'",
     "prefillwall validate --data mine.csv --leave-out table --all",
+    "prefillwall validate --records eval/results/h100-qwen3-30b-a3b --model qwen3-8b",
 )
 
 CONVENTIONS = {
@@ -51,12 +52,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--alone", action="store_true", help="learn from the rows of --data, not from the packaged ones"
     )
+    parser.add_argument("--records", type=Path, metavar="FOLDER", help="measured records to predict from one another")
+    parser.add_argument("--model", metavar="NAME", help="with --records: predict this model from them")
     parser.add_argument("--all", action="store_true", help="print every prediction as well")
     arguments.add_card(parser, "r9700")
     arguments.add_json(parser)
 
 
 def run(options: argparse.Namespace) -> int:
+    if options.records is not None:
+        from eval.commands.validate_records import run_records  # brings the records' JAX
+
+        return run_records(options)
+    if options.model is not None:
+        raise ValueError("--model is predicted from --records: give a folder of them")
     if options.leave_out == TABLE and (options.data is None or options.alone):
         raise ValueError(f"--leave-out {TABLE} predicts the rows of --data: give a CSV file, and not --alone")
     rows = published(options.data, card(options.card))

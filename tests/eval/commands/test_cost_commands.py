@@ -187,6 +187,20 @@ def test_validate_predicts_a_table_of_the_users_own_from_the_packaged_rows(tmp_p
     assert "--leave-out table predicts the rows of --data: give a CSV file" in capsys.readouterr().err
 
 
+def test_validate_predicts_kept_records_and_another_model(capsys) -> None:
+    folder = str(Path(__file__).parents[3] / "eval" / "results" / "h100-other-layouts")
+    arguments = ["validate", "--records", folder, "--model", "qwen3-4b"]
+    assert main([*arguments, "--json"]) == 0
+    record = json.loads(capsys.readouterr().out)
+    assert {one["left_out"] for one in record["summary"]} == {"record", "length", "layout"}
+    assert [one["measured_ms"] for one in record["another_model"]] == [None, None]
+    assert main([*arguments, "--all"]) == 0
+    printed = capsys.readouterr().out
+    assert "no record tests it" in printed and f"{record['predictions'][0]['measured_ms']:,.1f} ms" in printed
+    assert main(["validate", "--model", "qwen3-4b"]) == 2
+    assert "--model is predicted from --records" in capsys.readouterr().err
+
+
 def test_post_draws_its_figure(tmp_path: Path, capsys) -> None:
     assert main(["post", "--figure", str(tmp_path / "deep" / "squares.svg"), "--layouts", "full", "swa(64)"]) == 0
     assert (tmp_path / "deep" / "squares.svg").read_text().startswith("<?xml")

@@ -1,0 +1,167 @@
+"""Kept records, predicted from one another by the model that predicts published rates.
+
+    t = linear FLOPs / (peak · e_linear)  +  attention FLOPs / (peak · e_full or e_mixer)  +  weights / bandwidth
+
+Efficiencies are shared as in `eval.cost.efficiency`: one for linear layers and one for full attention, which change
+slowly with the length, and one for each other mixer, which differ by mixer.  Left out are one record, all of a length,
+all of a layout, or the longest of a layout.  A record's whole prefill is predicted; what its parts took apart is not
+read.  `of_another_model` is the same model's answer for a model without records: how far another model's efficiencies
+differ is assumed (the scale of "model"), since the records that are kept are of one model alone.
+"""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Final
+
+import numpy as np
+
+from attention.full import Full
+from attention.layout import parse_layout
+from eval.cost.cards import Card, card_of_device
+from eval.cost.efficiency.effects import Effect, covariance
+from eval.cost.efficiency.interval import KNOWN_WITHIN, NORMAL, half_width
+from eval.cost.efficiency.posterior import Problem, fit, predict
+from eval.cost.flops.closed_form import linear_flops, steps_flops
+from eval.cost.flops.traffic import weight_bytes
+from eval.measure.records.file import latest
+from eval.measure.records.schema import Record
+from refmodel.schedule import prefill_steps
+from refmodel.specification import ModelConfig
+
+EFFECTS: Final = (
+    (Effect(1.0), Effect(0.3, ("model",)), Effect(0.1, (), "tokens_log2")),
+    (Effect(1.0), Effect(0.1, ("model",)), Effect(0.1, (), "tokens_log2")),
+    (Effect(1.0), Effect(1.0, ("layout",)), Effect(0.1, (), "tokens_log2"), Effect(0.1, ("layout",), "tokens_log2")),
+    (Effect(0.3),),
+)
+"""What linear layers, full attention, other mixers and the reading of weights share."""
+TYPICAL: Final = (3.0, 2.0, 3.0, 1.0)
+NOISE: Final = 0.02
+LONG: Final = 100_000
+"""Records of more tokens are the longest of a layout."""
+
+
+@dataclass(frozen=True)
+class Prefill:
+    """A measured whole prefill and its terms, seconds at peak and at the bandwidth."""
+
+    model: str
+    layout: str
+    tokens: int
+    ms: float
+    terms_s: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class LeftOut:
+    """A prefill predicted without some of the others, with an interval of 90 %."""
+
+    prefill: Prefill
+    scheme: str
+    ms: float
+    low: float
+    high: float
+
+    @property
+    def known(self) -> bool:
+        """False where the answer is "I don't know"."""
+        return self.high <= KNOWN_WITHIN * self.low
+
+    @property
+    def error(self) -> float:
+        return self.ms / self.prefill.ms - 1
+
+
+SCHEMES: Final[Mapping[str, Callable[[Prefill], object]]] = MappingProxyType(
+    {
+        "record": lambda one: (one.layout, one.tokens),
+        "length": lambda one: one.tokens,
+        "layout": lambda one: one.layout,
+        "long records of a layout": lambda one: one.layout if one.tokens > LONG else None,
+    }
+)
+"""A group's key by prefill, None for one that is kept."""
+
+
+def prefills(records: Iterable[Record], config: ModelConfig, card: Card | None = None) -> list[Prefill]:
+    """The newest whole prefill of each cell, on the card that measured it.  Raises `ValueError` without that card."""
+    made = []
+    for record in latest(records):
+        if record.kind != "prefill" or record.status != "ok" or record.timing is None:
+            continue
+        device = record.run.environment.device_kind
+        on = card or card_of_device(device)
+        if on is None:
+            raise ValueError(f"no card is known for {device}; a card's figures are needed to predict its records")
+        ms = statistics.median(record.timing.samples_ms)
+        terms_s = _terms_s(config, record.layout, record.tokens, on)
+        made.append(Prefill(config.name, record.layout, record.tokens, ms, terms_s))
+    return made
+
+
+def left_out(rows: Sequence[Prefill]) -> list[LeftOut]:
+    """Every prefill under every scheme.  Intervals are calibrated on the records of other groups."""
+    problem = _problem(rows, len(rows))
+    fitted = fit(problem)
+    made = []
+    for scheme, key in SCHEMES.items():
+        keys = [key(row) for row in rows]
+        groups = [[i for i, of in enumerate(keys) if of == one] for one in dict.fromkeys(keys) if one is not None]
+        groups = [group for group in groups if len(group) < len(rows)]
+        found = [predict(problem, fitted, group, without=group) for group in groups]
+        z = [
+            np.abs(one.log_seconds_g - problem.log_seconds_n[group]) / one.sd_g
+            for group, one in zip(groups, found, strict=True)
+        ]
+        for g, (group, one) in enumerate(zip(groups, found, strict=True)):
+            others = np.concatenate([np.empty(0), *(other for k, other in enumerate(z) if k != g)])
+            for i, log_seconds, sd in zip(group, one.log_seconds_g, one.sd_g, strict=True):
+                ms, spread = 1e3 * math.exp(log_seconds), math.exp(half_width(others) * sd)
+                made.append(LeftOut(rows[i], scheme, ms, ms / spread, ms * spread))
+    return made
+
+
+def of_another_model(
+    rows: Sequence[Prefill], config: ModelConfig, layout: str, tokens: Sequence[int], card: Card
+) -> list[LeftOut]:
+    """Prefills of a model without records, from those of another; nothing tests their intervals."""
+    wanted = [Prefill(config.name, layout, n, math.nan, _terms_s(config, layout, n, card)) for n in tokens]
+    problem = _problem([*rows, *wanted], len(rows))
+    found = predict(problem, fit(problem), range(len(rows), len(rows) + len(wanted)))
+    made = []
+    for one, y, sd in zip(wanted, found.log_seconds_g, found.sd_g, strict=True):
+        ms, spread = 1e3 * math.exp(y), math.exp(NORMAL * sd)
+        made.append(LeftOut(one, "another model", ms, ms / spread, ms * spread))
+    return made
+
+
+def _problem(rows: Sequence[Prefill], known: int) -> Problem:
+    """The first `known` rows are."""
+    n = len(rows)
+    features: dict[str, list[object]] = {
+        "model": [row.model for row in rows],
+        "layout": [row.layout for row in rows],
+        "tokens_log2": [math.log2(row.tokens / 16_384) for row in rows],
+    }
+    return Problem(
+        np.array([row.terms_s for row in rows]).T, np.log(TYPICAL),
+        np.array([covariance(effects, features, n) for effects in EFFECTS]), np.zeros((n, n)), np.full(n, NOISE**2),
+        np.log([row.ms / 1e3 for row in rows]), np.arange(n) < known,
+    )  # fmt: skip
+
+
+def _terms_s(config: ModelConfig, layout: str, tokens: int, card: Card) -> tuple[float, ...]:
+    """Linear layers, full attention, other mixers with their choice of keys, reading the weights."""
+    steps, peak = prefill_steps(tokens), card.peak_flops_per_s("bf16")
+    mixers = parse_layout(layout, len(config.layout))
+    flops = steps_flops(config.with_layout(mixers), steps)
+    of_full = steps_flops(config.with_layout("full"), steps)["attention"] // len(mixers)
+    full = of_full * sum(isinstance(mixer, Full) for mixer in mixers)
+    other = flops["attention"] - full + flops.get("selection", 0)
+    weights_s = weight_bytes(config) / card.bandwidth_bytes_per_s
+    return linear_flops(flops) / peak, full / peak, other / peak, weights_s

@@ -1,0 +1,67 @@
+"""Kept records, predicted from one another."""
+
+from __future__ import annotations
+
+import dataclasses
+import statistics
+from pathlib import Path
+
+import pytest
+
+from eval.cost.cards import card
+from eval.measure.left_out_records import SCHEMES, Prefill, left_out, of_another_model, prefills
+from eval.measure.records import file
+from refmodel.presets import preset
+
+RESULTS = Path(__file__).parents[3] / "eval" / "results"
+CONFIG = preset("qwen3-30b-a3b")
+
+
+@pytest.fixture(scope="module")
+def kept() -> list[Prefill]:
+    return prefills(file.read_comparison(RESULTS / "h100-qwen3-30b-a3b")[1], CONFIG)
+
+
+def test_lengths_and_layouts_that_were_left_out_are_predicted(kept: list[Prefill]) -> None:
+    made = left_out(kept)
+    assert {one.scheme for one in made} == set(SCHEMES) and sum(one.scheme == "record" for one in made) == len(kept)
+    for scheme, most in (("record", 0.02), ("length", 0.02), ("long records of a layout", 0.03), ("layout", 0.07)):
+        errors = [abs(one.error) for one in made if one.scheme == scheme]
+        assert statistics.median(errors) < most, scheme
+    covered = statistics.fmean(one.low <= one.prefill.ms <= one.high for one in made)
+    assert 0.8 < covered < 0.96
+
+
+def test_what_is_left_out_is_not_read(kept: list[Prefill]) -> None:
+    changed = [dataclasses.replace(one, ms=one.ms * (1.01 if one.tokens == 8192 else 1.0)) for one in kept]
+    pairs = zip(left_out(kept), left_out(changed), strict=True)
+    lengths = [(a, b) for a, b in pairs if a.scheme == "length" and a.prefill.tokens == 8192]
+    assert len(lengths) > 3 and all(a.ms == pytest.approx(b.ms, rel=1e-3) for a, b in lengths)
+
+
+def test_times_that_obey_the_form_are_found(kept: list[Prefill]) -> None:
+    exact = [dataclasses.replace(one, ms=1e3 * sum(k * s for k, s in zip((3, 2, 4, 1), one.terms_s, strict=True)))
+             for one in kept]  # fmt: skip
+    errors = [abs(one.error) for one in left_out(exact) if one.scheme in ("record", "length")]
+    assert statistics.median(errors) < 0.005
+
+
+def test_another_model_takes_its_own_work(kept: list[Prefill]) -> None:
+    lengths = (4096, 65_536)
+    same, small = (of_another_model(kept, preset(name), "full", lengths, card("h100-sxm"))
+                   for name in ("qwen3-30b-a3b", "qwen3-8b"))  # fmt: skip
+    measured = {one.tokens: one.ms for one in kept if one.layout == "full"}
+    for one in same:
+        assert one.ms == pytest.approx(measured[one.prefill.tokens], rel=0.05)
+    for one, other in zip(small, same, strict=True):
+        assert one.low < one.ms < one.high and one.high / one.low > other.high / other.low
+    assert small[0].ms > same[0].ms  # three times the linear work, dense
+    assert small[1].ms < 2.5 * same[1].ms  # 36 layers of the same attention beside 48
+
+
+def test_records_of_a_card_that_is_not_known_are_refused() -> None:
+    records = file.read_comparison(RESULTS / "h100-qwen3-30b-a3b")[1]
+    environment = dataclasses.replace(records[0].run.environment, device_kind="an abacus")
+    run = dataclasses.replace(records[0].run, environment=environment)
+    with pytest.raises(ValueError, match="no card is known for an abacus"):
+        prefills([dataclasses.replace(one, run=run) for one in records], CONFIG)
