@@ -6,20 +6,21 @@ from dataclasses import replace
 from typing import get_args
 
 import jax
+from jaxtyping import Array, Float, Int
 
 from attention.attended import Attended
 from attention.backends.base import Operands, Order, Pattern, Request
 from attention.backends.registry import choose
 from attention.kernels.target import current_target
-from attention.pattern import Spans
+from attention.pattern import OnEither, Spans
 
 
 def attend(
-    q_btnh: jax.Array,
-    k_bskh: jax.Array,
-    v_bskh: jax.Array,
-    q_pos_bt: jax.Array,
-    kv_pos_bks: jax.Array,
+    q_btnh: Float[Array, "b t n h"],
+    k_bskh: Float[Array, "b s k h"],
+    v_bskh: Float[Array, "b s k h"],
+    q_pos_bt: Int[OnEither, "#b t"],
+    kv_pos_bks: Int[OnEither, "#b #k s"],
     pattern: Pattern,
     *,
     impl: str = "auto",

@@ -18,9 +18,14 @@ from dataclasses import dataclass
 from types import ModuleType
 from typing import Any, NamedTuple
 
+import jax
 import numpy as np
+from jaxtyping import Bool, Int
 
 Array = Any  # a jax.Array or a numpy.ndarray: these derivations run on the host and under a trace alike
+
+OnEither = jax.Array | np.ndarray
+"""The same, where a shape is said beside it."""
 
 UNBOUNDED = int(np.iinfo(np.int32).max)
 """A span or a sink that no position reaches, as an int32."""
@@ -96,7 +101,12 @@ def visible(q_pos: Array, kv_pos: Array, span: Array, sink: Array) -> Array:
     return (kv_pos >= 0) & (kv_pos <= q_pos) & ((kv_pos < sink) | (q_pos - kv_pos < span))
 
 
-def dense_mask(pattern: SpanPattern | Spans, q_pos_bt: Array, kv_pos_bks: Array, n_heads: int) -> Array:
+def dense_mask(
+    pattern: SpanPattern | Spans,
+    q_pos_bt: Int[OnEither, "#b t"],
+    kv_pos_bks: Int[OnEither, "#b k s"],
+    n_heads: int,
+) -> Bool[OnEither, "b {n_heads} t s"]:
     """The whole mask [B, N, T, S]: for oracles and small pictures, never for a long prompt."""
     span_bnt, sink_n = head_spans(pattern, n_heads)
     n_kv_heads = kv_pos_bks.shape[1]

@@ -17,6 +17,7 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 from jax import lax
+from jaxtyping import Array, Float, Float32, Int
 
 from attention.mixer import Mixer
 from refmodel.attend_layer import LayerIndex, Projected, StepInput, attend_layer
@@ -124,7 +125,9 @@ class MixtureOfExperts(Stacked):
 
 
 @jax.named_scope("router")
-def route(x_rd: jax.Array, router_de: jax.Array, experts: Experts) -> tuple[jax.Array, jax.Array]:
+def route(
+    x_rd: Float[Array, "rows d"], router_de: Float[Array, "d e"], experts: Experts
+) -> tuple[Int[Array, "rows k"], Float32[Array, "rows k"]]:
     """Chosen experts and their float32 weights, each [rows, experts per token].
 
     Sums in float32 at full precision: in tf32 or bfloat16 the eighth and ninth expert change places between platforms.

@@ -14,6 +14,7 @@ from typing import Any, Literal, NamedTuple
 import jax
 import jax.numpy as jnp
 from jax import lax
+from jaxtyping import Array, Float, Float32, Int
 
 from attention.attend import attend
 from attention.attended import AttendFn
@@ -40,13 +41,13 @@ def step(
     config: ModelConfig,
     params: Params,
     cache: Cache,
-    tokens_bt: jax.Array,
+    tokens_bt: Int[Array, "b t"],
     *,
     logits: Literal["last", "all"] = "last",
     positions_bt: jax.Array | None = None,
     attend: AttendFn = attend,
     first: bool = False,
-) -> tuple[jax.Array, Cache]:
+) -> tuple[Float32[Array, "b *t v"], Cache]:
     """Feeds T tokens: logits [B, V] of the last one (the default) or [B, T, V] of all, in float32, and the new cache.
 
     `positions_bt` defaults to the next T positions; -1 marks padding (a ragged cache keeps rows of several lengths).
@@ -65,7 +66,7 @@ def hidden_states(
     config: ModelConfig,
     params: Params,
     cache: Cache,
-    tokens_bt: jax.Array,
+    tokens_bt: Int[Array, "b t"],
     *,
     positions_bt: jax.Array | None = None,
     attend: AttendFn = attend,
@@ -119,14 +120,14 @@ def hidden_states(
     return Hidden(final_btd, Cache(stacks, length), layers_lbtd)
 
 
-def embed(config: ModelConfig, params: Params, tokens: jax.Array) -> jax.Array:
+def embed(config: ModelConfig, params: Params, tokens: Int[Array, "*rows"]) -> Float[Array, "*rows d"]:
     """What the first layer reads: embedded tokens [..., D], times a scale that is rounded to their precision."""
     x = params["embed"]["embedding"][tokens]
     return x if config.embedding_scale == 1 else x * jnp.asarray(config.embedding_scale, x.dtype)
 
 
 @jax.named_scope("head")
-def unembed(config: ModelConfig, params: Params, hidden: jax.Array) -> jax.Array:
+def unembed(config: ModelConfig, params: Params, hidden: Float[Array, "*rows d"]) -> Float32[Array, "*rows v"]:
     """Logits [..., V] in float32 of final hidden states [..., D]."""
     if config.tied_head:
         kernel_vd = params["embed"]["embedding"]
@@ -137,13 +138,13 @@ def unembed(config: ModelConfig, params: Params, hidden: jax.Array) -> jax.Array
 def prefill(
     config: ModelConfig,
     params: Params,
-    tokens_bt: jax.Array,
+    tokens_bt: Int[Array, "b t"],
     *,
     capacity_tokens: int | None = None,
     chunk_tokens: int | None = None,
     logits: Literal["last", "all"] = "last",
     attend: AttendFn = attend,
-) -> tuple[jax.Array, Cache]:
+) -> tuple[Float32[Array, "b *t v"], Cache]:
     """`step` from an empty cache with room for `capacity_tokens` (default: the prompt), in one step or in chunks.
 
     Chunks bound what a prompt holds at once beside its cache; those between the first and the last are one scan, and

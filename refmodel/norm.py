@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import jax
 import jax.numpy as jnp
 from jax import lax
+from jaxtyping import Array, Float
 
 from refmodel.parts import Norm
 
 
-def rms_norm(x: jax.Array, scale: jax.Array, norm: Norm) -> jax.Array:
+def rms_norm(x: Float[Array, "*axes d"], scale: Float[Array, " d"], norm: Norm) -> Float[Array, "*axes d"]:
     """x / sqrt(mean(x²) + eps) · (offset + scale) over the last axis; statistics in float32, the result in x's dtype.
 
     Qwen and Llama round the normed x before they scale it, Gemma (offset 1) after.

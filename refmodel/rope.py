@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-import jax
 import jax.numpy as jnp
+from jaxtyping import Array, Float, Int
 
 from refmodel.parts import Rope
 
+Angles = tuple[Float[Array, "#b t 1 half"], Float[Array, "#b t 1 half"]]
+"""cos and sin, as `rope_angles` gives them."""
 
-def rope_angles(positions_bt: jax.Array, head_dim: int, rope: Rope) -> tuple[jax.Array, jax.Array]:
+
+def rope_angles(positions_bt: Int[Array, "b t"], head_dim: int, rope: Rope) -> Angles:
     """cos and sin of position / factor · theta^(-2i/H) for i < H/2, each [B, T, 1, H/2], in float32.
 
     float32 whatever the model's dtype: bfloat16 has 8 bits of mantissa and cannot tell positions past 256 apart.
@@ -20,7 +23,7 @@ def rope_angles(positions_bt: jax.Array, head_dim: int, rope: Rope) -> tuple[jax
     return jnp.cos(angles_bt1h), jnp.sin(angles_bt1h)
 
 
-def apply_rope(x_btnh: jax.Array, angles: tuple[jax.Array, jax.Array]) -> jax.Array:
+def apply_rope(x_btnh: Float[Array, "b t n h"], angles: Angles) -> Float[Array, "b t n h"]:
     """Rotates the pairs (i, i + H/2) of each head; keeps the dtype."""
     cos, sin = angles
     first, second = jnp.split(x_btnh.astype(jnp.float32), 2, axis=-1)

@@ -11,6 +11,9 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from tests.compiling import unoptimised
+from tests.shapes import check_shapes
+
+check_shapes()
 
 # Compiling dominates an example that compiles, so time limits mean nothing; such tests lower `max_examples`.
 settings.register_profile(

@@ -11,7 +11,7 @@ import numpy as np
 from attention.attended import Attended
 from attention.kernels.block_routed import BlockChoice, most_pairs
 from attention.kernels.cover import executed_pairs, executed_pairs_of_spans
-from attention.pattern import SpanPattern, Spans
+from attention.pattern import Array, SpanPattern, Spans
 
 Pattern = SpanPattern | Spans | BlockChoice
 Order = Literal["any", "keys", "prompt"]
@@ -42,8 +42,8 @@ class Operands(NamedTuple):
     q_btnh: jax.Array
     k_bskh: jax.Array
     v_bskh: jax.Array
-    q_pos_bt: jax.Array
-    kv_pos_bks: jax.Array
+    q_pos_bt: Array
+    kv_pos_bks: Array
     pattern: Any
     """A `Pattern`: of the kind that `Backend.cannot` let pass."""
 

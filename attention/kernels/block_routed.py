@@ -18,13 +18,14 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 from jax import lax
+from jaxtyping import Array, Float, Float32, Int
 
 from attention.attended import Attended
 from attention.exact_count import ExactCount
 from attention.kernels.dense import attend_masked
 from attention.kernels.row_tiles import choose_row_tile, most_tiles, tile_rows
 from attention.kernels.target import current_target, is_gpu
-from attention.pattern import UNBOUNDED
+from attention.pattern import UNBOUNDED, OnEither
 
 GATED_QUERIES = 256
 """Queries whose gates are in memory at once; measured on a CPU."""
@@ -59,7 +60,12 @@ class BlockChoice:
         return min(self.topk, self.n_blocks(slots))
 
 
-def chosen_blocks(q_btnh: jax.Array, k_bksh: jax.Array, q_pos_bt: jax.Array, pattern: BlockChoice) -> jax.Array:
+def chosen_blocks(
+    q_btnh: Float[Array, "b t n h"],
+    k_bksh: Float[Array, "b k slots h"],
+    q_pos_bt: Int[OnEither, "#b t"],
+    pattern: BlockChoice,
+) -> Int[Array, "choices b t n"]:
     """int32 [choices, B, T, N]: first a query's own block, then the earlier ones, -1 where there are not so many.
 
     `k_bksh`: keys at slot = position, a whole number of blocks.
@@ -127,13 +133,13 @@ def best_by_maximum(gate_xc: jax.Array, choices: int) -> jax.Array:
 
 
 def attend_chosen_dense(
-    q_btnh: jax.Array,
-    k_bskh: jax.Array,
-    v_bskh: jax.Array,
-    q_pos_bt: jax.Array,
-    kv_pos_bks: jax.Array,
+    q_btnh: Float[Array, "b t n h"],
+    k_bskh: Float[Array, "b s k h"],
+    v_bskh: Float[Array, "b s k h"],
+    q_pos_bt: Int[OnEither, "#b t"],
+    kv_pos_bks: Int[OnEither, "#b #k s"],
     pattern: BlockChoice,
-) -> tuple[jax.Array, jax.Array]:
+) -> tuple[Float[Array, "b t n h"], Float32[Array, "b n t"]]:
     """The same over the whole mask: an oracle, quadratic in memory.  Results as `attend_dense`."""
     n = q_btnh.shape[2]
     k_bksh, _ = by_position(k_bskh, v_bskh, kv_pos_bks, pattern.block)
@@ -146,11 +152,11 @@ def attend_chosen_dense(
 
 
 def attend_chosen(
-    q_btnh: jax.Array,
-    k_bskh: jax.Array,
-    v_bskh: jax.Array,
-    q_pos_bt: jax.Array,
-    kv_pos_bks: jax.Array,
+    q_btnh: Float[Array, "b t n h"],
+    k_bskh: Float[Array, "b s k h"],
+    v_bskh: Float[Array, "b s k h"],
+    q_pos_bt: Int[OnEither, "#b t"],
+    kv_pos_bks: Int[OnEither, "#b #k s"],
     pattern: BlockChoice,
 ) -> Attended:
     """As `attend_chosen_dense`, computing chosen blocks only."""
@@ -214,7 +220,7 @@ def _merge(out_rh: jax.Array, lse_r: jax.Array, more_rh: jax.Array, more_lse_r: 
     return sum(share * part for share, part in zip(shares, (out_rh, more_rh), strict=True)), both
 
 
-def by_position(k_bskh: jax.Array, v_bskh: jax.Array, kv_pos_bks: jax.Array, size: int) -> tuple:
+def by_position(k_bskh: jax.Array, v_bskh: jax.Array, kv_pos_bks: OnEither, size: int) -> tuple:
     """Keys and values [B, K, S', H] at slot = position, S' a whole number of blocks."""
     s = k_bskh.shape[1]
     pos_bks = jnp.broadcast_to(kv_pos_bks, (k_bskh.shape[0], k_bskh.shape[2], s))

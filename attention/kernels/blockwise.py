@@ -17,12 +17,14 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from jax import lax
+from jaxtyping import Array, Float, Int
 
 from attention.attended import Attended
 from attention.exact_count import ExactCount
 from attention.kernels.cover import GRANULE, Blocks, choose_blocks, granule_kinds, visit_name, walk_name
 from attention.kernels.row_tiles import tile_rows
 from attention.pattern import (
+    OnEither,
     SpanPattern,
     Spans,
     Tile,
@@ -35,11 +37,11 @@ from attention.pattern import (
 
 
 def attend_blockwise(
-    q_btnh: jax.Array,
-    k_bskh: jax.Array,
-    v_bskh: jax.Array,
-    q_pos_bt: jax.Array,
-    kv_pos_bks: jax.Array,
+    q_btnh: Float[Array, "b t n h"],
+    k_bskh: Float[Array, "b s k h"],
+    v_bskh: Float[Array, "b s k h"],
+    q_pos_bt: Int[OnEither, "#b t"],
+    kv_pos_bks: Int[OnEither, "#b #k s"],
     pattern: SpanPattern | Spans,
     blocks: Blocks | None = None,
 ) -> Attended:
@@ -56,7 +58,7 @@ def attend_blockwise(
 
     walks, kv_heads = walks_b * walks_m, k if walks_m == 1 else 1  # key-value heads in a walk
 
-    def per_walk(x: jax.Array) -> jax.Array:  # what a walk's streams have in common, [B or 1, M or fewer, ...]
+    def per_walk(x: OnEither) -> jax.Array:  # what a walk's streams have in common, [B or 1, M or fewer, ...]
         x = x.repeat(walks_m // x.shape[1], axis=1)
         return jnp.broadcast_to(x, (walks_b, *x.shape[1:])).reshape(walks, *x.shape[2:])
 
@@ -109,7 +111,7 @@ def attend_blockwise(
     return Attended(by_row(out), by_row(lse).swapaxes(1, 2), pairs)
 
 
-def _packed(span_wt: jax.Array, span_e: jax.Array, q_tile: int) -> tuple[jax.Array, jax.Array]:
+def _packed(span_wt: jax.Array, span_e: OnEither, q_tile: int) -> tuple[jax.Array, jax.Array]:
     """Which query stands at each place (-1: none), [walks, P], and where each query went, [walks, T].
 
     Queries of a span stand in their old order, in tiles of their own: masks read positions, so nothing else changes,

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import jax
 import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Float32, Int
 
-from attention.pattern import SpanPattern, Spans, dense_mask
+from attention.pattern import OnEither, SpanPattern, Spans, dense_mask
 
 
 def attend_dense(
-    q_btnh: jax.Array,
-    k_bskh: jax.Array,
-    v_bskh: jax.Array,
-    q_pos_bt: jax.Array,
-    kv_pos_bks: jax.Array,
+    q_btnh: Float[Array, "b t n h"],
+    k_bskh: Float[Array, "b s k h"],
+    v_bskh: Float[Array, "b s k h"],
+    q_pos_bt: Int[OnEither, "#b t"],
+    kv_pos_bks: Int[OnEither, "#b #k s"],
     pattern: SpanPattern | Spans,
-) -> tuple[jax.Array, jax.Array]:
+) -> tuple[Float[Array, "b t n h"], Float32[Array, "b n t"]]:
     """softmax(q·k / sqrt(H), over visible keys)·v, and the log of the softmax's denominator.
 
     [B, T, N, H] in q's dtype, and [B, N, T] in float32; a query that sees nothing gets 0 and -inf.
@@ -24,8 +25,11 @@ def attend_dense(
 
 
 def attend_masked(
-    q_btnh: jax.Array, k_bskh: jax.Array, v_bskh: jax.Array, mask_bnts: jax.Array
-) -> tuple[jax.Array, jax.Array]:
+    q_btnh: Float[Array, "b t n h"],
+    k_bskh: Float[Array, "b s k h"],
+    v_bskh: Float[Array, "b s k h"],
+    mask_bnts: Bool[OnEither, "#b n t s"],
+) -> tuple[Float[Array, "b t n h"], Float32[Array, "b n t"]]:
     """`attend_dense` under any mask, [B or 1, N, T, S]."""
     b, t, n_heads, head_dim = q_btnh.shape
     n_kv_heads = k_bskh.shape[2]

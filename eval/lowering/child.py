@@ -68,7 +68,7 @@ def lower(program: Any, sharding: Any, platform: str) -> Any:
 
     function, arguments = program.build()
 
-    def lowered_program(*arguments):
+    def lowered_program(*arguments: Any) -> Any:
         return function(*arguments)
 
     arguments = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding), arguments)

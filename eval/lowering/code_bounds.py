@@ -23,26 +23,28 @@ from eval.lowering.loops import Code
 from eval.lowering.target import Target
 
 
-def heaviest(kernels: Iterable[Kernel]) -> dict[str, Kernel]:
-    """By component its kernel with the most matrix work in the inner loop, where there is one."""
-    found: dict[str, Kernel] = {}
+def heaviest(kernels: Iterable[Kernel]) -> dict[str, tuple[Kernel, Code]]:
+    """By component its kernel with the most matrix work in the inner loop, and that loop, where there is one."""
+    found: dict[str, tuple[Kernel, Code]] = {}
     for kernel in kernels:
-        known = found.get(kernel.component)
-        if kernel.loop and kernel.loop.matrix and (known is None or kernel.loop.matrix > known.loop.matrix):
-            found[kernel.component] = kernel
+        loop, known = kernel.loop, found.get(kernel.component)
+        if loop and loop.matrix and (known is None or loop.matrix > known[1].matrix):
+            found[kernel.component] = kernel, loop
     return found
 
 
 def code_bounds(kernels: Iterable[Kernel], target: Target) -> dict[str, float]:
     """e_code by component, of its heaviest kernel."""
-    loops = {name: kernel.loop for name, kernel in heaviest(kernels).items()}
-    return {name: target.matrix_cycles * loop.matrix / _issue_cycles(loop, target) for name, loop in loops.items()}
+    return {
+        name: target.matrix_cycles * loop.matrix / _issue_cycles(loop, target)
+        for name, (_, loop) in heaviest(kernels).items()
+    }
 
 
 def occupancies(kernels: Iterable[Kernel], target: Target) -> dict[str, Occupancy]:
     """By component, of its heaviest kernel."""
     return {
-        name: Occupancy(kernel.waves, _issue_cycles(kernel.loop, target)) for name, kernel in heaviest(kernels).items()
+        name: Occupancy(kernel.waves, _issue_cycles(loop, target)) for name, (kernel, loop) in heaviest(kernels).items()
     }
 
 

@@ -6,6 +6,7 @@ Backend", code object V5); `amdhsa.kernels` lists the kernels.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -65,9 +66,10 @@ def read_code_object(path: Path) -> list[KernelObject]:
             elf = ELFFile(file)
         except ELFError as error:
             raise ValueError(f"{path}: not an ELF file ({error})") from error
+        segments: Iterable[Any] = elf.iter_segments("PT_NOTE")
         notes = [
             note
-            for segment in elf.iter_segments("PT_NOTE")
+            for segment in segments
             for note in segment.iter_notes()
             if note["n_name"] == "AMDGPU" and note["n_type"] in (_NOTE_TYPE, "NT_AMDGPU_METADATA")
         ]

@@ -52,7 +52,7 @@ def read_cubin(path: Path) -> list[KernelObject]:
             raise ValueError(f"{path}: not an ELF file ({error})") from error
         if elf.header["e_machine"] != _CUDA:
             raise ValueError(f"{path}: made for {elf.header['e_machine']}, so no cubin")
-        sections = {section.name: section for section in elf.iter_sections()}
+        sections: dict[str, Any] = {section.name: section for section in elf.iter_sections()}
         symbols = [symbol.name for symbol in sections[".symtab"].iter_symbols()]
         of_symbol = _by_symbol(sections[".nv.info"].data(), symbols)
         names = [name.removeprefix(".text.") for name in sections if name.startswith(".text.")]

@@ -112,8 +112,8 @@ def read_launches(text: str) -> dict[str, Launch]:
     """The launch of each kernel, from XLA's printed sequence of thunks."""
     launches: dict[str, Launch] = {}
     for found in _LAUNCH.finditer(text):
-        sizes = tuple(map(int, found.groups()[1:]))
-        launches.setdefault(found[1], Launch(sizes[:3], sizes[3:6], sizes[6]))
+        x, y, z, *block, shared = map(int, found.groups()[1:])
+        launches.setdefault(found[1], Launch((x, y, z), (block[0], block[1], block[2]), shared))
     return launches
 
 

@@ -114,10 +114,10 @@ def _one(word: int, second: int, is_12: bool, at: int) -> tuple[int, str, int, i
         return 1, "lds", 0, None
     if is_12 and format6 in _THREE_WORDS_12:
         return 3, "memory", 0, None
-    kind = (_TWO_WORDS_12 if is_12 else _TWO_WORDS_11).get(format6)
-    if kind is None:
+    two_words = _TWO_WORDS_12 if is_12 else _TWO_WORDS_11
+    if format6 not in two_words:
         raise ValueError(f"machine code at byte {4 * at}: {word:#010x} belongs to no instruction format that is known")
-    return 2, kind, 0, None
+    return 2, two_words[format6], 0, None
 
 
 def _short_vector_extra(word: int) -> int:

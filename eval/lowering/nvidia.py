@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import functools
+import importlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
@@ -68,7 +69,7 @@ device_description_str: "{target.name}"
     def prepare(self, target: Target) -> None:
         """From jax 0.12 on, Pallas wants to know the capability of an absent GPU by its name."""
         try:
-            from jax._src.pallas.triton import gpu_info
+            gpu_info = importlib.import_module("jax._src.pallas.triton.gpu_info")
         except ImportError:
             return
         hopper = functools.partial(gpu_info.get_gpu_info_from_version, gpu_info.GpuVersion.H100)

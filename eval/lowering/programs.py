@@ -22,7 +22,7 @@ from refmodel.model import step
 from refmodel.presets import preset
 from refmodel.schedule import decode_steps, prefill_steps
 from refmodel.specification import ModelConfig
-from refmodel.tree import abstract_params
+from refmodel.tree import Params, abstract_params
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,7 @@ def _quality(program: ModelProgram) -> tuple[Callable[..., Any], tuple[Any, ...]
     """Hidden states of one text, and the comparison of its predictions with those of full attention."""
     config, width = program.config, min(program.tokens - 1, 256)
 
-    def quality(params, tokens_t, reference_td):
+    def quality(params: Params, tokens_t: jax.Array, reference_td: jax.Array) -> Any:
         variant_td = final_hidden(config, params, tokens_t)
         return compare_tokens(config, params, tokens_t[1 : width + 1], reference_td[:width], variant_td[:width])
 
@@ -95,7 +95,7 @@ def _training(program: ModelProgram) -> tuple[Callable[..., Any], tuple[Any, ...
     """
     config = program.config
 
-    def loss(params, tokens_bt):
+    def loss(params: Params, tokens_bt: jax.Array) -> jax.Array:
         cache = init_cache(config, 1, program.tokens, dtype_of(program.dtype))
         logits, _ = step(config, params, cache, tokens_bt, logits="all", attend=partial(attend, impl="dense"))
         targets = tokens_bt[:, 1:]

@@ -25,9 +25,10 @@ _MEMORY: Final = ("ld.", "st.", "cp.", "atom.", "red.", "prefetch")
 
 def entries(text: str) -> dict[str, str]:
     """The text of each kernel in a PTX file, the file's head before each."""
-    starts = [found.start() for found in _ENTRY.finditer(text)]
+    found = list(_ENTRY.finditer(text))
+    starts = [one.start() for one in found]
     bodies = [text[start:end] for start, end in itertools.pairwise([*starts, len(text)])]
-    return {_ENTRY.match(body)[1]: text[: starts[0]] + body for body in bodies}
+    return {one[1]: text[: starts[0]] + body for one, body in zip(found, bodies, strict=True)}
 
 
 def instructions_of(text: str) -> list[Instruction]:
@@ -55,8 +56,8 @@ def _kind(opcode: str) -> tuple[str, int, int]:
     family, shape = opcode.split(".")[0], _SHAPE.search(opcode)
     if family in _WARPS and shape and ".mma_async" in opcode + ".mma_async" * (family == "mma"):
         return "matrix", 0, math.prod(map(int, shape.groups())) // _WARPS[family]
-    if opcode.startswith("ldmatrix"):
-        return "lds_load", 32 * int(re.search(r"\.x(\d)", opcode)[1]), 0
+    if matrices := re.match(r"ldmatrix\b.*?\.x(\d)", opcode):
+        return "lds_load", 32 * int(matrices[1]), 0
     if opcode.startswith("ld.shared"):
         width, count = re.search(r"[a-z](\d+)$", opcode), re.search(r"\.v(\d)", opcode)
         return "lds_load", (int(width[1]) if width else 0) * (int(count[1]) if count else 1), 0

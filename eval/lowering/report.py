@@ -62,9 +62,16 @@ def read_result(compiled: Compiled) -> Result:
     return Result(compiled, tuple(kernels), tuple(verdicts))
 
 
+def kernel_program(result: Result) -> KernelProgram:
+    """The program of a result that is of one kernel, not of a model."""
+    program = result.compiled.program
+    assert isinstance(program, KernelProgram), program.title
+    return program
+
+
 def own_kernels(result: Result) -> list[Kernel]:
     """This project's kernels of one of its programs, in the order of their verdicts."""
-    return [kernel for _, kernel in judged(result.compiled.program, result.kernels)]
+    return [kernel for _, kernel in judged(kernel_program(result), result.kernels)]
 
 
 def shapes_of(result: Result) -> str:
@@ -130,7 +137,7 @@ def tile_table(results: Iterable[Result], target: Target, title: str) -> Table:
     """A sweep, best first: each kernel of each tile, or why the compiler refused it."""
     rows: list[tuple[str, ...]] = []
     for result in results:
-        name = result.compiled.program.tile_name
+        name = kernel_program(result).tile_name
         if result.compiled.error:
             rows.append((name, refusal(result.compiled.error, target), *("",) * len(_resource_header(target))))
         for kernel, verdict in zip(own_kernels(result), result.verdicts, strict=False):

@@ -12,10 +12,10 @@ import os
 import re
 import shutil
 import subprocess
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from eval.lowering.folder import cache_folder
 
@@ -63,9 +63,8 @@ def undefined_symbols(plugin: Path) -> list[Undefined]:
     from elftools.elf.elffile import ELFFile
 
     with plugin.open("rb") as file:
-        elf = ELFFile(file)
-        table, versions = elf.get_section_by_name(".dynsym"), elf.get_section_by_name(".gnu.version")
-        needed = elf.get_section_by_name(".gnu.version_r")
+        section: Callable[[str], Any] = ELFFile(file).get_section_by_name
+        table, versions, needed = section(".dynsym"), section(".gnu.version"), section(".gnu.version_r")
         homes = {
             aux["vna_other"]: (library.name, aux.name)
             for library, auxes in (needed.iter_versions() if needed else ())
@@ -141,6 +140,6 @@ def _defined_by(libraries: Iterable[Path]) -> set[str]:
     names: set[str] = set()
     for path in libraries:
         with path.open("rb") as file:
-            table = ELFFile(file).get_section_by_name(".dynsym")
+            table: Any = ELFFile(file).get_section_by_name(".dynsym")
             names.update(symbol.name for symbol in table.iter_symbols() if symbol["st_shndx"] != "SHN_UNDEF")
     return names

@@ -6,7 +6,7 @@ import dataclasses
 import itertools
 from collections.abc import Callable, Iterable, Mapping
 from types import MappingProxyType
-from typing import Final
+from typing import Any, Final
 
 from eval.lowering.kernel_programs import AttentionKernel, ExpertKernel, KernelProgram
 
@@ -38,9 +38,9 @@ def every_tile(like: KernelProgram, target: str) -> list[KernelProgram]:
     return [one for one in made if one.rows >= 8 * one.warps]
 
 
-def with_tile(like: KernelProgram, **sizes: int) -> KernelProgram:
+def with_tile(like: KernelProgram, **sizes: Any) -> KernelProgram:
     """The same shapes in another tile; few rows of an expert take no more than all of the tile's."""
-    changed = dataclasses.replace(like, **sizes)
+    changed: KernelProgram = dataclasses.replace(like, **sizes)
     if isinstance(changed, ExpertKernel):
         changed = dataclasses.replace(changed, least_rows=min(changed.least_rows, changed.rows))
     return changed

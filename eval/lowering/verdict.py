@@ -42,6 +42,7 @@ def judge_kernel_program(compiled: Compiled, kernels: list[Kernel]) -> list[Verd
     takes.
     """
     program, target = compiled.program, compiled.target
+    assert isinstance(program, KernelProgram), program.title
     if compiled.error:
         return [Verdict(program.title, "", (refusal(compiled.error, target),))]
     found = judged(program, kernels)

@@ -5,12 +5,15 @@ from __future__ import annotations
 from functools import partial
 
 import jax
+from jaxtyping import Array, Float, Int
 
 from attention.kernels.derivative import with_derivative_of
 from attention.kernels.target import current_target, is_gpu
 
 
-def choose_experts(logits_re: jax.Array, k: int, renormalise: bool) -> tuple[jax.Array, jax.Array]:
+def choose_experts(
+    logits_re: Float[Array, "rows e"], k: int, renormalise: bool
+) -> tuple[Float[Array, "rows {k}"], Int[Array, "rows {k}"]]:
     """The k largest of softmax(logits), and whose they are: float32 and int32 [rows, k], largest first.
 
     Of equals the expert of the lower index comes first.  `renormalise` makes the k sum to one.  The kernel on a GPU,

@@ -12,6 +12,7 @@ from typing import Literal, get_args
 import jax
 import jax.numpy as jnp
 from jax import lax
+from jaxtyping import Array, Float, Int
 
 from attention.kernels.derivative import with_derivative_of
 from attention.kernels.row_tiles import choose_row_tile, tile_rows
@@ -31,16 +32,16 @@ def resolve_impl(impl: str, d_model: int, d_ff: int) -> str:
 
 @jax.named_scope("experts")
 def expert_ffn(
-    x_rd: jax.Array,
-    expert_rk: jax.Array,
-    weight_rk: jax.Array,
-    gate_ledf: jax.Array,
-    up_ledf: jax.Array,
-    down_lefd: jax.Array,
-    layer: jax.Array,
+    x_rd: Float[Array, "rows d"],
+    expert_rk: Int[Array, "rows k"],
+    weight_rk: Float[Array, "rows k"],
+    gate_ledf: Float[Array, "l e d f"],
+    up_ledf: Float[Array, "l e d f"],
+    down_lefd: Float[Array, "l e f d"],
+    layer: Int[Array, ""],
     row_tile: int | None = None,
     impl: str = "auto",
-) -> jax.Array:
+) -> Float[Array, "rows d"]:
     """sum over a row's choices of weight · SwiGLU_expert(x), [rows, D] in x's dtype.
 
     `row_tile` is for `blockwise`; the kernel's tiles are those of `attention.kernels.tiles`.

@@ -6,17 +6,18 @@ from functools import partial
 
 import jax
 import jax.numpy as jnp
+from jaxtyping import Array, Float
 
 from attention.kernels.derivative import with_derivative_of
 from attention.kernels.target import current_target, is_gpu
 from refmodel.norm import rms_norm
 from refmodel.parts import Norm
-from refmodel.rope import apply_rope
-
-Angles = tuple[jax.Array, jax.Array]
+from refmodel.rope import Angles, apply_rope
 
 
-def norm_and_rope(x_btnh: jax.Array, scale_h: jax.Array, angles: Angles, norm: Norm) -> jax.Array:
+def norm_and_rope(
+    x_btnh: Float[Array, "b t n h"], scale_h: Float[Array, " h"], angles: Angles, norm: Norm
+) -> Float[Array, "b t n h"]:
     """rope(rms_norm(x)), [B, T, N, H]: the kernel on a GPU, where H is a power of two; plain XLA elsewhere."""
     plain = partial(_plain, norm=norm)
     half = x_btnh.shape[-1] // 2

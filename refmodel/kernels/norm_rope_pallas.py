@@ -16,7 +16,7 @@ from jax.experimental import pallas as pl
 from jax.experimental.pallas import triton as plgpu
 
 from attention.kernels.ref import Ref
-from refmodel.kernels.norm_rope import Angles
+from refmodel.rope import Angles
 
 NAME: Final = "norm_rope"
 """Of the kernel in compiled programs."""
