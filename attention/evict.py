@@ -22,7 +22,8 @@ from types import ModuleType
 import numpy as np
 
 from attention.cost import ONLY_LAYER, Depth, Growth, Heads, sawtooth_ripple
-from attention.eviction.base import Eviction, Piece
+from attention.eviction.base import Piece
+from attention.eviction.chunks import EvictionInChunks
 from attention.eviction.policy import Policy
 from attention.eviction.streaming import Streaming
 from attention.outline import Outline, stretch
@@ -30,7 +31,7 @@ from attention.pattern import Array
 
 
 @dataclass(frozen=True)
-class Evict(Eviction):
+class Evict(EvictionInChunks):
     """`evict(policy, budget=4096, chunk=1024, sinks=4, recent=None)`: eviction during prefill, and in decode.
 
     Queries see the kept keys and the tokens since the last event, up to their own.  Whenever the sequence's length

@@ -10,13 +10,14 @@ from types import ModuleType
 import numpy as np
 
 from attention.cost import ONLY_LAYER, Depth, Growth, Heads
-from attention.eviction.base import Eviction, Piece
+from attention.eviction.base import Piece
+from attention.eviction.chunks import EvictionInChunks
 from attention.eviction.policy import Policy
 from attention.pattern import Array
 
 
 @dataclass(frozen=True)
-class EvictAfter(Eviction):
+class EvictAfter(EvictionInChunks):
     """`evict_after(policy, budget=4096, sinks=4, recent=None)`: the published form, eviction once after the prompt.
 
     The first step is the prompt, whole: its queries see all that is before them.  Then, if it was longer than

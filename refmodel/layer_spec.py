@@ -9,7 +9,15 @@ from functools import cached_property
 
 from attention.cost import Heads
 from attention.mixer import Mixer
-from refmodel.parameters import Parameter, Table, layer_parameters
+from refmodel.parameters import (
+    Parameter,
+    Table,
+    attention_rows,
+    feed_forward_rows,
+    mixer_rows,
+    norm_rows,
+    qk_norm_rows,
+)
 from refmodel.parts import Dense, Experts, FeedForward, Norm, Rope
 
 
@@ -44,8 +52,16 @@ class LayerSpec:
 
     @cached_property
     def parameters(self) -> Table:
-        """The layer's rows of the table."""
-        return layer_parameters(self)
+        """The layer's rows of the table: told for one that is only counted, else what the specification asks for."""
+        if self.told:
+            return self.told
+        return (
+            *norm_rows(self.norm, self.heads.d_model),
+            *attention_rows(self.heads),
+            *(qk_norm_rows(self.norm, self.heads) if self.qk_norm else ()),
+            *mixer_rows(self.mixer.params(self.heads) if self.mixer else {}),
+            *feed_forward_rows(self.heads.d_model, self.feed_forward),
+        )
 
     @cached_property
     def products(self) -> Table:

@@ -9,16 +9,11 @@ import dataclasses
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from attention.cost import Heads
 from refmodel.parts import Dense, Experts, FeedForward, Norm
-
-if TYPE_CHECKING:
-    from refmodel.layer_spec import LayerSpec
-    from refmodel.specification import ModelConfig
 
 Table = tuple["Parameter", ...]
 
@@ -96,33 +91,19 @@ class Parameter:
         return self.macs * self.rows_per_token
 
 
-def layer_parameters(layer: LayerSpec) -> Table:
-    """The table of one layer: told for a layer that is only counted, else what its specification asks for."""
-    if layer.told:
-        return layer.told
-    return (
-        *norm_rows(layer.norm, layer.heads.d_model),
-        *attention_rows(layer.heads),
-        *(qk_norm_rows(layer.norm, layer.heads) if layer.qk_norm else ()),
-        *mixer_rows(layer.mixer.params(layer.heads) if layer.mixer else {}),
-        *feed_forward_rows(layer.heads.d_model, layer.feed_forward),
-    )
-
-
-def outside_parameters(config: ModelConfig) -> Table:
-    """The table of what is outside the layers: embedding, final norm, and a head of its own."""
-    d, v, norm = config.d_model, config.vocab_size, config.final_norm
-    tied = "head" if config.tied_head else ""
+def outside_rows(d_model: int, vocab_size: int, final_norm: Norm, tied_head: bool) -> Table:
+    """What is outside the layers: embedding, final norm, and a head of its own where the embedding is not the head."""
+    d, v = d_model, vocab_size
     head = Parameter(
         "head.kernel", ("embed", "vocab"), (d, v), ("embed",), "head", hf="lm_head.weight", gguf="output.weight"
     )
     return (
         Parameter(
-            "embed.embedding", ("vocab", "embed"), (v, d), ("embed",), tied,
+            "embed.embedding", ("vocab", "embed"), (v, d), ("embed",), "head" if tied_head else "",
             hf="model.embed_tokens.weight", gguf="token_embd.weight",
         ),
-        _norm("final_norm", norm, "embed", d, "model.norm", "output_norm.weight"),
-        *(() if config.tied_head else (head,)),
+        norm_row("final_norm", final_norm, "embed", d, "model.norm", "output_norm.weight"),
+        *(() if tied_head else (head,)),
     )  # fmt: skip
 
 
@@ -138,7 +119,7 @@ def norm_rows(norm: Norm, d_model: int) -> Table:
             "ffn_post_norm": ("post_feedforward", "post_ffw_norm"),
         }
     return tuple(
-        _norm(path, norm, "embed", d_model, f"model.layers.{{layer}}.{hf}_layernorm", f"blk.{{layer}}.{gguf}.weight")
+        norm_row(path, norm, "embed", d_model, f"model.layers.{{layer}}.{hf}_layernorm", f"blk.{{layer}}.{gguf}.weight")
         for path, (hf, gguf) in names.items()
     )
 
@@ -162,7 +143,7 @@ def attention_rows(heads: Heads, key_is_value: bool = False) -> Table:
 def qk_norm_rows(norm: Norm, heads: Heads) -> Table:
     """Norms over the head dimension of queries and of keys."""
     return tuple(
-        _norm(f"attn.{name}", norm, "head_dim", heads.head_dim, f"model.layers.{{layer}}.self_attn.{name}",
+        norm_row(f"attn.{name}", norm, "head_dim", heads.head_dim, f"model.layers.{{layer}}.self_attn.{name}",
               f"blk.{{layer}}.attn_{name}.weight")
         for name in ("q_norm", "k_norm")
     )  # fmt: skip
@@ -231,7 +212,7 @@ def _layer_matrix(
     )  # fmt: skip
 
 
-def _norm(path: str, norm: Norm, axis: str, size: int, hf: str, gguf: str) -> Parameter:
+def norm_row(path: str, norm: Norm, axis: str, size: int, hf: str, gguf: str) -> Parameter:
     return Parameter(
         f"{path}.scale", (axis,), (size,), hf=f"{hf}.weight", gguf=gguf, initial=1 - norm.offset, gguf_adds=norm.offset
     )

@@ -17,7 +17,7 @@ from attention.cost import Depth, Heads
 from attention.layout import Layout, LayoutSpec, format_layout, parse_layout
 from attention.mixer import Mixer
 from refmodel.layer_spec import LayerSpec, at_least_1, check_layer
-from refmodel.parameters import Table, outside_parameters
+from refmodel.parameters import Table, outside_rows
 from refmodel.parts import Experts, Norm
 
 
@@ -131,7 +131,7 @@ class ModelConfig:
     @property
     def outside(self) -> Table:
         """The rows of the table of parameters for what is outside the layers."""
-        return outside_parameters(self)
+        return outside_rows(self.d_model, self.vocab_size, self.final_norm, self.tied_head)
 
     @property
     def params(self) -> int:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
-from functools import partial
 from types import ModuleType
 from typing import Any, NamedTuple
 
@@ -12,13 +11,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from attention.attended import Attended
 from attention.backends.registry import counted_as
 from attention.cost import ONLY_LAYER, Cost, Depth, Heads
 from attention.eviction.cache import EvictingCache, init_evicting_cache
-from attention.eviction.chunks import attend_in_chunks
 from attention.eviction.policy import CacheShape, Policy, Retention
-from attention.mixer import Mixer, Operands, StepContext
+from attention.mixer import Mixer
 from attention.pattern import Array, SpanPattern
 
 
@@ -112,14 +109,6 @@ class Eviction(Mixer):
     def state_bytes(self, state: EvictingCache) -> int:
         """Of keys and values."""
         return state.keys.nbytes + state.values.nbytes
-
-    def mix(self, inputs: Operands, now: StepContext, state: EvictingCache) -> tuple[Attended, EvictingCache]:
-        in_order = self.keys_in_order(now.first, now.depth.n_layers)
-        attend = partial(now.attend, order="keys") if in_order else now.attend
-        return attend_in_chunks(
-            self, attend, state, inputs.q_btnh, inputs.k_btkh, inputs.v_btkh, now.q_pos_bt, now.length, now.depth,
-            now.rope_theta,
-        )  # fmt: skip
 
     def may_evict(self, slots: int) -> bool:
         """Whether a layer of so many slots can ever have to let a key go."""

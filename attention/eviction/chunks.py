@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -13,12 +13,23 @@ from jax import lax
 from attention.assumption import assumed_in_counts
 from attention.attended import Attended, AttendFn, concatenated
 from attention.cost import Depth
+from attention.eviction.base import Eviction
 from attention.eviction.cache import EvictingCache, append, compact
 from attention.eviction.policy import CachedKeys, Queries
+from attention.mixer import Operands, StepContext
 from attention.pattern import SpanPattern
 
-if TYPE_CHECKING:
-    from attention.eviction.base import Eviction
+
+class EvictionInChunks(Eviction):
+    """An eviction that runs: its schedule says which pieces a step falls into."""
+
+    def mix(self, inputs: Operands, now: StepContext, state: EvictingCache) -> tuple[Attended, EvictingCache]:
+        in_order = self.keys_in_order(now.first, now.depth.n_layers)
+        attend = partial(now.attend, order="keys") if in_order else now.attend
+        return attend_in_chunks(
+            self, attend, state, inputs.q_btnh, inputs.k_btkh, inputs.v_btkh, now.q_pos_bt, now.length, now.depth,
+            now.rope_theta,
+        )  # fmt: skip
 
 
 def attend_in_chunks(

@@ -76,9 +76,7 @@ def attend_tile(
         masked = rows_see is not None
         scores = dot(q, load(k_ref, tile, masked), (((1,), (1,)), ((), ())))
         if rows_see is not None:
-            pos, left, sink = rows_see
-            kv_pos = kv_pos_ref[pl.ds(tile * keys, keys)][None, :]
-            seen = (kv_pos <= pos[:, None]) & ((kv_pos > left[:, None]) | (kv_pos < sink[:, None]))
+            seen = _seen(kv_pos_ref[pl.ds(tile * keys, keys)], *rows_see)
             scores = jnp.where(seen, scores * scale, -jnp.inf)
             new_top = jnp.maximum(top, scores.max(1))
             pivot = jnp.where(new_top == -jnp.inf, 0.0, new_top)  # a row that has seen nothing yet
@@ -120,14 +118,30 @@ def attend_tile(
     n_tested = n_masked - n_untested
     state, visited = lax.fori_loop(0, n_tested, visit_if_visible, (state, n_dense + n_untested))
 
-    top, total, acc = state
-    sees = (total > 0) & (pos >= 0)  # a padding query may have been computed without a mask
-    out = acc * jnp.where(sees, 1 / jnp.where(sees, total, 1), 0)[:, None]
-    plgpu.store(out_ref.at[at_row_h], out.astype(out_ref.dtype), mask=exists_h)
+    plgpu.store(out_ref.at[at_row_h], _normalised(state, pos).astype(out_ref.dtype), mask=exists_h)
     visited_ref[0] = visited
     if lse_ref:
-        lse = jnp.where(sees, (top + jnp.log2(jnp.where(sees, total, 1))) / LOG2_E, -jnp.inf)
-        plgpu.store(lse_ref[0].at[head, token], lse, mask=exists)
+        plgpu.store(lse_ref[0].at[head, token], _log_sum(state, pos), mask=exists)
+
+
+def _seen(kv_pos: jax.Array, pos: jax.Array, left: jax.Array, sink: jax.Array) -> jax.Array:
+    """Which key of a tile each row sees."""
+    kv_pos = kv_pos[None, :]
+    return (kv_pos <= pos[:, None]) & ((kv_pos > left[:, None]) | (kv_pos < sink[:, None]))
+
+
+def _normalised(state: State, pos: jax.Array) -> jax.Array:
+    """Each row's weighted values over its sum of weights; 0 for one that sees nothing."""
+    _, total, acc = state
+    sees = (total > 0) & (pos >= 0)  # a padding query may have been computed without a mask
+    return acc * jnp.where(sees, 1 / jnp.where(sees, total, 1), 0)[:, None]
+
+
+def _log_sum(state: State, pos: jax.Array) -> jax.Array:
+    """The log of each row's sum of weights; -inf for one that sees nothing."""
+    top, total, _ = state
+    sees = (total > 0) & (pos >= 0)
+    return jnp.where(sees, (top + jnp.log2(jnp.where(sees, total, 1))) / LOG2_E, -jnp.inf)
 
 
 def _sees_some(kv_pos: jax.Array, pos: jax.Array, left: jax.Array, sink: jax.Array) -> jax.Array:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterator
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -59,6 +60,17 @@ def test_tests_mirror_the_packages(package):
     for folder in (ROOT / "tests" / package).rglob("*"):
         if folder.is_dir() and folder.name != "__pycache__":
             assert (ROOT / package / folder.relative_to(ROOT / "tests" / package)).is_dir(), folder
+
+
+def module_name(file: Path) -> str:
+    return ".".join(file.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+
+
+def test_no_imports_run_in_a_circle():
+    files = {module_name(file): file for package in PACKAGES for file in (ROOT / package).rglob("*.py")}
+    used = {name: {found for one in imports(file) for found in (one, one.rpartition(".")[0]) if found in files}
+            for name, file in files.items() if not file.name.startswith("__")}  # fmt: skip
+    TopologicalSorter(used).prepare()  # raises CycleError, which names the circle
 
 
 def test_the_oracle_of_imports_sees_what_is_wrong(tmp_path, monkeypatch):

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 
 from eval.cost.flops.hlo import Instruction, Module, parse_hlo
 from eval.cost.flops.scoped import ScopedFlops
-from eval.cost.flops.traced import Visit
+from eval.cost.flops.tally import Visit
 
 _NO_PRODUCT = re.compile(
     r"(?i)topk|sort|cub(?!las)|rng|sharding|annotate|slice|copy|print|sync|allocatebuffer|scan|reduce"
