@@ -92,12 +92,7 @@ def attend_tile(
         acc = acc * rescale[:, None] + dot(weights.astype(v.dtype), v, (((1,), (int(by_column),)), ((), ())))
         return new_top, total, acc
 
-    state = (
-        jnp.full(rows, -jnp.inf, jnp.float32),
-        jnp.zeros(rows, jnp.float32),
-        jnp.zeros((rows, head_dim), jnp.float32),
-    )
-    state = lax.fori_loop(bounds.dense_start, bounds.dense_end, visit, state)
+    state = lax.fori_loop(bounds.dense_start, bounds.dense_end, visit, _nothing_seen(rows, head_dim))
     # Read only here: registers are short in the loop above.
     rows_see = pos, left, sink = pos_ref[...], left_ref[...], sink_ref[...]
 
@@ -122,6 +117,12 @@ def attend_tile(
     visited_ref[0] = visited
     if lse_ref:
         plgpu.store(lse_ref[0].at[head, token], _log_sum(state, pos), mask=exists)
+
+
+def _nothing_seen(rows: int, head_dim: int) -> State:
+    """Before the first tile."""
+    zeros = partial(jnp.zeros, dtype=jnp.float32)
+    return jnp.full(rows, -jnp.inf, jnp.float32), zeros(rows), zeros((rows, head_dim))
 
 
 def _seen(kv_pos: jax.Array, pos: jax.Array, left: jax.Array, sink: jax.Array) -> jax.Array:
