@@ -86,14 +86,18 @@ class Evict(EvictionInChunks):
                 f"evict: a chunk of {self.chunk} tokens is larger than the prompt of {tokens}: nothing would be evicted"
             )
 
-    def piece(self, length: Array, tokens: int, budget: Array, xp: ModuleType = np) -> Piece:
-        most = self.most_kept
+    def event_slots(self, tokens: int, slots: int) -> tuple[int, int]:
+        most = min(self.most_kept, slots)
+        return most, most
+
+    def piece(self, length: Array, tokens: int, budget: Array, prompt: Array, xp: ModuleType = np) -> Piece:
+        most, kept = self.most_kept, self.most_kept if self.policy.per_head else budget
         chunk_start, after = length // self.chunk * self.chunk, length + tokens
         full = chunk_start > budget  # some key went already
         return Piece(
             length,
             xp.where(full, most, chunk_start) + length % self.chunk,
-            xp.where(full, most - budget, 0),
+            xp.where(full, most - kept, 0),
             length == chunk_start,
             (after % self.chunk == 0) & (after > budget),
         )
@@ -101,6 +105,10 @@ class Evict(EvictionInChunks):
     def keys_in_order(self, first: bool, n_layers: int) -> bool:
         """Where all heads of all layers keep as many keys."""
         return not self.policy.per_head and set(self.layer_budgets(n_layers)) == {self.most_kept}
+
+    def held(self, start: int, depth: Depth = ONLY_LAYER) -> int:
+        since = start % self.chunk
+        return min(start - since, self.layer_budget(depth)) + since
 
     def useful_pairs(self, tokens: int, start: int = 0, depth: Depth = ONLY_LAYER) -> int:
         """N(C + 1)/2 + B·N - B(B + C)/2 for start = 0 and N and B multiples of C; exact for any."""
@@ -172,11 +180,10 @@ class Evict(EvictionInChunks):
 @functools.lru_cache(4096)
 def _selection_by_token(variant: Evict, heads: Heads, budget: int, first: int) -> np.ndarray:
     """By how many FLOPs of selection each token of the chunk at `first` makes a prompt dearer: int64 [C]."""
-    piece, policy = variant.piece(first, variant.chunk, budget), variant.policy
-    kept = int(piece.place - piece.first)
-    observed = [0, *(policy.observe_flops(heads, kept + n, n) for n in range(1, variant.chunk + 1))]
-    flops_t = np.diff(np.array(observed, np.int64))
-    flops_t[-1] += bool(piece.event) * policy.score_flops(heads, kept + variant.chunk, variant.retention)
+    policy, end = variant.policy, first + variant.chunk
+    seen_t = min(first, budget) + np.arange(1, variant.chunk + 1)
+    flops_t = np.array([policy.useful_observe_flops(heads, 1, heads.n_heads * int(seen)) for seen in seen_t], np.int64)
+    flops_t[-1] += policy.score_flops(heads, int(seen_t[-1]), variant.retention) if end > budget else 0
     return flops_t
 
 

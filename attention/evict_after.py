@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from types import ModuleType
+from typing import Any, ClassVar
 
 import numpy as np
 
 from attention.cost import ONLY_LAYER, Depth, Growth, Heads
 from attention.eviction.base import Piece
+from attention.eviction.cache import EvictingCache
 from attention.eviction.chunks import EvictionInChunks
 from attention.eviction.policy import Policy
 from attention.pattern import Array
@@ -23,6 +26,9 @@ class EvictAfter(EvictionInChunks):
     The first step is the prompt, whole: its queries see all that is before them.  Then, if it was longer than
     `budget`, the policy chooses once what stays.  Later steps see that and each other, and nothing goes any more.
     Prefill costs what full attention costs; the cache has a slot per token, so this form is for comparing choices.
+
+    `prompt` says beforehand how many tokens the first step brings, and refuses others: counts of a later step, which
+    otherwise take all that came before it for the prompt, then know what is held (`after_prompt`).
     """
 
     name = "evict_after"
@@ -32,11 +38,23 @@ class EvictAfter(EvictionInChunks):
     budget: int = 4096
     sinks: int = 4
     recent: int | None = None
+    prompt: int | None = None
+
+    observes_every_piece: ClassVar[bool] = False
+
+    def __post_init__(self) -> None:
+        if self.prompt is not None and self.prompt < 1:
+            raise ValueError(f"evict_after: prompt must be at least 1 token, got {self.prompt}")
+        super().__post_init__()
+
+    def after_prompt(self, prompt_tokens: int) -> EvictAfter:
+        return self if self.prompt else replace(self, prompt=prompt_tokens)
 
     def check_steps(self, steps: Iterable[tuple[int, int]]) -> None:
         first, *later = steps
         if first[0] == 0 and later and later[0][1] > 1:
             raise ValueError(f"evict_after: the prompt comes in one step, got {1 + len(later)}; evict takes chunks")
+        self.check_step(*first)
 
     def cache_tokens(self, capacity_tokens: int) -> int:
         return capacity_tokens
@@ -45,53 +63,74 @@ class EvictAfter(EvictionInChunks):
         return step_tokens
 
     def fits(self, length: Array, tokens: int) -> Array:
-        return np.bool_(True)
+        return (length != 0) | (self.prompt is None or self.prompt == tokens)
 
-    def piece(self, length: Array, tokens: int, budget: Array, xp: ModuleType = np) -> Piece:
-        return Piece(length, length, 0 * length, length == 0, (length == 0) & (tokens > budget))
+    def check_step(self, length: int, tokens: int) -> None:
+        if not self.fits(length, tokens):
+            raise ValueError(f"evict_after: the prompt was to have {self.prompt} tokens, got {tokens}")
 
-    def valid(self, piece: Piece, tokens: int, slot_s: Array, pos_bks: Array) -> Array:
-        """How long the prompt was is in the positions only."""
-        return pos_bks >= 0 if self.policy.per_head else pos_bks[:1, :1] >= 0
+    def layer_budget(self, depth: Depth = ONLY_LAYER, prompt: Any = None) -> Any:
+        return self.policy.layer_budget(self.retention, depth, prompt)
+
+    def may_evict(self, tokens: int, slots: int) -> bool:
+        """No prompt within the budget loses a key, in whatever layer: where one is clipped to it, all keep it."""
+        return tokens > self.budget
+
+    def event_slots(self, tokens: int, slots: int) -> tuple[int, int]:
+        return min(self.most_kept, tokens), tokens
+
+    def piece(self, length: Array, tokens: int, budget: Array, prompt: Array, xp: ModuleType = np) -> Piece:
+        """What the event left ends where the prompt ended."""
+        kept = self.most_kept if self.policy.per_head else budget
+        first = xp.where((length > 0) & (prompt > budget), xp.maximum(prompt - kept, 0), 0)
+        return Piece(length, length, first + 0 * length, length == 0, (length == 0) & (tokens > budget))
 
     def keys_in_order(self, first: bool, n_layers: int) -> bool:
-        """Until the event; after it new tokens stand where the prompt ended."""
+        """Until the event; after it the first slots are empty."""
         return first
 
-    @property
-    def knows_its_slots(self) -> bool:
-        """How long the prompt was is in the positions only."""
-        return False
+    def with_known(self, state: EvictingCache, tokens: int, start: int, capacity: int) -> EvictingCache:
+        """The prompt."""
+        prompt = self.prompt_tokens(tokens, start) if start else 0
+        known: Any = np.full(state.prompt.shape, prompt, np.int32)
+        return state._replace(prompt=known)
 
-    def slot_positions(
-        self, piece: Piece, tokens: int, slots: int, budget: Array, xp: ModuleType = np
-    ) -> tuple[Array, Array]:
-        """Later steps: as if the prompt was of `piece.place` tokens."""
-        q_slot_t, kv_slot_s = super().slot_positions(piece, tokens, slots, budget, xp)
-        most = min(self.most_kept, slots)
-        first = 0 if self.policy.per_head else most - budget
-        gone = (kv_slot_s < first) | ((kv_slot_s >= most) & (kv_slot_s < piece.place))
-        return q_slot_t, xp.where(gone & (piece.place > budget), -1, kv_slot_s)
+    def prompt_tokens(self, tokens: int, start: int) -> int:
+        return self.prompt or start or tokens
+
+    def held(self, start: int, depth: Depth = ONLY_LAYER) -> int:
+        """What stayed of the prompt, and every token since."""
+        if not start:
+            return 0
+        prompt = self.prompt_tokens(0, start)
+        return min(prompt, self.layer_budget(depth, prompt)) + start - prompt
 
     def useful_pairs(self, tokens: int, start: int = 0, depth: Depth = ONLY_LAYER) -> int:
-        """N(N + 1)/2 for start = 0; later steps: as if the prompt was of `start` tokens."""
-        return tokens * min(start, self.layer_budget(depth)) + tokens * (tokens + 1) // 2
+        """N(N + 1)/2 for start = 0, and as many for later tokens, which besides see what was held before them."""
+        return tokens * self.held(start, depth) + tokens * (tokens + 1) // 2
+
+    def evicts(self, prompt: int, depth: Depth) -> bool:
+        """Whether a prompt of so many tokens is longer than what stays of it; if one is, all longer ones are."""
+        return prompt > self.layer_budget(depth, prompt)
+
+    def _useful_selection(self, heads: Heads, tokens: int, start: int, depth: Depth) -> int:
+        """Of the prompt alone, and only where something goes."""
+        if start or not self.evicts(tokens, depth):
+            return 0
+        pairs = heads.n_heads * self.useful_pairs(tokens)
+        observed = self.policy.useful_observe_flops(heads, tokens, pairs)
+        return observed + self.policy.score_flops(heads, tokens, self.retention)
 
     def token_flops(self, heads: Heads, start: int, tokens: int, depth: Depth = ONLY_LAYER) -> np.ndarray:
-        budget, lengths = self.layer_budget(depth), range(start, start + tokens + 1)
-        selection = np.array([self._prompt_selection(heads, n, budget) for n in lengths], np.int64)
+        lengths = range(start, start + tokens + 1)
+        selection = np.array([self._useful_selection(heads, n, 0, depth) for n in lengths], np.int64)
         return 4 * heads.head_dim * heads.n_heads * np.arange(start + 1, start + tokens + 1) + np.diff(selection)
 
-    def _prompt_selection(self, heads: Heads, tokens: int, budget: int) -> int:
-        event = self.policy.score_flops(heads, tokens, self.retention) if tokens > budget else 0
-        return event + (self.policy.observe_flops(heads, tokens, tokens) if tokens else 0)
-
     def growth(self, heads: Heads, depth: Depth = ONLY_LAYER) -> Growth:
-        """Full attention, and from the budget on a product for every key; queries are scored in tiles of 64."""
-        budget = self.layer_budget(depth)
-        tile = self.policy.observe_flops(heads, 2, 64) - self.policy.observe_flops(heads, 1, 64)
-        event = self.policy.score_flops(heads, budget, self.retention)
-        return Growth(max(64, budget + 1), 64, event, tile)
+        """Full attention, and from the first prompt that loses a key on the choosing, which starts with a step."""
+        prompts = range(self.budget + 1, self.most_kept + 2)
+        first = prompts[bisect_left(prompts, True, key=lambda prompt: self.evicts(prompt, depth))]
+        return Growth(first, ripple_flops=self._useful_selection(heads, first, 0, depth))
 
     def limiting_flops(self, heads: Heads, depth: Depth = ONLY_LAYER) -> Fraction | None:
         return None

@@ -85,6 +85,10 @@ class Mixer:
         """The mixer for sequences of up to `total_tokens`, where it depends on that."""
         return self
 
+    def after_prompt(self, prompt_tokens: int) -> Mixer:
+        """The mixer for sequences of which the first step brings so many tokens, where later steps depend on that."""
+        return self
+
     def pattern(self) -> SpanPattern:
         """Whom a token may reach at most: all earlier ones, where nothing less is said."""
         return SpanPattern()
@@ -117,6 +121,10 @@ class Mixer:
     def cache_tokens(self, capacity_tokens: int) -> int:
         """Slots of keys and values per key-value head that the state needs between steps."""
         return 0
+
+    def held_tokens(self, start: int, capacity_tokens: int, depth: Depth = ONLY_LAYER) -> int:
+        """Tokens whose keys and values a step at `start` may read, its own left out; per head, the mean over heads."""
+        return min(start, self.cache_tokens(capacity_tokens))
 
     def state_values(self, heads: Heads) -> int:
         """Values of one row's state that do not grow with the sequence: a recurrent state."""

@@ -9,13 +9,15 @@ from dataclasses import dataclass
 class Step:
     """One call of the model: `tokens` tokens at positions start, start + 1, ... into a cache for `capacity` tokens.
 
-    `wants_logits` is False for the chunks of a prompt before its last, which skip the head.
+    `wants_logits` is False for the chunks of a prompt before its last, which skip the head.  `prompt` is the tokens of
+    the sequence's first step; left out, all that came before this one.
     """
 
     tokens: int
     start: int = 0
     capacity: int = 0
     wants_logits: bool = True
+    prompt: int = 0
 
     def __post_init__(self) -> None:
         if self.tokens < 1 or self.start < 0:
@@ -25,7 +27,10 @@ class Step:
         capacity = self.capacity or self.start + self.tokens
         if capacity < self.start + self.tokens:
             raise ValueError(f"a cache for {capacity} tokens is too small for {self.start} + {self.tokens}")
+        if self.prompt > (self.start or self.tokens):
+            raise ValueError(f"a step at {self.start} comes after a prompt of {self.prompt} tokens")
         object.__setattr__(self, "capacity", capacity)
+        object.__setattr__(self, "prompt", self.prompt if self.start and self.prompt else self.start or self.tokens)
 
 
 Schedule = tuple[Step, ...]
@@ -39,7 +44,7 @@ def prefill_steps(tokens: int, chunk_tokens: int | None = None, capacity: int | 
     if chunk < 1:
         raise ValueError(f"a chunk has at least 1 token, got {chunk}")
     return tuple(
-        Step(min(chunk, tokens - start), start, capacity or tokens, wants_logits=start + chunk >= tokens)
+        Step(min(chunk, tokens - start), start, capacity or tokens, start + chunk >= tokens, min(chunk, tokens))
         for start in range(0, tokens, chunk)
     )
 
@@ -49,4 +54,4 @@ def decode_steps(context_tokens: int, new_tokens: int = 1) -> Schedule:
     if new_tokens < 1:
         raise ValueError(f"decode at least 1 new token, got {new_tokens}")
     capacity = context_tokens + new_tokens
-    return tuple(Step(1, start, capacity) for start in range(context_tokens, capacity))
+    return tuple(Step(1, start, capacity, prompt=context_tokens) for start in range(context_tokens, capacity))

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable
 from types import ModuleType
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from attention.backends.registry import counted_as
@@ -25,7 +24,7 @@ class Piece(NamedTuple):
     Attributes:
         length: tokens of the sequence before it.
         place: the slot of its first token.
-        first: the first slot that holds a key, all later ones up to `place` do.
+        first: the first slot that holds a key, as all later ones up to `place` do; with per-head budgets, that may.
         opens: whether a chunk starts here.
         event: whether keys go after it.
     """
@@ -44,6 +43,9 @@ class Eviction(Mixer):
     budget: int
     sinks: int
     recent: int | None
+
+    observes_every_piece: ClassVar[bool] = True
+    """Whether an event's score may need what the policy saw of earlier pieces; else only the event's piece is seen."""
 
     def __post_init__(self) -> None:
         if not isinstance(self.policy, Policy):
@@ -80,14 +82,12 @@ class Eviction(Mixer):
 
     def layer_budgets(self, n_layers: int) -> tuple[int, ...]:
         """Keys per key-value head that an event leaves in each of so many layers."""
-        return self.policy.layer_budgets(self.retention, n_layers)
+        return tuple(self.layer_budget(Depth(layer, n_layers)) for layer in range(n_layers))
 
-    def layer_budget(self, depth: Depth = ONLY_LAYER) -> Any:
-        """The same in one layer: an int where all are alike or the layer's number is one, else an int32 scalar."""
-        budgets = self.layer_budgets(depth.n_layers)
-        if len(set(budgets)) == 1:
-            return budgets[0]
-        return budgets[depth.layer] if isinstance(depth.layer, int) else jnp.asarray(budgets, jnp.int32)[depth.layer]
+    def layer_budget(self, depth: Depth = ONLY_LAYER, prompt: Any = None) -> Any:
+        """The same in one layer, of a prompt of so many tokens where that matters: an int, or an int32 scalar where
+        what it depends on is one."""
+        return self.policy.layer_budget(self.retention, depth)
 
     def differs_by_depth(self, n_layers: int) -> bool:
         return len(set(self.layer_budgets(n_layers))) > 1
@@ -110,9 +110,13 @@ class Eviction(Mixer):
         """Of keys and values."""
         return state.keys.nbytes + state.values.nbytes
 
-    def may_evict(self, slots: int) -> bool:
-        """Whether a layer of so many slots can ever have to let a key go."""
+    def may_evict(self, tokens: int, slots: int) -> bool:
+        """Whether a piece of so many tokens, in a layer of so many slots, can ever have to let a key go."""
         return slots > self.least_budget
+
+    def event_slots(self, tokens: int, slots: int) -> tuple[int, int]:
+        """Most keys of a head that an event after so many new tokens leaves, and the slot that they end before."""
+        raise NotImplementedError
 
     def piece_tokens(self, step_tokens: int) -> int:
         """Most tokens of a step that attend at once."""
@@ -129,8 +133,8 @@ class Eviction(Mixer):
         for length, tokens in steps:
             self.check_step(length, tokens)
 
-    def piece(self, length: Array, tokens: int, budget: Array, xp: ModuleType = np) -> Piece:
-        """The piece of so many tokens after `length` others, in a layer of that budget."""
+    def piece(self, length: Array, tokens: int, budget: Array, prompt: Array, xp: ModuleType = np) -> Piece:
+        """The piece of so many tokens after `length` others, in a layer of that budget; the first step had `prompt`."""
         raise NotImplementedError
 
     def valid(self, piece: Piece, tokens: int, slot_s: Array, pos_bks: Array) -> Array:
@@ -151,30 +155,33 @@ class Eviction(Mixer):
         self.check_step(start, tokens)
         size = self.piece_tokens(tokens)
         parts = [min(size, tokens - done) for done in range(0, tokens, size)]
-        budget = self.layer_budget(depth)
-        pieces = (self.piece(start + i * size, part, budget) for i, part in enumerate(parts))
+        prompt = self.prompt_tokens(tokens, start)
+        budget = self.layer_budget(depth, prompt)
+        pieces = (self.piece(start + i * size, part, budget, prompt) for i, part in enumerate(parts))
         return tuple((part, Piece(*map(int, piece))) for part, piece in zip(parts, pieces, strict=True))
+
+    def prompt_tokens(self, tokens: int, start: int) -> int:
+        """Tokens of the first step, as far as a step of so many tokens at `start` says."""
+        return start or tokens
+
+    def held(self, start: int, depth: Depth = ONLY_LAYER) -> int:
+        """Keys that a head holds before a step at `start`; with per-head budgets, the mean head."""
+        raise NotImplementedError
+
+    def held_tokens(self, start: int, capacity_tokens: int, depth: Depth = ONLY_LAYER) -> int:
+        return self.held(start, depth)
 
     def useful_pairs(self, tokens: int, start: int = 0, depth: Depth = ONLY_LAYER) -> int:
         """Visible (query, key) pairs of one query head; with per-head budgets, of the mean head."""
         raise NotImplementedError
 
     def useful(self, heads: Heads, tokens: int, start: int = 0, depth: Depth = ONLY_LAYER) -> Cost:
-        """Pairs in closed form; selection over the keys that are held."""
+        """Pairs in closed form; selection is products over those pairs, and scores of the keys that are held."""
         pairs = heads.n_heads * self.useful_pairs(tokens, start, depth)
         return Cost(pairs, self._useful_selection(heads, tokens, start, depth))
 
     def _useful_selection(self, heads: Heads, tokens: int, start: int, depth: Depth) -> int:
-        """Of the keys that are held; once the budget is reached, every chunk costs the same."""
-        size = self.piece_tokens(tokens)
-        settled = (self.layer_budget(depth) // size + 2) * size
-        if start == 0 and tokens > settled + size:
-            chunks, rest = divmod(tokens - settled, size)
-            growing = self._useful_selection(heads, settled, 0, depth)
-            whole = self._useful_selection(heads, size, settled, depth)
-            return growing + chunks * whole + (self._useful_selection(heads, rest, settled, depth) if rest else 0)
-        pieces = self.schedule(start, tokens, depth)
-        return sum(self._selection(heads, part, piece, piece.place - piece.first + part) for part, piece in pieces)
+        raise NotImplementedError
 
     def executed(
         self, heads: Heads, tokens: int, start: int = 0, capacity: int = 0, impl: str = "auto",
@@ -187,7 +194,7 @@ class Eviction(Mixer):
             (part, piece._replace(length=0, opens=0)) for part, piece in self.schedule(start, tokens, depth)
         )
         for (part, piece), times in alike.items():
-            q_slot_t, kv_slot_s = self.slot_positions(piece, part, slots, self.layer_budget(depth))
+            q_slot_t, kv_slot_s = self.slot_positions(piece, part, slots)
             backend = counted_as(impl, part, slots)
             pairs = backend.executed_pairs(SpanPattern(), heads.n_heads, heads.n_kv_heads, q_slot_t, kv_slot_s)
             total = Cost(
@@ -200,21 +207,18 @@ class Eviction(Mixer):
         """Whether `piece` alone says which slots hold keys; else what scores chose does."""
         return not self.policy.per_head
 
-    def slot_positions(
-        self, piece: Piece, tokens: int, slots: int, budget: Array, xp: ModuleType = np
-    ) -> tuple[Array, Array]:
+    def slot_positions(self, piece: Piece, tokens: int, slots: int, xp: ModuleType = np) -> tuple[Array, Array]:
         """What `attend_in_chunks` gives to `attend` for positions: of T queries and of S slots.
 
         Where scores choose what is held, what counts take for it: as if every head held all that it may keep.
         """
         slot_s, end = xp.arange(slots, dtype=xp.int32), piece.place + tokens
-        first = 0 if self.policy.per_head else piece.first
         q_slot_t = piece.place + xp.arange(tokens, dtype=xp.int32)
-        return q_slot_t, xp.where((slot_s >= first) & (slot_s < end), slot_s, -1)
+        return q_slot_t, xp.where((slot_s >= piece.first) & (slot_s < end), slot_s, -1)
 
     def traced_pieces(self, tokens: int) -> int:
         return -(-tokens // self.piece_tokens(tokens))
 
     def _selection(self, heads: Heads, tokens: int, piece: Piece, keys: int) -> int:
-        score = self.policy.score_flops(heads, keys, self.retention)
-        return self.policy.observe_flops(heads, keys, tokens) + piece.event * score
+        observe = self.policy.observe_flops(heads, keys, tokens) if self.observes_every_piece or piece.event else 0
+        return observe + piece.event * self.policy.score_flops(heads, keys, self.retention)

@@ -12,19 +12,23 @@ from attention.eviction.policy import CacheShape, Policy, State
 
 
 class EvictingCache(NamedTuple):
-    """Keys and values [B, S, K, H] and positions [B, K, S] of S slots, -1 where one is empty; position order."""
+    """Keys and values [B, S, K, H] and positions [B, K, S] of S slots, -1 where one is empty; position order.
+
+    prompt: tokens of the first step, an int32.
+    """
 
     keys: jax.Array
     values: jax.Array
     positions: jax.Array
     state: State
+    prompt: jax.Array
 
 
 def init_evicting_cache(shape: CacheShape, policy: Policy, dtype: jax.typing.DTypeLike) -> EvictingCache:
     """Nothing held yet."""
     keys = jnp.zeros((shape.batch, shape.slots, shape.n_kv_heads, shape.head_dim), dtype)
     empty_bks = jnp.full((shape.batch, shape.n_kv_heads, shape.slots), -1, jnp.int32)
-    return EvictingCache(keys, jnp.zeros_like(keys), empty_bks, policy.init_state(shape, dtype))
+    return EvictingCache(keys, jnp.zeros_like(keys), empty_bks, policy.init_state(shape, dtype), jnp.int32(0))
 
 
 def append(
@@ -43,10 +47,10 @@ def append(
     )
 
 
-def compact(cache: EvictingCache, slots_bkp: jax.Array) -> EvictingCache:
-    """Moves the slots that `slots_bkp` names to the first P, in position order, and empties the others.
+def compact(cache: EvictingCache, slots_bkp: jax.Array, end: int) -> EvictingCache:
+    """Moves the P slots that `slots_bkp` names to those before `end`, in position order, and empties the others.
 
-    Where a -1 names nothing, the first of the P stay empty: what is kept ends where the next token goes.
+    Where a -1 names nothing, the first of the P stay empty: what is kept ends at `end`, where the next token goes.
     """
     index_bkp = jnp.sort(slots_bkp, axis=-1)
     index_bkp = jnp.where(index_bkp < 0, cache.positions.shape[-1], index_bkp)
@@ -55,10 +59,14 @@ def compact(cache: EvictingCache, slots_bkp: jax.Array) -> EvictingCache:
         index = jnp.moveaxis(index_bkp, 2, axis)
         index = index.reshape(*index.shape, *[1] * (x.ndim - 3))
         moved = jnp.take_along_axis(x, index, axis, mode="fill", fill_value=filler)
-        ends = [(0, x.shape[axis] - moved.shape[axis] if i == axis else 0) for i in range(x.ndim)]
+        around = end - moved.shape[axis], x.shape[axis] - end
+        ends = [around if i == axis else (0, 0) for i in range(x.ndim)]
         return jnp.pad(moved, ends, constant_values=filler)
 
     by_slot = jax.tree.map(lambda x: move(x, 2), cache.state.by_slot)
-    return EvictingCache(
-        move(cache.keys, 1), move(cache.values, 1), move(cache.positions, 2, -1), cache.state._replace(by_slot=by_slot)
+    return cache._replace(
+        keys=move(cache.keys, 1),
+        values=move(cache.values, 1),
+        positions=move(cache.positions, 2, -1),
+        state=cache.state._replace(by_slot=by_slot),
     )

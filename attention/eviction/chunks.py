@@ -73,7 +73,9 @@ def attend_in_chunks(
     if not isinstance(length, jax.core.Tracer):
         eviction.check_step(int(length), tokens)
 
-    budget = eviction.layer_budget(depth)
+    prompt = jnp.where(length == 0, tokens, cache.prompt)
+    budget = eviction.layer_budget(depth, prompt)
+    cache = cache._replace(prompt=prompt)
     run = partial(_piece, eviction, attend, budget, depth.layer, rope_theta)
     fits = eviction.fits(length, tokens) & (q_pos_bt[0] == length + jnp.arange(tokens)).all()
     size = min(eviction.piece_tokens(tokens), tokens)
@@ -84,7 +86,7 @@ def attend_in_chunks(
 
     def pieces_of(start: int, n: int, size: int) -> tuple:
         """n pieces of that size, from token `start` of the step on: what each is, and its q, k and v, n in front."""
-        pieces = eviction.piece(length + start + size * jnp.arange(n, dtype=jnp.int32), size, budget, jnp)
+        pieces = eviction.piece(length + start + size * jnp.arange(n, dtype=jnp.int32), size, budget, prompt, jnp)
         parts = (x[:, start : start + n * size] for x in (q_btnh, k_btkh, v_btkh))
         return pieces, *(jnp.moveaxis(x.reshape(x.shape[0], n, size, *x.shape[2:]), 1, 0) for x in parts)
 
@@ -122,7 +124,7 @@ def _piece(
 
     slot_bks = jnp.where(valid_bks, slot_s, -1)
     if not eviction.knows_its_slots:
-        _, assumed_s = eviction.slot_positions(piece, tokens, slots, budget, jnp)
+        _, assumed_s = eviction.slot_positions(piece, tokens, slots, jnp)
         slot_bks = assumed_in_counts(slot_bks, jnp.broadcast_to(assumed_s, slot_bks.shape))
     see = partial(attend, q_btnh, cache.keys, cache.values, q_slot_t[None], slot_bks)
     attended = see(SpanPattern(), need_lse=policy.needs_lse)
@@ -133,14 +135,20 @@ def _piece(
             eviction.retention,
         )  # fmt: skip
         queries = Queries(q_btnh, q_slot_t, pos_t, attended.lse_bnt, piece.opens)
-        cache = cache._replace(state=policy.observe(cache.state, queries, cached))
-        if not eviction.may_evict(slots):
+
+        def observe(cache: EvictingCache) -> EvictingCache:
+            return cache._replace(state=policy.observe(cache.state, queries, cached))
+
+        if eviction.observes_every_piece:
+            cache = observe(cache)
+        if not eviction.may_evict(tokens, slots):
             return cache, attended
 
         def event(cache: EvictingCache) -> EvictingCache:
+            cache = cache if eviction.observes_every_piece else observe(cache)
             score_bks = jnp.where(policy.always(cached), jnp.inf, policy.score(cache.state, cached))
             score_bks = jnp.broadcast_to(jnp.where(valid_bks, score_bks, -jnp.inf), cached.pos_bks.shape)
-            most = min(eviction.most_kept, slots)
-            return compact(cache, policy.retained(score_bks, eviction.retention, budget, most))
+            most, end_slot = eviction.event_slots(tokens, slots)
+            return compact(cache, policy.retained(score_bks, eviction.retention, budget, most), end_slot)
 
         return lax.cond(piece.event, event, lambda cache: cache, cache), attended

@@ -45,6 +45,10 @@ class H2O(Policy):
     def score(self, state: State, cached: CachedKeys) -> jax.Array:
         return state.by_slot
 
+    def useful_observe_flops(self, heads: Heads, queries: int, pairs: int) -> int:
+        """One product of a query and a key for every pair that sees each other."""
+        return 2 * heads.head_dim * pairs
+
     def observe_flops(self, heads: Heads, keys: int, queries: int) -> int:
         """As `Policy` has it; of the scan: the kernel declares what its tiles cost, which depend on the device."""
         tile, n_tiles = _tiles(queries)

@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from attention.cost import Heads
+from attention.cost import Depth, Heads
 from attention.parameters import Part
 
 
@@ -142,9 +142,12 @@ class Policy(Part):
         first_recent = cached.length - cached.retention.recent
         return (cached.pos_bks < cached.retention.sinks) | (cached.pos_bks >= first_recent)
 
-    def layer_budgets(self, retention: Retention, n_layers: int) -> tuple[int, ...]:
-        """Keys per key-value head that each of `n_layers` layers keeps."""
-        return (retention.budget,) * n_layers
+    def layer_budget(self, retention: Retention, depth: Depth, prompt: Any = None) -> Any:
+        """Keys per key-value head that a layer keeps; of a `prompt` of so many tokens where one event chooses of it.
+
+        An int, or an int32 scalar where the layer's number or the prompt is one.
+        """
+        return retention.budget
 
     def least_budget(self, retention: Retention) -> int:
         """No layer evicts while it holds no more keys than this."""
@@ -166,6 +169,13 @@ class Policy(Part):
     def observe_flops(self, heads: Heads, keys: int, queries: int) -> int:
         """Of the products in one `observe` of so many slots and queries, per row."""
         return 0
+
+    def useful_observe_flops(self, heads: Heads, queries: int, pairs: int) -> int:
+        """Of those that the definition asks for, of queries that see so many keys in all heads together, per row.
+
+        As much for many queries as for all their parts.  Here: no product with keys.
+        """
+        return self.observe_flops(heads, 0, queries)
 
 
 def grouped(x_btnh: jax.Array, n_kv_heads: int) -> jax.Array:

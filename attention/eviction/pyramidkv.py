@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import jax.numpy as jnp
+
+from attention.cost import Depth
 from attention.eviction.policy import Retention
 from attention.eviction.snapkv import SnapKV
 
@@ -16,15 +21,22 @@ class PyramidKV(SnapKV):
 
     rounded up, with reserved = sinks + recent, the keys that stay in every layer.  Slots are sized for layer 0, so the
     cache is almost twice as large as the budget says; the FLOPs are not.
+
+    After a prompt of N tokens, N < budget_0 (`evict_after`), layer 0 keeps all N, the last one 2 · budget - N, and the
+    others lie between, so that their mean is `budget` still; as published.  Between chunks (`evict`, which nobody has
+    published) budgets are the same at every event, and the mean is less until layer 0 holds so many.
     """
 
     name = "pyramidkv"
 
-    def layer_budgets(self, retention: Retention, n_layers: int) -> tuple[int, ...]:
-        if n_layers == 1:
-            return (retention.budget,)
-        least, most = self.least_budget(retention), self.most_kept(retention)
-        return tuple(most - (most - least) * layer // (n_layers - 1) for layer in range(n_layers))
+    def layer_budget(self, retention: Retention, depth: Depth, prompt: Any = None) -> Any:
+        if depth.n_layers == 1:
+            return retention.budget
+        most: Any = self.most_kept(retention)
+        if prompt is not None:
+            most = min(most, prompt) if isinstance(prompt, int) else jnp.minimum(most, prompt)
+        least = 2 * retention.budget - most
+        return most - (most - least) * depth.layer // (depth.n_layers - 1)
 
     def least_budget(self, retention: Retention) -> int:
         reserved = self.reserved(retention)

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 
 from attention.full import FULL
 from eval.cost.cards import card_of_device
-from eval.cost.flops.closed_form import prefill_flops
+from eval.cost.flops.closed_form import attention_flops, prefill_flops
 from eval.measure.named_layout import LayoutNames, NamedLayout
 from eval.measure.records.file import latest
 from eval.measure.records.schema import NO_IMPL, FlopCounts, Record
@@ -134,9 +134,11 @@ def _summary(config: ModelConfig, records: list[Record], impls: tuple[str, ...],
     layouts = tuple(dict.fromkeys(names.layout(name) for name in found))
     lengths = sorted({record.tokens for record in records})
     by_length: dict[int, Cells] = {n: {(r.kind, r.layout): r for r in records if r.tokens == n} for n in lengths}
+    by_length = {
+        n: _with_linear_flops(_choosing_counted(cells, config, names, n), config, n) for n, cells in by_length.items()
+    }
     results = [
-        layout_result(layout, tokens, _with_linear_flops(by_length[tokens], config, tokens))
-        for tokens, layout in itertools.product(lengths, layouts)
+        layout_result(layout, tokens, by_length[tokens]) for tokens, layout in itertools.product(lengths, layouts)
     ]
     peak = _peak_flops_per_s(records)
     results = [replace(r, peak_flops_per_s=peak) for r in results if r.status or r.attention_ms or r.quality]
@@ -155,6 +157,29 @@ def _peak_flops_per_s(records: list[Record]) -> float | None:
 
 SHORT_DTYPES = {"bfloat16": "bf16", "float16": "f16", "float32": "f32"}
 """As cards name types."""
+
+
+def _choosing_counted(cells: Cells, config: ModelConfig, names: LayoutNames, tokens: int) -> Cells:
+    """With useful FLOPs of today's closed form where variants choose what they see.
+
+    Records hold what was counted when they were made, and h2o's choosing was counted as a rectangle then.
+    """
+
+    def counted(kind: str, record: Record) -> Record:
+        if kind not in ("attention", "prefill") or not record.flops:
+            return record
+        named = names.single_layer(record.layout) if kind == "attention" else names.layout(record.layout)
+        costs = (variant.at_length(tokens).useful(config.heads, tokens) for variant in named.counts)
+        if not any(cost.selection_flops for cost in costs):
+            return record
+        useful = (
+            {"attention": attention_flops(named.variants[0], config, tokens)}
+            if kind == "attention"
+            else prefill_flops(config.with_layout(named.variants), tokens)
+        )
+        return replace(record, flops=replace(record.flops, useful=useful))
+
+    return {(kind, layout): counted(kind, record) for (kind, layout), record in cells.items()}
 
 
 def _with_linear_flops(cells: Cells, config: ModelConfig, tokens: int) -> Cells:

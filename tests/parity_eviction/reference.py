@@ -38,9 +38,6 @@ PRESSES: Final[MappingProxyType[str, tuple[type, dict[str, Any]]]] = MappingProx
     "adakv": (kvpress.SnapKVPress, {"window_size": RECENT}),
 })  # fmt: skip
 
-NO_DECODE: Final = ("adakv", "pyramidkv")
-"""Heads or layers of different lengths, which transformers' mask does not know."""
-
 
 class Run(NamedTuple):
     """Logits [B, T, V], and the positions held: per layer [B, K, n], ascending, -1 where a head holds fewer."""
@@ -74,12 +71,13 @@ class _Ledger:
 def run(folder: Path, policy: str, tokens_bt: np.ndarray, *, in_chunks: bool) -> Run:
     """All tokens through the model in `folder`: in chunks with an event after each, or one event after the prompt.
 
-    The last tokens, from `PROMPT` on, come after the last event.
+    The last tokens, from `PROMPT` on, come after the last event, one by one: a single query sees all that is held, so
+    that no mask is made, which would be one for all layers, and some hold other numbers of keys.
     """
     logging.getLogger("kvpress").setLevel(logging.ERROR)
     transformers.utils.logging.disable_progress_bar()
     kvpress.utils.Qwen3Attention = (Qwen3Attention, Qwen3MoeAttention)
-    implementation = "sdpa" if policy == "adakv" else "eager"
+    implementation = "sdpa" if policy in ("adakv", "pyramidkv") else "eager"  # eager makes masks for one query too
     model = AutoModelForCausalLM.from_pretrained(
         folder, attn_implementation=implementation, experts_implementation="eager"
     ).eval()
@@ -94,21 +92,18 @@ def run(folder: Path, policy: str, tokens_bt: np.ndarray, *, in_chunks: bool) ->
 
     cache, logits = DynamicCache(config=model.config), []
     tokens = torch.from_numpy(tokens_bt).long()
-    starts = [*range(0, PROMPT, size), PROMPT]
+    starts = [*range(0, PROMPT, size), *range(PROMPT, TOKENS)]
     for start, end in zip(starts, [*starts[1:], TOKENS], strict=True):
         ledger.start = start
-        last = start == PROMPT
-        if last and policy in NO_DECODE:
-            break
-        with torch.no_grad(), nullcontext() if last else driver(model):
+        decodes = start >= PROMPT
+        with torch.no_grad(), nullcontext() if decodes else driver(model):
             position_ids = torch.arange(start, end)[None]
             logits.append(model(tokens[:, start:end], past_key_values=cache, position_ids=position_ids).logits)
-        if last or (in_chunks and start == 0):  # where no press ran
+        if decodes or (in_chunks and start == 0):  # where no press ran
             for layer in range(model.config.num_hidden_layers):
                 ledger.append(layer, cache.layers[layer].keys, end - start)
-    return Run(
-        torch.cat(logits, dim=1).numpy(), [ledger.positions[layer].numpy() for layer in sorted(ledger.positions)]
-    )
+    positions = [_ascending(ledger.positions[layer]).numpy() for layer in sorted(ledger.positions)]
+    return Run(torch.cat(logits, dim=1).numpy(), positions)
 
 
 def _record(driver: kvpress.BasePress, ledger: _Ledger) -> None:
@@ -128,8 +123,12 @@ def _record(driver: kvpress.BasePress, ledger: _Ledger) -> None:
 
 
 def _unmasked(masked: Iterable[torch.Tensor], positions: torch.Tensor) -> torch.Tensor:
-    """Ada-KV leaves keys where they are and says which are hidden: the others, then -1."""
+    """Ada-KV leaves keys where they are and says which are hidden: -1 for those."""
     positions = positions.clone()
-    positions[tuple(masked)] = 10**9
-    positions = positions.sort(-1).values
+    positions[tuple(masked)] = -1
+    return positions
+
+
+def _ascending(positions: torch.Tensor) -> torch.Tensor:
+    positions = torch.where(positions < 0, 10**9, positions).sort(-1).values
     return torch.where(positions == 10**9, -1, positions)

@@ -12,7 +12,7 @@ from tests.golden.make_golden import write
 from tests.parity_eviction.make_golden import compute
 
 TOLERANCE = 1e-4
-STEPS = (PROMPT, TOKENS - PROMPT)
+STEPS = (PROMPT, *[1] * (TOKENS - PROMPT))
 pytestmark = pytest.mark.usefixtures("fast_compile")
 
 

@@ -33,8 +33,9 @@ def test_in_chunks_then_decode():
 
 
 @pytest.mark.parametrize("policy", sorted(set(AFTER_PROMPT) - set(IN_CHUNKS)))
-def test_after_the_prompt(policy):
-    found = errors(GOLDEN / "moe", policy, golden("after", policy), False)
+def test_after_the_prompt_then_decode(policy):
+    steps = (PROMPT, *[1] * (TOKENS - PROMPT))
+    found = errors(GOLDEN / "moe", policy, golden("after", policy), False, steps)
     assert all(found.same_positions), found.same_positions
     assert found.logits < TOLERANCE
 

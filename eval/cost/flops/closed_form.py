@@ -109,9 +109,10 @@ def attention_cost(
     layer: LayerSpec, step: Step, count: Count = "useful", impl: str = "auto", depth: Depth = ONLY_LAYER
 ) -> Cost:
     """What one layer and step asks for (`useful`) or computes with `impl` (`executed`)."""
+    variant = layer.variant.after_prompt(step.prompt)
     if count == "useful":
-        return layer.variant.useful(layer.heads, step.tokens, step.start, depth)
-    return layer.variant.executed(layer.heads, step.tokens, step.start, step.capacity, impl, depth)
+        return variant.useful(layer.heads, step.tokens, step.start, depth)
+    return variant.executed(layer.heads, step.tokens, step.start, step.capacity, impl, depth)
 
 
 def attention_flops(

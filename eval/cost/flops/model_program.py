@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from attention.attend import attend
+from attention.mixer import Mixer
 from refmodel.cache import Cache, init_cache
 from refmodel.model import hidden_states, prefill
 from refmodel.model import step as model_step
@@ -55,12 +56,14 @@ def schedule_program(
     if len(steps) > 1:
         raise ValueError("a program is a prompt's prefill from its first token, or one step")
     cache = jax.eval_shape(lambda: init_cache(config, 1, first.capacity, dtype))
-    before = first.tokens, first.start, first.capacity
+
+    def known(mixer: Mixer, state: Any) -> Any:
+        return mixer.after_prompt(first.prompt).with_known(state, first.tokens, first.start, first.capacity)
 
     def program(params: Params, stacks: Any, tokens_bt: jax.Array) -> Any:
         runs = zip(layer_plan(config).runs, stacks, strict=True)
         length: Any = np.int32(first.start)  # a constant of the program, as an array of JAX would not be
-        cache = Cache(tuple(run.variant.with_known(stack, *before) for run, stack in runs), length)
+        cache = Cache(tuple(known(run.variant, stack) for run, stack in runs), length)
         run_step: Callable[..., Any] = model_step if first.wants_logits else hidden_states
         return run_step(config, params, cache, tokens_bt, attend=run_attend)
 

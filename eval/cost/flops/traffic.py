@@ -6,13 +6,14 @@ A lower bound, as floors are: activations stay in fast memory, and attention rea
 from __future__ import annotations
 
 import math
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 from types import MappingProxyType
 from typing import Final
 
+from attention.cost import Depth
 from refmodel.layer_spec import LayerSpec
 from refmodel.schedule import Step
 from refmodel.specification import ModelConfig
@@ -79,20 +80,21 @@ def steps_bytes(model: ModelConfig, steps: Iterable[Step], storage: Storage = St
     """
     total: dict[str, int] = defaultdict(int)
     for step in steps:
-        for layer, layers in model.distinct_layers.items():
+        for (layer, depth), layers in Counter(model.layers_at_depth).items():
             for product in layer.products:
                 in_use = min(product.copies, step.tokens * product.rows_per_token)
                 total[product.component] += layers * product.macs * in_use
-            total["attention"] += layers * _kv_values(layer, step)
+            total["attention"] += layers * _kv_values(layer, step, depth)
             total["selection"] += layers * layer.mixer_params
         total["head"] += model.head_macs
     formats = {"attention": storage.kv}
     return {name: as_bytes(v, formats.get(name, storage.weights)) for name, v in total.items() if v}
 
 
-def _kv_values(layer: LayerSpec, step: Step) -> int:
+def _kv_values(layer: LayerSpec, step: Step, depth: Depth) -> int:
     """Values of keys that some query of the step sees, plus the step's own, written; a recurrent state both."""
     if not layer.mixer:
         return 0
-    seen = min(step.start, _slots(layer, step.capacity)) + step.tokens
+    mixer = layer.mixer.at_length(step.capacity).after_prompt(step.prompt)
+    seen = mixer.held_tokens(step.start, step.capacity, depth) + step.tokens
     return 2 * _recurrent_values(layer) or layer.kv_values * (seen + step.tokens)

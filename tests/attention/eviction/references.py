@@ -157,18 +157,32 @@ def best(scores: np.ndarray, n: int) -> list[int]:
     return sorted(sorted(range(len(scores)), key=lambda j: (-scores[j], j))[:n])
 
 
-def pyramid_budget(budget: int, reserved: int, layer: int, n_layers: int) -> int:
-    """What always stays, and of the rest from (2 - 1/20) of the mean in layer 0 down to 1/20 in the last."""
+def pyramid_budget(budget: int, reserved: int, layer: int, n_layers: int, prompt: float = np.inf) -> int:
+    """What always stays, and of the rest from (2 - 1/20) of the mean in layer 0 down to 1/20 in the last.
+
+    Where one event chooses of a prompt, no layer keeps more than that, and the last gets what the first leaves.
+    """
     if n_layers == 1:
         return budget
     last = max(1 - reserved, (budget - reserved) // 20)
     first = 2 * (budget - reserved) - last
+    if first >= prompt - reserved:
+        first = int(prompt) - reserved
+        last = 2 * (budget - reserved) - first
     return reserved + int(np.ceil(first - (first - last) * layer / (n_layers - 1) - 1e-9))
+
+
+def budget_of(eviction: Eviction, layer: int, n_layers: int, length: int) -> int:
+    """Keys of the mean head that an event at this length leaves."""
+    if eviction.policy.name != "pyramidkv":
+        return eviction.budget
+    prompt = length if isinstance(eviction, EvictAfter) else np.inf
+    return pyramid_budget(eviction.budget, eviction.sinks + eviction.retention.recent, layer, n_layers, prompt)
 
 
 def retain(eviction: Eviction, scene: Scene, layer: int, n_layers: int) -> list[list[int]]:
     """Positions that stay in each key-value head."""
-    retention, heads = eviction.retention, range(len(scene.held_k))
+    heads, budget = range(len(scene.held_k)), budget_of(eviction, layer, n_layers, scene.length)
     scores = []
     for k in heads:
         score, held = SCORES[eviction.policy.name](scene, k), np.array(scene.held_k[k])
@@ -176,9 +190,6 @@ def retain(eviction: Eviction, scene: Scene, layer: int, n_layers: int) -> list[
         if eviction.policy.name != "lagkv":  # its tail has no score but infinity already
             always |= held >= scene.length - scene.recent
         scores.append(np.where(always, np.inf, score))
-    budget = retention.budget
-    if eviction.policy.name == "pyramidkv":
-        budget = pyramid_budget(budget, retention.sinks + retention.recent, layer, n_layers)
     if eviction.policy.name == "adakv":
         flat = []
         for k in heads:
@@ -192,12 +203,17 @@ def retain(eviction: Eviction, scene: Scene, layer: int, n_layers: int) -> list[
 
 
 def simulate(
-    eviction: Eviction, q_tnh, k_tkh, v_tkh, *, layer: int = 0, n_layers: int = 1, theta: float = 10_000.0
-) -> tuple[np.ndarray, list[list[int]]]:
-    """One row, token by token: its outputs [T, N, H], and what each key-value head holds in the end."""
+    eviction: Eviction, q_tnh, k_tkh, v_tkh, *, layer: int = 0, n_layers: int = 1, theta: float = 10_000.0,
+    prompt: int | None = None,
+) -> tuple[np.ndarray, list[list[int]]]:  # fmt: skip
+    """One row, token by token: its outputs [T, N, H], and what each key-value head holds in the end.
+
+    `prompt` is the length at which `evict_after` acts; all tokens where it is left out.
+    """
+    prompt = prompt or len(q_tnh)
     t_total, n_heads, h = q_tnh.shape
     n_kv_heads = k_tkh.shape[1]
-    chunk = eviction.chunk if isinstance(eviction, Evict) else t_total
+    chunk = eviction.chunk if isinstance(eviction, Evict) else prompt
     held: list[list[int]] = [[] for _ in range(n_kv_heads)]
     probs: list[list[dict[int, float]]] = []
     out = np.zeros((t_total, n_heads, v_tkh.shape[-1]))
@@ -210,8 +226,8 @@ def simulate(
             p = softmax(k_tkh[held[k], k] @ q_tnh[t, n] / np.sqrt(h))
             out[t, n] = p @ v_tkh[held[k], k]
             probs[t].append(dict(zip(held[k], p, strict=True)))
-        budget = eviction.layer_budgets(n_layers)[layer]
-        if (t + 1) % chunk == 0 and sum(map(len, held)) > budget * n_kv_heads:
+        comes = (t + 1) % chunk == 0 if isinstance(eviction, Evict) else t + 1 == prompt
+        if comes and sum(map(len, held)) > budget_of(eviction, layer, n_layers, t + 1) * n_kv_heads:
             scene = Scene(
                 q_tnh[: t + 1], k_tkh[: t + 1], v_tkh[: t + 1], held, probs, eviction.sinks, eviction.retention.recent,
                 t + 1 - chunk, theta,

@@ -87,6 +87,10 @@ def test_pairs_of_eviction_after_the_prompt():
     eviction = EvictAfter(POLICIES["knorm"](), 8, 0)
     assert eviction.useful_pairs(31) == 31 * 32 // 2
     assert eviction.useful_pairs(3, start=31) == 9 + 10 + 11
+    assert eviction.after_prompt(31).useful_pairs(3, start=34) == 12 + 13 + 14
+    assert eviction.after_prompt(31).held(34) == 11 and eviction.after_prompt(5).held(34) == 34
+    with pytest.raises(ValueError, match="was to have 31 tokens, got 30"):
+        eviction.after_prompt(31).check_step(0, 30)
     events = [[piece.event for _, piece in eviction.schedule(*step)] for step in ((0, 31), (0, 8), (31, 5))]
     assert events == [[True], [False], [False]]
 
@@ -118,9 +122,7 @@ def test_what_runs_is_what_the_schedule_says(form, policy):
         assert len(calls) == len(schedule)
         pairs = 0
         for (q_pos, kv_pos), (tokens, piece) in zip(calls, schedule, strict=True):
-            q_slot_t, kv_slot_s = eviction.slot_positions(
-                piece, tokens, kept.positions.shape[-1], eviction.layer_budget(depth)
-            )
+            q_slot_t, kv_slot_s = eviction.slot_positions(piece, tokens, kept.positions.shape[-1])
             np.testing.assert_array_equal(q_pos, q_slot_t[None])
             if policy == "adakv":  # all that a head may hold
                 assert (np.where(kv_pos >= 0, kv_pos, kv_slot_s) == kv_slot_s).all()

@@ -7,22 +7,36 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from attention.cost import Depth
 from attention.evict import Evict
 from attention.evict_after import EvictAfter
+from attention.eviction.base import Eviction
 from attention.eviction.random import Random
 from attention.eviction.registry import POLICIES
 from tests.attention.eviction.references import SCORES, simulate
-from tests.attention.eviction.strategies import THETA, evictions, held, parameters, random_tokens, run, tokens
+from tests.attention.eviction.strategies import (
+    THETA,
+    Tokens,
+    evictions,
+    held,
+    parameters,
+    random_tokens,
+    run,
+    tokens,
+)
 
 pytestmark = pytest.mark.usefixtures("fast_compile")
 COMPILING = settings(max_examples=3)
 
 
-def check(eviction, tokens, layer=0, n_layers=1):
-    out, kept = run(eviction, tokens, layer=layer, n_layers=n_layers)
+def check(eviction, tokens, layer=0, n_layers=1, prompt=None):
+    """A prompt in one step (all tokens where it is left out), then token by token."""
+    total = tokens.q.shape[1]
+    steps = (prompt, *[1] * (total - prompt)) if prompt else None
+    out, kept = run(eviction, tokens, steps, layer=layer, n_layers=n_layers)
     for row, positions in enumerate(held(kept)):
         one = (x[row].astype(np.float64) for x in tokens)
-        expected_out, expected = simulate(eviction, *one, layer=layer, n_layers=n_layers, theta=THETA)
+        expected_out, expected = simulate(eviction, *one, layer=layer, n_layers=n_layers, theta=THETA, prompt=prompt)
         assert positions == expected
         np.testing.assert_allclose(out[row], expected_out, atol=2e-5)
 
@@ -41,10 +55,43 @@ def test_evict_is_the_reference(policy):
     check_one()
 
 
-@settings(max_examples=6)
-@given(st.sampled_from(sorted(SCORES)).flatmap(parameters), tokens())
-def test_evict_after_is_the_reference(given, tokens):
-    check(EvictAfter(**given), tokens)
+NEW_TOKENS = 5
+
+
+def turning_points(eviction: Eviction) -> list[int]:
+    """Prompts below, at and above each length at which something changes."""
+    chunks = (eviction.chunk, 2 * eviction.chunk) if isinstance(eviction, Evict) else ()
+    places = {at + by for at in (eviction.budget, eviction.most_kept, *chunks) for by in (-1, 0, 1)}
+    return sorted(place for place in places if place >= 1)
+
+
+def eviction_and_prompt(evictions: st.SearchStrategy) -> st.SearchStrategy:
+    return evictions.flatmap(lambda one: st.tuples(st.just(one), st.sampled_from(turning_points(one))))
+
+
+@pytest.mark.parametrize("policy", SCORES)
+@pytest.mark.parametrize("form", [Evict, EvictAfter])
+def test_prompts_of_any_length_then_decode_are_the_reference(form, policy):
+    after = parameters(policy).map(lambda given: EvictAfter(**given))
+
+    @COMPILING
+    @given(eviction_and_prompt(evictions(policy) if form is Evict else after), st.data())
+    def check_one(drawn, data):
+        eviction, prompt = drawn
+        depth = data.draw(st.sampled_from(((0, 1), (0, 3), (1, 3), (6, 7)))) if policy == "pyramidkv" else (0, 1)
+        check(eviction, data.draw(tokens(prompt + NEW_TOKENS, prompt + NEW_TOKENS)), *depth, prompt)
+
+    check_one()
+
+
+@pytest.mark.parametrize("policy", SCORES)
+def test_an_event_after_the_prompt_is_the_last(policy):
+    """Each later token adds a slot to every head and writes over none, though a head may hold more than its budget."""
+    eviction = EvictAfter(POLICIES[policy](), budget=20, sinks=2, recent=4)
+    problem = random_tokens(0, 2, 33, 6, 2, 4)
+    _, before = run(eviction, Tokens(*(x[:, :30] for x in problem)), layer=0, n_layers=3)
+    _, after = run(eviction, problem, (30, 1, 1, 1), layer=0, n_layers=3)
+    assert held(after) == [[[*head, 30, 31, 32] for head in row] for row in held(before)]
 
 
 @COMPILING
@@ -61,6 +108,21 @@ def test_pyramid_budgets_have_the_budget_as_their_mean(budget, n_layers):
     assert max(budgets) <= eviction.most_kept
     assert min(budgets) >= eviction.least_budget >= eviction.policy.reserved(eviction.retention)
     assert budget <= np.mean(budgets) < budget + 1
+
+
+@pytest.mark.parametrize(("budget", "n_layers"), [(4096, 48), (1024, 30), (77, 3), (41, 2)])
+def test_pyramid_budgets_of_a_short_prompt_are_clipped_to_it_and_the_rest_raised(budget, n_layers):
+    eviction = EvictAfter(POLICIES["pyramidkv"](), budget=budget)
+
+    def budgets(prompt):
+        return [eviction.layer_budget(Depth(layer, n_layers), prompt) for layer in range(n_layers)]
+
+    for prompt in (budget + 1, (budget + eviction.most_kept) // 2, eviction.most_kept):
+        assert budgets(prompt)[0] == prompt and budgets(prompt)[-1] == 2 * budget - prompt
+        assert budgets(prompt) == sorted(budgets(prompt), reverse=True)
+        assert budget <= np.mean(budgets(prompt)) < budget + 1
+    assert budgets(2 * budget) == budgets(10**6) == list(eviction.layer_budgets(n_layers))
+    assert min(budgets(budget)) >= budget  # nothing goes
 
 
 def test_random_keeps_every_token_of_the_past_alike():
@@ -80,6 +142,22 @@ def test_ties_keep_the_older_key():
     for policy in ("knorm", "keydiff", "tova"):
         _, kept = run(Evict(POLICIES[policy](), budget=5, chunk=4, sinks=0, recent=1), tokens)
         assert held(kept) == [[[0, 1, 2, 3, 11]]]
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_knorm_keeps_the_older_of_equal_norms_however_they_were_rounded(seed):
+    """Seven norms, each many times, as of tokens that repeat; rotations and products round each a little elsewhere."""
+    rng, problem = np.random.default_rng(seed), random_tokens(seed, 1, 48, 2, 1, 8)
+    unit = problem.k / np.linalg.norm(problem.k, axis=-1, keepdims=True)
+    norms = rng.integers(1, 8, 48)
+    noise = 1 + rng.uniform(-1e-6, 1e-6, 48)
+    keys = (unit * (norms * noise)[:, None, None]).astype(np.float32)
+    eviction = Evict(POLICIES["knorm"](), budget=16, chunk=8, sinks=0)
+    kept: list[int] = []
+    for end in range(8, 49, 8):
+        kept = sorted(sorted([*kept, *range(end - 8, end)], key=lambda j: (norms[j], j))[:16])
+    for steps in (None, (8, *[1] * 16, 24)):
+        assert held(run(eviction, problem._replace(k=keys), steps)[1]) == [[kept]]
 
 
 def test_heads_of_adakv_hold_different_numbers():

@@ -29,6 +29,14 @@ def test_a_picture_is_drawn_from_the_records_that_are_kept(picture):
     assert str(picture) in (ROOT / README).read_text(encoding="utf-8")
 
 
+def test_the_picture_of_worth_has_a_dot_and_a_ring_for_every_layout():
+    _, draw = PICTURES[Path("eval/results/worth.png")]
+    (axes,) = draw(ROOT).axes
+    rings = [line for line in axes.lines if line.get_marker() == "o" and len(line.get_xdata())]
+    table = (ROOT / README).read_text(encoding="utf-8")
+    assert len(rings) >= 2 * 4 and "evict(tova, budget=1024, chunk=512)" in table  # the README's rows, at least
+
+
 def test_each_of_our_times_is_beside_theirs_of_the_same_run():
     def timed(contender, layout, tokens, *samples_ms):
         return ModelRun(contender, layout, tokens, "ok", "card", Timing(samples_ms), "5")

@@ -118,24 +118,29 @@ def _moba(mixer: BlockRouted, heads: Heads, depth: Depth, t: np.ndarray) -> Coun
 
 def _evict(mixer: Evict, heads: Heads, depth: Depth, t: np.ndarray) -> Counts:
     """Chunk by chunk: what is cached, and what an event leaves of it."""
-    cached, keys, chosen, spent = 0, [], [], 0
+    cached, keys, scores = 0, [], []
     budget, own = mixer.layer_budget(depth), np.arange(1, mixer.chunk + 1)
     for start in range(0, t.size, mixer.chunk):
         keys.append(cached + own)
-        observed = np.array([mixer.policy.observe_flops(heads, cached + i, i) for i in own.tolist()])
         event, cached = start + mixer.chunk > budget, cached + mixer.chunk
-        chosen.append(spent + observed)
-        spent += int(observed[-1]) + event * mixer.policy.score_flops(heads, cached, mixer.retention)
-        chosen[-1][-1] = spent
+        scores += [0] * (mixer.chunk - 1) + [event * mixer.policy.score_flops(heads, cached, mixer.retention)]
         cached = min(cached, budget) if event else cached
-    return np.cumsum(np.concatenate(keys)[: t.size]) * heads.n_heads, np.concatenate(chosen)[: t.size]
+    pairs = np.cumsum(np.concatenate(keys)[: t.size]) * heads.n_heads
+    return pairs, np.cumsum(scores[: t.size]) + _watched(mixer, heads, t + 1, pairs)
+
+
+def _watched(mixer: Evict | EvictAfter, heads: Heads, queries: np.ndarray, pairs: np.ndarray) -> np.ndarray:
+    """What a policy's memory costs: h2o's a product for every pair, expected attention's an H x H matrix a query."""
+    if mixer.policy.name == "h2o":
+        return 2 * heads.head_dim * pairs
+    return 2 * heads.n_heads * heads.head_dim**2 * queries * (mixer.policy.name == "expected_attention")
 
 
 def _evict_after(mixer: EvictAfter, heads: Heads, depth: Depth, t: np.ndarray) -> Counts:
-    budget, policy = mixer.layer_budget(depth), mixer.policy
-    events = ((n > budget) * policy.score_flops(heads, n, mixer.retention) for n in (t + 1).tolist())
-    chosen = [policy.observe_flops(heads, n, n) + event for n, event in zip((t + 1).tolist(), events, strict=True)]
-    return np.cumsum(t + 1) * heads.n_heads, np.array(chosen)
+    lengths, pairs = (t + 1).tolist(), np.cumsum(t + 1) * heads.n_heads
+    events = np.array([n > mixer.layer_budget(depth, n) for n in lengths])
+    scores = np.array([mixer.policy.score_flops(heads, n, mixer.retention) for n in lengths])
+    return pairs, events * (scores + _watched(mixer, heads, t + 1, pairs))
 
 
 def changes(above_n: np.ndarray) -> list[int]:

@@ -8,7 +8,7 @@ from eval.cost.flops.closed_form import prefill_flops
 from eval.measure.records.schema import UNTOLD
 from eval.report.layout_result import Gain, PartFlops
 from tests.eval.report import synthetic_records as given
-from tests.eval.report.synthetic_records import CONFIG, record, summaries, synthetic_records
+from tests.eval.report.synthetic_records import CONFIG, measured, record, summaries, synthetic_records
 
 MIXED = "5*swa(1024)+full"
 
@@ -118,6 +118,16 @@ def test_a_failed_cell_keeps_its_fault_and_the_flops_of_its_parts():
     assert found.attention_ms == expected.attention_ms
     assert row(summary, MIXED, 8192).whole_gain.speed_up is None
     assert [(f.kind, f.layout, f.tokens) for f in summary.failures] == [("prefill", "full", 8192)]
+
+
+def test_useful_flops_of_choosing_are_counted_as_today_whatever_a_record_holds():
+    layout = "evict(h2o, budget=64, chunk=64)"
+    counted = prefill_flops(CONFIG.with_layout(layout), 512)
+    for kind in ("prefill", "attention"):
+        one = record(kind, layout, 512, layouts=["full", layout], variant=layout, **measured(3.0, 5, 7))
+        found = row(only([*synthetic_records(), one]), layout, 512)
+        assert found.useful.attention == counted["attention"] * 3 // 2, kind
+    assert counted["selection"] == counted["attention"] // 2
 
 
 def test_flops_of_what_did_not_fit_are_known():

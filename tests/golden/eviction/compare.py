@@ -56,20 +56,16 @@ def errors(
 
     `changes` puts other parameters in the place of those that kvpress was given.
     """
-    total = min(sum(steps), golden["logits"].shape[1])  # kvpress cannot decode after every policy
-    steps = steps if total == sum(steps) else (total,)
+    total = sum(steps)
     tokens_bt, logits_btv = golden["tokens"][:, :total], golden["logits"][:, :total]
     n_layers = sum(name.startswith("positions") for name in golden)
     theirs = [golden[f"positions{layer}"] for layer in range(n_layers)]
     theirs = [np.where(positions < total, positions, -1) for positions in theirs]
-    if policy == "pyramidkv":
-        # kvpress has budgets of its own; the score is SnapKV's, and in this form no layer's choice changes another's.
-        found = [
-            errors(folder, "snapkv", golden, False, steps, budget=int((positions >= 0).sum(-1).max()))
-            for positions in theirs
-        ]
-        return Errors(max(one.logits for one in found), [one.same_positions[i] for i, one in enumerate(found)])
-    found_btv, ours = run(folder, layout(policy, in_chunks, **changes), tokens_bt, steps)
+    spec = layout(policy, in_chunks, **changes)
+    if policy == "pyramidkv":  # kvpress rounds the layers' budgets otherwise; the score is SnapKV's
+        budgets = [int(((positions >= 0) & (positions < PROMPT)).sum(-1).max()) for positions in theirs]
+        spec = "+".join(layout("snapkv", False, budget=budget) for budget in budgets)
+    found_btv, ours = run(folder, spec, tokens_bt, steps)
     return Errors(
         float(np.abs(found_btv - logits_btv).max()),
         [same_positions(one, other) for one, other in zip(ours, theirs, strict=True)],
@@ -92,8 +88,7 @@ def run(folder: Path, spec: str, tokens_bt: np.ndarray, steps: tuple[int, ...]) 
     for part_bt in np.split(tokens_bt, np.cumsum(steps)[:-1], axis=1):
         out, cache = feed(params, cache, part_bt)
         logits.append(out)
-    (run,) = cache.runs
-    positions = np.asarray(run.positions)
+    positions = np.concatenate([np.asarray(run.positions) for run in cache.runs])  # layers apart, or all alike
     positions = np.sort(np.where(positions < 0, np.iinfo(np.int32).max, positions), axis=-1)
     return np.concatenate(logits, axis=1), np.where(positions == np.iinfo(np.int32).max, -1, positions)
 
