@@ -25,7 +25,7 @@ def add_plugin(parser: argparse.ArgumentParser) -> None:
 
 def load_plugins(words: Sequence[str]) -> None:
     """Imports the files that a command line names.  Raises `ValueError` in one line that names the file."""
-    for word, following in zip(words, [*words[1:], ""], strict=True):
+    for word, following in zip(words, [*words, ""][1:], strict=True):
         option, is_joined, value = word.partition("=")
         is_short = len(option) > len("--") and OPTION.startswith(option)  # as argparse takes it
         if is_short and (is_joined or following):
