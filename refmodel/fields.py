@@ -35,6 +35,10 @@ class Fields:
             raise ValueError(f"{self.where}: {key} must be of type {kind.__name__}, got {value!r}")
         return value
 
+    def with_defaults(self, defaults: Mapping[str, Any]) -> Fields:
+        """The same with what a file means by a field that it does not speak of; a null that it holds stays one."""
+        return Fields({**defaults, **self.values}, self.where)
+
     def require(self, key: str, *accepted: Any) -> None:
         """Raises `ValueError` unless `key` is absent or holds one of the accepted values."""
         value = self.values.get(key)

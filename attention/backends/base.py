@@ -55,7 +55,8 @@ class Backend:
         name: by which it is asked for.
         place: where it stands when `auto` asks, the least first; None where only its name calls it.
         counts: where its executed pairs come from: the `closed form` of `executed_pairs`; the `visited tiles` that its
-            runs report; or it is `not told`, and useful pairs stand for them.
+            runs report; or it is `not told`: before a run those of the blockwise walk stand for them, in records
+            of a GPU the useful ones.
     """
 
     name: ClassVar[str]

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import ClassVar, Final
 
+import jax.numpy as jnp
 import numpy as np
 
 from attention.attended import Attended
 from attention.backends.base import Backend, Counts, Operands, Pattern, Request
+from attention.exact_count import ExactCount
 from attention.kernels.block_routed import BlockChoice, attend_chosen_dense
 from attention.kernels.dense import attend_dense
 
@@ -29,8 +31,10 @@ class Dense(Backend):
         return request.q_btnh.shape[1] * request.k_bskh.shape[1] <= DENSE_SCORES_LIMIT
 
     def run(self, operands: Operands, *, need_lse: bool) -> Attended:
-        is_choice = isinstance(operands.pattern, BlockChoice)
-        return Attended(*(attend_chosen_dense if is_choice else attend_dense)(*operands))
+        attend = attend_chosen_dense if isinstance(operands.pattern, BlockChoice) else attend_dense
+        out_btnh, lse_bnt = attend(*operands)
+        (b, t, n, _), s = operands.q_btnh.shape, operands.k_bskh.shape[1]
+        return Attended(out_btnh, lse_bnt, ExactCount.of(jnp.full(b * n, t, jnp.int32)) * s)
 
     def executed_pairs(
         self, pattern: Pattern, n_heads: int, n_kv_heads: int, q_pos_t: np.ndarray, kv_pos_s: np.ndarray

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from attention.layout import format_layout
 from attention.unknown import unknown
 from eval.commands import arguments, output
-from eval.commands.resolve import running_dtype, running_model, say_cuts, tokenizer_here
+from eval.commands.resolve import refuse_without_tokenizer, running_dtype, running_model, say_cuts, tokenizer_here
 from eval.measure.device import open_device
 from refmodel.default_model import DEFAULT_MODEL
 from refmodel.generate import generate
@@ -55,7 +55,8 @@ def run(options: argparse.Namespace) -> int:
     refuse_what_needs_no_weights(options)
     model = running_model(options, running_dtype(options, on_gpu=open_device(options.device)))
     tokenizer = model.tokenizer
-    assert tokenizer is not None  # refused above
+    if tokenizer is None:  # of the Hub: others are refused above
+        raise ValueError(f"{options.model} has no tokenizer to read a text with")
     ids = tokenizer.encode(options.prompt, add_special_tokens=False).ids
     if not ids:
         raise ValueError(f"the prompt {options.prompt!r} has no token in this vocabulary; a text is wanted")
@@ -96,6 +97,7 @@ def refuse_what_needs_no_weights(options: argparse.Namespace) -> None:
             raise ValueError(f"{options.model} has random weights and no tokenizer; give a checkpoint")
         if options.layout is not None:
             preset(options.model).with_layout(options.layout)
+    refuse_without_tokenizer(options.model)
     if options.stop not in (None, "none") and (tokenizer := tokenizer_here(options.model)):
         stop_token(tokenizer, options.stop)
 

@@ -16,7 +16,7 @@ import numpy as np
 from attention.parameters import spelling
 from attention.token_routed import Routed
 from eval.commands import arguments, output
-from eval.commands.resolve import running_dtype, running_model, say_cuts
+from eval.commands.resolve import refuse_without_tokenizer, running_dtype, running_model, say_cuts
 from eval.measure import estimate
 from eval.measure.cells import measure_quality
 from eval.measure.default_sweep import LAYOUTS, QUALITY_TOKENS, usual_sweep
@@ -58,6 +58,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     text = None if options.text is None else arguments.read_text(options.text)
+    refuse_without_tokenizer(options.model)
     model = running_model(options, running_dtype(options, on_gpu=open_device(options.device)))
     if model.tokenizer is None:
         if options.text:

@@ -49,6 +49,13 @@ def say_cuts(layouts: Iterable[str], n_layers: int) -> None:
             print(f"{layout}: {words}", file=sys.stderr)
 
 
+def refuse_without_tokenizer(name: str) -> None:
+    """Raises `ValueError` for a folder on this machine without a tokenizer, before its weights are read."""
+    folder = Path(name).expanduser()
+    if folder.is_dir() and not (folder / "tokenizer.json").exists():
+        raise ValueError(f"{name} has no tokenizer.json to read a text with; a model's `prefill` takes token ids")
+
+
 def tokenizer_here(name: str) -> Tokenizer | None:
     """The tokenizer of a checkpoint on this machine, its weights unread; None where it has to be fetched first."""
     source = default_gguf() if name == DEFAULT_MODEL else Path(name).expanduser()

@@ -61,7 +61,7 @@ def measure_linear(sweep: Sweep, layouts: Layouts, tokens: int) -> Found:
     """The whole model with the attention kernel left out: all that grows as N."""
     (layout,) = layouts
     model = sweep.model.with_layout(layout.variants)
-    useful, executed = (prefill_flops(model.config, tokens, count=count) for count in ("useful", "executed"))
+    useful, executed = _counted(sweep, model.config, tokens)
     for counted in (useful, executed):
         counted.pop("attention")
     return {layout: _time_prefill(sweep, model, tokens, FlopCounts(useful, executed), no_attention)}
@@ -128,13 +128,21 @@ def _time_prefill(sweep: Sweep, model: Model, tokens: int, flops: FlopCounts, at
 
 
 def _flops(sweep: Sweep, config: ModelConfig, tokens: int) -> FlopCounts:
-    useful, executed = (prefill_flops(config, tokens, count=count) for count in ("useful", "executed"))
+    useful, executed = _counted(sweep, config, tokens)
     if on_gpu():
         layers = Counter(config.layout).items()
         choosing = sum(n * _selection_flops(sweep, variant, tokens) for variant, n in layers)
         attention = sum(n * _executed_flops(sweep, variant, tokens) for variant, n in layers) - choosing
         executed = executed | {"attention": attention} | ({"selection": choosing} if choosing else {})
     return FlopCounts(useful, executed)
+
+
+def _counted(sweep: Sweep, config: ModelConfig, tokens: int) -> tuple[dict[str, int], dict[str, int]]:
+    """Useful FLOPs, and those that the implementation that was asked for executes, in closed form."""
+    return (
+        prefill_flops(config, tokens, count="useful"),
+        prefill_flops(config, tokens, count="executed", impl=sweep.impl),
+    )
 
 
 def on_gpu() -> bool:
@@ -150,7 +158,7 @@ def _executed_flops(sweep: Sweep, variant: Mixer, tokens: int) -> int:
     tiles that the Pallas kernel says it visited, and as the useful ones where a library does not tell."""
     config = sweep.model.config
     if not on_gpu() or all(BACKENDS[impl].counts == "closed form" for impl in work_of(sweep, variant, tokens).impls):
-        return attention_flops(variant, config, tokens, count="executed")
+        return attention_flops(variant, config, tokens, count="executed", impl=sweep.impl)
     pairs = work_of(sweep, variant, tokens).visited_pairs
     if pairs is None:
         return attention_flops(variant, config, tokens)

@@ -73,7 +73,9 @@ def usual_sweep(
     read = text_tokens(model, words, "pydoc_data.topics" if text is None else text_name, text_sha256(words))
     if quality_tokens is None:
         readable_tokens = min(QUALITY_TOKENS, len(read.tokens), model.config.max_positions)
-        quality_tokens = readable_tokens if model.weights == "checkpoint" and readable_tokens > 1 else 0
+        quality_tokens = readable_tokens if model.tokenizer is not None and readable_tokens > 1 else 0
+    if quality_tokens and model.tokenizer is None and model.weights == "checkpoint":
+        raise ValueError(f"{model.config.name} has no tokenizer to read a text with: leave quality out, or add one")
     return Sweep(
         model=model,
         text=read,
@@ -102,7 +104,7 @@ def _left_out(config: ModelConfig, layouts: Sequence[str], shortest_tokens: int)
 
 
 def text_tokens(model: Model, text: str, name: str, sha256: str) -> Text:
-    """The ids of a text; a model without a tokenizer (random weights) reads arbitrary ids of its vocabulary."""
+    """The ids of a text; a model without a tokenizer reads arbitrary ids of its vocabulary."""
     if model.tokenizer is not None:
         return Text(name, sha256, tuple(model.tokenizer.encode(text, add_special_tokens=False).ids))
     ids: Sequence[int] = jax.random.randint(jax.random.key(0), (2**18,), 0, model.config.vocab_size).tolist()

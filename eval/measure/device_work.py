@@ -28,7 +28,7 @@ class Work:
     Attributes:
         impls: the implementations that ran, in the order of their first call.
         visited_pairs: (query, key) pairs of the tiles that ran, all query heads; None where one of them does not tell,
-            as cuDNN, tokamax and the dense path do not.
+            as cuDNN and tokamax do not.
     """
 
     impls: tuple[str, ...]

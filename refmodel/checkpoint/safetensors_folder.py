@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
 _SINGLE: Final = "model.safetensors"
+_TOKENIZER: Final = "tokenizer.json"
 _INDEX: Final = "model.safetensors.index.json"
 
 _GATE_UP: Final = "mlp.experts.gate_up_proj"
@@ -84,10 +85,11 @@ class SafetensorsFolder(Checkpoint):
         names = (name, *(name + ending for ending in one.beside))
         return one.decode(*(self._files[part].get_tensor(part) for part in names))
 
-    def tokenizer(self) -> Tokenizer:
+    def tokenizer(self) -> Tokenizer | None:
+        """That of tokenizer.json; None where there is no such file: the model then reads token ids alone."""
         from refmodel.tokenizer import folder_tokenizer
 
-        return folder_tokenizer(self.folder)
+        return folder_tokenizer(self.folder) if (self.folder / _TOKENIZER).exists() else None
 
 
 def _counts(name: str, config: ModelConfig) -> bool:

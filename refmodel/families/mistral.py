@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from typing import Any, Final
 
 from attention.sliding_window import SlidingWindow
@@ -12,10 +13,12 @@ from refmodel.families.family import Family
 from refmodel.fields import Fields
 from refmodel.specification import ModelConfig
 
+# What transformers takes for a field that a file leaves out.
+_DEFAULTS: Final[Mapping[str, Any]] = {"num_key_value_heads": 8, "sliding_window": 4096}
+
 
 def _from_config(name: str, fields: Fields) -> ModelConfig:
-    if "sliding_window" not in fields.values:
-        raise ValueError(f"{fields.where}: sliding_window is missing (null means none)")
+    fields = fields.with_defaults(_DEFAULTS)
     found = swiglu_sizes(fields)
     layout = layout_of([SLIDING] * found["n_layers"], fields.get("sliding_window", int, None))
     return decoder(name, **found, qk_norm=False, layout=layout)

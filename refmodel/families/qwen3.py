@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Final
+from collections.abc import Mapping
+from typing import Any, Final
 
 from refmodel.decoder import decoder
 from refmodel.families.config_fields import FULL, SLIDING, checked_kinds, layout_of, swiglu_sizes
@@ -11,8 +12,14 @@ from refmodel.families.gguf_fields import dense_sizes
 from refmodel.fields import Fields
 from refmodel.specification import ModelConfig
 
+# What transformers takes for a field that a file leaves out.
+_DEFAULTS: Final[Mapping[str, Any]] = {
+    "num_key_value_heads": 32, "head_dim": 128, "sliding_window": 4096, "max_window_layers": 28,
+}  # fmt: skip
+
 
 def _from_config(name: str, fields: Fields) -> ModelConfig:
+    fields = fields.with_defaults(_DEFAULTS)
     found = swiglu_sizes(fields)
     n_layers, slides = found["n_layers"], fields.get("use_sliding_window", bool, False)
     window = fields.get("sliding_window", int, None) if slides else None

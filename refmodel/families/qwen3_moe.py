@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Final
 
 from refmodel.decoder import decoder
@@ -11,8 +12,12 @@ from refmodel.families.gguf_fields import full_attention_sizes
 from refmodel.fields import Fields
 from refmodel.specification import ModelConfig
 
+# What transformers takes for a field that a file leaves out.
+_DEFAULTS: Final[Mapping[str, Any]] = {"num_key_value_heads": 4, "sliding_window": 4096}
+
 
 def _from_config(name: str, fields: Fields) -> ModelConfig:
+    fields = fields.with_defaults(_DEFAULTS)
     found = swiglu_sizes(fields)
     slides = fields.get("use_sliding_window", bool, False)
     window = fields.get("sliding_window", int, None) if slides else None

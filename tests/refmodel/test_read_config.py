@@ -67,9 +67,41 @@ def test_hf_dense_and_llama_defaults():
 
 
 @pytest.mark.parametrize(
+    ("fields", "absent", "sizes"),
+    [
+        (QWEN3, "num_key_value_heads", (32, 14)),
+        (QWEN3, "head_dim", (2, 128)),
+        (QWEN3_30B, "num_key_value_heads", (4, 128)),
+        (QWEN3_30B, "head_dim", (4, 64)),
+        (LLAMA | {"model_type": "mistral"}, "num_key_value_heads", (8, 4)),
+        (LLAMA, "num_key_value_heads", (32, 4)),
+        (LLAMA, "head_dim", (2, 4)),
+    ],
+)
+def test_absent_sizes_are_the_family_s(fields, absent, sizes):
+    """Those of transformers' configuration classes, which tests/parity holds them to; a null is not absent."""
+    fields = without(fields | {"num_attention_heads": 32, "hidden_size": 2048 if fields is QWEN3_30B else 128}, absent)
+    config = from_hf(fields)
+    assert (config.n_kv_heads, config.head_dim) == sizes
+    if absent == "num_key_value_heads":
+        assert from_hf(fields | {absent: None}).n_kv_heads == 32
+
+
+@pytest.mark.parametrize(
     ("fields", "layout"),
     [
         (QWEN3, (FULL,) * 5),
+        (without(QWEN3, "max_window_layers") | {"use_sliding_window": True}, (FULL,) * 5),
+        (
+            without(without(QWEN3, "max_window_layers"), "sliding_window")
+            | {"use_sliding_window": True, "num_hidden_layers": 30},
+            (*(FULL,) * 28, *(SlidingWindow(4096),) * 2),
+        ),
+        (
+            without(QWEN3_30B, "sliding_window") | {"use_sliding_window": True, "num_hidden_layers": 2},
+            (SlidingWindow(4096),) * 2,
+        ),
+        (without(LLAMA, "sliding_window") | {"model_type": "mistral"}, (SlidingWindow(4096),) * 5),
         (QWEN3 | {"use_sliding_window": True}, (FULL, FULL, FULL, WINDOW, WINDOW)),
         (QWEN3 | {"use_sliding_window": True, "sliding_window": None}, (FULL,) * 5),
         (
@@ -107,7 +139,6 @@ def test_hf_windows(fields, layout):
         (LLAMA | {"num_attention_heads": 0}, "n_heads must be at least 1"),
         (without(QWEN3_30B, "num_experts"), "num_local_experts is missing"),
         (QWEN3 | {"layer_types": ["sliding_attention"] * 5}, "layer_types holds 'sliding_attention'"),
-        (without(LLAMA, "sliding_window") | {"model_type": "mistral"}, "sliding_window is missing"),
     ],
 )
 def test_hf_refusals(fields, message):

@@ -85,8 +85,7 @@ def test_gguf_refusals(tmp_path, changed, message):
 
 
 def test_unreadable_file_is_named(tmp_path):
-    with pytest.raises(ValueError, match=r"no readable tokenizer.json here"):
-        load_tokenizer(tmp_path)
+    assert load_tokenizer(tmp_path) is None  # a folder without one reads token ids alone
     (tmp_path / "tokenizer.json").write_text("{}")
     with pytest.raises(ValueError, match=r"no readable tokenizer.json here"):
         load_tokenizer(tmp_path)

@@ -25,12 +25,18 @@ NO_IMPL: Final = "none"
 """`impl` of a record in which no attention kernel ran."""
 
 UNTOLD: Final = "useful, it does not tell"
-"""Where executed FLOPs come from that a library does not tell: no table shows them."""
+"""Where executed FLOPs come from that a library on a GPU does not tell: no table shows them."""
 
 
 @dataclass(frozen=True)
 class FlopCounts:
-    """FLOPs by component: of visible pairs, and of the tiles that ran."""
+    """FLOPs by component.
+
+    Attributes:
+        useful: of visible pairs, and of choosing them.
+        executed: of the tiles that a program computes: on a CPU in closed form, on a GPU as `Findings.executed_from`
+            says by backend; the useful ones again where that says `UNTOLD`.
+    """
 
     useful: Mapping[str, int]
     executed: Mapping[str, int]

@@ -31,7 +31,7 @@ BAD_INPUT = [
     (["crossover", "--model", "qwen"], "no model 'qwen' (did you mean"),
     (["flops", "--model", "qwen3-30b"], "no model 'qwen3-30b' (did you mean 'qwen3-30b-a3b'?)"),
     (["variants", "--model", "tiny-dens"], "no model 'tiny-dens' (did you mean 'tiny-dense'?)"),
-    (["quality", "--model", "bare"], "bare: no readable tokenizer.json here"),
+    (["quality", "--model", "bare"], "bare has no tokenizer.json to read a text with"),
     (["flops", "--model", "binary"], "binary"),
     (["generate", "x", "--model", "tiny-dense"], "no tokenizer; give a checkpoint"),
     (["quality", "--model", "tiny-dense", "--text", "text"], "no tokenizer to read --text with"),
@@ -101,7 +101,8 @@ BAD_INPUT = [
     (["validate", "--card", ""], "no card ''; accepted: r9700, "),
     (["flops", "--layout", ""], "cannot read '' in layout ''"),
     (["quality", "--text", ""], "cannot read the text '' as UTF-8"),
-    (["generate", "x", "--model", "bare", "--stop", "y"], "bare: no readable tokenizer.json here"),
+    (["generate", "x", "--model", "bare"], "bare has no tokenizer.json to read a text with"),
+    (["compare", "--model", "bare", "--tokens", "5", "--quality-tokens", "5"], "no tokenizer to read a text with"),
     (["cards", "--card", "nowhere.toml"], "nowhere.toml: not a readable TOML card (No such file or directory)"),
     (["cards", "--card", "text.toml"], "text.toml: a card needs a table [peak_tflops]"),
 ]

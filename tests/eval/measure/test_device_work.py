@@ -65,9 +65,18 @@ def test_a_layer_without_room_is_refused(monkeypatch):
         layer_work(CONFIG, parse_variant("full"), 3 * TOKENS, jnp.dtype("float32"), "dense")  # not remembered
 
 
-def test_what_does_not_tell_is_unknown():
+@pytest.mark.parametrize("tokens", [TOKENS, 512 + 7])
+def test_a_layer_of_two_backends_tells_the_pairs_of_both(tokens):
+    """The short piece at the end is dense, and the others are walked: as the closed form has it."""
+    variant = parse_variant("evict(keydiff, budget=256, chunk=256)")
+    work = layer_work(CONFIG, variant, tokens, jnp.dtype("float32"))
+    assert set(work.impls) == {"blockwise", "dense"}
+    assert work.visited_pairs == variant.executed(CONFIG.heads, tokens).pairs
+
+
+def test_dense_computes_every_pair():
     work = layer_work(CONFIG, parse_variant("full"), TOKENS, jnp.dtype("float32"), "dense")
-    assert work == Work(("dense",), None)
+    assert work == Work(("dense",), CONFIG.n_heads * TOKENS**2)
 
 
 @pytest.mark.parametrize(

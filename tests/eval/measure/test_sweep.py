@@ -7,6 +7,8 @@ import dataclasses
 import jax.numpy as jnp
 import pytest
 
+from attention.layout import parse_variant
+from eval.cost.flops.closed_form import attention_flops
 from eval.measure import sweep, timing
 from eval.measure.cells import MEASURES
 from eval.measure.named_layout import NamedLayout, named_layouts
@@ -152,6 +154,19 @@ def test_layers_apart_are_planned_as_the_distinct_layers_that_are_timed(plan):
     scores = 4 * n * h * tokens * tokens  # dense: every pair runs
     assert full.work_flops == linear + scores + 2 * head
     assert mixed.work_flops == 2 * (linear + scores) + 3 * head
+
+
+def test_executed_flops_are_those_of_the_implementation_that_was_asked_for(plan, tmp_path):
+    asked = dataclasses.replace(plan, impl="blockwise")
+    found = {}
+    for one in (plan, asked):
+        path = tmp_path / f"{one.impl}.jsonl"
+        records = sweep.run_sweep(one, [cell for cell in cells_of(one) if cell.kind == "attention"], path)
+        found[one.impl] = {(r.layout, r.tokens): r.flops.executed["attention"] for r in records}
+    config, dense, walked = plan.model.config, found["auto"], found["blockwise"]
+    for (layout, tokens), flops in walked.items():
+        assert flops == attention_flops(parse_variant(layout), config, tokens, count="executed", impl="blockwise")
+        assert dense[layout, tokens] == 4 * config.n_heads * config.head_dim * tokens**2 != flops
 
 
 def deeper(model):

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
+import refmodel
 from refmodel.checkpoint.formats import WEIGHT_FORMATS, WeightFormat
 from refmodel.read_hf_config import from_hf
 from refmodel.tree import abstract_params
@@ -154,6 +155,15 @@ def test_wrong_tensor_is_named(tmp_path, change, message):
     rewrite(tmp_path, change)
     with pytest.raises(ValueError, match=message):
         load(tmp_path, jnp.float32)
+
+
+def test_token_ids_need_no_tokenizer(tmp_path):
+    write_folder(tmp_path, LLAMA)
+    model = refmodel.load(str(tmp_path))
+    logits_bv, _ = model.prefill([3, 1, 4, 1, 5])
+    assert logits_bv.shape == (1, 17) and bool(jnp.isfinite(logits_bv).all())
+    with pytest.raises(ValueError, match="has no tokenizer: give token ids"):
+        model.encode("a")
 
 
 def test_unreadable_file_is_named(tmp_path):
