@@ -70,7 +70,8 @@ class Variant(Mixer):
 
     @property
     def has_only_a_pattern(self) -> bool:
-        return type(self).useful is Variant.useful
+        kind = type(self)
+        return kind.useful is Variant.useful and kind.at_length is Variant.at_length
 
     def at_length(self, total_tokens: int) -> Variant:
         return self

@@ -28,7 +28,7 @@ from IPython.display import display
 import eval
 from eval.cost.cards import card
 from eval.cost.flops.traffic import Storage
-from eval.cost.prediction import predict_prefill
+from eval.cost.prediction import evidence_lines, predict_prefill
 from eval.cost.published import published
 from eval.cost.roofline import Assumptions, floors
 from eval.cost.validation import validate
@@ -120,7 +120,7 @@ for component, bound in bounds.items():
 
 # %%
 predicted = predict_prefill(config, TOKENS, r9700, under, bounds)
-print(*report.evidence_lines(predicted), sep="\n")
+print(*evidence_lines(predicted), sep="\n")
 table = pd.DataFrame(
     {
         one.component: {"floor (ms)": one.floor_ms, "predicted (ms)": one.ms.middle, "from": one.ms.low,

@@ -25,6 +25,14 @@ BACKENDS: Final[Registry[Backend]] = Registry(
 )
 
 
+_BUILT_IN: Final = frozenset(BACKENDS)
+
+
+def auto_goes_by_shape() -> bool:
+    """Whether shapes alone say what `auto` takes where there is no GPU: they do until others have a place in line."""
+    return all(name in _BUILT_IN for name, one in BACKENDS.items() if one.place is not None)
+
+
 def impl_names() -> tuple[str, ...]:
     """What `impl=` and `--impl` accept: `auto`, and the backends by name."""
     return ("auto", *BACKENDS)
@@ -48,7 +56,7 @@ def choose(request: Request, impl: str = "auto") -> Backend:
 def counted_as(impl: str, q_tokens: int, kv_tokens: int) -> Backend:
     """The backend whose closed form counts a call of so many queries and slots, before anything runs.
 
-    The named one; for `auto` what it takes by shape alone, which holds wherever there is no GPU.
+    The named one; for `auto` what it takes by shape, which holds where there is no GPU and `auto_goes_by_shape`.
     """
     if impl != "auto":
         return _named(impl)

@@ -173,9 +173,11 @@ class Policy(Part):
     def useful_observe_flops(self, heads: Heads, queries: int, pairs: int) -> int:
         """Of those that the definition asks for, of queries that see so many keys in all heads together, per row.
 
-        As much for many queries as for all their parts.  Here: no product with keys.
+        As much for many queries as for all their parts.  Here: those of `observe_flops` that are with keys, for each
+        visible pair, and the others.
         """
-        return self.observe_flops(heads, 0, queries)
+        of_a_pair = self.observe_flops(heads, 1, 1) - self.observe_flops(heads, 0, 1)
+        return self.observe_flops(heads, 0, queries) + of_a_pair * pairs // heads.n_heads
 
 
 def grouped(x_btnh: jax.Array, n_kv_heads: int) -> jax.Array:

@@ -27,21 +27,22 @@ PRODUCTS: Final[Mapping[str, str]] = MappingProxyType(
 def current_target() -> str:
     """The device that is compiled for as compilers name it: `sm_90`, `gfx1201`, or `cpu`.
 
-    That of `compiling_for`, else of the mesh in use (`jax.set_mesh`), else the default device, else the first.  A mesh
-    of which nobody knows what its devices are says nothing.
+    That of `compiling_for`, else of the mesh in use (`jax.set_mesh`), else the default device, else the first.
     """
     if _compiled_for.value is not None:
         return _compiled_for.value
     device = jax.sharding.get_abstract_mesh().abstract_device
-    target = None if device is None else _target_of_kind(device.platform, device.device_kind)
-    if target is not None:
-        return target
+    if device is not None:
+        return _target_of_kind(device.platform, device.device_kind)
     chosen: Any = jax.config.jax_default_device  # type: ignore[attr-defined]
     return _target_of(jax.devices(chosen)[0] if chosen is None or isinstance(chosen, str) else chosen)
 
 
-def _target_of_kind(platform: str, kind: str) -> str | None:
-    """The target of devices that call themselves `kind`: their own answer where they are there, else by their name."""
+def _target_of_kind(platform: str, kind: str) -> str:
+    """The target of devices that call themselves `kind`: their own answer where they are there, else by their name.
+
+    Raises `ValueError` for GPUs that are neither: any guess would run kernels of another device without a word.
+    """
     if platform != "gpu":
         return platform
     here = (device for device in jax.devices() if device.platform == "gpu" and device.device_kind == kind)
@@ -49,7 +50,13 @@ def _target_of_kind(platform: str, kind: str) -> str | None:
         return _target_of(device)
     if re.fullmatch(r"sm_\d+|gfx[0-9a-f]+", kind):
         return kind
-    return next((PRODUCTS[word] for word in re.findall(r"\w+", kind) if word in PRODUCTS), None)
+    known = next((PRODUCTS[word] for word in re.findall(r"\w+", kind) if word in PRODUCTS), None)
+    if known is None:
+        raise ValueError(
+            f"the mesh has GPUs {kind!r}, which are not there and not known; name their target by compiling_for; "
+            f"known: {', '.join(PRODUCTS)}"
+        )
+    return known
 
 
 def _target_of(device: Any) -> str:

@@ -1,7 +1,8 @@
 """Predictions of published rates by rows that were left out, with intervals, and their errors by family.
 
 Every scheme (`eval.cost.efficiency.groups`) leaves groups of rows out in turn and predicts them from all others, by the
-models of `eval.cost.efficiency.model`.  Nothing of a row or of its group is in its prediction or its interval.
+models of `eval.cost.efficiency.model`.  What is learnt of efficiencies leaves a group out exactly; how each row divides
+into its terms, about which the model is linearised, is found once, with all rows.
 """
 
 from __future__ import annotations

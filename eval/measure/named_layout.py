@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from attention.full import FULL
-from attention.layout import Layout, LayoutSpec, format_layout, parse_layout
+from attention.layout import Layout, LayoutSpec, format_layout, parse_layout, parse_variant
 from attention.mixer import Mixer
 
 
@@ -53,7 +53,23 @@ class NamedLayout:
 
 def named_layouts(specs: Iterable[LayoutSpec], n_layers: int) -> tuple[NamedLayout, ...]:
     """All of them once, full attention first: what the others are compared with."""
-    return tuple(dict.fromkeys(NamedLayout.of(spec, n_layers) for spec in (FULL, *specs)))
+    found = tuple(dict.fromkeys(NamedLayout.of(spec, n_layers) for spec in (FULL, *specs)))
+    for variant in dict.fromkeys(variant for layout in found for variant in layout.variants):
+        _refuse_borrowed_name(variant)
+    return found
+
+
+def _refuse_borrowed_name(variant: Mixer) -> None:
+    """Raises `ValueError` for a variant whose spelling is that of another one: records could not tell them apart."""
+    try:
+        read = parse_variant(str(variant))
+    except ValueError:  # of a name that no registry knows, which is its own
+        return
+    if read != variant:
+        raise ValueError(
+            f"{variant!r} is spelled {str(variant)!r}, which reads as {read!r}: give its class a name of its own, or "
+            "parameters that can be spelled"
+        )
 
 
 class LayoutNames:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import jax
 
-from attention.backends.registry import counted_as
+from attention.backends.registry import auto_goes_by_shape, counted_as
 from eval.measure.cells import MEASURES, on_gpu
 from eval.measure.layer_impls import layer_impls
 from eval.measure.named_layout import NamedLayout
@@ -127,7 +127,7 @@ def _impl(sweep: Sweep, cell: Cell, layout: NamedLayout) -> str:
     """The attention implementations that run in a cell, `NO_IMPL` for none."""
     if cell.kind == "linear":
         return NO_IMPL
-    if not on_gpu():
+    if not on_gpu() and (sweep.impl != "auto" or auto_goes_by_shape()):
         return counted_as(sweep.impl, cell.tokens, cell.tokens).name
     try:
         found = (layer_impls(sweep.model.config, v, cell.tokens, sweep.dtype, sweep.impl) for v in layout.counts)

@@ -12,6 +12,8 @@ NOTHING = "-"
 
 def number(value: float) -> str:
     """Three significant digits at least, thousands separated: 0.0123, 1.23, 12.3, 1,235."""
+    if not math.isfinite(value):
+        return str(value)
     decimals = 2 - math.floor(math.log10(abs(float(f"{value:.3g}")))) if value else 0  # rounded first: 9.999 is 10.0
     return f"{value:,.{max(decimals, 0)}f}"
 

@@ -83,6 +83,8 @@ class SafetensorsFolder(Checkpoint):
     def read(self, name: str) -> np.ndarray:
         one = self._formats[name]
         names = (name, *(name + ending for ending in one.beside))
+        if missing := [part for part in names if part not in self._files]:
+            raise ValueError(f"{self.where}: {missing[0]} is missing, which {name} is read with")
         return one.decode(*(self._files[part].get_tensor(part) for part in names))
 
     def tokenizer(self) -> Tokenizer | None:

@@ -15,7 +15,7 @@ import pytest
 
 import attention
 from attention import SpanPattern, Variant
-from attention.cost import Depth
+from attention.cost import Depth, Heads
 from attention.evict import Evict
 from attention.evict_after import EvictAfter
 from attention.eviction.policy import CachedKeys, Policy, State
@@ -146,3 +146,29 @@ def test_routes_of_ones_own_are_looked_up_in_each_layer():
         far = [[(p + layer + unit) % 5 == 0 for p in position] for unit in range(heads.n_kv_heads)]
         seen = np.where(far, position + 1, np.minimum(position + 1, 3 + 1)).sum() * (heads.n_heads // heads.n_kv_heads)
         assert mixer.useful(heads, TOKENS, depth=Depth(layer, 4)).pairs == seen
+
+
+def test_a_parameter_that_the_variant_around_has_too_is_refused():
+    """One call spells both: `evict(mine, chunk=16)`."""
+
+    @dataclass(frozen=True)
+    class Chunked(Policy):
+        name = "chunked"
+        chunk: int = 7
+
+    with pytest.raises(ValueError, match="chunked: the variant that it goes into has a parameter 'chunk' too"):
+        attention.register(Chunked)
+    assert "chunked" not in POLICIES
+
+
+def test_products_with_keys_are_useful_for_each_visible_pair():
+    class Both(Policy):
+        """2·H for each query and key of each head, and 3 for each query alone."""
+
+        name = "both"
+
+        def observe_flops(self, heads, keys, queries):
+            return 2 * heads.head_dim * heads.n_heads * keys * queries + 3 * queries
+
+    heads = Heads(6, 2, 16)
+    assert Both().useful_observe_flops(heads, 5, 6 * 35) == 2 * 16 * 6 * 35 + 3 * 5

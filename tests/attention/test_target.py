@@ -82,13 +82,7 @@ def test_a_mesh_of_devices_that_are_there_asks_them(monkeypatch):
             assert current_target() == target
 
 
-def test_a_mesh_of_no_known_gpu_is_the_default_device_and_one_of_others_is_not(monkeypatch):
-    here = current_target()
-    with inside("Moore Threads S4000"):
-        assert current_target() == here
-    monkeypatch.setattr(jax, "devices", lambda platform=None: [fake_device(H100, "9.0")])
-    with inside("Moore Threads S4000"):
-        assert current_target() == "sm_90"
+def test_a_mesh_of_other_devices_is_theirs():
     for kind, platform in (("cpu", "cpu"), ("TPU v5e", "tpu")):
         with inside(kind, platform):
             assert current_target() == platform
@@ -152,3 +146,13 @@ def test_inside_a_mesh_of_gpus_every_kernel_is_taken(kind):
         assert all(on_kernels().values()), on_kernels()
     if not is_gpu(current_target()):
         assert not any(on_kernels().values())
+
+
+@pytest.mark.parametrize("kind", ["NVIDIA GeForce RTX 4090", "AMD Instinct MI355X", "Moore Threads S4000"])
+def test_gpus_of_a_mesh_that_nobody_knows_are_refused(kind):
+    """Kernels of a CPU would run there without a word."""
+    with inside(kind):
+        with pytest.raises(ValueError, match=f"the mesh has GPUs '{kind}', .* compiling_for; known: "):
+            current_target()
+        with compiling_for("sm_89"):
+            assert current_target() == "sm_89"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import types
 import typing
 from collections.abc import Callable, Mapping
@@ -24,14 +25,28 @@ def to_json(record: Record) -> dict[str, Any]:
 def from_json(line: Mapping[str, Any]) -> Record:
     """The record of one line.  Raises `ValueError` that names the field and what is wanted there."""
     schema = line.get("schema", 0)
-    if schema not in range(SCHEMA + 1):
+    if type(schema) is not int or schema not in range(SCHEMA + 1):
         raise ValueError(f"schema must be at most {SCHEMA}, which this version reads, got {schema!r}")
     for migrate in MIGRATIONS[schema:]:
         line = migrate(line)
     fields = {name: value for name, value in line.items() if name != "schema"}
     own = {f.name for f in dataclasses.fields(RunInfo)}
     run = read_fields(RunInfo, {name: fields.pop(name) for name in own & set(fields)})
-    return read_fields(Record, fields, run=run)
+    record = read_fields(Record, fields, run=run)
+    _check(record)
+    return record
+
+
+def _check(record: Record) -> None:
+    """Raises `ValueError` for values that no measurement has."""
+    if not record.layout:
+        raise ValueError("layout must name one, got ''")
+    if record.tokens < 1:
+        raise ValueError(f"tokens must be at least 1, got {record.tokens}")
+    if record.timing is not None:
+        samples_ms = record.timing.samples_ms
+        if not samples_ms or not all(0 <= ms < math.inf for ms in samples_ms):
+            raise ValueError(f"timing.samples_ms must be one time or more, finite and not below 0, got {samples_ms}")
 
 
 def read_fields(kind: type[T], found: Any, prefix: str = "", **given: Any) -> T:

@@ -1,6 +1,7 @@
 """JSON lines on disk, appended as soon as each exists.
 
-A run that is killed loses at most the line in flight; the next append cuts such a torn line off.
+A run that is killed loses at most the line in flight; the next append cuts such a torn line off.  A last line that is
+whole and only lacks its end is kept.
 """
 
 from __future__ import annotations
@@ -29,8 +30,9 @@ def read(path: Path) -> list[tuple[int, dict[str, Any]]]:
     """
     if not path.exists():
         return []
-    *lines, torn = path.read_bytes().split(b"\n")
-    del torn  # empty, or the line that a killed run did not finish
+    *lines, last = path.read_bytes().split(b"\n")
+    if _is_whole(last):  # else empty, or the line that a killed run did not finish
+        lines.append(last)
     return [(number, _parse(path, number, line)) for number, line in enumerate(lines, 1) if line.strip()]
 
 
@@ -53,7 +55,18 @@ def _cut_torn_line(file: BinaryIO) -> None:
     if not size:
         return
     file.seek(0)
-    keep = file.read().rfind(b"\n") + 1
-    if keep < size:
+    content = file.read()
+    keep = content.rfind(b"\n") + 1
+    if keep < size and _is_whole(content[keep:]):
+        file.write(b"\n")
+    elif keep < size:
         file.truncate(keep)
     file.seek(0, os.SEEK_END)
+
+
+def _is_whole(line: bytes) -> bool:
+    """Whether a line is a JSON object: cut short it is none."""
+    try:
+        return isinstance(json.loads(line), dict)
+    except ValueError:
+        return False

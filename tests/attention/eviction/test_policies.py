@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -11,6 +15,8 @@ from attention.cost import Depth
 from attention.evict import Evict
 from attention.evict_after import EvictAfter
 from attention.eviction.base import Eviction
+from attention.eviction.knorm import TIE
+from attention.eviction.policy import State
 from attention.eviction.random import Random
 from attention.eviction.registry import POLICIES
 from tests.attention.eviction.references import SCORES, simulate
@@ -166,3 +172,23 @@ def test_heads_of_adakv_hold_different_numbers():
     _, kept = run(Evict(POLICIES["adakv"](), budget=12, chunk=12, sinks=1, recent=3), tokens)
     sizes = [[len(head) for head in row] for row in held(kept)]
     assert all(sum(row) == 24 and row[0] != row[1] and min(row) >= 4 for row in sizes)
+
+
+def test_knorm_keeps_the_smallest_norms_where_they_lie_close():
+    """65,536 norms within 2 %, 3e-7 apart on average: no tie may be wider than it says."""
+    slots, kept = 65_536, 16_384
+    norm_s = 1 + 0.02 * np.random.default_rng(0).random(slots, np.float32)
+    keys_bskh = np.zeros((1, slots, 1, 2), np.float32)
+    keys_bskh[0, :, 0, 0] = norm_s
+    cached = SimpleNamespace(keys_bskh=jnp.asarray(keys_bskh), valid_bks=jnp.ones((1, 1, slots), bool))
+    _, stays = jax.lax.top_k(POLICIES["knorm"]().score(State(), cached)[0, 0], kept)
+    assert norm_s[np.asarray(stays)].max() <= np.sort(norm_s)[kept - 1] * (1 + 2 * TIE)
+
+
+def test_knorm_s_ties_are_equal_and_empty_slots_come_last():
+    norm_s = np.array([3, 1, 1 + TIE / 4, 5, 1 - TIE / 4, 0, 0], np.float32)
+    keys_bskh = np.zeros((1, 7, 1, 2), np.float32)
+    keys_bskh[0, :, 0, 0] = norm_s
+    valid_bks = jnp.asarray([True, True, True, False, True, True, True])[None, None]
+    score_s = POLICIES["knorm"]().score(State(), SimpleNamespace(keys_bskh=jnp.asarray(keys_bskh), valid_bks=valid_bks))
+    assert score_s[0, 0].tolist() == [-2, -1, -1, -3, -1, 0, 0]

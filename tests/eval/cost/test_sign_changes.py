@@ -9,7 +9,9 @@ import numpy as np
 import pytest
 
 from attention.cost import ONLY_LAYER, Cost, Depth, Heads
+from attention.pattern import SpanPattern
 from attention.sliding_window import SlidingWindow
+from attention.variant import Variant
 from eval.cost.break_even import break_even_tokens, break_evens
 from eval.cost.crossover import attention_total, crossings, crossover_tokens, linear_params
 from eval.cost.curves import AttentionCurve, attending_layers
@@ -155,3 +157,24 @@ def test_a_variant_that_says_nothing_of_its_growth_is_searched_so_far() -> None:
 )
 def test_in_words(found: SignChanges, words: str) -> None:
     assert in_words(found) == words
+
+
+@dataclass(frozen=True)
+class Half(Variant):
+    """Somebody's own: a window of half of the sequence."""
+
+    name = "half"
+    tokens: int = 2
+
+    def at_length(self, total_tokens: int) -> Half:
+        return Half(total_tokens)
+
+    def pattern(self) -> SpanPattern:
+        return SpanPattern(span=(max(1, self.tokens // 2),))
+
+
+def test_a_variant_that_depends_on_the_length_is_followed():
+    model = SMALL.with_layout([Half()] * SMALL.n_layers)
+    lengths = np.arange(1, 12_001)
+    above_n = np.array([attention_total(model, int(n)) > 2 * linear_params(model) * int(n) for n in lengths])
+    assert crossover_tokens(model) == int(above_n.argmax()) + 1 > 6144

@@ -102,3 +102,16 @@ def test_what_choosing_costs_on_a_gpu_is_what_its_kernels_pad_to():
         on_kernel = count(CONFIG, h2o, TOKENS, bf16)
     scanned = h2o.executed(heads, TOKENS).selection_flops
     assert scanned < on_kernel < 1.5 * scanned
+
+
+def test_other_backends_are_asked_anew():
+    variant, dtype = parse_variant("swa(31)"), jnp.dtype("float32")
+
+    class Eager(Interpreted):
+        name = "eager"
+        place = -1
+
+    before = layer_work(CONFIG, variant, TOKENS, dtype).impls
+    with BACKENDS.temporarily(Eager()):
+        assert layer_work(CONFIG, variant, TOKENS, dtype).impls == ("eager",)
+    assert layer_work(CONFIG, variant, TOKENS, dtype).impls == before == ("blockwise",)

@@ -44,3 +44,16 @@ def test_a_name_is_read_or_found_among_those_at_hand():
     with pytest.raises(ValueError, match=r"the layout 'swa.five.' of the records: .*window must be") as caught:
         names.layout("swa(five)")
     assert "--plugin" not in str(caught.value)
+
+
+class Narrow(SlidingWindow):
+    """Somebody's own under a name that is taken."""
+
+    def pattern(self) -> SpanPattern:
+        return SpanPattern(span=(2,))
+
+
+def test_a_variant_that_is_spelled_as_another_is_refused():
+    """Its records would be the other's."""
+    with pytest.raises(ValueError, match=r"Narrow\(window=5, sinks=0\) is spelled 'swa\(5\)', which reads as Sliding"):
+        named_layouts([Narrow(5)], 3)

@@ -7,6 +7,8 @@ import dataclasses
 import jax.numpy as jnp
 import pytest
 
+from attention.backends.dense import Dense
+from attention.backends.registry import BACKENDS
 from attention.layout import parse_variant
 from eval.cost.flops.closed_form import attention_flops
 from eval.measure import sweep, timing
@@ -167,6 +169,16 @@ def test_executed_flops_are_those_of_the_implementation_that_was_asked_for(plan,
     for (layout, tokens), flops in walked.items():
         assert flops == attention_flops(parse_variant(layout), config, tokens, count="executed", impl="blockwise")
         assert dense[layout, tokens] == 4 * config.n_heads * config.head_dim * tokens**2 != flops
+
+
+def test_a_record_names_the_backend_that_auto_takes_also_one_from_outside(plan, tmp_path):
+    class Eager(Dense):
+        name = "eager"
+        place = -1
+
+    with BACKENDS.temporarily(Eager()):
+        cells = [cell for cell in cells_of(plan) if cell.kind == "attention"]
+        assert {r.impl for r in sweep.run_sweep(plan, cells, tmp_path / "records.jsonl")} == {"eager"}
 
 
 def deeper(model):

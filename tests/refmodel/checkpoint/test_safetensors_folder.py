@@ -227,3 +227,6 @@ def test_a_weight_format_from_outside(tmp_path):
     errors = jax.tree.map(lambda x, y: float(np.abs(x - y).max()), found, params)
     assert 0 < errors["blocks"]["dense"]["ffn"].pop("up") < 0.5 * 4 / 127
     assert max(jax.tree.leaves(errors)) == 0
+    rewrite(tmp_path, lambda tensors: tensors.pop("model.layers.1.mlp.up_proj.weight_scale"))
+    with WEIGHT_FORMATS.temporarily(scaled), pytest.raises(ValueError, match="up_proj.weight_scale is missing, which "):
+        load(tmp_path, jnp.float32)

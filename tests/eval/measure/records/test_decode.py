@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from functools import partial
 
 import pytest
 from hypothesis import given
@@ -39,15 +40,18 @@ qualities = st.builds(
     TextQuality, perplexity=number, kl_nats=number, top1_agreement=number,
     by_position=st.lists(st.builds(Stretch, perplexity=number, kl_nats=number), max_size=2).map(tuple),
 )  # fmt: skip
-records = st.builds(
-    Record, run=st.builds(RunInfo, environment=environments), text=st.none() | st.builds(TextSource), error=text,
-    status=st.sampled_from(["ok", "failed"]), timing=st.none() | timings,
+a_record = partial(
+    st.builds, Record, run=st.builds(RunInfo, environment=environments), text=st.none() | st.builds(TextSource),
+    layout=st.text(min_size=1, max_size=5), tokens=st.integers(1, 2**40), error=text,
     flops=st.none() | st.builds(FlopCounts, flops, flops), memory=st.none() | st.builds(ProgramMemory),
-    quality=st.none() | qualities, calls_per_sample=st.integers(1, 9),
+    calls_per_sample=st.integers(1, 9),
     executed_from=st.dictionaries(text, text, max_size=2),
     layers=st.lists(st.builds(LayerTime, ms=number), max_size=2).map(tuple), ends_ms=st.none() | number,
     parts=st.dictionaries(text, timings, max_size=2), layouts=st.lists(text, max_size=2).map(tuple),
 )  # fmt: skip
+records = a_record(status=st.just("ok"), timing=timings, quality=qualities) | a_record(
+    status=st.just("failed"), timing=st.none() | timings, quality=st.none() | qualities
+)
 
 
 def holds(found, wanted):
@@ -113,3 +117,22 @@ def test_what_every_record_has_is_missed(name):
     line = {key: value for key, value in given_records.record("prefill", "full", 7).items() if key != name}
     with pytest.raises(ValueError, match=f"^no {name}; a record of a comparison has one$"):
         from_json(line)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"tokens": -5}, "tokens must be at least 1, got -5"),
+        ({"layout": ""}, "layout must name one, got ''"),
+        ({"schema": True}, "schema must be at most 1, .* got True"),
+        ({"schema": 1.0}, "schema must be at most 1, .* got 1.0"),
+        ({"timing": {"samples_ms": []}}, "timing.samples_ms must be one time or more"),
+        ({"timing": {"samples_ms": [3.0, float("nan")]}}, "timing.samples_ms must be one time or more"),
+        ({"timing": {"samples_ms": [-3.0]}}, "timing.samples_ms must be one time or more"),
+    ],
+)
+def test_what_no_measurement_says_is_refused(change, message):
+    line = next(line for _, line in json_lines.read(KEPT[0]) if line["kind"] == "prefill" and line["status"] == "ok")
+    assert from_json(line).tokens > 0
+    with pytest.raises(ValueError, match=message):
+        from_json(line | change)

@@ -29,6 +29,14 @@ def test_a_torn_line_loses_only_itself(tmp_path):
     assert json_lines.read(path) == [(1, ONE), (2, TWO)]
 
 
+def test_a_whole_last_line_that_lacks_its_end_is_kept(tmp_path):
+    path = tmp_path / "lines.jsonl"
+    path.write_text(f"{json.dumps(ONE)}\n{json.dumps(TWO)}")
+    assert json_lines.read(path) == [(1, ONE), (2, TWO)]
+    json_lines.append(path, ONE)
+    assert json_lines.read(path) == [(1, ONE), (2, TWO), (3, ONE)]
+
+
 @pytest.mark.parametrize(
     ("line", "message"),
     [
