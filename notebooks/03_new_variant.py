@@ -15,6 +15,7 @@
 # purpose to see the assertions fail, and asks what it would cost and what it would lose.
 
 # %%
+import dataclasses
 from dataclasses import dataclass
 
 import jax.numpy as jnp
@@ -166,7 +167,7 @@ found = {}
 for name in ("stairs", "window"):
     config = model.config.with_layout(rivals[name])
     found[name] = per_token(config, model.params, tokens_t, full_td, final_hidden(config, model.params, tokens_t))
-losses = pd.DataFrame({str(rivals[name]): summarise(tokens).to_json() for name, tokens in found.items()})
+losses = pd.DataFrame({str(rivals[name]): dataclasses.asdict(summarise(tokens)) for name, tokens in found.items()})
 display(losses.drop("by_position").T.astype(float).round(4))
 
 # %%

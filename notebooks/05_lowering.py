@@ -28,10 +28,8 @@ from IPython.display import display
 import eval
 from eval.cost.cards import card
 from eval.cost.flops.traffic import Storage
-from eval.cost.prediction import evidence_lines, predict_prefill
-from eval.cost.published import published
+from eval.cost.prediction import attained_on, evidence_lines, predict_prefill
 from eval.cost.roofline import Assumptions, floors
-from eval.cost.validation import validate
 from eval.lowering import report
 from eval.lowering.code_bounds import code_bounds
 from eval.lowering.compile import compile_for
@@ -138,8 +136,8 @@ display(table.T.round(1))
 # young and the published setups differ.
 
 # %%
-setups = [one.used for one in validate(published(), r9700)[0] if "2 cards" not in one.row.family and one.used.physical]
-ratios = [used.linear / min(used.attention, bounds.get("attention", 1.0)) for used in setups]
+setups = attained_on(r9700)
+ratios = [one.linear / min(one.attention, bounds.get("attention", 1.0)) for one in setups]
 costs = dict(zip(("earliest", "middle", "latest"), np.quantile(ratios, (0.95, 0.5, 0.05)).tolist(), strict=True))
 print(f"{len(setups)} prefills: a FLOP of attention costs {min(ratios):.2f} to {max(ratios):.2f} times a linear one")
 layouts = ("full", LAYOUT, "swa(1024)")

@@ -64,12 +64,17 @@ class Predicted:
         return {**asdict(self), "label": "predicted"}
 
 
+def attained_on(card: Card) -> tuple[Attained, ...]:
+    """What published long prompts of models with full attention reached on one such card, as fractions of peak."""
+    return tuple(one for one in _packaged() if one.row.card.name == card.name and one.row.setup.cards == 1)
+
+
 def published_efficiencies(card: Card) -> dict[str, tuple[Range, str]]:
     """The spread of efficiencies on one such card, for `linear` and `attention`, with what it rests on.
 
     From long prompts of models with full attention alone, whose two parts are far from nothing.
     """
-    rows = [one for one in _packaged() if one.row.card.name == card.name and one.row.setup.cards == 1]
+    rows = attained_on(card)
     if len(rows) < 5:
         raise ValueError(f"too few published measurements on {card.name} to predict from: {len(rows)}")
     spread = {}
