@@ -43,9 +43,7 @@ def register(kind: T) -> T:
     Examples:
         >>> import attention
         >>> from attention.eviction.registry import POLICIES
-        >>> from attention.evict import Evict
-from attention.evict_after import EvictAfter
-from attention.eviction.policy import Policy
+        >>> from attention.eviction.policy import Policy
         >>> class Oldest(Policy):
         ...     name = "oldest"
         ...

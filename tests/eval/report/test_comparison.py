@@ -7,6 +7,9 @@ import json
 import sys
 
 import pytest
+from tokenizers import Tokenizer
+from tokenizers.models import WordLevel
+from tokenizers.pre_tokenizers import Whitespace
 
 import attention
 import attention.variants
@@ -223,7 +226,12 @@ def test_remarks_name_every_layout_that_is_left_out_and_every_length_beyond_the_
     with pytest.raises(ValueError, match=r"quality is read within the 64 tokens .* 65 are asked for"):
         usual_sweep(short, ["swa(5)"], [17], quality_tokens=65)
     trained = dataclasses.replace(short, weights="checkpoint")
-    assert usual_sweep(trained, ["swa(5)"], [17]).quality_tokens == 64
+    assert usual_sweep(trained, ["swa(5)"], [17]).quality_tokens == 0  # it has no tokenizer
+    with pytest.raises(ValueError, match="tiny-dense has no tokenizer to read a text with"):
+        usual_sweep(trained, ["swa(5)"], [17], quality_tokens=17)
+    words = Tokenizer(WordLevel({"a": 0}, unk_token="a"))
+    words.pre_tokenizer = Whitespace()
+    assert usual_sweep(dataclasses.replace(trained, tokenizer=words), ["swa(5)"], [17]).quality_tokens == 64
 
 
 @pytest.mark.parametrize(
