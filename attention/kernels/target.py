@@ -34,6 +34,7 @@ def current_target() -> str:
     device = jax.sharding.get_abstract_mesh().abstract_device
     if device is not None:
         return _target_of_kind(device.platform, device.device_kind)
+    # jax defines its options as it starts.
     chosen: Any = jax.config.jax_default_device  # type: ignore[attr-defined]
     return _target_of(jax.devices(chosen)[0] if chosen is None or isinstance(chosen, str) else chosen)
 

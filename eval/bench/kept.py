@@ -58,5 +58,6 @@ def read_kept(kind: type[T], path: Path) -> list[T]:
 
 def kept(kind: type[T], line: Mapping[str, Any]) -> T:
     """One line."""
+    # That the type is a dataclass cannot be said in its bound.
     names = {field.name for field in dataclasses.fields(kind)}  # type: ignore[arg-type]
     return read_fields(kind, {name: value for name, value in line.items() if name in names})

@@ -54,6 +54,7 @@ def read_fields(kind: type[T], found: Any, prefix: str = "", **given: Any) -> T:
     if not isinstance(found, Mapping):
         raise ValueError(f"{prefix.rstrip('.') or 'a record'} must be a JSON object, got {found!r}")
     hints = typing.get_type_hints(kind)
+    # That T is a dataclass cannot be said in its bound.
     fields = {f.name: f for f in dataclasses.fields(kind) if f.name not in given}  # type: ignore[arg-type]
     for name in found:
         if name not in fields:
