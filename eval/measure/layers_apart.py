@@ -1,8 +1,9 @@
 """A prefill's time from its distinct layers, each timed once: for cards that do not hold the whole model.
 
-    time = ends + sum over distinct layers of count · (time of a model of that layer alone - ends)
+    time = ends + sum over distinct layers of count · max(0, time of a model of that layer alone - ends)
 
-`ends` is the model without any layer: embedding, final norm, head on the last token.
+`ends` is the model without any layer: embedding, final norm, head on the last token.  A layer takes no less than
+nothing: where the noise of the two medians exceeds what a layer takes, 0 is the nearest time that can be.
 """
 
 from __future__ import annotations
@@ -48,7 +49,7 @@ def measure(config: ModelConfig, params: Params, tokens_bt: jax.Array, attend: A
     timings = time_programs(programs, budget)
     ends_ms = timings["ends"].median_ms
     layers = tuple(
-        LayerTime(layer := f"{kind} {variant}", count, timings[layer].median_ms - ends_ms)
+        LayerTime(layer := f"{kind} {variant}", count, max(0.0, timings[layer].median_ms - ends_ms))
         for (kind, variant), count in counts.items()
     )
     total_ms = ends_ms + sum(layer.count * layer.ms for layer in layers)

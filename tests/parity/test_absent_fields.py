@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import pytest
-import transformers
+
+transformers = pytest.importorskip("transformers")
 
 from refmodel.read_hf_config import from_hf
 

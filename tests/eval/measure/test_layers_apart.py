@@ -24,20 +24,30 @@ def test_one_layer_of_each_kind_has_the_shapes_of_the_model(fast_compile):
     chex.assert_trees_all_equal_shapes_and_dtypes(params, {**whole, "blocks": one})
 
 
-def test_the_sum_is_the_count_of_each_layer_times_its_time(monkeypatch, fast_compile):
-    fixed = {"ends": 2.0}
+def measured_with(monkeypatch, ends_ms):
+    """What is found where the model without layers takes `ends_ms`, and the layers alone 6, 7 .. ms."""
 
     def timings(programs, budget):
-        times = fixed | {name: 5.0 + place for place, name in enumerate(programs) if name != "ends"}
+        times = {name: ends_ms if name == "ends" else 5.0 + place for place, name in enumerate(programs)}
         return {name: Timing((times[name],), compile_ms=1.0) for name in programs}
 
     monkeypatch.setattr(layers_apart, "time_programs", timings)
     params = layers_apart.random_layers(CONFIG, 0, jnp.float32)
-    found = layers_apart.measure(CONFIG, params, jnp.ones((1, 17), jnp.int32), attend, Budget(0, 1, 1))
+    return layers_apart.measure(CONFIG, params, jnp.ones((1, 17), jnp.int32), attend, Budget(0, 1, 1))
+
+
+def test_the_sum_is_the_count_of_each_layer_times_its_time(monkeypatch, fast_compile):
+    found = measured_with(monkeypatch, ends_ms=2.0)
     assert sum(layer.count for layer in found.layers) == CONFIG.n_layers
     expected = 2.0 + sum(layer.count * layer.ms for layer in found.layers)
     assert found.timing.samples_ms == (pytest.approx(expected),)
     assert sorted(layer.ms for layer in found.layers) == [4.0 + place for place in range(len(found.layers))]
+
+
+def test_a_layer_below_the_noise_takes_nothing_and_the_record_stands(monkeypatch, fast_compile):
+    found = measured_with(monkeypatch, ends_ms=6.5)
+    assert min(layer.ms for layer in found.layers) == 0.0
+    assert found.timing.samples_ms == (6.5 + sum(layer.count * layer.ms for layer in found.layers),)
 
 
 def test_a_layer_alone_runs(fast_compile):
