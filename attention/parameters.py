@@ -16,7 +16,7 @@ from attention.pattern import UNBOUNDED
 
 
 class SpanRule(NamedTuple):
-    """A span of `keys` + `share` · N keys, N the length of the whole sequence: `full`, `256`, `0.25N`, `64+0.25N`."""
+    """A span of `keys` + `share` · N keys, N the length of the whole sequence: `full`, `256`, `0.25N`, `64+1/3N`."""
 
     keys: int
     share: Fraction = Fraction(0)
@@ -28,7 +28,7 @@ class SpanRule(NamedTuple):
     def __str__(self) -> str:
         if self.keys == UNBOUNDED:
             return "full"
-        share = f"{Decimal(self.share.numerator) / self.share.denominator:f}N" if self.share else ""
+        share = f"{_decimal(self.share)}N" if self.share else ""
         return share if share and not self.keys else f"{self.keys}+{share}" if share else str(self.keys)
 
 
@@ -43,13 +43,19 @@ class Part:
     name: ClassVar[str]
 
 
+def _decimal(share: Fraction) -> str:
+    """0.25, and 1/3 where decimals would not end."""
+    exact = Decimal(share.numerator) / share.denominator
+    return f"{exact:f}" if Fraction(exact) == share else str(share)
+
+
 def spelling(value: Any) -> str:
     """A parameter as layouts write it; `read_parameter` reads it back."""
     if isinstance(value, Part):
         return value.name
     if isinstance(value, tuple) and not isinstance(value, SpanRule):
         return "|".join("full" if one == UNBOUNDED else str(one) for one in value)
-    return str(value)
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def written(thing: Any) -> list[str]:
@@ -100,6 +106,12 @@ def _whole(text: str) -> int:
     return int(text)
 
 
+def _yes_or_no(text: str) -> bool:
+    if text.lower() not in ("true", "false"):
+        raise ValueError(text)
+    return text.lower() == "true"
+
+
 def _word(text: str) -> str:
     if not re.fullmatch(r"[a-zA-Z_][\w.-]*", text):
         raise ValueError(text)
@@ -117,7 +129,7 @@ def _spans(text: str) -> tuple[int, ...]:
 def _rule(text: str) -> SpanRule:
     if text.lower() == "full":
         return SpanRule(UNBOUNDED)
-    found = re.fullmatch(r"(?:(\d+)(?:\s*\+\s*(?=[\d.])|$))?(?:(\d*\.?\d+)\s*[nN])?", text)
+    found = re.fullmatch(r"(?:(\d+)(?:\s*\+\s*(?=[\d.])|$))?(?:(\d+/\d+|\d*\.?\d+)\s*[nN])?", text)
     if not found or not text:
         raise ValueError(text)
     return SpanRule(int(found[1] or 0), Fraction(found[2] or 0))
@@ -131,6 +143,7 @@ _READERS: Final[MappingProxyType[Any, tuple[str, Callable[[str], Any]]]] = Mappi
     {
         int: ("a whole number", _whole),
         int | None: ("a whole number", _whole),
+        bool: ("true or false", _yes_or_no),
         float: ("a number", float),
         str: ("a name", _word),
         tuple[int, ...]: ("spans like 256|2048|full", _spans),

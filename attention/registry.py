@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from types import FunctionType
 from typing import Generic, TypeVar
 
 from attention.unknown import unknown
@@ -39,11 +40,14 @@ class Registry(Mapping[str, T], Generic[T]):
     def register(self, thing: T) -> T:
         """Makes `thing` known by its name and returns it, so that it serves as a decorator.
 
-        Raises `ValueError` where another thing has that name; the same one again is fine.
+        Raises `ValueError` where another thing has that name.  The same one again is fine, and so is a class or
+        function that was defined again where it was before, as a cell of a notebook does: it takes the place.
         """
         name = self._name_of(thing)
-        if self._things.setdefault(name, thing) is not thing:
-            raise ValueError(f"{self.what} {name!r} is there already: {self._things[name]!r}")
+        before = self._things.get(name, thing)
+        if before is not thing and (_defined(before) is None or _defined(before) != _defined(thing)):
+            raise ValueError(f"{self.what} {name!r} is there already: {before!r}")
+        self._things[name] = thing
         return thing
 
     def find(self, name: str) -> T:
@@ -71,3 +75,8 @@ class Registry(Mapping[str, T], Generic[T]):
 
     def __len__(self) -> int:
         return len(self._things)
+
+
+def _defined(thing: object) -> tuple[str, str] | None:
+    """The module and name of a class or function; None of any other thing."""
+    return (thing.__module__, thing.__qualname__) if isinstance(thing, type | FunctionType) else None

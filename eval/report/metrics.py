@@ -13,6 +13,7 @@ from operator import attrgetter
 from typing import Any, Final, Literal
 
 from attention.registry import Registry
+from attention.unknown import unknown
 from eval.report.layout_result import LayoutResult, Spread
 from eval.report.number_format import NOTHING, duration, factor, flops, number, percent, signed_percent, size, spread
 
@@ -61,6 +62,10 @@ class Metric:
     against_full: bool = False
     in_rows: bool = True
     in_numbers: bool = True
+
+    def __post_init__(self) -> None:
+        if self.table not in ("", *TABLES):
+            raise ValueError(unknown(f"table of metric {self.name!r}", self.table, TABLES))
 
     def cell(self, result: LayoutResult) -> str:
         """As a table shows it."""
@@ -179,6 +184,9 @@ GAIN_TITLES: Final = {
     "whole": "Gain over full attention, whole prefill",
     "attention": "Gain over full attention, attention part",
 }
+
+TABLES: Final = ("Time", *GAIN_TITLES.values(), "FLOPs", "Utilisation", "Peak memory", "Quality")
+"""The tables that have metrics for columns, in the order of the report."""
 
 METRICS: Final[Registry[Metric]] = Registry(
     "metric",

@@ -32,6 +32,23 @@ def test_the_same_thing_may_come_again_and_another_of_its_name_may_not():
     assert things.find("first") is thing
 
 
+def test_a_cell_that_runs_again_brings_its_class_anew():
+    def cell():
+        class Guest:
+            name = "guest"
+
+        return Guest
+
+    class Guest:
+        name = "guest"
+
+    things = Registry("thing", lambda thing: thing.name, (cell(),))
+    again = cell()
+    assert things.register(again) is again and things.find("guest") is again
+    with pytest.raises(ValueError, match="thing 'guest' is there already"):
+        things.register(Guest)
+
+
 def test_a_name_that_is_not_there_is_answered_with_those_that_are():
     things = Registry("thing", lambda thing: thing.name, (Thing("first"), Thing("last")))
     message = "no thing 'frist' (did you mean 'first'?); accepted: first, last"

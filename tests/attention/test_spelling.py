@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from attention.eviction.policy import Policy
 from attention.eviction.registry import POLICIES
 from attention.layout import PARTS, format_layout, make, parse_layout, parse_variant
-from attention.parameters import Part, SpanRule, parameter_types
+from attention.parameters import Part, SpanRule, parameter_types, read_parameter, spelling
 from attention.pattern import UNBOUNDED
 from attention.routers import ROUTERS, Router
 from attention.token_routed import Per
@@ -25,6 +25,7 @@ spans = st.one_of(st.integers(1, UNBOUNDED), st.just(UNBOUNDED))
 rules = st.one_of(
     spans.map(SpanRule),
     st.builds(SpanRule, st.integers(0, 5000), st.integers(1, 10**7).map(lambda share: Fraction(share, 10**7))),
+    st.builds(SpanRule, st.integers(0, 5000), st.fractions(Fraction(1, 31), 1, max_denominator=31)),
 )
 OF_TYPE: dict[Any, st.SearchStrategy] = {
     int: whole,
@@ -70,3 +71,14 @@ def test_parts_and_their_parameters_are_not_a_variants(part: type[Part]):
     for variant in VARIANTS.values():
         if base in parameter_types(variant).values():
             assert not {f.name for f in dataclasses.fields(part)} & set(parameter_types(variant))
+
+
+def test_shares_without_an_end_are_written_as_fractions():
+    assert spelling((SpanRule(0, Fraction(1, 3)), SpanRule(64, Fraction(1, 4)))) == "1/3N|64+0.25N"
+
+
+@pytest.mark.parametrize(("value", "text"), [(True, "true"), (False, "false")])
+def test_what_is_true_or_false_parses_back(value, text):
+    assert spelling(value) == text and read_parameter(bool, text) is value
+    with pytest.raises(ValueError, match="must be true or false, got '1'"):
+        read_parameter(bool, "1")

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-transformers = pytest.importorskip("transformers")
-
 from refmodel.read_hf_config import from_hf
+
+transformers = pytest.importorskip("transformers")
 
 SIZES = {
     "num_hidden_layers": 31, "hidden_size": 192, "num_attention_heads": 32, "vocab_size": 17, "intermediate_size": 13,

@@ -9,8 +9,9 @@ import json
 import pytest
 from rich.console import Console
 
+from eval.report import tables
 from eval.report.layout_result import LayoutResult
-from eval.report.metrics import METRICS, Metric
+from eval.report.metrics import METRICS, TABLES, Metric
 from eval.report.number_format import number
 from eval.report.report_files import write_report
 from eval.report.tables import TIME
@@ -52,6 +53,12 @@ def test_a_metric_from_outside_is_in_every_output(tmp_path):
 def test_names_are_taken_once():
     with pytest.raises(ValueError, match="metric 'prefill_ms' is there already"):
         METRICS.register(Metric("prefill_ms", tokens_per_s, "whole", "rate", "measured", "token/s"))
+
+
+def test_a_metric_of_a_table_that_is_not_there_is_refused():
+    with pytest.raises(ValueError, match=r"no table of metric 'pace' 'Tme' .did you mean 'Time'..; accepted: Time, "):
+        Metric("pace", tokens_per_s, "whole", "rate", "measured", "token/s", table="Tme")
+    assert {table.title for table in vars(tables).values() if isinstance(table, tables.MetricTable)} == set(TABLES)
 
 
 def test_every_metric_is_shown_somewhere_and_says_its_unit():
