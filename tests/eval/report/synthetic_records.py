@@ -5,6 +5,8 @@ They are JSON lines as the first comparisons wrote them, without a schema number
 
 from __future__ import annotations
 
+import functools
+
 from attention.layout import parse_layout, parse_variant
 from attention.pattern import visible_pairs
 from eval.measure.records.decode import from_json
@@ -24,6 +26,7 @@ ENVIRONMENT = {
 }  # fmt: skip
 
 
+@functools.cache  # asked for by every layer of every record
 def pairs(variant: str, tokens: int) -> int:
     return visible_pairs(parse_variant(variant).pattern(), 1, tokens)
 

@@ -11,6 +11,8 @@ from matplotlib.colors import to_hex
 
 from eval.report.plots import COLOURS, cost_figure, quality_figure, save, share_figure, spread_out
 from eval.report.run_facts import crossovers
+from tests.eval.report.drawn_records import READ, drawn_records
+from tests.eval.report.plain import figures as figures_of
 from tests.eval.report.synthetic_records import (
     KL_NATS,
     LAYOUTS,
@@ -106,3 +108,54 @@ def test_spread_out_keeps_order_and_distance():
     assert min(np.diff(sorted(placed))) >= 0.1 - 1e-6
     np.testing.assert_allclose((placed[1], placed[4]), (0.1, 0.9))
     assert spread_out([], gap=0.1) == []
+
+
+DRAWN = drawn_records()
+FOUND = {(layout, n): figures_of(DRAWN, layout, n) for layout in LAYOUTS for n in LENGTHS}
+
+
+def drawn_lines(axes, **style):
+    return [line for line in axes.lines if len(line.get_xdata()) == len(LENGTHS)
+            and all(getattr(line, f"get_{name}")() == value for name, value in style.items())]  # fmt: skip
+
+
+def test_each_line_of_the_cost_picture_is_its_layouts_part():
+    summary = summary_of(DRAWN)
+    whole, parts = cost_figure(summary, *crossovers(summary)).axes
+    for axes, part in ((whole, "whole_ms"), (parts, "attention_ms")):
+        bands = {to_hex(band.get_facecolor()): band.get_paths()[0].vertices for band in axes.collections}
+        for layout, colour, marker in zip(LAYOUTS, COLOURS, "osD", strict=False):
+            (line,) = drawn_lines(axes, color=colour, marker=marker)
+            ms = np.array([FOUND[layout, n][part] for n in LENGTHS])
+            np.testing.assert_allclose(line.get_xydata(), np.stack([LENGTHS, ms[:, 0]], 1))
+            for n, low, high in zip(LENGTHS, *ms[:, 1:].T, strict=True):
+                of_n = [y for x, y in bands[colour] if x == n]
+                assert (min(of_n), max(of_n)) == pytest.approx((low, high))
+    (linear,) = drawn_lines(parts, marker=".")
+    np.testing.assert_allclose(linear.get_ydata(), [FOUND["full", n]["linear_ms"][0] for n in LENGTHS])
+
+
+def test_the_share_picture_has_time_as_lines_and_flops_dashed():
+    (axes,) = share_figure(summary_of(DRAWN)).axes
+    for layout, colour, marker in zip(LAYOUTS, COLOURS, "osD", strict=False):
+        (of_time,), (of_flops,) = (drawn_lines(axes, color=colour, marker=one) for one in (marker, ""))
+        np.testing.assert_allclose(of_time.get_ydata(), [FOUND[layout, n]["time_share"] for n in LENGTHS])
+        np.testing.assert_allclose(of_flops.get_ydata(), [FOUND[layout, n]["flop_share"] for n in LENGTHS])
+        assert of_time.get_linestyle() == "-" != of_flops.get_linestyle()
+    labels = {line.get_label(): line.get_linestyle() for line in axes.lines}
+    assert labels["measured time"] == "-" != labels["predicted by useful FLOPs"]
+
+
+def test_the_quality_picture_has_loss_over_time_with_its_range():
+    figure = quality_figure(summary_of(DRAWN))
+    assert f"Quality over {READ[-1]:,} tokens of text, against the time of a 8,192-token" in figure.get_suptitle()
+    for axes, field in zip(figure.axes, ("kl_nats", "perplexity"), strict=True):
+        assert field.split("_")[0].lower() in axes.get_ylabel().lower()
+        for layout, colour, bars in zip(LAYOUTS, COLOURS, axes.containers, strict=False):
+            point, _, (span,) = bars
+            ms, loss = FOUND[layout, LENGTHS[-1]]["whole_ms"], FOUND[layout, READ[-1]]["quality"][field]
+            assert to_hex(point.get_color()) == colour
+            np.testing.assert_allclose(point.get_xydata(), [(ms[0], loss)])
+            np.testing.assert_allclose(span.get_segments()[0], [(ms[1], loss), (ms[2], loss)])
+        names = {text.get_text(): text.xy[0] for text in axes.texts}
+        assert names == {layout: FOUND[layout, LENGTHS[-1]]["whole_ms"][0] for layout in LAYOUTS}
