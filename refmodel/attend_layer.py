@@ -66,6 +66,6 @@ def attend_layer(
     `params` are the mixer's own, of this layer.
     """
     depth = Depth(index.depth, step.n_layers)
-    theta = spec.rope.theta if spec.rope.factor == 1 else None  # who turns queries back knows no scaled positions
+    theta = spec.rope.theta if spec.rope.scaling is None else None  # who turns queries back knows no scaled positions
     now = StepContext(step.q_pos_bt, step.length, step.attend, depth, step.first, step.in_order, theta)
     return mixer.step(Operands(*inputs, params), now, stack, index.of_run)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
+T = TypeVar("T")
 _REQUIRED: Final = object()
 
 
@@ -46,7 +48,31 @@ class Fields:
             spelled = ", ".join(repr(one) for one in accepted)
             raise ValueError(f"{self.where}: {key} is {value!r}; accepted: {spelled}")
 
+    def above_0(self, key: str, default: Any = _REQUIRED) -> float:
+        """The number of `key`, which is above 0 and finite."""
+        value: float = self.get(key, float, default)
+        if not 0 < value < math.inf:
+            raise ValueError(f"{self.where}: {key} must be above 0, got {value}")
+        return value
+
+    def refuse_others(self, accepted: Collection[str]) -> None:
+        """Raises `ValueError` for a field that is not known to change nothing."""
+        if others := sorted(self.values.keys() - set(accepted)):
+            raise ValueError(f"{self.where} holds {others[0]}; accepted: {', '.join(sorted(accepted))}")
+
+    def objection(self, key: str, *accepted: Any) -> str:
+        """What `require` would raise, in words; empty where it would not."""
+        return told(lambda: self.require(key, *accepted), None)[1]
+
     def choice(self, key: str, *accepted: str) -> str:
         """The value of `key`, one of the accepted; raises `ValueError` otherwise."""
         self.require(key, *accepted)
         return self.get(key, str)
+
+
+def told(read: Callable[[], T], otherwise: T) -> tuple[T, str]:
+    """What `read` gives, or `otherwise` and its `ValueError` in words: for what costs can be counted without."""
+    try:
+        return read(), ""
+    except ValueError as error:
+        return otherwise, str(error)

@@ -12,6 +12,7 @@ from attention.mixer import Mixer
 from refmodel.parameters import (
     Parameter,
     Table,
+    attention_bias_rows,
     attention_rows,
     feed_forward_rows,
     mixer_rows,
@@ -32,6 +33,7 @@ class LayerSpec:
         norm: of the block, and of queries and keys where there is `qk_norm`.
         rope: rotary positions.
         qk_norm: RMSNorm over the head dimension of queries and keys (Qwen3, Gemma 3).
+        attention_bias: the projections that have a bias, a part of "qkvo".
         softmax_scale: what scores are multiplied with; None is H^(-1/2).
         stack: under which name its parameters are stacked with those of layers of the same shapes; empty: "dense" or
             "moe", as its feed-forward is.
@@ -45,6 +47,7 @@ class LayerSpec:
     norm: Norm = Norm()
     rope: Rope = Rope()
     qk_norm: bool = True
+    attention_bias: str = ""
     softmax_scale: float | None = None
     stack: str = ""
     key_is_value: bool = False
@@ -58,6 +61,7 @@ class LayerSpec:
         return (
             *norm_rows(self.norm, self.heads.d_model),
             *attention_rows(self.heads),
+            *attention_bias_rows(self.heads, self.attention_bias),
             *(qk_norm_rows(self.norm, self.heads) if self.qk_norm else ()),
             *mixer_rows(self.mixer.params(self.heads) if self.mixer else {}),
             *feed_forward_rows(self.heads.d_model, self.feed_forward),
@@ -109,6 +113,11 @@ class LayerSpec:
     def with_mixer(self, mixer: Mixer) -> LayerSpec:
         """The same layer with other attention."""
         return self if mixer == self.mixer else dataclasses.replace(self, mixer=mixer)
+
+    def at_length(self, total_tokens: int) -> LayerSpec:
+        """The layer of sequences of `total_tokens`: its mixer and its positions may depend on that."""
+        mixer, rope = self.mixer and self.mixer.at_length(total_tokens), self.rope.at_length(total_tokens)
+        return self if (mixer, rope) == (self.mixer, self.rope) else dataclasses.replace(self, mixer=mixer, rope=rope)
 
     def parameter(self, path: str) -> Parameter:
         """The row of that path."""

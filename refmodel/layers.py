@@ -80,9 +80,9 @@ class Attention(Stacked):
         spec, layer = self.spec, index.of_kind
         # Without the barrier XLA (of jax 0.11) multiplies by all three at once on a GPU, then copies each result out.
         for_q, for_k, for_v = lax.optimization_barrier((x_btd,) * 3)
-        q_btnh = jnp.einsum("btd,dnh->btnh", for_q, self.at(layer, "q"))
-        k_btkh = jnp.einsum("btd,dkh->btkh", for_k, self.at(layer, "k"))
-        v_btkh = jnp.einsum("btd,dkh->btkh", for_v, self.at(layer, "v"))
+        q_btnh = self.biased(layer, "q", jnp.einsum("btd,dnh->btnh", for_q, self.at(layer, "q")))
+        k_btkh = self.biased(layer, "k", jnp.einsum("btd,dkh->btkh", for_k, self.at(layer, "k")))
+        v_btkh = self.biased(layer, "v", jnp.einsum("btd,dkh->btkh", for_v, self.at(layer, "v")))
         angles, q_angles = step.angles, step.angles
         if spec.query_factor != 1:  # in float32, and rounded no more often than without
             cos, sin = angles
@@ -97,7 +97,12 @@ class Attention(Stacked):
         with jax.named_scope("attention"):
             inputs = Projected(x_btd, q_btnh, k_btkh, v_btkh)
             attended, stack = attend_layer(spec, mixer, inputs, params, step, stack, index)
-        return jnp.einsum("btnh,nhd->btd", attended.out_btnh, self.at(layer, "o")), stack
+        out_btd = jnp.einsum("btnh,nhd->btd", attended.out_btnh, self.at(layer, "o"))
+        return self.biased(layer, "o", out_btd), stack
+
+    def biased(self, layer: jax.Array, name: str, projected: jax.Array) -> jax.Array:
+        """With the bias of the projection `name`, where it has one."""
+        return projected + self.at(layer, f"{name}_bias") if name in self.spec.attention_bias else projected
 
 
 class FeedForward(Stacked):
@@ -106,9 +111,13 @@ class FeedForward(Stacked):
     @nn.compact
     def __call__(self, x_btd: jax.Array, layer: jax.Array) -> jax.Array:
         assert isinstance(self.spec.feed_forward, Dense)
-        activation = _ACTIVATIONS[self.spec.feed_forward.activation]
-        gated = activation(x_btd @ self.at(layer, "gate")) * (x_btd @ self.at(layer, "up"))
-        return gated @ self.at(layer, "down")
+        dense, activation = self.spec.feed_forward, _ACTIVATIONS[self.spec.feed_forward.activation]
+
+        def product(x: jax.Array, name: str) -> jax.Array:
+            out = x @ self.at(layer, name)
+            return out + self.at(layer, f"{name}_bias") if dense.bias else out
+
+        return product(activation(product(x_btd, "gate")) * product(x_btd, "up"), "down")
 
 
 class MixtureOfExperts(Stacked):

@@ -73,14 +73,14 @@ class Parameter:
     def stored_shape(self) -> tuple[int, ...]:
         """As checkpoints hold it: a matrix as [out, in], heads in one axis; experts in one tensor as [E, out, in]."""
         if not self.sums:
-            return self.shape
+            return (math.prod(self.shape),)
         copies = self.shape[:1] if self.axes[0] == "experts" else ()
         return (*copies, self.macs // self.fan_in, self.fan_in)
 
     def from_stored(self, stored: np.ndarray) -> np.ndarray:
         """A view of a stored tensor with the row's own axes."""
         if not self.sums:
-            return stored
+            return stored.reshape(self.shape)
         sizes = dict(zip(self.axes, self.shape, strict=True))
         copies = [axis for axis in self.axes[:1] if axis == "experts"]
         order = [*copies, *(axis for axis in self.axes if axis not in (*copies, *self.sums)), *self.sums]
@@ -140,6 +140,18 @@ def attention_rows(heads: Heads, key_is_value: bool = False) -> Table:
     return (*into, out)
 
 
+def attention_bias_rows(heads: Heads, which: str) -> Table:
+    """Biases of the projections named in `which`, a part of "qkvo"."""
+    d, n, k, h = heads.d_model, heads.n_heads, heads.n_kv_heads, heads.head_dim
+    rows = [
+        _bias(f"attn.{name}_bias", (axis, "head_dim"), (count, h), f"self_attn.{name}_proj", f"attn_{name}")
+        for name, axis, count in (("q", "heads", n), ("k", "kv_heads", k), ("v", "kv_heads", k)) if name in which
+    ]  # fmt: skip
+    if "o" in which:
+        rows.append(_bias("attn.o_bias", ("embed",), (d,), "self_attn.o_proj", "attn_output"))
+    return tuple(rows)
+
+
 def qk_norm_rows(norm: Norm, heads: Heads) -> Table:
     """Norms over the head dimension of queries and of keys."""
     return tuple(
@@ -159,12 +171,17 @@ def mixer_rows(declared: Mapping[str, tuple[int, ...]]) -> Table:
 
 
 def dense_rows(d_model: int, dense: Dense) -> Table:
-    """A gated feed-forward."""
-    f = dense.d_ff
-    return tuple(
+    """A gated feed-forward, and its biases."""
+    gated = _gated(d_model, dense.d_ff)
+    matrices = (
         _layer_matrix(f"ffn.{name}", axes, shape, axes[:1], "feed_forward", f"mlp.{name}_proj", f"ffn_{name}")
-        for name, axes, shape in _gated(d_model, f)
+        for name, axes, shape in gated
     )
+    biases = (
+        _bias(f"ffn.{name}_bias", axes[1:], shape[1:], f"mlp.{name}_proj", f"ffn_{name}")
+        for name, axes, shape in gated if dense.bias
+    )  # fmt: skip
+    return (*matrices, *biases)
 
 
 def expert_rows(d_model: int, experts: Experts) -> Table:
@@ -210,6 +227,12 @@ def _layer_matrix(
         path, axes, shape, sums, component, rows_per_token, copies,
         hf=f"model.layers.{{layer}}.{hf}.weight", gguf=f"blk.{{layer}}.{gguf}.weight",
     )  # fmt: skip
+
+
+def _bias(path: str, axes: tuple[str, ...], shape: tuple[int, ...], hf: str, gguf: str) -> Parameter:
+    return Parameter(
+        path, axes, shape, hf=f"model.layers.{{layer}}.{hf}.bias", gguf=f"blk.{{layer}}.{gguf}.bias", initial=0.0
+    )
 
 
 def norm_row(path: str, norm: Norm, axis: str, size: int, hf: str, gguf: str) -> Parameter:

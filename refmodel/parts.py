@@ -5,6 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+import numpy as np
+
+from refmodel.rope_scaling import Scaling, plain_frequencies
+
 Activation = Literal["silu", "gelu_tanh"]
 
 
@@ -24,18 +28,34 @@ class Norm:
 
 @dataclass(frozen=True)
 class Rope:
-    """Rotary positions: angles position / factor · theta^(-2i/H); a `factor` above 1 is linear scaling."""
+    """Rotary positions: angles position · theta^(-2i/H), or what a `scaling` makes of those frequencies."""
 
     theta: float = 10_000.0
-    factor: float = 1.0
+    scaling: Scaling | None = None
+
+    def at_length(self, total_tokens: int) -> Rope:
+        """The positions of sequences of `total_tokens`."""
+        return self if self.scaling is None else Rope(self.theta, self.scaling.at_length(total_tokens))
+
+    def frequencies(self, head_dim: int) -> np.ndarray:
+        """[H/2] in float64.  Raises `ValueError` where they depend on the length, before `at_length`."""
+        if self.scaling is None:
+            return plain_frequencies(self.theta, head_dim)
+        return self.scaling.frequencies(self.theta, head_dim)
+
+    @property
+    def attention_factor(self) -> float:
+        """What cos and sin are multiplied with."""
+        return 1.0 if self.scaling is None else self.scaling.attention_factor
 
 
 @dataclass(frozen=True)
 class Dense:
-    """(activation(x·gate) * x·up)·down, of width F = `d_ff`."""
+    """(activation(x·gate) * x·up)·down, of width F = `d_ff`; each of the three products may have a `bias`."""
 
     d_ff: int
     activation: Activation = "silu"
+    bias: bool = False
 
     @property
     def kind(self) -> str:

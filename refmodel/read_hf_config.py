@@ -15,11 +15,14 @@ from refmodel.specification import ModelConfig
 def from_hf(config: Mapping[str, Any] | str | Path) -> ModelConfig:
     """The model that a config.json describes: `config` is its path or its content.
 
-    Raises `ValueError` naming the field for a model that this project does not compute: another family, scaled
-    positions, biases, another activation.
+    What it leaves out is its family's default.  A model whose layers can be counted and not computed (an activation or
+    positions of another kind) says so in `cannot_run`.
+
+    Raises `ValueError` naming the field for a model that can be neither: another family, another kind of attention.
     """
     name, fields = _open(config)
-    return FAMILIES[fields.choice("model_type", *FAMILIES)].from_config(name, fields)
+    family = FAMILIES[fields.choice("model_type", *FAMILIES)]
+    return family.from_config(name, fields.with_defaults(family.defaults))
 
 
 def _open(config: Mapping[str, Any] | str | Path) -> tuple[str, Fields]:

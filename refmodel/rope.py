@@ -12,15 +12,17 @@ Angles = tuple[Float[Array, "#b t 1 half"], Float[Array, "#b t 1 half"]]
 
 
 def rope_angles(positions_bt: Int[Array, "b t"], head_dim: int, rope: Rope) -> Angles:
-    """cos and sin of position / factor · theta^(-2i/H) for i < H/2, each [B, T, 1, H/2], in float32.
+    """cos and sin of position · frequency i for i < H/2, times the attention factor, each [B, T, 1, H/2], in float32.
 
     float32 whatever the model's dtype: bfloat16 has 8 bits of mantissa and cannot tell positions past 256 apart.
+
+    Raises `ValueError` for positions that depend on the length of the sequence, before `Rope.at_length`.
     """
-    frequency_h = rope.theta ** (-jnp.arange(0, head_dim, 2, dtype=jnp.float32) / head_dim)
-    if rope.factor != 1:
-        frequency_h /= rope.factor
+    frequency_h = jnp.asarray(rope.frequencies(head_dim), jnp.float32)
     angles_bt1h = positions_bt.astype(jnp.float32)[..., None, None] * frequency_h
-    return jnp.cos(angles_bt1h), jnp.sin(angles_bt1h)
+    cos, sin = jnp.cos(angles_bt1h), jnp.sin(angles_bt1h)
+    factor = rope.attention_factor
+    return (cos, sin) if factor == 1 else (factor * cos, factor * sin)
 
 
 def apply_rope(x_btnh: Float[Array, "b t n h"], angles: Angles) -> Float[Array, "b t n h"]:

@@ -149,10 +149,8 @@ class ModelConfig:
         return self.d_model * self.vocab_size
 
     def at_length(self, total_tokens: int) -> ModelConfig:
-        """The same model for sequences of up to `total_tokens`: spans that depend on the length become numbers."""
-        return self._with_layers(
-            layer.with_mixer(layer.mixer.at_length(total_tokens)) if layer.mixer else layer for layer in self.layers
-        )
+        """The same model for sequences of up to `total_tokens`: spans and positions that depend on that are settled."""
+        return self._with_layers(layer.at_length(total_tokens) for layer in self.layers)
 
     def with_layout(self, spec: LayoutSpec) -> ModelConfig:
         """The same model with other attention in the layers that attend; see `attention.layout` for the spelling."""

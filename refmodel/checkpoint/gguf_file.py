@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -15,6 +16,7 @@ from refmodel.checkpoint.checkpoint import Checkpoint
 from refmodel.checkpoint.placement import Placement, Shape, placements
 from refmodel.families import FAMILIES
 from refmodel.families.family import Family, GgufHeader
+from refmodel.families.gguf_positions import FACTORS
 from refmodel.fields import Fields
 from refmodel.specification import ModelConfig
 
@@ -22,7 +24,7 @@ if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
 _EMBEDDING: Final = "token_embd.weight"
-_ROPE_FACTORS: Final = "rope_freqs.weight"
+_PROJECTIONS: Final[Mapping[str, str]] = {"q": "attn_q", "k": "attn_k", "v": "attn_v", "o": "attn_output"}
 _ROWS: Final = 1024  # dequantised at a time
 
 
@@ -72,17 +74,19 @@ class GgufFile(Checkpoint):
         own = {key.removeprefix(prefix): value for key, value in self.metadata.values.items()}
         name = self.metadata.get("general.name", str, self.path.stem)
         fields = Fields(own, f"{self.where}: {family.architecture}")
+        biased = "".join(one for one, stored in _PROJECTIONS.items() if f"blk.0.{stored}.bias" in tensors)
+        factors = {one: tuple(self.read(f"{one}.weight").tolist()) for one in FACTORS if f"{one}.weight" in tensors}
         return family.from_header(
-            GgufHeader(name, fields, int(tensors[_EMBEDDING].shape[-1]), "output.weight" not in tensors)
-        )
+            GgufHeader(
+                name, fields, int(tensors[_EMBEDDING].shape[-1]), "output.weight" not in tensors, biased,
+                "blk.0.ffn_gate.bias" in tensors, factors,
+            )
+        )  # fmt: skip
 
     def shapes(self) -> dict[str, Shape]:
-        """Some files carry a factor for each rotary frequency; only factors that change nothing are accepted."""
-        if _ROPE_FACTORS in self._tensors and not np.all(self.read(_ROPE_FACTORS) == 1):
-            raise ValueError(
-                f"{self.where}: {_ROPE_FACTORS} scales the rotary frequencies; accepted: all ones, or absent"
-            )
-        return {name: _shape(tensor) for name, tensor in self._tensors.items() if name != _ROPE_FACTORS}
+        """Without the factors of rotary frequencies, which the description holds."""
+        factors = {f"{one}.weight" for one in FACTORS}
+        return {name: _shape(tensor) for name, tensor in self._tensors.items() if name not in factors}
 
     def placements(self) -> list[Placement]:
         return [_unpacked(one, self.family.interleaves_heads) for one in placements(self.config, lambda row: row.gguf)]
@@ -112,17 +116,17 @@ def _unpacked(one: Placement, interleaved: bool) -> Placement:
     row = one.row
     if row.gguf_adds:
         return dataclasses.replace(one, pick=lambda stored: stored - row.gguf_adds)
-    if interleaved and row.path in ("attn.q", "attn.k"):
+    if interleaved and row.path in ("attn.q", "attn.k", "attn.q_bias", "attn.k_bias"):
         return dataclasses.replace(one, pick=lambda stored: _split_halves(stored, row.shape[-1]))
     return one
 
 
 def _split_halves(stored: np.ndarray, head_dim: int) -> np.ndarray:
-    """Rows of q or k [N*H, D] from the order for interleaved RoPE back to the order for half-split RoPE.
+    """Rows of q or k [N*H, D], or biases [N*H], from the order for interleaved RoPE back to that for half-split RoPE.
 
     The llama architecture stores a head's rows as 0, H/2, 1, H/2 + 1, ...; other architectures do not.
     """
-    pairs = stored.reshape(-1, head_dim // 2, 2, stored.shape[-1])
+    pairs = stored.reshape(-1, head_dim // 2, 2, *stored.shape[1:])
     return pairs.swapaxes(1, 2).reshape(stored.shape)
 
 

@@ -1,22 +1,36 @@
-"""What the families' config.json files share: sizes, rotary positions, windows."""
+"""What the families' config.json files share: sizes, biases, windows."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any, Final
 
 from attention.full import Full
 from attention.layout import Layout
 from attention.sliding_window import SlidingWindow
+from refmodel.families.positions import positions
 from refmodel.fields import Fields
 
 FULL, SLIDING = LAYER_TYPES = ("full_attention", "sliding_attention")
-_ROPE_KEYS: Final = {"rope_type", "type", "rope_theta", "partial_rotary_factor"}
+SWIGLU_DEFAULTS: Final[Mapping[str, Any]] = MappingProxyType({
+    "rms_norm_eps": 1e-6, "hidden_act": "silu", "tie_word_embeddings": False, "rope_theta": 10_000.0,
+})  # fmt: skip
+"""What Llama's descendants mean by a field that a file leaves out, as far as they agree; see `Family.defaults`."""
+
+_DUAL_CHUNK: Final = "dual_chunk_attention_config"
 
 
 def sizes(fields: Fields) -> dict[str, Any]:
-    """The arguments of `refmodel.decoder.decoder` that every family's file gives alike; refuses biases."""
-    for bias in ("attention_bias", "mlp_bias"):
-        fields.require(bias, False)
+    """The arguments of `refmodel.decoder.decoder` that every family's file gives alike.
+
+    Raises `ValueError` for attention that is neither computed nor counted.
+    """
+    if fields.values.get(_DUAL_CHUNK) is not None:
+        raise ValueError(
+            f"{fields.where}: {_DUAL_CHUNK} asks for attention that is neither computed nor counted here; a file "
+            "without it is full attention"
+        )
     n_layers, d_model, n_heads = (
         fields.get(key, int) for key in ("num_hidden_layers", "hidden_size", "num_attention_heads")
     )
@@ -30,43 +44,46 @@ def sizes(fields: Fields) -> dict[str, Any]:
         "d_ff": fields.get("intermediate_size", int),
         "norm_eps": fields.get("rms_norm_eps", float),
         "max_positions": fields.get("max_position_embeddings", int),
-    }
-
-
-def swiglu_sizes(fields: Fields) -> dict[str, Any]:
-    """`sizes` and what Llama's descendants share: silu, one rotary base, a head that is its own unless told."""
-    fields.require("hidden_act", "silu")
-    return {
-        **sizes(fields),
         "tied_head": fields.get("tie_word_embeddings", bool, False),
-        "rope_theta": rope_theta(fields),
     }
 
 
-def rope_theta(fields: Fields) -> float:
-    """The base of the rotary angles: a field of its own in older files, inside `rope_parameters` in newer ones."""
-    fields.require("partial_rotary_factor", 1)
-    theta = fields.get("rope_theta", float, 10_000.0)
-    for group in ("rope_scaling", "rope_parameters"):
-        rope = Fields(fields.get(group, dict, {}), f"{fields.where}: {group}")
-        for key in ("rope_type", "type"):
-            rope.require(key, "default")
-        rope.require("partial_rotary_factor", 1)
-        refuse_others(rope, _ROPE_KEYS)
-        theta = rope.get("rope_theta", float, theta)
-    return theta
+def swiglu_sizes(fields: Fields, *, attention_bias: str = "qkvo", mlp_bias: bool = False) -> dict[str, Any]:
+    """`sizes` and what Llama's descendants share: silu, one kind of positions, biases.
 
-
-def refuse_others(fields: Fields, accepted: set[str]) -> None:
-    """Raises `ValueError` for a field that is not known to change nothing."""
-    if others := sorted(fields.values.keys() - accepted):
-        raise ValueError(f"{fields.where} holds {others[0]}; accepted: {', '.join(sorted(accepted))}")
+    `attention_bias` names the projections that the file's flag gives a bias, `mlp_bias` says whether the family knows
+    that flag.
+    """
+    found = sizes(fields)
+    rope, why_not = positions(fields, found["head_dim"])
+    has_bias = {key: fields.get(key, bool, False) for key in ("attention_bias", "mlp_bias")}
+    flags = {"attention_bias": bool(attention_bias), "mlp_bias": mlp_bias}
+    others = (
+        fields.objection("hidden_act", "silu"),
+        *(fields.objection(key, False) for key, known in flags.items() if not known),
+    )
+    return {
+        **found,
+        "attention_bias": attention_bias if has_bias["attention_bias"] else "",
+        "mlp_bias": has_bias["mlp_bias"],
+        "rope": rope,
+        "cannot_run": next(filter(None, (*others, why_not)), ""),
+    }
 
 
 def layout_of(kinds: list[str], window: int | None) -> Layout:
     """The variants of layers by their kind; windows count keys, the query's own included, there as here."""
     variants = {FULL: Full(), SLIDING: Full() if window is None else SlidingWindow(window)}
     return tuple(variants[kind] for kind in kinds)
+
+
+def windows_after(fields: Fields, n_layers: int) -> Layout:
+    """Qwen's: windows where the file says `use_sliding_window`, in layers from `max_window_layers` on."""
+    slides = fields.get("use_sliding_window", bool, False)
+    window = fields.get("sliding_window", int, None) if slides else None
+    first = n_layers if window is None else fields.get("max_window_layers", int, n_layers)
+    default = [FULL if layer < first else SLIDING for layer in range(n_layers)]
+    return layout_of(checked_kinds(fields, default, slides=window is not None), window)
 
 
 def checked_kinds(fields: Fields, default: list[str], *, slides: bool = True) -> list[str]:

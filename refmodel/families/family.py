@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import NamedTuple
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 from refmodel.fields import Fields
 from refmodel.specification import ModelConfig
@@ -18,12 +19,18 @@ class GgufHeader(NamedTuple):
         fields: the settings of its architecture, their names without the architecture's.
         vocab_size: V, counted on the embedding.
         tied_head: whether the file has no `output.weight`.
+        attention_bias: the projections with a bias, a part of "qkvo".
+        mlp_bias: whether the feed-forward has biases.
+        rope_factors: what the file divides rotary frequencies by: `rope_freqs`, `rope_factors_long` and `_short`.
     """
 
     name: str
     fields: Fields
     vocab_size: int
     tied_head: bool
+    attention_bias: str = ""
+    mlp_bias: bool = False
+    rope_factors: Mapping[str, tuple[float, ...]] = MappingProxyType({})
 
 
 @dataclass(frozen=True)
@@ -35,6 +42,7 @@ class Family:
         from_config: the description, from a model's name and the fields of its config.json.
         architecture: its name in GGUF files; empty where they are not read.
         from_header: the description, from what a GGUF file says.
+        defaults: what a config.json means by a field that it does not speak of: transformers' configuration class.
         interleaves_heads: whether its GGUF files hold the rows of queries and keys in the order for interleaved
             rotary positions: 0, H/2, 1, H/2 + 1, ...
 
@@ -46,3 +54,4 @@ class Family:
     architecture: str = ""
     from_header: Callable[[GgufHeader], ModelConfig] | None = None
     interleaves_heads: bool = False
+    defaults: Mapping[str, Any] = field(default_factory=dict, hash=False)

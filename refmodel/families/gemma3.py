@@ -9,23 +9,25 @@ from attention.cost import Heads
 from attention.full import Full
 from attention.layout import Layout
 from attention.sliding_window import SlidingWindow
-from refmodel.families import config_fields, gguf_fields
-from refmodel.families.config_fields import FULL, SLIDING, checked_kinds, layout_of, refuse_others
+from refmodel.families import config_fields, gguf_fields, gguf_positions
+from refmodel.families.config_fields import FULL, SLIDING, checked_kinds, layout_of
 from refmodel.families.family import Family, GgufHeader
-from refmodel.fields import Fields
+from refmodel.families.positions import Positions, positions_of
+from refmodel.fields import Fields, told
 from refmodel.layer_spec import LayerSpec
 from refmodel.parts import Dense, Norm, Rope
+from refmodel.rope_scaling import Linear
 from refmodel.specification import ModelConfig
 
 CYCLE: Final = 6
 _LOCAL, _WORLD = Rope(10_000.0), Rope(1_000_000.0)
 
-# What transformers takes for a field that a file leaves out; files on the Hub leave most of them out.
+# Files on the Hub leave most of them out.
 _DEFAULTS: Final[Mapping[str, Any]] = {
     "vocab_size": 262_208, "num_attention_heads": 8, "num_key_value_heads": 4, "head_dim": 256, "rms_norm_eps": 1e-6,
     "max_position_embeddings": 131_072, "query_pre_attn_scalar": 256, "sliding_window": 4096,
     "tie_word_embeddings": True, "hidden_activation": "gelu_pytorch_tanh", "sliding_window_pattern": CYCLE,
-    "rope_theta": _WORLD.theta, "rope_local_base_freq": _LOCAL.theta,
+    "attention_bias": False, "rope_theta": _WORLD.theta, "rope_local_base_freq": _LOCAL.theta,
 }  # fmt: skip
 
 
@@ -37,7 +39,7 @@ def local_global(n_layers: int, window: int, every: int = CYCLE) -> Layout:
 def gemma3(
     name: str, d_model: int, heads: tuple[int, int, int], d_ff: int, layout: Layout, *, vocab_size: int,
     query_scale: float, norm_eps: float = 1e-6, local: Rope = _LOCAL, world: Rope = _WORLD,
-    max_positions: int = 131_072, tied_head: bool = True,
+    max_positions: int = 131_072, tied_head: bool = True, attention_bias: str = "", cannot_run: str = "",
 ) -> ModelConfig:  # fmt: skip
     """A Gemma-3 text model of (N, K, H) heads; layers with a window turn by `local`, the others by `world`.
 
@@ -48,68 +50,67 @@ def gemma3(
     layers = tuple(
         LayerSpec(
             mixer, Heads(*heads, d_model), Dense(d_ff, "gelu_tanh"), norm,
-            local if isinstance(mixer, SlidingWindow) else world, softmax_scale=scale,
+            local if isinstance(mixer, SlidingWindow) else world, attention_bias=attention_bias, softmax_scale=scale,
         )
         for mixer in layout
     )  # fmt: skip
     return ModelConfig(
         name, layers, d_model, vocab_size, tied_head=tied_head, final_norm=norm, embedding_scale=d_model**0.5,
-        max_positions=max_positions,
+        max_positions=max_positions, cannot_run=cannot_run,
     )  # fmt: skip
 
 
 def _from_config(name: str, fields: Fields) -> ModelConfig:
     given = {key: value for key, value in fields.values.items() if value is not None}
     fields = Fields({**_DEFAULTS, **given}, fields.where)
-    fields.require("hidden_activation", "gelu_pytorch_tanh")
     fields.require("use_bidirectional_attention", False)
-    for soft_cap in ("final_logit_softcapping", "attn_logit_softcapping"):
-        fields.require(soft_cap, None)
     found = config_fields.sizes(fields)
     every = fields.get("sliding_window_pattern", int)
-    default = [SLIDING if (i + 1) % every else FULL for i in range(found["n_layers"])]
+    default = [FULL if (i + 1) % every == 0 else SLIDING for i in range(found["n_layers"])]
     layout = layout_of(checked_kinds(fields, default), fields.get("sliding_window", int))
-    local, world = _ropes(fields)
+    local, world = _positions(fields, found["head_dim"])
+    others = (
+        fields.objection("hidden_activation", "gelu_pytorch_tanh"),
+        *(fields.objection(key, None) for key in ("final_logit_softcapping", "attn_logit_softcapping")),
+    )
     return gemma3(
         name, found["d_model"], (found["n_heads"], found["n_kv_heads"], found["head_dim"]), found["d_ff"], layout,
         vocab_size=found["vocab_size"], query_scale=fields.get("query_pre_attn_scalar", float),
-        norm_eps=found["norm_eps"], local=local, world=world, max_positions=found["max_positions"],
-        tied_head=fields.get("tie_word_embeddings", bool),
+        norm_eps=found["norm_eps"], local=local.rope, world=world.rope, max_positions=found["max_positions"],
+        tied_head=found["tied_head"], attention_bias="qkvo" if fields.get("attention_bias", bool) else "",
+        cannot_run=next(filter(None, (*others, local.cannot_run, world.cannot_run)), ""),
     )  # fmt: skip
 
 
-def _ropes(fields: Fields) -> tuple[Rope, Rope]:
+def _positions(fields: Fields, head_dim: int) -> tuple[Positions, Positions]:
     """Of local and of global layers: in fields of their own in older files, in `rope_parameters` in newer ones."""
-    older = {
-        SLIDING: {"rope_theta": fields.get("rope_local_base_freq", float)},
-        FULL: {"rope_theta": fields.get("rope_theta", float), **fields.get("rope_scaling", dict, {})},
-    }
     newer = Fields(fields.get("rope_parameters", dict, {}), f"{fields.where}: rope_parameters")
-    refuse_others(newer, {SLIDING, FULL})
-    local, world = (_rope(newer, kind, {**older[kind], **newer.get(kind, dict, {})}) for kind in (SLIDING, FULL))
+    _, why_not = told(lambda: newer.refuse_others((SLIDING, FULL)), None)
+    bases = {SLIDING: fields.get("rope_local_base_freq", float), FULL: fields.get("rope_theta", float)}
+    older: dict[str, dict[str, Any]] = {SLIDING: {}, FULL: fields.get("rope_scaling", dict, {})}
+    if why_not:
+        return Positions(Rope(bases[SLIDING]), why_not), Positions(Rope(bases[FULL]), why_not)
+    local, world = (
+        positions_of(
+            fields, {"rope_theta": bases[kind], **newer.get(kind, dict, {}), **older[kind]}, f"positions of {kind}",
+            head_dim,
+        )
+        for kind in (SLIDING, FULL)
+    )  # fmt: skip
     return local, world
-
-
-def _rope(where: Fields, kind: str, values: Mapping[str, Any]) -> Rope:
-    rope = Fields(values, f"{where.where}: {kind}")
-    refuse_others(rope, {"rope_type", "type", "rope_theta", "factor"})
-    kinds = [rope.choice(key, "default", "linear") for key in ("rope_type", "type") if key in values]
-    return Rope(rope.get("rope_theta", float), rope.get("factor", float, 1.0) if "linear" in kinds else 1.0)
 
 
 def _from_header(header: GgufHeader) -> ModelConfig:
     """llama.cpp's converter keeps neither the local layers' base, which is 10,000, nor the softmax scale."""
     own, found = header.fields, gguf_fields.sizes(header)
-    own.require("rope.scaling.type", "none", "linear")
     heads, layers = (found["n_heads"], found["n_kv_heads"], found["head_dim"]), found["n_layers"]
-    scaled = own.get("rope.scaling.type", str, "none") == "linear"
+    world = gguf_positions.positions(header, _WORLD.theta)
     return gemma3(
         header.name, found["d_model"], heads, gguf_fields.width(own),
         local_global(layers, own.get("attention.sliding_window", int)), vocab_size=found["vocab_size"],
-        query_scale=_query_scale(layers, found["d_model"], heads), norm_eps=found["norm_eps"],
-        world=Rope(gguf_fields.decimal(own.get("rope.freq_base", float, _WORLD.theta)),
-                   own.get("rope.scaling.factor", float) if scaled else 1.0),
-        max_positions=found["max_positions"], tied_head=found["tied_head"],
+        query_scale=_query_scale(layers, found["d_model"], heads), norm_eps=found["norm_eps"], world=world.rope,
+        max_positions=found["max_positions"], tied_head=found["tied_head"], attention_bias=found["attention_bias"],
+        cannot_run=found["cannot_run"],
     )  # fmt: skip
 
 
@@ -118,14 +119,14 @@ def _query_scale(n_layers: int, d_model: int, heads: tuple[int, int, int]) -> fl
     return d_model / heads[0] if n_layers == 62 else heads[2]
 
 
-FAMILY: Final = Family("gemma3_text", _from_config, "gemma3", _from_header)
+FAMILY: Final = Family("gemma3_text", _from_config, "gemma3", _from_header, defaults=_DEFAULTS)
 
 
 def _preset(size: str, n_layers: int, d_model: int, heads: tuple[int, int, int], d_ff: int, window: int) -> ModelConfig:
     return gemma3(
         f"gemma3-{size}", d_model, heads, d_ff, local_global(n_layers, window), vocab_size=262_144,
         query_scale=_query_scale(n_layers, d_model, heads),
-        world=Rope(1_000_000.0, 1.0 if size in ("270m", "1b") else 8.0),
+        world=_WORLD if size in ("270m", "1b") else Rope(_WORLD.theta, Linear(8.0)),
         max_positions=32_768 if size in ("270m", "1b") else 131_072,
     )  # fmt: skip
 

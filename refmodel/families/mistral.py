@@ -2,35 +2,37 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping
 from typing import Any, Final
 
 from attention.sliding_window import SlidingWindow
 from refmodel.decoder import decoder
-from refmodel.families.config_fields import SLIDING, layout_of, swiglu_sizes
+from refmodel.families.config_fields import SLIDING, SWIGLU_DEFAULTS, layout_of, swiglu_sizes
 from refmodel.families.family import Family
 from refmodel.fields import Fields
+from refmodel.parts import Rope
 from refmodel.specification import ModelConfig
 
-# What transformers takes for a field that a file leaves out.
-_DEFAULTS: Final[Mapping[str, Any]] = {"num_key_value_heads": 8, "sliding_window": 4096}
+_DEFAULTS: Final[Mapping[str, Any]] = {
+    **SWIGLU_DEFAULTS, "max_position_embeddings": 131_072, "num_key_value_heads": 8, "sliding_window": 4096,
+}  # fmt: skip
 
 
 def _from_config(name: str, fields: Fields) -> ModelConfig:
-    fields = fields.with_defaults(_DEFAULTS)
-    found = swiglu_sizes(fields)
+    found = swiglu_sizes(fields, attention_bias="")
     layout = layout_of([SLIDING] * found["n_layers"], fields.get("sliding_window", int, None))
     return decoder(name, **found, qk_norm=False, layout=layout)
 
 
-FAMILY: Final = Family("mistral", _from_config)
+FAMILY: Final = Family("mistral", _from_config, defaults=_DEFAULTS)
 
 
 def _counted(name: str, **sizes: Any) -> ModelConfig:
-    """Ministral 3 (config.json of its language model): the Llama shape, whose positions are scaled."""
-    config = decoder(name, **sizes, qk_norm=False, rope_theta=1_000_000.0, norm_eps=1e-5)
-    return dataclasses.replace(config, cannot_run="its scaled positions (YaRN) are not computed")
+    """Ministral 3 (config.json of its language model): the Llama shape, whose queries grow with the position."""
+    return decoder(
+        name, **sizes, qk_norm=False, rope=Rope(1_000_000.0), norm_eps=1e-5,
+        cannot_run="queries that are scaled by their position (llama_4_scaling_beta) are not computed",
+    )  # fmt: skip
 
 
 PRESETS: Final = (
@@ -40,7 +42,7 @@ PRESETS: Final = (
     ),
     decoder(
         "mistral-7b-v0.3", n_layers=32, d_model=4096, n_heads=32, n_kv_heads=8, head_dim=128, vocab_size=32_768,
-        d_ff=14_336, qk_norm=False, rope_theta=1_000_000.0, norm_eps=1e-5, max_positions=32_768,
+        d_ff=14_336, qk_norm=False, rope=Rope(1_000_000.0), norm_eps=1e-5, max_positions=32_768,
     ),
     _counted(
         "ministral-3-8b", n_layers=34, d_model=4096, n_heads=32, n_kv_heads=8, head_dim=128, vocab_size=131_072,

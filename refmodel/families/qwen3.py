@@ -6,40 +6,35 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from refmodel.decoder import decoder
-from refmodel.families.config_fields import FULL, SLIDING, checked_kinds, layout_of, swiglu_sizes
+from refmodel.families.config_fields import SWIGLU_DEFAULTS, swiglu_sizes, windows_after
 from refmodel.families.family import Family, GgufHeader
 from refmodel.families.gguf_fields import dense_sizes
 from refmodel.fields import Fields
+from refmodel.parts import Rope
 from refmodel.specification import ModelConfig
 
-# What transformers takes for a field that a file leaves out.
 _DEFAULTS: Final[Mapping[str, Any]] = {
-    "num_key_value_heads": 32, "head_dim": 128, "sliding_window": 4096, "max_window_layers": 28,
+    **SWIGLU_DEFAULTS, "max_position_embeddings": 32_768, "num_key_value_heads": 32, "head_dim": 128,
+    "attention_bias": False, "use_sliding_window": False, "sliding_window": 4096, "max_window_layers": 28,
 }  # fmt: skip
 
 
 def _from_config(name: str, fields: Fields) -> ModelConfig:
-    fields = fields.with_defaults(_DEFAULTS)
     found = swiglu_sizes(fields)
-    n_layers, slides = found["n_layers"], fields.get("use_sliding_window", bool, False)
-    window = fields.get("sliding_window", int, None) if slides else None
-    first = n_layers if window is None else fields.get("max_window_layers", int, n_layers)
-    default = [FULL if layer < first else SLIDING for layer in range(n_layers)]
-    kinds = checked_kinds(fields, default, slides=window is not None)
-    return decoder(name, **found, layout=layout_of(kinds, window))
+    return decoder(name, **found, layout=windows_after(fields, found["n_layers"]))
 
 
 def _from_header(header: GgufHeader) -> ModelConfig:
     return decoder(**dense_sizes(header))
 
 
-FAMILY: Final = Family("qwen3", _from_config, "qwen3", _from_header)
+FAMILY: Final = Family("qwen3", _from_config, "qwen3", _from_header, defaults=_DEFAULTS)
 
 
 def _qwen3(size: str, n_layers: int, d_model: int, n_heads: int, d_ff: int, tied_head: bool) -> ModelConfig:
     return decoder(
         f"qwen3-{size}", n_layers, d_model, n_heads, n_kv_heads=8, head_dim=128, vocab_size=151_936, d_ff=d_ff,
-        tied_head=tied_head, rope_theta=1e6,
+        tied_head=tied_head, rope=Rope(1e6),
     )  # fmt: skip
 
 

@@ -6,20 +6,22 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from refmodel.decoder import decoder
-from refmodel.families.config_fields import FULL, SLIDING, layout_of, swiglu_sizes
+from refmodel.families.config_fields import FULL, SLIDING, SWIGLU_DEFAULTS, layout_of, swiglu_sizes
 from refmodel.families.family import Family, GgufHeader
 from refmodel.families.gguf_fields import full_attention_sizes
 from refmodel.fields import Fields
+from refmodel.parts import Rope
 from refmodel.specification import ModelConfig
 
-# What transformers takes for a field that a file leaves out.
-_DEFAULTS: Final[Mapping[str, Any]] = {"num_key_value_heads": 4, "sliding_window": 4096}
+_DEFAULTS: Final[Mapping[str, Any]] = {
+    **SWIGLU_DEFAULTS, "max_position_embeddings": 32_768, "num_key_value_heads": 4, "attention_bias": False,
+    "use_sliding_window": False, "sliding_window": 4096, "norm_topk_prob": False, "decoder_sparse_step": 1,
+}  # fmt: skip
 
 
 def _from_config(name: str, fields: Fields) -> ModelConfig:
-    fields = fields.with_defaults(_DEFAULTS)
     found = swiglu_sizes(fields)
-    slides = fields.get("use_sliding_window", bool, False)
+    slides = fields.get("use_sliding_window", bool)
     window = fields.get("sliding_window", int, None) if slides else None
     kinds = [FULL if window is None else SLIDING] * found["n_layers"]
     return decoder(name, **found, **_experts(fields), layout=layout_of(kinds, window))
@@ -31,9 +33,9 @@ def _experts(fields: Fields) -> dict[str, Any]:
         "n_experts": fields.get("num_local_experts", int) if experts is None else experts,
         "experts_per_token": fields.get("num_experts_per_tok", int),
         "d_expert": fields.get("moe_intermediate_size", int),
-        "norm_topk_prob": fields.get("norm_topk_prob", bool, False),
+        "norm_topk_prob": fields.get("norm_topk_prob", bool),
         "mlp_only_layers": tuple(fields.get("mlp_only_layers", list, ())),
-        "decoder_sparse_step": fields.get("decoder_sparse_step", int, 1),
+        "decoder_sparse_step": fields.get("decoder_sparse_step", int),
     }
 
 
@@ -49,13 +51,13 @@ def _from_header(header: GgufHeader) -> ModelConfig:
     )
 
 
-FAMILY: Final = Family("qwen3_moe", _from_config, "qwen3moe", _from_header)
+FAMILY: Final = Family("qwen3_moe", _from_config, "qwen3moe", _from_header, defaults=_DEFAULTS)
 
 
 def _qwen3_moe(name: str, n_layers: int, d_model: int, n_heads: int, d_expert: int, headline: int) -> ModelConfig:
     return decoder(
         name, n_layers, d_model, n_heads, n_kv_heads=4, head_dim=128, vocab_size=151_936, n_experts=128,
-        experts_per_token=8, d_expert=d_expert, rope_theta=1e6, headline_params=headline,
+        experts_per_token=8, d_expert=d_expert, rope=Rope(1e6), headline_params=headline,
     )  # fmt: skip
 
 

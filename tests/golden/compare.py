@@ -41,6 +41,7 @@ def errors(
     config = change(config)
     golden = np.load(folder / "golden.npz")
     tokens_bt = golden["tokens"]
+    config = config.at_length(tokens_bt.shape[1])
     steps = steps or [tokens_bt.shape[1]]
     if sum(steps) != tokens_bt.shape[1]:
         raise ValueError(f"steps {steps} do not add up to {tokens_bt.shape[1]} tokens")

@@ -59,6 +59,12 @@ CASES: Final[MappingProxyType[str, tuple[str, dict[str, Any]]]] = MappingProxyTy
                "full_attention": {"rope_type": "linear", "factor": 8.0, "rope_theta": 1e4},
            }},
     ),
+    "llama-biases": (
+        "Llama",
+        _DENSE | {"hidden_size": 42, "num_attention_heads": 3, "num_key_value_heads": 1, "attention_bias": True,
+                  "mlp_bias": True},
+    ),
+    "dense-biases": ("Qwen3", _DENSE | _G3 | {"attention_bias": True}),
 })  # fmt: skip
 
 FUSED: Final = ("moe-raw-top-k",)
@@ -66,11 +72,7 @@ FUSED: Final = ("moe-raw-top-k",)
 
 
 def build(case: str, seed: int) -> transformers.PreTrainedModel:
-    """The float32 model of a case, attention and experts in transformers' plainest code.
-
-    The weights are drawn here: activations are of order one, so that an absolute tolerance means something, and no
-    norm weight is 1.
-    """
+    """The float32 model of a case, attention and experts in transformers' plainest code."""
     family, settings = CASES[case]
     settings = dict(settings)
     theta = settings.pop("rope_theta", 10_000.0)
@@ -78,12 +80,19 @@ def build(case: str, seed: int) -> transformers.PreTrainedModel:
     config = getattr(transformers, f"{family}Config")(
         **settings, attn_implementation="eager", experts_implementation="eager"
     )
-    model = transformers.AutoModelForCausalLM.from_config(config).float().eval()
-    is_gemma = family.startswith("Gemma")
+    return drawn(transformers.AutoModelForCausalLM.from_config(config).float().eval(), seed)
+
+
+def drawn(model: transformers.PreTrainedModel, seed: int) -> transformers.PreTrainedModel:
+    """The model with weights from a seed: activations are of order one, so that an absolute tolerance means something,
+    and no norm weight is 1."""
+    is_gemma = model.config.model_type.startswith("gemma")
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for name, weight in model.named_parameters():
-            if weight.ndim == 1:
+            if name.endswith(".bias"):
+                weight.normal_(0, 0.5, generator=generator)
+            elif weight.ndim == 1:
                 low = -0.5 if is_gemma else 0.5  # Gemma's factor is 1 more than what it stores
                 weight.uniform_(low, low + 1, generator=generator)
             else:  # [..., out, in]; embedded tokens have unit variance, which Gemma scales them to

@@ -4,35 +4,53 @@ from __future__ import annotations
 
 import pytest
 
+from refmodel.families import FAMILIES
 from refmodel.read_hf_config import from_hf
 
 transformers = pytest.importorskip("transformers")
 
 SIZES = {
     "num_hidden_layers": 31, "hidden_size": 192, "num_attention_heads": 32, "vocab_size": 17, "intermediate_size": 13,
-    "rms_norm_eps": 1e-6, "max_position_embeddings": 29,
 }  # fmt: skip
 MOE = {"num_experts": 5, "num_experts_per_tok": 2, "moe_intermediate_size": 7}
-FAMILIES = {
-    "qwen3": (transformers.Qwen3Config, {}),
-    "qwen3_moe": (transformers.Qwen3MoeConfig, MOE),
-    "llama": (transformers.LlamaConfig, {}),
-    "mistral": (transformers.MistralConfig, {}),
-}
+# Fields that their class takes and turns into others.
+TAKEN_APART = {"rope_theta", "rope_local_base_freq", "sliding_window_pattern"}
+
+
+def fields_of(family):
+    return SIZES | (MOE if family == "qwen3_moe" else {})
+
+
+def theirs(family, **fields):
+    return transformers.AutoConfig.for_model(family, **fields_of(family) | fields)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_every_default_is_that_of_the_configuration_class(family):
+    config = transformers.AutoConfig.for_model(family, use_sliding_window=True)
+    for key, value in FAMILIES[family].defaults.items():
+        if key not in {"use_sliding_window", *TAKEN_APART}:
+            assert getattr(config, key) == value, key
+    assert not FAMILIES[family].defaults.get("use_sliding_window")
 
 
 @pytest.mark.parametrize("slides", [False, True])
 @pytest.mark.parametrize("family", FAMILIES)
 def test_absent_fields_are_what_transformers_takes_them_for(family, slides):
-    kind, more = FAMILIES[family]
-    fields = SIZES | more | ({"use_sliding_window": True} if slides and family.startswith("qwen3") else {})
-    theirs, ours = kind(**fields), from_hf(fields | {"model_type": family})
-    head_dim = getattr(theirs, "head_dim", None) or theirs.hidden_size // theirs.num_attention_heads
-    assert (ours.n_kv_heads, ours.head_dim) == (theirs.num_key_value_heads, head_dim)
-    window = getattr(theirs, "sliding_window", None)
-    kinds = getattr(theirs, "layer_types", None) or [f"{'sliding' if window else 'full'}_attention"] * 31
+    fields = {"use_sliding_window": True} if slides and family.startswith("qwen") else {}
+    config, ours = theirs(family, **fields), from_hf(fields_of(family) | fields | {"model_type": family})
+    assert not ours.cannot_run
+    head_dim = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+    assert (ours.n_kv_heads, ours.head_dim) == (config.num_key_value_heads, head_dim)
+    assert (ours.max_positions, ours.final_norm.eps) == (config.max_position_embeddings, config.rms_norm_eps)
+    window = getattr(config, "sliding_window", None)
+    kinds = getattr(config, "layer_types", None) or [f"{'sliding' if window else 'full'}_attention"] * 31
     assert [str(variant) for variant in ours.layout] == [
         f"swa({window})" if one == "sliding_attention" else "full" for one in kinds
     ]
-    assert ours.tied_head == theirs.tie_word_embeddings
-    assert ours.layers[0].rope.theta == theirs.rope_parameters["rope_theta"]
+    assert ours.tied_head == config.tie_word_embeddings
+    assert {layer.attention_bias for layer in ours.layers} == {"qkv" if family == "qwen2" else ""}
+    for layer, kind, rotates in zip(ours.layers, kinds, getattr(config, "no_rope_layers", [1] * 31), strict=True):
+        of_kind = config.rope_parameters.get(kind, config.rope_parameters)
+        assert not rotates or (layer.rope.theta, layer.rope.scaling) == (of_kind["rope_theta"], None)
+        assert rotates or not layer.rope.frequencies(head_dim).any()

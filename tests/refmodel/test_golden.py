@@ -9,6 +9,7 @@ import pytest
 
 from attention.sliding_window import SlidingWindow
 from refmodel.parts import Dense, Experts, Norm, Rope
+from refmodel.rope_scaling import Linear
 from tests.golden.compare import errors
 
 FOLDERS = {path.parent.name: path.parent for path in Path(__file__).parents[1].glob("golden/*/config.json")}
@@ -61,7 +62,8 @@ def settings(**changes):
         ("gemma3", settings(softmax_scale=None)),
         ("gemma3", settings(feed_forward=Dense(19))),
         ("gemma3", lambda config: dataclasses.replace(config, embedding_scale=1.0)),
-        *(("gemma3", ropes(*pair)) for pair in ((Rope(11.0), Rope(1e4, 8.0)), (Rope(10.0), Rope(1e4, 4.0)))),
+        ("gemma3", ropes(Rope(11.0), Rope(1e4, Linear(8.0)))),
+        ("gemma3", ropes(Rope(10.0), Rope(1e4, Linear(4.0)))),
     ],
 )
 def test_a_wrong_config_is_noticed(case, change):

@@ -17,6 +17,7 @@ from attention.sliding_window import SlidingWindow
 from refmodel.layer_spec import LayerSpec
 from refmodel.model import prefill
 from refmodel.parts import Dense, Experts, Norm, Rope
+from refmodel.rope_scaling import Linear
 from refmodel.specification import ModelConfig
 from refmodel.tree import abstract_params, model_leaves
 from refmodel.weights.random import random_params
@@ -24,7 +25,7 @@ from refmodel.weights.random import random_params
 D = 13
 LOCAL = LayerSpec(SlidingWindow(5), Heads(6, 2, 10, D), Dense(17))
 WORLD = LayerSpec(
-    Full(), Heads(3, 1, 14, D), Experts(5, 2, 11), Norm(1e-3, offset=1.0, after=True), Rope(100.0, 8.0),
+    Full(), Heads(3, 1, 14, D), Experts(5, 2, 11), Norm(1e-3, offset=1.0, after=True), Rope(100.0, Linear(8.0)),
     qk_norm=False, softmax_scale=0.3, stack="world",
 )  # fmt: skip
 MIXED = ModelConfig("mixed", (LOCAL, LOCAL, WORLD, LOCAL), D, 19, embedding_scale=3.0)

@@ -17,6 +17,7 @@ from refmodel.checkpoint import open_checkpoint
 from refmodel.decoder import decoder
 from refmodel.default_model import default_gguf
 from refmodel.presets import preset
+from refmodel.rope_scaling import Divided
 from refmodel.tree import abstract_params
 from tests.checkpoints import load
 
@@ -26,7 +27,9 @@ small = partial(
 LLAMA = small(vocab_size=37, d_ff=64, qk_norm=False)
 QWEN3 = small(vocab_size=37, d_ff=64, tied_head=True)
 QWEN3_MOE = small(vocab_size=37, n_experts=5, experts_per_token=2, d_expert=96, tied_head=True)
-MODELS = {"llama": LLAMA, "qwen3": QWEN3, "qwen3moe": QWEN3_MOE}
+QWEN2 = small(vocab_size=37, d_ff=64, qk_norm=False, attention_bias="qkv")
+BIASED = small(vocab_size=37, d_ff=64, qk_norm=False, attention_bias="qkvo", mlp_bias=True)
+MODELS = {"llama": LLAMA, "qwen3": QWEN3, "qwen3moe": QWEN3_MOE, "qwen2": QWEN2, "biased llama": BIASED}
 # How llama stores a head's rows: 0, 8, 1, 9, ...
 HEAD_ORDER = [half * 8 + pair for pair in range(8) for half in range(2)]
 
@@ -42,9 +45,13 @@ def stored_tensors(config, params, arch):
         own = jax.tree.map(lambda leaf, layer=layer: leaf[layer], block)
         attn, ffn = own["attn"], own["ffn"]
         for name in "qkv":
-            order = HEAD_ORDER if arch == "llama" and name in "qk" else slice(None)
+            order = HEAD_ORDER if arch.endswith("llama") and name in "qk" else slice(None)
             yield f"blk.{layer}.attn_{name}.weight", attn[name][..., order].reshape(config.d_model, -1).T
+            if name in config.layers[0].attention_bias:
+                yield f"blk.{layer}.attn_{name}.bias", attn[f"{name}_bias"][..., order].reshape(-1)
         yield f"blk.{layer}.attn_output.weight", attn["o"].reshape(-1, config.d_model).T
+        if "o" in config.layers[0].attention_bias:
+            yield f"blk.{layer}.attn_output.bias", attn["o_bias"]
         for name in ("attn_norm", "ffn_norm"):
             yield f"blk.{layer}.{name}.weight", own[name]["scale"]
         for name in ("q_norm", "k_norm") if config.layers[0].qk_norm else ():
@@ -52,13 +59,15 @@ def stored_tensors(config, params, arch):
         suffix = "_exps" if config.has_experts else ""
         for name in ("gate", "up", "down"):
             yield f"blk.{layer}.ffn_{name}{suffix}.weight", ffn[name].swapaxes(-1, -2)
+            if f"{name}_bias" in ffn:
+                yield f"blk.{layer}.ffn_{name}.bias", ffn[f"{name}_bias"]
         if config.has_experts:
             yield f"blk.{layer}.ffn_gate_inp.weight", ffn["router"].T
 
 
 def write_file(path, arch, tensors, quantised=Type.F32):
     config = MODELS[arch]
-    writer = gguf.GGUFWriter(path, arch)
+    writer = gguf.GGUFWriter(path, arch.split()[-1])
     writer.add_name(config.name)
     writer.add_block_count(config.n_layers)
     writer.add_embedding_length(config.d_model)
@@ -122,14 +131,13 @@ def test_quantised_round_trip_is_the_quantiser_s_own(tmp_path, arch, quantised):
 
 
 @pytest.mark.parametrize("arch", ["llama", "qwen3"])
-def test_rope_factors_of_one_are_ignored_and_others_refused(tmp_path, arch):
+def test_rope_factors_are_of_the_description_and_no_parameters(tmp_path, arch):
     params, tensors = random_model(arch)
-    ones = tensors | {"rope_freqs.weight": np.ones(8, np.float32)}
-    _, found = load(write_file(tmp_path / "a.gguf", arch, ones), jnp.float32)
-    jax.tree.map(np.testing.assert_array_equal, found, params)
-    scaled = tensors | {"rope_freqs.weight": np.full(8, 2, np.float32)}
-    with pytest.raises(ValueError, match=r"b.gguf: rope_freqs.weight scales the rotary frequencies"):
-        load(write_file(tmp_path / "b.gguf", arch, scaled), jnp.float32)
+    for factor, scaling in ((1.0, None), (2.0, Divided((2.0,) * 8))):
+        factors = {"rope_freqs.weight": np.full(8, factor, np.float32)}
+        config, found = load(write_file(tmp_path / f"{factor}.gguf", arch, tensors | factors), jnp.float32)
+        jax.tree.map(np.testing.assert_array_equal, found, params)
+        assert config.layers[0].rope.scaling == scaling
 
 
 def test_wrong_tensor_is_named(tmp_path):
@@ -137,7 +145,7 @@ def test_wrong_tensor_is_named(tmp_path):
     down = "blk.2.ffn_down.weight"
     for changed, message in (
         ({name: tensor for name, tensor in tensors.items() if name != down}, f"m.gguf lacks tensor {down}"),
-        (tensors | {"blk.0.attn_q.bias": np.zeros(96, np.float32)}, "m.gguf has surplus tensor blk.0.attn_q.bias"),
+        (tensors | {"blk.0.attn_q.biases": np.zeros(96, np.float32)}, "m.gguf has surplus tensor blk.0.attn_q.biases"),
         (tensors | {down: tensors[down].T}, rf"{down} has shape \(64, 32\); .* needs \(32, 64\)"),
     ):
         with pytest.raises(ValueError, match=message):

@@ -16,6 +16,7 @@ from attention.sliding_window import SlidingWindow
 from refmodel.parts import Norm, Rope
 from refmodel.presets import preset
 from refmodel.read_hf_config import from_hf
+from refmodel.rope_scaling import Linear
 from tests.checkpoints import from_gguf, load
 
 GOLDEN = Path(__file__).parents[2] / "golden" / "gemma3"
@@ -40,7 +41,7 @@ def test_every_layer_has_its_own_positions_and_norms():
     windows = [isinstance(layer.mixer, SlidingWindow) for layer in config.layers]
     assert windows == [True] * 5 + [False, True]
     assert [layer.rope for layer in config.layers] == [
-        Rope(10.0) if window else Rope(1e4, factor=8.0) for window in windows
+        Rope(10.0) if window else Rope(1e4, Linear(8.0)) for window in windows
     ]
     assert {layer.norm for layer in config.layers} == {config.final_norm} == {Norm(1e-3, offset=1.0, after=True)}
     assert config.layers[0].query_factor == pytest.approx((10 / 17) ** 0.5)
@@ -68,20 +69,34 @@ def test_what_files_on_the_hub_leave_out():
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"hidden_activation": "relu"}, "hidden_activation is 'relu'"),
-        ({"final_logit_softcapping": 30.0}, "final_logit_softcapping is 30.0"),
         ({"use_bidirectional_attention": True}, "use_bidirectional_attention is True"),
-        ({"rope_parameters": {"rope_type": "default"}}, "rope_parameters holds rope_type; accepted: full_attention"),
-        (
-            {"rope_parameters": {"full_attention": {"rope_type": "yarn"}}},
-            "rope_parameters: full_attention: rope_type is 'yarn'; accepted: 'default', 'linear'",
-        ),
         ({"layer_types": ["chunked_attention"] * 7}, "layer_types holds 'chunked_attention'"),
     ],
 )
 def test_refusals(change, message):
     with pytest.raises(ValueError, match=message):
         from_hf(FIELDS | change)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"hidden_activation": "relu"}, "hidden_activation is 'relu'"),
+        ({"final_logit_softcapping": 30.0}, "final_logit_softcapping is 30.0"),
+        ({"rope_parameters": {"rope_type": "default"}}, "rope_parameters holds rope_type; accepted: full_attention"),
+        (
+            {"rope_parameters": {"full_attention": {"rope_type": "ntk"}}},
+            "positions of full_attention: rope_type is 'ntk'; accepted: 'default', 'linear'",
+        ),
+        (
+            {"rope_parameters": {"sliding_attention": {"rope_type": "yarn", "factor": "4"}}},
+            "factor must be of type float",
+        ),
+    ],
+)
+def test_what_costs_do_not_need_is_counted_and_not_run(change, message):
+    found = from_hf(FIELDS | change)
+    assert message in found.cannot_run and found.linear_macs == from_hf(FIELDS).linear_macs
 
 
 def write_gguf(path: Path) -> Path:
@@ -113,6 +128,6 @@ def test_a_gguf_file_gives_the_same_parameters(tmp_path):
     assert found == from_gguf(path)
     jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, atol=2e-7), params, load(GOLDEN, jnp.float32)[1])
     assert [str(layer.mixer) for layer in found.layers] == ["swa(5)"] * 5 + ["full", "swa(5)"]
-    assert {layer.rope for layer in found.layers} == {Rope(1e4), Rope(1e4, factor=8.0)}
+    assert {layer.rope for layer in found.layers} == {Rope(1e4), Rope(1e4, Linear(8.0))}
     assert found.layers[0].softmax_scale is None  # H^-1/2, as in all but the largest of the family
     assert preset("gemma3-27b").layers[0].softmax_scale == 168**-0.5
