@@ -183,7 +183,7 @@ def _selection_by_token(variant: Evict, heads: Heads, budget: int, first: int) -
     policy, end = variant.policy, first + variant.chunk
     seen_t = min(first, budget) + np.arange(1, variant.chunk + 1)
     flops_t = np.array([policy.useful_observe_flops(heads, 1, heads.n_heads * int(seen)) for seen in seen_t], np.int64)
-    flops_t[-1] += policy.score_flops(heads, int(seen_t[-1]), variant.retention) if end > budget else 0
+    flops_t[-1] += policy.useful_score_flops(heads, int(seen_t[-1]), variant.retention) if end > budget else 0
     return flops_t
 
 

@@ -119,7 +119,7 @@ class EvictAfter(EvictionInChunks):
             return 0
         pairs = heads.n_heads * self.useful_pairs(tokens)
         observed = self.policy.useful_observe_flops(heads, tokens, pairs)
-        return observed + self.policy.score_flops(heads, tokens, self.retention)
+        return observed + self.policy.useful_score_flops(heads, tokens, self.retention)
 
     def token_flops(self, heads: Heads, start: int, tokens: int, depth: Depth = ONLY_LAYER) -> np.ndarray:
         lengths = range(start, start + tokens + 1)

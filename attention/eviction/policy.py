@@ -170,6 +170,10 @@ class Policy(Part):
         """Of the products in one `observe` of so many slots and queries, per row."""
         return 0
 
+    def useful_score_flops(self, heads: Heads, keys: int, retention: Retention) -> int:
+        """Of those that the definition asks for, per row.  Here: all, of as many slots as there are keys."""
+        return self.score_flops(heads, keys, retention)
+
     def useful_observe_flops(self, heads: Heads, queries: int, pairs: int) -> int:
         """Of those that the definition asks for, of queries that see so many keys in all heads together, per row.
 

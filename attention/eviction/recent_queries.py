@@ -27,6 +27,11 @@ class ReadsRecentQueries(Policy):
     def score_flops(self, heads: Heads, keys: int, retention: Retention) -> int:
         return 2 * heads.n_heads * self.window(retention) * keys * heads.head_dim
 
+    def useful_score_flops(self, heads: Heads, keys: int, retention: Retention) -> int:
+        """One product of a query and a key for every pair that sees each other: no query sees those after it."""
+        w = min(self.window(retention), keys)
+        return 2 * heads.n_heads * heads.head_dim * (w * keys - w * (w - 1) // 2)
+
 
 def probabilities(q_bwnh: jax.Array, cached: CachedKeys) -> jax.Array:
     """Attention of the newest w queries to all that is held, [B, K, G, w, S] in float32."""

@@ -123,10 +123,18 @@ def _evict(mixer: Evict, heads: Heads, depth: Depth, t: np.ndarray) -> Counts:
     for start in range(0, t.size, mixer.chunk):
         keys.append(cached + own)
         event, cached = start + mixer.chunk > budget, cached + mixer.chunk
-        scores += [0] * (mixer.chunk - 1) + [event * mixer.policy.score_flops(heads, cached, mixer.retention)]
+        scores += [0] * (mixer.chunk - 1) + [event * _scored(mixer, heads, cached)]
         cached = min(cached, budget) if event else cached
     pairs = np.cumsum(np.concatenate(keys)[: t.size]) * heads.n_heads
     return pairs, np.cumsum(scores[: t.size]) + _watched(mixer, heads, t + 1, pairs)
+
+
+def _scored(mixer: Evict | EvictAfter, heads: Heads, keys: int) -> int:
+    """What an event that finds so many keys costs: a product for each pair of a query of the window and a key it sees."""
+    policy = mixer.policy
+    if window := policy.window(mixer.retention):
+        return 2 * heads.head_dim * heads.n_heads * int(np.maximum(keys - np.arange(window), 0).sum())
+    return policy.score_flops(heads, keys, mixer.retention)
 
 
 def _watched(mixer: Evict | EvictAfter, heads: Heads, queries: np.ndarray, pairs: np.ndarray) -> np.ndarray:
@@ -139,7 +147,7 @@ def _watched(mixer: Evict | EvictAfter, heads: Heads, queries: np.ndarray, pairs
 def _evict_after(mixer: EvictAfter, heads: Heads, depth: Depth, t: np.ndarray) -> Counts:
     lengths, pairs = (t + 1).tolist(), np.cumsum(t + 1) * heads.n_heads
     events = np.array([n > mixer.layer_budget(depth, n) for n in lengths])
-    scores = np.array([mixer.policy.score_flops(heads, n, mixer.retention) for n in lengths])
+    scores = np.array([_scored(mixer, heads, n) for n in lengths])
     return pairs, events * (scores + _watched(mixer, heads, t + 1, pairs))
 
 
