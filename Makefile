@@ -11,17 +11,19 @@ compare: $(VENV)/.installed
 
 test: $(VENV)/.installed-test
 	XLA_FLAGS="$$($(BIN)/python -m tests.compiling)" \
-	  $(BIN)/python -m pytest -n auto -m "not slow and not gpu and not lower and not browser" --durations=15
+	  $(BIN)/python -m pytest -n auto -m "not slow and not gpu and not lower and not browser" --durations=15 $(OPTIONS)
 
 # Style, and types of the three packages.
 lint: $(VENV)/.installed-test
 	$(BIN)/python -m ruff check .
 	$(BIN)/python -m mypy
 
-# The fast tests once more, on Python 3.12 with jax 0.12.  Where there is no such Python, it says so and is content.
+# The fast tests once more, on Python 3.12 with jax 0.12, whose compiler takes twice as long: with fewer drawn examples.
+# Where there is no such Python, it says so and is content.
 test-312:
 	@if python="$$(.ci/find-python 3.12)"; then \
-	  $(MAKE) --no-print-directory PYTHON="$$python" VENV=$(VENV)-312 JAX="jax==0.12.0.1" test; \
+	  $(MAKE) --no-print-directory PYTHON="$$python" VENV=$(VENV)-312 JAX="jax==0.12.0.1" \
+	    OPTIONS="--hypothesis-profile=few" test; \
 	else \
 	  echo "test-312 did not run: no Python 3.12 is on the path, and pyenv and uv have none"; \
 	fi
