@@ -130,7 +130,7 @@ def _evict(mixer: Evict, heads: Heads, depth: Depth, t: np.ndarray) -> Counts:
 
 
 def _scored(mixer: Evict | EvictAfter, heads: Heads, keys: int) -> int:
-    """What an event that finds so many keys costs: a product for each pair of a query of the window and a key it sees."""
+    """What an event that finds so many keys costs: a product for each query of the window and key that it sees."""
     policy = mixer.policy
     if window := policy.window(mixer.retention):
         return 2 * heads.head_dim * heads.n_heads * int(np.maximum(keys - np.arange(window), 0).sum())
