@@ -6,7 +6,7 @@ import itertools
 import random
 from collections import Counter
 from fractions import Fraction
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 
@@ -129,11 +129,12 @@ def _evict(mixer: Evict, heads: Heads, depth: Depth, t: np.ndarray) -> Counts:
     return pairs, np.cumsum(scores[: t.size]) + _watched(mixer, heads, t + 1, pairs)
 
 
-def _scored(mixer: Evict | EvictAfter, heads: Heads, keys: int) -> int:
+def _scored(mixer: Evict | EvictAfter, heads: Heads, keys: Any) -> Any:
     """What an event that finds so many keys costs: a product for each query of the window and key that it sees."""
     policy = mixer.policy
     if window := policy.window(mixer.retention):
-        return 2 * heads.head_dim * heads.n_heads * int(np.maximum(keys - np.arange(window), 0).sum())
+        seen = sum(np.maximum(keys - newer, 0) for newer in range(window))
+        return 2 * heads.head_dim * heads.n_heads * seen
     return policy.score_flops(heads, keys, mixer.retention)
 
 
@@ -147,8 +148,7 @@ def _watched(mixer: Evict | EvictAfter, heads: Heads, queries: np.ndarray, pairs
 def _evict_after(mixer: EvictAfter, heads: Heads, depth: Depth, t: np.ndarray) -> Counts:
     lengths, pairs = (t + 1).tolist(), np.cumsum(t + 1) * heads.n_heads
     events = np.array([n > mixer.layer_budget(depth, n) for n in lengths])
-    scores = np.array([_scored(mixer, heads, n) for n in lengths])
-    return pairs, events * (scores + _watched(mixer, heads, t + 1, pairs))
+    return pairs, events * (_scored(mixer, heads, t + 1) + _watched(mixer, heads, t + 1, pairs))
 
 
 def changes(above_n: np.ndarray) -> list[int]:
