@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from functools import partial
 
 import jax
@@ -11,6 +12,7 @@ from jax import lax
 from refmodel.cache import Cache, init_cache
 from refmodel.model import Params, step
 from refmodel.specification import ModelConfig
+from refmodel.token_ids import check_token_ids
 
 TOKENS_A_CALL = 16
 """Decoded by one program: between two of them a stop is seen, and so is an interrupt from the keyboard."""
@@ -24,15 +26,15 @@ def generate(
     *,
     temperature: float = 0.0,
     seed: int = 0,
-    stop_token: int | None = None,
+    stop_tokens: Collection[int] = (),
 ) -> jax.Array:
     """The prompt's continuation, [B, new_tokens].
 
     Greedy at temperature 0, otherwise drawn from softmax(logits / temperature).  A row that has produced
-    `stop_token` repeats it to the end.
+    one of `stop_tokens` repeats it to the end.
 
     Raises:
-        ValueError: an empty prompt, no new tokens, or a negative temperature.
+        ValueError: an empty prompt, an id that the vocabulary does not have, no new tokens, or a negative temperature.
     """
     batch, prompt_tokens = tokens_bt.shape
     if prompt_tokens < 1 or new_tokens < 1 or temperature < 0:
@@ -40,6 +42,8 @@ def generate(
             "generate needs a prompt and new_tokens of at least 1 token and a temperature of at least 0, got "
             f"{prompt_tokens}, {new_tokens} and {temperature}"
         )
+    check_token_ids(tokens_bt, config.vocab_size)
+    stops = tuple(sorted(set(stop_tokens)))
     config = config.at_length(prompt_tokens + new_tokens - 1)
     cache = init_cache(config, batch, prompt_tokens + new_tokens - 1, params["embed"]["embedding"].dtype)
     logits_bv, cache = _prefill(config, params, cache, tokens_bt)
@@ -47,16 +51,16 @@ def generate(
     token_b = _choose(logits_bv, temperature, keys[0], greedy=temperature == 0)
     found = [token_b[:, None]]
     for start in range(1, new_tokens, TOKENS_A_CALL):
-        if stop_token is not None and bool((token_b == stop_token).all()):
+        if stops and bool(_is_one_of(token_b, stops).all()):
             break
         count = min(TOKENS_A_CALL, new_tokens - start)
         lot_keys = keys[jnp.minimum(start + jnp.arange(TOKENS_A_CALL), new_tokens - 1)]
         cache, token_b, later_bs = _decode(
-            config, stop_token, temperature == 0, params, cache, token_b, temperature, lot_keys, count
+            config, stops, temperature == 0, params, cache, token_b, temperature, lot_keys, count
         )
         found.append(later_bs[:, :count].block_until_ready())
     out_bs = jnp.concatenate(found, axis=1)
-    return jnp.pad(out_bs, ((0, 0), (0, new_tokens - out_bs.shape[1])), constant_values=stop_token or 0)
+    return jnp.pad(out_bs, ((0, 0), (0, new_tokens - out_bs.shape[1])), mode="edge")
 
 
 @partial(jax.jit, static_argnums=0, donate_argnums=2)
@@ -73,7 +77,7 @@ def _choose(logits_bv: jax.Array, temperature: float, key: jax.Array, *, greedy:
 
 @partial(jax.jit, static_argnums=(0, 1, 2), donate_argnums=4)
 def _decode(
-    config: ModelConfig, stop_token: int | None, greedy: bool, params: Params, cache: Cache, token_b: jax.Array,
+    config: ModelConfig, stops: tuple[int, ...], greedy: bool, params: Params, cache: Cache, token_b: jax.Array,
     temperature: float, keys: jax.Array, count: int,
 ) -> tuple[Cache, jax.Array, jax.Array]:  # fmt: skip
     """The next `count` tokens, in the first columns of [B, number of keys]; the cache and the last of them."""
@@ -82,9 +86,13 @@ def _decode(
         cache, token_b, out_bs = carry
         logits_bv, cache = step(config, params, cache, token_b[:, None])
         next_b = _choose(logits_bv, temperature, keys[i], greedy=greedy)
-        if stop_token is not None:
-            next_b = jnp.where(token_b == stop_token, stop_token, next_b)
+        if stops:
+            next_b = jnp.where(_is_one_of(token_b, stops), token_b, next_b)
         return cache, next_b, out_bs.at[:, i].set(next_b)
 
     out_bs = jnp.zeros((token_b.size, keys.size), jnp.int32)
     return lax.fori_loop(0, count, one_token, (cache, token_b, out_bs))
+
+
+def _is_one_of(token_b: jax.Array, stops: tuple[int, ...]) -> jax.Array:
+    return (token_b[:, None] == jnp.asarray(stops, jnp.int32)).any(-1)

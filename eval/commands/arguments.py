@@ -24,7 +24,7 @@ PICTURES: Final = (".png", ".svg", ".pdf")
 
 def add_model(parser: argparse.ArgumentParser, default: str, *, runs: bool) -> None:
     """`runs` where weights are needed; costs need a shape, and more shapes are known."""
-    where = "a folder, a .gguf file or a Hub id" if runs else "a folder or a .gguf file"
+    where = "a folder, a GGUF file or a Hub id"
     parser.add_argument(
         "--model", default=default, metavar="MODEL",
         help=f"a name that `prefillwall models` lists{' as one that runs' * runs}, {where} (default: %(default)s)",

@@ -3,26 +3,26 @@
 from __future__ import annotations
 
 import argparse
+import itertools
 import sys
 from typing import TYPE_CHECKING
 
 import jax.numpy as jnp
 
 from attention.layout import format_layout
-from attention.unknown import unknown
 from eval.commands import arguments, output
-from eval.commands.resolve import refuse_without_tokenizer, running_dtype, running_model, say_cuts, tokenizer_here
+from eval.commands.resolve import running_dtype, say_cuts
 from eval.measure.device import open_device
+from refmodel.checkpoint.find import find_checkpoint
 from refmodel.default_model import DEFAULT_MODEL
 from refmodel.generate import generate
 from refmodel.presets import PRESETS, preset, refuse_to_run
+from refmodel.source import read_model
 from refmodel.specification import ModelConfig
+from refmodel.token_ids import continuation, text_ids
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
-
-END_TOKENS = ("<|im_end|>", "<|eot_id|>", "<|endoftext|>", "<|end_of_text|>", "</s>")
-"""What models end an answer with; the first that the vocabulary has is the one."""
 
 DESCRIPTION = "Continues a prompt, greedily or sampled, until the model ends it or --new tokens are there."
 
@@ -40,7 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--new", type=arguments.positive, default=64, metavar="N", help="most tokens (default: 64)")
     parser.add_argument(
         "--stop", metavar="TOKEN",
-        help=f"the token that ends the text, or none (default: the first of {' '.join(END_TOKENS)} that there is)",
+        help="the token that ends the text, or none (default: those that the model's files name)",
     )  # fmt: skip
     parser.add_argument(
         "--temperature", type=arguments.temperature, default=0.0, metavar="X", help="0 is greedy (default)"
@@ -52,26 +52,27 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    refuse_what_needs_no_weights(options)
-    model = running_model(options, running_dtype(options, on_gpu=open_device(options.device)))
-    tokenizer = model.tokenizer
-    if tokenizer is None:  # of the Hub: others are refused above
-        raise ValueError(f"{options.model} has no tokenizer to read a text with")
-    ids = tokenizer.encode(options.prompt, add_special_tokens=False).ids
+    refuse_presets_without_words(options)
+    found = find_checkpoint(options.model, options.seed)
+    config, tokenizer = found.config, found.tokenizer()  # what is refused is refused before weights are read
+    ids = text_ids(tokenizer, options.prompt, config.vocab_size)
     if not ids:
         raise ValueError(f"the prompt {options.prompt!r} has no token in this vocabulary; a text is wanted")
-    stop = stop_token(tokenizer, options.stop)
+    asked = None if options.stop is None else asked_stops(tokenizer, options.stop)
+    if options.layout is not None:
+        config.with_layout(options.layout)
+    model = read_model(found, options.model, running_dtype(options, on_gpu=open_device(options.device)))
     if options.layout is not None:
         model = model.with_layout(options.layout, options.seed)
         say_cuts([options.layout], model.config.n_layers)
     say_beyond_context(model.config, len(ids), options.new)
+    stops = model.end_tokens if asked is None else asked
     new = generate(
         model.config, model.params, jnp.asarray([ids], jnp.int32), options.new,
-        temperature=options.temperature, seed=options.seed, stop_token=stop,
+        temperature=options.temperature, seed=options.seed, stop_tokens=stops,
     )[0].tolist()  # fmt: skip
-    stopped = stop in new
-    kept = new[: new.index(stop)] if stopped else new
-    text = tokenizer.decode(kept)
+    kept = list(itertools.takewhile(lambda token: token not in stops, new))
+    text = continuation(tokenizer, ids, kept)
     if not options.json:
         print(options.prompt + text)
         return 0
@@ -79,27 +80,22 @@ def run(options: argparse.Namespace) -> int:
         "command": "generate", "model": model.config.name, "layout": format_layout(model.config.layout),
         "conventions": {
             "choice": f"softmax(logits / {options.temperature:g})" if options.temperature else "greedy",
-            "stop": "none" if stop is None else tokenizer.id_to_token(stop),
+            "stop": ", ".join(tokenizer.id_to_token(stop) or str(stop) for stop in stops) or "none",
         },
         "seed": options.seed, "prompt": options.prompt, "prompt_tokens": ids, "text": text, "tokens": kept,
-        "stopped": stopped,
+        "stopped": len(kept) < len(new),
     })  # fmt: skip
     return 0
 
 
-def refuse_what_needs_no_weights(options: argparse.Namespace) -> None:
-    """Raises `ValueError` for what can be seen before the seconds or minutes that reading weights takes."""
+def refuse_presets_without_words(options: argparse.Namespace) -> None:
+    """Raises `ValueError` for an empty prompt, and for a preset that runs on random weights or not at all."""
     if not options.prompt:
         raise ValueError("the prompt is empty; a text to continue is wanted")
     if options.model in PRESETS:
         refuse_to_run(preset(options.model))
         if options.model != DEFAULT_MODEL:
             raise ValueError(f"{options.model} has random weights and no tokenizer; give a checkpoint")
-        if options.layout is not None:
-            preset(options.model).with_layout(options.layout)
-    refuse_without_tokenizer(options.model)
-    if options.stop not in (None, "none") and (tokenizer := tokenizer_here(options.model)):
-        stop_token(tokenizer, options.stop)
 
 
 def say_beyond_context(config: ModelConfig, prompt_tokens: int, most_new: int) -> None:
@@ -112,13 +108,11 @@ def say_beyond_context(config: ModelConfig, prompt_tokens: int, most_new: int) -
         )
 
 
-def stop_token(tokenizer: Tokenizer, asked: str | None) -> int | None:
-    """The id of the token that ends a text; None where none is wanted or the vocabulary has none."""
+def asked_stops(tokenizer: Tokenizer, asked: str) -> tuple[int, ...]:
+    """The id of the token that is to end the text; none for `none`.  Raises `ValueError` for one that there is not."""
     if asked == "none":
-        return None
-    known = {token: tokenizer.token_to_id(token) for token in (END_TOKENS if asked is None else [asked])}
-    found = next((token for token, number in known.items() if number is not None), None)
-    if asked is not None and found is None:
-        ends = (token for token in END_TOKENS if tokenizer.token_to_id(token) is not None)
-        raise ValueError(f"{unknown('token', asked, (*ends, 'none'))}, or any other token of the vocabulary")
-    return known[found] if found else None
+        return ()
+    number = tokenizer.token_to_id(asked)
+    if number is None:
+        raise ValueError(f"no token {asked!r} in this vocabulary; accepted: none, or a token as the vocabulary has it")
+    return (number,)

@@ -16,7 +16,7 @@ import numpy as np
 from attention.parameters import spelling
 from attention.token_routed import Routed
 from eval.commands import arguments, output
-from eval.commands.resolve import refuse_without_tokenizer, running_dtype, running_model, say_cuts
+from eval.commands.resolve import runnable, running_dtype, say_cuts
 from eval.measure import estimate
 from eval.measure.cells import measure_quality
 from eval.measure.default_sweep import LAYOUTS, QUALITY_TOKENS, usual_sweep
@@ -25,9 +25,10 @@ from eval.measure.named_layout import NamedLayout
 from eval.measure.plan import Sweep, plan
 from eval.measure.progress import progress_bar, remarks
 from eval.report.number_format import count, percent, signed_percent
+from refmodel.checkpoint.find import find_checkpoint
 from refmodel.default_model import DEFAULT_MODEL
 from refmodel.observe import routes_taken
-from refmodel.source import Model
+from refmodel.source import Model, read_model
 
 DESCRIPTION = (
     "Reads a text in one pass under each layout: perplexity, divergence from full attention, agreement of the most\n"
@@ -58,8 +59,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     text = None if options.text is None else arguments.read_text(options.text)
-    refuse_without_tokenizer(options.model)
-    model = running_model(options, running_dtype(options, on_gpu=open_device(options.device)))
+    found = find_checkpoint(runnable(options.model), options.seed)
+    if found.weights == "checkpoint":
+        found.tokenizer()  # a missing one is refused before weights are read
+    model = read_model(found, options.model, running_dtype(options, on_gpu=open_device(options.device)))
     if model.tokenizer is None:
         if options.text:
             raise ValueError(f"{options.model} has random weights and no tokenizer to read --text with")

@@ -6,32 +6,23 @@ import argparse
 import sys
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import jax.numpy as jnp
 
 from attention.layout import describe_cut
 from attention.unknown import unknown
-from refmodel.checkpoint import open_checkpoint
-from refmodel.checkpoint.find import open_config
-from refmodel.default_model import DEFAULT_MODEL, default_gguf
+from refmodel.checkpoint.find import is_hub_id, open_config
 from refmodel.presets import PRESETS, preset, refuse_to_run
 from refmodel.specification import ModelConfig
-
-if TYPE_CHECKING:
-    from tokenizers import Tokenizer
-
-    from refmodel.source import Model
 
 
 def shape_named(name: str, layout: str | None = None) -> ModelConfig:
     """What costs need of a model: of a known one, or of a checkpoint's; with the layout that was asked for."""
-    if name in PRESETS:
-        shape = preset(name)
-    elif Path(name).expanduser().exists():
-        shape = open_config(name)
-    else:
-        raise ValueError(f"{unknown('model', name, PRESETS)}, or the path of a folder or of a .gguf file")
+    path = Path(name).expanduser()
+    if not (name in PRESETS or path.exists() or is_hub_id(name)):
+        raise ValueError(f"{unknown('model', name, PRESETS)}, or a folder, a GGUF file, or a Hub id owner/name")
+    shape = preset(name) if name in PRESETS else open_config(name)
     return shape if layout is None else under_layout(shape, layout)
 
 
@@ -49,19 +40,6 @@ def say_cuts(layouts: Iterable[str], n_layers: int) -> None:
             print(f"{layout}: {words}", file=sys.stderr)
 
 
-def refuse_without_tokenizer(name: str) -> None:
-    """Raises `ValueError` for a folder on this machine without a tokenizer, before its weights are read."""
-    folder = Path(name).expanduser()
-    if folder.is_dir() and not (folder / "tokenizer.json").exists():
-        raise ValueError(f"{name} has no tokenizer.json to read a text with; a model's `prefill` takes token ids")
-
-
-def tokenizer_here(name: str) -> Tokenizer | None:
-    """The tokenizer of a checkpoint on this machine, its weights unread; None where it has to be fetched first."""
-    source = default_gguf() if name == DEFAULT_MODEL else Path(name).expanduser()
-    return open_checkpoint(source).tokenizer() if source.exists() else None
-
-
 def running_config(name: str) -> ModelConfig:
     """The description of a model that this project runs."""
     return open_config(runnable(name))
@@ -72,13 +50,6 @@ def runnable(name: str) -> str:
     if name in PRESETS:
         refuse_to_run(PRESETS[name])
     return name
-
-
-def running_model(options: argparse.Namespace, dtype: Any) -> Model:
-    """The model of `--model`, its weights read or drawn from `--seed`."""
-    from refmodel.source import open_model  # costs need no transformer
-
-    return open_model(options.model, dtype, options.seed)
 
 
 def running_dtype(options: argparse.Namespace, *, on_gpu: bool) -> Any:

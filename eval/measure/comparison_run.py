@@ -21,8 +21,8 @@ from eval.measure.records.schema import Record
 from eval.measure.refuse_impl import refuse_impl
 from eval.measure.sweep import missing_cells, records_file
 from eval.measure.timing import Budget
-from refmodel.checkpoint.find import open_config
-from refmodel.source import Model, open_model
+from refmodel.checkpoint.find import find_checkpoint, open_config
+from refmodel.source import Model, read_model
 from refmodel.specification import ModelConfig
 
 if TYPE_CHECKING:
@@ -101,6 +101,10 @@ def _model(request: ComparisonRequest) -> Model:
     dtype = jnp.dtype(request.dtype or ("bfloat16" if on_gpu else "float32")).type
     refuse_impl(request.impl, dtype)
     if isinstance(model, str) and not request.layers_apart:
-        return open_model(model, dtype, request.seed)
+        found = find_checkpoint(model, request.seed)
+        reads = request.quality_tokens or (request.text is not None and request.quality_tokens is None)
+        if reads and found.weights == "checkpoint":
+            found.tokenizer()  # a missing one is refused before weights are read
+        return read_model(found, model, dtype)
     config = open_config(model) if isinstance(model, str) else model.config
     return Model(config, random_layers(config, request.seed, dtype), None, f"random (seed {request.seed})")

@@ -106,6 +106,6 @@ def _left_out(config: ModelConfig, layouts: Sequence[str], shortest_tokens: int)
 def text_tokens(model: Model, text: str, name: str, sha256: str) -> Text:
     """The ids of a text; a model without a tokenizer reads arbitrary ids of its vocabulary."""
     if model.tokenizer is not None:
-        return Text(name, sha256, tuple(model.tokenizer.encode(text, add_special_tokens=False).ids))
+        return Text(name, sha256, tuple(model.encode(text)[0].tolist()))
     ids: Sequence[int] = jax.random.randint(jax.random.key(0), (2**18,), 0, model.config.vocab_size).tolist()
     return Text("random ids", "random ids, key 0", tuple(ids))

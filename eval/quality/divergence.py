@@ -15,6 +15,7 @@ from eval.quality.text_quality import Stretch, TextQuality
 from refmodel.cache import init_cache
 from refmodel.model import Params, hidden_states, unembed
 from refmodel.specification import ModelConfig
+from refmodel.token_ids import check_token_ids
 
 LOGITS_TOKENS = 256
 """Tokens whose logits exist at one time: those of a whole text would be gigabytes."""
@@ -30,8 +31,8 @@ class PerToken:
 
 
 def final_hidden(config: ModelConfig, params: Params, tokens_t: jax.Array) -> jax.Array:
-    """Final hidden states [T, D] of one text."""
-
+    """Final hidden states [T, D] of one text.  Raises `ValueError` for an id that the vocabulary does not have."""
+    check_token_ids(tokens_t, config.vocab_size)
     config = config.at_length(tokens_t.size)
 
     @jax.jit

@@ -8,19 +8,22 @@ from refmodel.checkpoint.checkpoint import Checkpoint
 
 
 def open_checkpoint(source: str | Path) -> Checkpoint:
-    """The checkpoint in a Hugging Face folder or in a .gguf file; no weight is read yet.
+    """The checkpoint in a Hugging Face folder, or in a GGUF file whatever its name; no weight is read yet.
 
     What reads a format is imported here, when one is opened: a run on random weights needs none of it.
 
-    Raises `ValueError` for another path, and naming the file that is not readable.
+    Raises `ValueError` for another path, which says what it is, and naming the file that is not readable.
     """
     path = Path(source)
     if path.is_dir():
         from refmodel.checkpoint.safetensors_folder import SafetensorsFolder
 
         return SafetensorsFolder(path)
-    if path.suffix == ".gguf":
-        from refmodel.checkpoint.gguf_file import GgufFile
+    from refmodel.checkpoint.recognise import is_gguf, no_model
 
-        return GgufFile(path)
-    raise ValueError(f"{path}: no model here; accepted: a folder with config.json, or a .gguf file")
+    if not is_gguf(path):
+        accepted = "accepted: a folder with config.json, or a GGUF file"
+        raise ValueError(f"{path}: no model here: {no_model(path)}; {accepted}")
+    from refmodel.checkpoint.gguf_file import GgufFile
+
+    return GgufFile(path)

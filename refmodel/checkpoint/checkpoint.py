@@ -44,9 +44,21 @@ class Checkpoint(ABC):
     def read(self, name: str) -> np.ndarray:
         """A tensor in any floating dtype."""
 
+    def remarks(self) -> list[str]:
+        """What is left out or read otherwise than the files say, a line each."""
+        return []
+
     @abstractmethod
-    def tokenizer(self) -> Tokenizer | None:
-        """The model's tokenizer; None where it has none."""
+    def tokenizer(self) -> Tokenizer:
+        """The model's tokenizer.  Raises `ValueError` where it has none that can be read; token ids need none."""
+
+    @abstractmethod
+    def end_tokens(self) -> tuple[int, ...]:
+        """The ids that end a text, as the files say; none where they do not."""
+
+    def fetched(self) -> Checkpoint:
+        """The same with all its files on this machine."""
+        return self
 
     def params(self, dtype: Any) -> Params:
         """The parameter tree in `dtype`; never part of one."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from attention.unknown import did_you_mean
 from refmodel.checkpoint import Checkpoint, open_checkpoint
@@ -11,13 +12,18 @@ from refmodel.default_model import DEFAULT_MODEL, default_gguf
 from refmodel.presets import PRESETS, RUNNING, preset
 from refmodel.specification import ModelConfig
 
+if TYPE_CHECKING:
+    from refmodel.checkpoint.hub import HubModel
+
+    Found = Checkpoint | HubModel | RandomWeights
+
 
 def open_config(spec: str) -> ModelConfig:
     """The description alone, without reading any weight: see `open_model` for `spec`."""
     return find_checkpoint(spec).config
 
 
-def find_checkpoint(spec: str, seed: int = 0) -> Checkpoint | RandomWeights:
+def find_checkpoint(spec: str, seed: int = 0) -> Found:
     """The checkpoint behind `spec`, none of its weights read; random ones for a preset that comes without."""
     path = Path(spec).expanduser()
     if spec == DEFAULT_MODEL:
@@ -26,20 +32,14 @@ def find_checkpoint(spec: str, seed: int = 0) -> Checkpoint | RandomWeights:
         return RandomWeights(preset(spec), seed)
     if path.exists():
         return open_checkpoint(path)
-    if spec.count("/") == 1 and not spec.startswith((".", "/", "~")) and path.suffix != ".gguf":
-        return open_checkpoint(_from_hub(spec))
-    accepted = f"a folder, a .gguf file, a Hub id owner/name, or a preset ({', '.join(RUNNING)})"
+    if is_hub_id(spec):
+        from refmodel.checkpoint.hub import HubModel
+
+        return HubModel(spec)
+    accepted = f"a folder, a GGUF file, a Hub id owner/name, or a preset ({', '.join(RUNNING)})"
     raise ValueError(f"no model {spec!r}: no such path{did_you_mean(spec, PRESETS)}; accepted: {accepted}")
 
 
-def _from_hub(repo_id: str) -> Path:
-    try:
-        from huggingface_hub import snapshot_download  # optional: the extra `hub`
-    except ImportError as error:
-        raise ValueError(f"{repo_id!r} looks like a Hub id; reading it needs `pip install huggingface_hub`") from error
-    wanted = ["config.json", "tokenizer.json", "*.safetensors", "*.safetensors.index.json"]
-    try:
-        return Path(snapshot_download(repo_id, allow_patterns=wanted))
-    except Exception as error:  # the package raises many unrelated kinds, from requests' to its own
-        reason = (str(error).strip() or "no reason given").splitlines()[0]
-        raise ValueError(f"cannot fetch {repo_id!r} from the Hub ({type(error).__name__}: {reason})") from error
+def is_hub_id(spec: str) -> bool:
+    """Whether a name that is no path looks like owner/name."""
+    return spec.count("/") == 1 and not spec.startswith((".", "/", "~")) and not spec.lower().endswith(".gguf")

@@ -1,4 +1,4 @@
-"""A GGUF file: a header, tensors that may be quantised, a vocabulary."""
+"""A GGUF file, or the parts of one: settings, tensors that may be quantised, a vocabulary."""
 
 from __future__ import annotations
 
@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING, Final
 
 import gguf
 import numpy as np
-from gguf import GGUFReader, ReaderTensor
+from gguf import GGML_QUANT_SIZES, GGMLQuantizationType
 
 from refmodel.checkpoint.checkpoint import Checkpoint
+from refmodel.checkpoint.gguf_header import GgufTensor
+from refmodel.checkpoint.gguf_parts import read_parts
 from refmodel.checkpoint.placement import Placement, Shape, placements
 from refmodel.families import FAMILIES
 from refmodel.families.family import Family, GgufHeader
@@ -31,12 +33,12 @@ _ROWS: Final = 1024  # dequantised at a time
 class GgufFile(Checkpoint):
     """A GGUF file; every tensor type that the gguf package dequantises is accepted.
 
-    Opening one takes seconds; tensor data stay on disk, mapped into memory.
+    Tensor data stay on disk, mapped into memory.
     """
 
     def __init__(self, source: str | Path) -> None:
-        self.reader = _open(source)
         self.path = Path(source)
+        self.parts = read_parts(self.path)
 
     @property
     def where(self) -> str:
@@ -48,14 +50,14 @@ class GgufFile(Checkpoint):
         return self._settings(of_tokenizer=False)
 
     def _settings(self, *, of_tokenizer: bool) -> Fields:
-        fields = {
-            key: field for key, field in self.reader.fields.items() if key.startswith("tokenizer.") == of_tokenizer
-        }
-        return Fields({key: field.contents() for key, field in fields.items()}, self.where)
+        settings = self.parts[0].settings
+        return Fields(
+            {key: value for key, value in settings.items() if key.startswith("tokenizer.") == of_tokenizer}, self.where
+        )
 
     @cached_property
-    def _tensors(self) -> dict[str, ReaderTensor]:
-        return {tensor.name: tensor for tensor in self.reader.tensors}
+    def _tensors(self) -> dict[str, GgufTensor]:
+        return {name: tensor for part in self.parts for name, tensor in part.tensors.items()}
 
     @cached_property
     def family(self) -> Family:
@@ -70,45 +72,87 @@ class GgufFile(Checkpoint):
         assert family.from_header is not None
         if _EMBEDDING not in tensors:
             raise ValueError(f"{self.where}: {_EMBEDDING} is missing")
-        prefix = f"{family.architecture}."
-        own = {key.removeprefix(prefix): value for key, value in self.metadata.values.items()}
         name = self.metadata.get("general.name", str, self.path.stem)
-        fields = Fields(own, f"{self.where}: {family.architecture}")
         biased = "".join(one for one, stored in _PROJECTIONS.items() if f"blk.0.{stored}.bias" in tensors)
-        factors = {one: tuple(self.read(f"{one}.weight").tolist()) for one in FACTORS if f"{one}.weight" in tensors}
+        stored_factors = {one: f"{one}.weight" for one in FACTORS if f"{one}.weight" in tensors}
+        _refuse_unreadable({name: tensors[name] for name in stored_factors.values()}, self.where)
+        factors = {one: tuple(self.read(name).tolist()) for one, name in stored_factors.items()}
         return family.from_header(
             GgufHeader(
-                name, fields, int(tensors[_EMBEDDING].shape[-1]), "output.weight" not in tensors, biased,
+                name, self._own, tensors[_EMBEDDING].shape[0], "output.weight" not in tensors, biased,
                 "blk.0.ffn_gate.bias" in tensors, factors,
             )
         )  # fmt: skip
 
+    @cached_property
+    def _own(self) -> Fields:
+        """The settings of the architecture; `block_count` without the layers that predict tokens beyond the next."""
+        prefix = f"{self.family.architecture}."
+        own = {key.removeprefix(prefix): value for key, value in self.metadata.values.items()}
+        if extra := own.get("nextn_predict_layers"):
+            own["block_count"] = own.get("block_count", 0) - extra
+        return Fields(own, f"{self.where}: {self.family.architecture}")
+
     def shapes(self) -> dict[str, Shape]:
-        """Without the factors of rotary frequencies, which the description holds."""
-        factors = {f"{one}.weight" for one in FACTORS}
-        return {name: _shape(tensor) for name, tensor in self._tensors.items() if name not in factors}
+        """Without the factors of rotary frequencies, which the description holds, and what is said to be left out."""
+        left_out = {*(f"{one}.weight" for one in FACTORS), *self._of_other_tokens}
+        taking_part = {name: tensor for name, tensor in self._tensors.items() if name not in left_out}
+        _refuse_unreadable(taking_part, self.where)
+        return {name: tensor.shape for name, tensor in taking_part.items()}
+
+    @cached_property
+    def _of_other_tokens(self) -> list[str]:
+        """Tensors of layers that predict tokens beyond the next, which follow the others."""
+        first, extra = self._own.get("block_count", int), self._own.get("nextn_predict_layers", int, 0)
+        layers = tuple(f"blk.{first + i}." for i in range(extra))
+        return [name for name in self._tensors if name.startswith(layers)]
+
+    def remarks(self) -> list[str]:
+        found = self._of_other_tokens
+        return [f"{self.where}: left out: {len(found)} tensors that predict tokens beyond the next"] if found else []
 
     def placements(self) -> list[Placement]:
         return [_unpacked(one, self.family.interleaves_heads) for one in placements(self.config, lambda row: row.gguf)]
 
     def read(self, name: str) -> np.ndarray:
-        return _dequantised(self._tensors[name], self.where)
+        return _dequantised(self._tensors[name])
+
+    @cached_property
+    def _tokenizer(self) -> Tokenizer:
+        from refmodel.tokenizer.gguf import gguf_tokenizer
+
+        return gguf_tokenizer(self._settings(of_tokenizer=True))
 
     def tokenizer(self) -> Tokenizer:
-        from refmodel.tokenizer import vocabulary_tokenizer
+        return self._tokenizer
 
-        return vocabulary_tokenizer(self._settings(of_tokenizer=True))
+    def end_tokens(self) -> tuple[int, ...]:
+        from refmodel.tokenizer.gguf import gguf_end_tokens
+
+        return gguf_end_tokens(self._settings(of_tokenizer=True))
 
 
-def _open(source: str | Path) -> GGUFReader:
-    """The one place where the reader's own errors are turned into ours."""
+def _refuse_unreadable(tensors: Mapping[str, GgufTensor], where: str) -> None:
+    """Before anything is read: types that the gguf package does not turn into numbers, and a file that ends early."""
+    readable = {kind: _is_readable(kind) for kind in {tensor.kind for tensor in tensors.values()}}
+    for name, tensor in tensors.items():
+        if not readable[tensor.kind]:
+            raise ValueError(
+                f"{where}: {name} is stored as {tensor.kind_name}, which the package gguf does not turn into numbers; "
+                "take the file in another quantisation, such as Q8_0; costs need no weights"
+            )
+        if tensor.data is None:
+            raise ValueError(f"{where} ends before its tensor {name} does: fetch the file again")
+
+
+def _is_readable(kind: GGMLQuantizationType | int) -> bool:
+    if not isinstance(kind, GGMLQuantizationType):
+        return False
     try:
-        reader = GGUFReader(source)
-    except Exception as error:  # the reader indexes into whatever it finds: any exception type may come out
-        raise ValueError(f"{source}: not a readable GGUF file ({type(error).__name__}: {error})") from error
-    if reader.byte_order != "I":
-        raise ValueError(f"{source}: the GGUF file's byte order is not this machine's")
-    return reader
+        gguf.dequantize(np.zeros((1, GGML_QUANT_SIZES[kind][1]), np.uint8), kind)
+    except NotImplementedError:
+        return False
+    return True
 
 
 def _unpacked(one: Placement, interleaved: bool) -> Placement:
@@ -130,18 +174,11 @@ def _split_halves(stored: np.ndarray, head_dim: int) -> np.ndarray:
     return pairs.swapaxes(1, 2).reshape(stored.shape)
 
 
-def _dequantised(tensor: ReaderTensor, where: str) -> np.ndarray:
+def _dequantised(tensor: GgufTensor) -> np.ndarray:
     """The tensor in float32, row group by row group: `gguf.dequantize` alone holds its result twice."""
-    stored = tensor.data.reshape(-1, tensor.data.shape[-1])
-    values = np.empty((len(stored), int(tensor.shape[0])), np.float32)
-    try:
-        for start in range(0, len(stored), _ROWS):
-            values[start : start + _ROWS] = gguf.dequantize(stored[start : start + _ROWS], tensor.tensor_type)
-    except NotImplementedError as error:
-        raise ValueError(f"{where}: {tensor.name} is stored as {tensor.tensor_type.name}: {error}") from error
-    return values.reshape(_shape(tensor))
-
-
-def _shape(tensor: ReaderTensor) -> Shape:
-    """A GGUF file lists a tensor's fastest axis first."""
-    return tuple(int(size) for size in reversed(tensor.shape))
+    assert tensor.data is not None and isinstance(tensor.kind, GGMLQuantizationType)
+    stored = tensor.data
+    values = np.empty((len(stored), tensor.shape[-1]), np.float32)
+    for start in range(0, len(stored), _ROWS):
+        values[start : start + _ROWS] = gguf.dequantize(stored[start : start + _ROWS], tensor.kind)
+    return values.reshape(tensor.shape)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NoReturn
 
 from refmodel.specification import ModelConfig
 from refmodel.tree import Params
@@ -25,5 +25,14 @@ class RandomWeights:
     def params(self, dtype: Any) -> Params:
         return random_params(self.config, self.seed, dtype)
 
-    def tokenizer(self) -> None:
-        return None
+    def fetched(self) -> RandomWeights:
+        return self
+
+    def remarks(self) -> list[str]:
+        return []
+
+    def tokenizer(self) -> NoReturn:
+        raise ValueError(f"{self.config.name} with {self.weights} weights has no tokenizer: give token ids")
+
+    def end_tokens(self) -> tuple[int, ...]:
+        return ()

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Iterable, Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
-from safetensors import safe_open
 
 from refmodel.checkpoint.checkpoint import Checkpoint
+from refmodel.checkpoint.folder_files import StoredTensor, stored_tensors
 from refmodel.checkpoint.formats import WEIGHT_FORMATS, WeightFormat
 from refmodel.checkpoint.placement import Placement, Shape, placements
+from refmodel.checkpoint.recognise import refuse_pointer
+from refmodel.checkpoint.stored_names import harmless, own_names
+from refmodel.json_object import read_json
 from refmodel.parameters import Parameter
 from refmodel.read_hf_config import from_hf
 from refmodel.specification import ModelConfig
@@ -22,9 +24,8 @@ from refmodel.specification import ModelConfig
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
-_SINGLE: Final = "model.safetensors"
-_TOKENIZER: Final = "tokenizer.json"
-_INDEX: Final = "model.safetensors.index.json"
+_EMBEDDING: Final = "model.embed_tokens.weight"
+_HEAD: Final = "lm_head.weight"
 
 _GATE_UP: Final = "mlp.experts.gate_up_proj"
 _FUSED: Final[Mapping[str, str]] = {
@@ -36,7 +37,7 @@ _FUSED: Final[Mapping[str, str]] = {
 
 
 class SafetensorsFolder(Checkpoint):
-    """config.json, tokenizer.json, and `model.safetensors` or the shards that `model.safetensors.index.json` names.
+    """config.json, a tokenizer, and `model.safetensors` or the shards that `model.safetensors.index.json` names.
 
     Experts may be stored one by one or fused.
     """
@@ -50,32 +51,65 @@ class SafetensorsFolder(Checkpoint):
 
     @cached_property
     def config(self) -> ModelConfig:
-        return from_hf(self.folder / "config.json")
+        """What config.json says, but for a head that it calls tied and that is stored with values of its own."""
+        tied = self.described.tied_head and not self._has_head_of_its_own
+        return dataclasses.replace(self.described, tied_head=tied)
 
     @cached_property
-    def _files(self) -> dict[str, Any]:
-        return _tensor_files(self.folder)
+    def described(self) -> ModelConfig:
+        """What config.json says."""
+        return _read_config(self.folder)
+
+    @cached_property
+    def _has_head_of_its_own(self) -> bool:
+        """A head beside the embedding that differs from it; where no weight can be read, costs go by config.json."""
+        try:
+            found = self._files
+        except ValueError:
+            return False
+        return _HEAD in found and _EMBEDDING in found and not found[_HEAD].equals(found[_EMBEDDING])
+
+    @cached_property
+    def _files(self) -> dict[str, StoredTensor]:
+        """Every stored tensor by its own name; a tied head that is stored alone is the embedding."""
+        stored = stored_tensors(self.folder)
+        found = {own: stored[name] for own, name in own_names(stored, self.where).items()}
+        if self.described.tied_head and _EMBEDDING not in found and _HEAD in found:
+            found[_EMBEDDING] = found.pop(_HEAD)
+        return found
+
+    @cached_property
+    def _left_out(self) -> Mapping[str, list[str]]:
+        """What takes no part, by what it is."""
+        return harmless(self._files, self.config.n_layers)
+
+    def remarks(self) -> list[str]:
+        said = [f"left out: {len(names)} {what}" for what, names in self._left_out.items()]
+        if self.described.tied_head and self._has_head_of_its_own:
+            said.append(
+                f"config.json says that the head is the embedding, but {_HEAD} is stored with other values: it is the "
+                "head, as in transformers 5"
+            )
+        return [f"{self.where}: {one}" for one in said]
 
     @cached_property
     def _formats(self) -> dict[str, WeightFormat]:
         """Of each tensor that takes part and belongs to no other."""
-        found = {name: self._format(name) for name in self._files if _counts(name, self.config)}
+        left_out = {name for names in self._left_out.values() for name in names}
+        if self.config.tied_head:
+            left_out.add(_HEAD)  # a copy of the embedding
+        found = {name: WEIGHT_FORMATS.get(one.dtype) for name, one in self._files.items() if name not in left_out}
         beside = {name + ending for name, one in found.items() if one for ending in one.beside}
         formats: dict[str, WeightFormat] = {}
         for name in found.keys() - beside:
             if (one := found[name]) is None:
-                stored = self._files[name].get_slice(name).get_dtype()
-                raise ValueError(f"{self.where}: {name} is stored as {stored}; accepted: {', '.join(WEIGHT_FORMATS)}")
+                stored, accepted = self._files[name].dtype, ", ".join(WEIGHT_FORMATS)
+                raise ValueError(f"{self.where}: {name} is stored as {stored}; accepted: {accepted}")
             formats[name] = one
         return formats
 
-    def _format(self, name: str) -> WeightFormat | None:
-        return WEIGHT_FORMATS.get(self._files[name].get_slice(name).get_dtype())
-
     def shapes(self) -> dict[str, Shape]:
-        return {
-            name: one.shape(tuple(self._files[name].get_slice(name).get_shape())) for name, one in self._formats.items()
-        }
+        return {name: one.shape(self._files[name].shape) for name, one in self._formats.items()}
 
     def placements(self) -> list[Placement]:
         return _placements(self.config, self._formats)
@@ -85,18 +119,32 @@ class SafetensorsFolder(Checkpoint):
         names = (name, *(name + ending for ending in one.beside))
         if missing := [part for part in names if part not in self._files]:
             raise ValueError(f"{self.where}: {missing[0]} is missing, which {name} is read with")
-        return one.decode(*(self._files[part].get_tensor(part) for part in names))
+        return one.decode(*(self._files[part].array() for part in names))
 
-    def tokenizer(self) -> Tokenizer | None:
-        """That of tokenizer.json; None where there is no such file: the model then reads token ids alone."""
-        from refmodel.tokenizer import folder_tokenizer
+    @cached_property
+    def _tokenizer(self) -> Tokenizer:
+        from refmodel.tokenizer.folder import folder_tokenizer
 
-        return folder_tokenizer(self.folder) if (self.folder / _TOKENIZER).exists() else None
+        return folder_tokenizer(self.folder)
+
+    def tokenizer(self) -> Tokenizer:
+        return self._tokenizer
+
+    def end_tokens(self) -> tuple[int, ...]:
+        """Those of generation_config.json, or else of config.json, as in transformers."""
+        for name in ("generation_config.json", "config.json"):
+            fields = read_json(self.folder / name)
+            ends = fields.get("eos_token_id")
+            if ends is not None:
+                return _ids(ends, self.folder / name)
+        return ()
 
 
-def _counts(name: str, config: ModelConfig) -> bool:
-    """A tied head may be stored all the same, and old files hold the rotary frequencies, which the config gives."""
-    return not (config.tied_head and name == "lm_head.weight") and not name.endswith(".rotary_emb.inv_freq")
+def _ids(ends: Any, where: Path) -> tuple[int, ...]:
+    found = ends if isinstance(ends, list) else [ends]
+    if not all(type(one) is int for one in found):
+        raise ValueError(f"{where}: eos_token_id is {ends!r}; accepted: a token id, or a list of them")
+    return tuple(sorted(set(found)))
 
 
 def _placements(config: ModelConfig, found: Iterable[str]) -> list[Placement]:
@@ -116,26 +164,11 @@ def _halved(one: Placement) -> Placement:
     return dataclasses.replace(one, shape=(experts, 2 * width, d_model), pick=lambda stored: stored[:, half])
 
 
-def _tensor_files(folder: Path) -> dict[str, Any]:
-    """The open file of each tensor of a checkpoint."""
-    files: dict[str, Any] = {}
-    for path in _shards(folder):
-        try:
-            shard = safe_open(path, framework="numpy")
-        except Exception as error:  # safetensors raises its own type, and OSError
-            raise ValueError(f"{path}: not a readable safetensors file ({error})") from error
-        for name in shard.keys():  # noqa: SIM118 - a file is no mapping
-            if name in files:
-                raise ValueError(f"{path}: {name} is stored in an earlier shard too")
-            files[name] = shard
-    return files
-
-
-def _shards(folder: Path) -> list[Path]:
-    index = folder / _INDEX
-    if not index.exists():
-        return [folder / _SINGLE]
-    try:
-        return sorted({folder / name for name in json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()})
-    except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
-        raise ValueError(f"{index}: not a readable index of shards ({error!r})") from error
+def _read_config(folder: Path) -> ModelConfig:
+    path = folder / "config.json"
+    refuse_pointer(path)
+    if not path.exists():
+        inside = sorted(file.name for file in folder.glob("*.gguf"))
+        instead = f"; it holds {inside[0]}: give that file" if inside else ""
+        raise ValueError(f"{folder}: no config.json here, which says what the model is{instead}")
+    return from_hf(path)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
@@ -18,10 +20,12 @@ def with_words(monkeypatch) -> Model:
     """The model that `generate` opens: random weights, and a tokenizer of made-up words."""
     words = {"</s>": 0} | {f"word{i}": i for i in range(1, 257)}
     model = open_model("tiny-dense")
-    model = Model(model.config, model.params, Tokenizer(WordLevel(words, unk_token="word1")), model.weights)
+    tokenizer = Tokenizer(WordLevel(words, unk_token="word1"))
+    model = Model(model.config, model.params, tokenizer, model.weights, end_tokens=(0,))
     model.tokenizer.pre_tokenizer = Whitespace()
-    monkeypatch.setattr(eval.commands.generate, "running_model", lambda *_: model)
-    monkeypatch.setattr(eval.commands.generate, "tokenizer_here", lambda _: model.tokenizer)
+    found = SimpleNamespace(config=model.config, tokenizer=lambda: model.tokenizer)
+    monkeypatch.setattr(eval.commands.generate, "find_checkpoint", lambda *_: found)
+    monkeypatch.setattr(eval.commands.generate, "read_model", lambda *_: model)
     return model
 
 

@@ -211,12 +211,12 @@ def test_sampling_repeats_with_its_seed_and_stops(monkeypatch):
     assert (draw(seed=1) != draw(seed=2)).any()
     stop = draw(seed=1)[0, 3]
     until = int((draw(seed=1)[0] == stop).argmax())
-    stopped = draw(seed=1, stop_token=int(stop))
+    stopped = draw(seed=1, stop_tokens=[int(stop)])
     assert (stopped[0, until:] == stop).all() and (stopped[0, :until] == draw(seed=1)[0, :until]).all()
     calls, decode = [], decoding._decode
     monkeypatch.setattr(decoding, "TOKENS_A_CALL", 4)
     monkeypatch.setattr(decoding, "_decode", lambda *args: calls.append(1) or decode(*args))
-    np.testing.assert_array_equal(draw(seed=1, stop_token=int(stop)), stopped)
+    np.testing.assert_array_equal(draw(seed=1, stop_tokens=[int(stop)]), stopped)
     assert len(calls) == (until + 3) // 4  # nothing is decoded behind the stop but the rest of its call
     with pytest.raises(ValueError, match="got 5, 0 and"):
         generate(config, params, prompt(1, 5), 0)

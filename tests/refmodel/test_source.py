@@ -11,12 +11,16 @@ import jax.numpy as jnp
 import pytest
 
 import refmodel
+from eval.quality.divergence import final_hidden
 from refmodel import device_memory, source
 from refmodel.checkpoint.find import open_config
+from refmodel.checkpoint.folder_files import StoredTensor
 from refmodel.default_model import default_gguf
+from refmodel.generate import generate
 from refmodel.model import prefill
 from refmodel.presets import preset
 from refmodel.source import open_model
+from tests.refmodel.checkpoint.test_safetensors_folder import LLAMA, write_folder
 
 
 def test_a_preset_has_random_weights_that_its_seed_decides(fast_compile):
@@ -48,6 +52,34 @@ def test_what_cannot_fit_is_refused_before_it_is_made(monkeypatch):
     with pytest.raises(ValueError, match=r"qwen3-4b needs 16.1 GB of weights in float32, the device has 1.0 GB free"):
         open_model("qwen3-4b")
     assert open_config("qwen3-4b").n_layers == 36
+    monkeypatch.setattr(device_memory, "available_host_bytes", lambda: 9 * 10**9)
+    with pytest.raises(ValueError, match=r"in bfloat16 it takes 8.0 GB, which fits; .*--layers-apart` takes a layer at"):
+        open_model("qwen3-4b")
+
+
+@pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
+def test_a_checkpoint_that_cannot_fit_is_refused_before_it_is_read(dtype, tmp_path, monkeypatch):
+    """It counts what the weights become, not what they are stored as."""
+    write_folder(tmp_path, LLAMA, jnp.bfloat16)
+    monkeypatch.setattr(StoredTensor, "array", lambda _: pytest.fail("weights are read"))
+    needed_bytes = open_config(str(tmp_path)).params * jnp.dtype(dtype).itemsize
+    monkeypatch.setattr(source, "free_device_bytes", lambda: needed_bytes - 1)
+    with pytest.raises(ValueError, match=rf"of weights in {jnp.dtype(dtype).name}, the device has 0.0 GB free"):
+        open_model(str(tmp_path), dtype)
+    monkeypatch.undo()
+    monkeypatch.setattr(source, "free_device_bytes", lambda: needed_bytes)
+    assert open_model(str(tmp_path), dtype).weights == "checkpoint"
+
+
+@pytest.mark.parametrize("ids", [[5, 257], [5, 151_643], [5, -1], [10_000_000], [2**40]])
+def test_ids_outside_the_vocabulary_are_refused(ids):
+    model = open_model("tiny-dense")
+    with pytest.raises(ValueError, match=rf"token id {ids[-1]} is not in the vocabulary; accepted: 0 to 256"):
+        model.prefill(ids)
+    if ids[-1] < 2**31:
+        for enter in (final_hidden, lambda *args: generate(*args[:2], args[2][None], 1)):
+            with pytest.raises(ValueError, match=r"not in the vocabulary; accepted: 0 to 256"):
+                enter(model.config, model.params, jnp.asarray(ids))
 
 
 @pytest.mark.parametrize(("stats", "free_bytes"), [

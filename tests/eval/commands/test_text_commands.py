@@ -20,12 +20,12 @@ from eval.cli import main
         (("x", "--model", "qwen3-0.6b"), "no tokenizer; give a checkpoint"),
         (("x", "--layout", "0*full"), "repeats a variant 0 times; at least 1"),
         (("x", "--layout", ""), "cannot read '' in layout ''"),
-        (("x", "--stop", "<end>"), "no token '<end>'; accepted: </s>, none, or any other"),
-        (("x", "--stop", ""), "no token ''; accepted: </s>, none, or any other"),
+        (("x", "--stop", "<end>"), "no token '<end>' in this vocabulary; accepted: none, or a token"),
+        (("x", "--stop", ""), "no token '' in this vocabulary; accepted: none, or a token"),
     ],
 )
 def test_generate_reads_no_weights_for_what_it_refuses(words, said, with_words, monkeypatch, capsys):
-    monkeypatch.setattr(eval.commands.generate, "running_model", lambda *_: pytest.fail("weights are read"))
+    monkeypatch.setattr(eval.commands.generate, "read_model", lambda *_: pytest.fail("weights are read"))
     assert main(["generate", *words]) == 2
     assert said in capsys.readouterr().err
 
@@ -42,12 +42,12 @@ def test_generate_ends_at_the_stop_token(with_words, capsys, fast_compile):
     assert stopped["stopped"] and stopped["tokens"] == free["tokens"][: free["tokens"].index(end)]
     assert answer()["conventions"]["stop"] == "</s>"
     assert main(["generate", "word3", "--stop", "<end>"]) == 2
-    assert "no token '<end>'; accepted: </s>, none, or any other" in capsys.readouterr().err
+    assert "no token '<end>' in this vocabulary; accepted: none, or a token" in capsys.readouterr().err
 
 
 def test_generate_says_what_lies_beyond_the_models_context(with_words, monkeypatch, capsys, fast_compile):
     small = dataclasses.replace(with_words, config=dataclasses.replace(with_words.config, max_positions=7))
-    monkeypatch.setattr(eval.commands.generate, "running_model", lambda *_: small)
+    monkeypatch.setattr(eval.commands.generate, "read_model", lambda *_: small)
     assert main(["generate", "word3 word5", "--new", "5"]) == 0
     assert capsys.readouterr().err == ""
     assert main(["generate", "word3 word5", "--new", "6"]) == 0

@@ -162,7 +162,7 @@ def test_layers_apart_and_the_call_are_as_the_command_has_them(tmp_path, capsys)
 def test_the_memory_share_is_asked_for_before_a_model_is_opened(monkeypatch):
     asked = []
     monkeypatch.setattr(comparison_run, "open_device", lambda device: asked.append(device) or False)
-    monkeypatch.setattr(comparison_run, "open_model", lambda *_: pytest.fail("no device") if not asked else 1 / 0)
+    monkeypatch.setattr(comparison_run, "find_checkpoint", lambda *_: pytest.fail("no device") if not asked else 1 / 0)
     with pytest.raises(ZeroDivisionError):
         prefillwall.compare("tiny-dense", ["swa(5)"], [17])
     assert asked == [None]

@@ -65,11 +65,12 @@ def stored_tensors(config, params, arch):
             yield f"blk.{layer}.ffn_gate_inp.weight", ffn["router"].T
 
 
-def write_file(path, arch, tensors, quantised=Type.F32):
+def write_file(path, arch, tensors, quantised=Type.F32, **settings):
     config = MODELS[arch]
     writer = gguf.GGUFWriter(path, arch.split()[-1])
     writer.add_name(config.name)
-    writer.add_block_count(config.n_layers)
+    for key, value in ({f"{arch}.block_count": config.n_layers} | settings).items():
+        writer.add_uint32(key, value)
     writer.add_embedding_length(config.d_model)
     writer.add_head_count(config.n_heads)
     writer.add_head_count_kv(config.n_kv_heads)

@@ -1,0 +1,116 @@
+"""Which files of a Hugging Face folder hold its weights, chosen as transformers chooses, and none outside it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath, PureWindowsPath
+from typing import Any, Final
+
+import numpy as np
+from safetensors import safe_open
+
+from refmodel.checkpoint.placement import Shape
+from refmodel.checkpoint.recognise import SAVE_AS_SAFETENSORS, refuse_pointer
+
+SINGLE: Final = "model.safetensors"
+INDEX: Final = "model.safetensors.index.json"
+_COMPARED_ROWS: Final = 4096
+
+
+@dataclass(frozen=True)
+class StoredTensor:
+    """A tensor in an open file, nothing of it read."""
+
+    file: Any
+    name: str
+
+    @property
+    def dtype(self) -> str:
+        return self.file.get_slice(self.name).get_dtype()
+
+    @property
+    def shape(self) -> Shape:
+        return tuple(self.file.get_slice(self.name).get_shape())
+
+    def array(self) -> np.ndarray:
+        return self.file.get_tensor(self.name)
+
+    def equals(self, other: StoredTensor) -> bool:
+        """Whether both hold the same numbers, stored alike; some rows are read at a time."""
+        if (self.dtype, self.shape) != (other.dtype, other.shape):
+            return False
+        ours, theirs = self.file.get_slice(self.name), other.file.get_slice(other.name)
+        starts = range(0, self.shape[0], _COMPARED_ROWS)
+        cuts = [slice(start, min(start + _COMPARED_ROWS, self.shape[0])) for start in starts]
+        return all(np.array_equal(ours[cut], theirs[cut]) for cut in cuts)
+
+
+def stored_tensors(folder: Path) -> dict[str, StoredTensor]:
+    """Every tensor of a folder by its stored name.
+
+    Raises `ValueError` for files that are missing, broken or no weights, and for a tensor that is stored twice.
+    """
+    found: dict[str, StoredTensor] = {}
+    for path in weight_files(folder):
+        refuse_pointer(path)
+        try:
+            shard = safe_open(path, framework="numpy")
+        except Exception as error:  # safetensors raises its own type, and OSError
+            raise ValueError(f"{path}: not a readable safetensors file ({error})") from error
+        for name in shard.keys():  # noqa: SIM118 - a file is no mapping
+            if name in found:
+                raise ValueError(f"{path}: {name} is stored in an earlier shard too")
+            found[name] = StoredTensor(shard, name)
+    return found
+
+
+def weight_files(folder: Path) -> list[Path]:
+    """`model.safetensors`, or the shards of `model.safetensors.index.json` where there is no such file.
+
+    An index beside a single file is left over from older shards: the single file counts.
+    """
+    if (folder / SINGLE).is_file():
+        return [folder / SINGLE]
+    if not (folder / INDEX).is_file():
+        raise ValueError(f"{folder}: {_instead(folder)}")
+    shards = shard_names(folder / INDEX)
+    if missing := [name for name in shards if not (folder / name).exists()]:
+        more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
+        raise ValueError(f"{folder} lacks {missing[0]}{more}, of the {len(shards)} shards that {INDEX} names: fetch it")
+    if odd := [name for name in shards if not (folder / name).is_file()]:
+        raise ValueError(f"{folder / odd[0]}, which {INDEX} names, is no regular file")
+    return [folder / name for name in shards]
+
+
+def shard_names(index: Path) -> list[str]:
+    """The files that an index names.  Raises `ValueError` for what is no index, and for a name outside its folder."""
+    refuse_pointer(index)
+    try:
+        named = json.loads(index.read_text(encoding="utf-8"))["weight_map"]
+        if not isinstance(named, Mapping) or not named or not all(isinstance(name, str) for name in named.values()):
+            raise TypeError("weight_map is no mapping from tensors to files")
+    except (OSError, ValueError, LookupError, TypeError, RecursionError) as error:
+        raise ValueError(f"{index}: not a readable index of shards ({error!r})") from error
+    names = sorted(set(named.values()))
+    if outside := [name for name in names if _leaves(name)]:
+        raise ValueError(f"{index} names {outside[0]!r}; accepted: names of files in its own folder")
+    return names
+
+
+def _leaves(name: str) -> bool:
+    """Whether a name, as any system would read it, leads out of the folder."""
+    return any(kind(name).is_absolute() or kind(name).drive or ".." in kind(name).parts
+               for kind in (PurePosixPath, PureWindowsPath)) or name.startswith("\\") or "\0" in name  # fmt: skip
+
+
+def _instead(folder: Path) -> str:
+    """What a folder without weights in safetensors holds, and what to do."""
+    names = sorted(path.name for path in folder.iterdir())
+    found = f"no {SINGLE} and no {INDEX} here"
+    if shards := [name for name in names if name.endswith(".safetensors")]:
+        return f"{found}, though {len(shards)} other safetensors files, the first of them {shards[0]}: fetch {INDEX}"
+    if pickled := [name for name in names if name.endswith((".bin", ".pt", ".pth"))]:
+        return f"{found}, only {pickled[0]}, which is pickled, and nothing is unpickled here: {SAVE_AS_SAFETENSORS}"
+    return f"{found}; costs need no weights"

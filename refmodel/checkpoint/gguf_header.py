@@ -1,0 +1,167 @@
+"""The header of a GGUF file: its settings, and where its tensors lie.
+
+Little-endian: magic, version, number of tensors and of settings; then the settings (name, type, value), then of each
+tensor name, axes (the fastest first), type and offset; the data begin at the next multiple of the alignment.  The
+format is documented at ggml-org/ggml, docs/gguf.md.  The package `gguf` reads it too, but takes a vocabulary apart into
+a million arrays, which takes seconds; what its types mean is taken from there.
+"""
+
+from __future__ import annotations
+
+import math
+import mmap
+import struct
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, Final
+
+import numpy as np
+from gguf import GGML_QUANT_SIZES, GGMLQuantizationType, GGUFValueType
+
+from refmodel.checkpoint.placement import Shape
+
+MAGIC: Final = b"GGUF"
+_VERSIONS: Final = (2, 3)
+_ALIGNMENT_BYTES: Final = 32
+_MOST_AXES: Final = 4
+_NUMBERS: Final = MappingProxyType({
+    GGUFValueType.UINT8: "<u1", GGUFValueType.INT8: "<i1", GGUFValueType.UINT16: "<u2", GGUFValueType.INT16: "<i2",
+    GGUFValueType.UINT32: "<u4", GGUFValueType.INT32: "<i4", GGUFValueType.FLOAT32: "<f4", GGUFValueType.BOOL: "?",
+    GGUFValueType.UINT64: "<u8", GGUFValueType.INT64: "<i8", GGUFValueType.FLOAT64: "<f8",
+})  # fmt: skip
+
+
+@dataclass(frozen=True)
+class GgufTensor:
+    """One tensor: its shape, the slowest axis first, and its rows as bytes [rows, bytes of a row].
+
+    Attributes:
+        kind: how its numbers are stored; the bare number of a type that the package `gguf` does not know.
+        data: None where the type is not known, or where the file ends before the tensor does.
+    """
+
+    name: str
+    shape: Shape
+    kind: GGMLQuantizationType | int
+    data: np.ndarray | None
+
+    @property
+    def kind_name(self) -> str:
+        return self.kind.name if isinstance(self.kind, GGMLQuantizationType) else f"type {self.kind}"
+
+
+@dataclass(frozen=True)
+class GgufPart:
+    """The settings and the tensors of one file, which may be a part of several."""
+
+    path: Path
+    settings: dict[str, Any]
+    tensors: dict[str, GgufTensor]
+
+
+def read_header(path: Path) -> GgufPart:
+    """The header of the file, whose data stay on disk, mapped into memory.
+
+    Raises `ValueError` for what is no GGUF file that can be read here.
+    """
+    try:
+        with path.open("rb") as file:
+            mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        return _parsed(path, mapped)
+    # What lies behind a broken length is anything: a number too large, a text that is none, a type that there is not.
+    except (OSError, ValueError, OverflowError, MemoryError, RecursionError, struct.error) as error:
+        raise ValueError(f"{path}: not a readable GGUF file ({type(error).__name__}: {error})") from error
+
+
+def _parsed(path: Path, mapped: mmap.mmap) -> GgufPart:
+    if mapped[:4] != MAGIC:
+        raise ValueError(f"it begins with {mapped[:4]!r}, not with {MAGIC!r}")
+    cursor = _Cursor(mapped, 4)
+    version = cursor.number("<u4")
+    if version & 0xFFFF == 0:
+        raise ValueError("its byte order is not this machine's")
+    if version not in _VERSIONS:
+        raise ValueError(f"version {version}; accepted: {', '.join(map(str, _VERSIONS))}")
+    n_tensors, n_settings = cursor.number("<u8"), cursor.number("<u8")
+    settings: dict[str, Any] = {}
+    for _ in range(n_settings):
+        key = cursor.text()
+        if key in settings:
+            raise ValueError(f"{key} is there twice")
+        settings[key] = cursor.value(GGUFValueType(cursor.number("<u4")))
+    listed = [_listed(cursor) for _ in range(n_tensors)]
+    alignment = settings.get("general.alignment", _ALIGNMENT_BYTES)
+    if alignment < 1:
+        raise ValueError(f"general.alignment is {alignment}")
+    start = -(-cursor.place // alignment) * alignment
+    tensors = {name: _tensor(mapped, start + offset, name, shape, kind) for name, shape, kind, offset in listed}
+    if len(tensors) < len(listed):
+        raise ValueError("a tensor's name is there twice")
+    return GgufPart(path, settings, tensors)
+
+
+def _listed(cursor: _Cursor) -> tuple[str, Shape, int, int]:
+    name, n_axes = cursor.text(), cursor.number("<u4")
+    if not 1 <= n_axes <= _MOST_AXES:
+        raise ValueError(f"{name} has {n_axes} axes; accepted: 1 to {_MOST_AXES}")
+    axes = [cursor.number("<u8") for _ in range(n_axes)]
+    return name, tuple(reversed(axes)), cursor.number("<u4"), cursor.number("<u8")
+
+
+def _tensor(mapped: mmap.mmap, start: int, name: str, shape: Shape, number: int) -> GgufTensor:
+    try:
+        kind = GGMLQuantizationType(number)
+    except ValueError:
+        return GgufTensor(name, shape, number, None)
+    block, block_bytes = GGML_QUANT_SIZES[kind]
+    if shape[-1] % block:
+        raise ValueError(f"{name} has rows of {shape[-1]}; {kind.name} stores {block} at a time")
+    rows, row_bytes = math.prod(shape[:-1]), shape[-1] // block * block_bytes
+    if start + rows * row_bytes > len(mapped):
+        return GgufTensor(name, shape, kind, None)
+    data = np.frombuffer(mapped, np.uint8, rows * row_bytes, start).reshape(rows, row_bytes)
+    return GgufTensor(name, shape, kind, data)
+
+
+class _Cursor:
+    """A place in the file that moves on with what is read."""
+
+    def __init__(self, mapped: mmap.mmap, place: int) -> None:
+        self.mapped, self.place = mapped, place
+
+    def number(self, dtype: str) -> Any:
+        return self.numbers(dtype, 1)[0]
+
+    def numbers(self, dtype: str, count: int) -> list[Any]:
+        found = np.frombuffer(self.mapped, dtype, count, self.place)
+        self.place += found.nbytes
+        return found.tolist()
+
+    def text(self) -> str:
+        return self.texts(1)[0]
+
+    def texts(self, count: int) -> list[str]:
+        """Each is its length in bytes and UTF-8."""
+        mapped, place, length_of = self.mapped, self.place, struct.Struct("<Q").unpack_from
+        found = []
+        for _ in range(count):
+            end = place + 8 + length_of(mapped, place)[0]
+            if end > len(mapped):
+                raise ValueError("it ends within a text")
+            found.append(mapped[place + 8 : end].decode())
+            place = end
+        self.place = place
+        return found
+
+    def value(self, kind: GGUFValueType) -> Any:
+        if kind is GGUFValueType.STRING:
+            return self.text()
+        if kind is not GGUFValueType.ARRAY:
+            return self.number(_NUMBERS[kind])
+        of, count = GGUFValueType(self.number("<u4")), self.number("<u8")
+        if of is GGUFValueType.STRING:
+            return self.texts(count)
+        if of is GGUFValueType.ARRAY:
+            return [self.value(of) for _ in range(count)]
+        return self.numbers(_NUMBERS[of], count)

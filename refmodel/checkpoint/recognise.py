@@ -1,0 +1,51 @@
+"""What a file is, by its first bytes, and what to do with one that holds no model as this project reads it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Final
+
+from refmodel.checkpoint.gguf_header import MAGIC
+
+_POINTER: Final = b"version https://git-lfs"
+_OLDER: Final = (b"lmgg", b"fmgg", b"tjgg", b"algg")  # ggml, ggmf, ggjt, ggla, read from their last letter
+_PICKLED: Final = (".bin", ".pt", ".pth", ".ckpt")
+_OF_A_FOLDER: Final = (".json", ".safetensors", ".model", ".txt")
+
+
+def is_gguf(path: Path) -> bool:
+    """Whatever the file is called: Ollama names its files by their hash."""
+    return _begins(path, MAGIC)
+
+
+def refuse_pointer(path: Path) -> None:
+    """Raises `ValueError` for what Git leaves where large files were not fetched; a missing file passes."""
+    if path.is_file() and _begins(path, _POINTER):
+        raise ValueError(f"{path} is a Git LFS pointer, not the file itself; `git lfs pull` in its folder fetches it")
+
+
+def no_model(path: Path) -> str:
+    """Why there is no model in a file that is not GGUF, and what would do, in words that follow its name."""
+    refuse_pointer(path)
+    if not path.exists():
+        return "there is no such file"
+    if _begins(path, *_OLDER):
+        return "a file of the time before GGUF; convert it with llama.cpp, or take the model's GGUF file"
+    if path.suffix in _PICKLED:
+        return f"pickled by PyTorch, and nothing is unpickled here; {SAVE_AS_SAFETENSORS}"
+    if path.suffix in _OF_A_FOLDER:
+        return f"one file of a model's folder; give the folder, {path.parent}"
+    return "it does not begin with GGUF"
+
+
+SAVE_AS_SAFETENSORS: Final = (
+    "save it as safetensors, such as by transformers' AutoModelForCausalLM.from_pretrained(...).save_pretrained(...)"
+)
+
+
+def _begins(path: Path, *magics: bytes) -> bool:
+    try:
+        with path.open("rb") as file:
+            return file.read(max(map(len, magics))).startswith(magics)
+    except OSError:
+        return False

@@ -1,0 +1,46 @@
+"""What tensors of Hugging Face folders are called: the model's own names, whatever saving put around them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from typing import Final
+
+_WRAPPERS: Final = ("_orig_mod.", "module.")  # torch.compile, DistributedDataParallel
+_BASE: Final = ("embed_tokens.", "layers.", "norm.")
+_ROTARY: Final = re.compile(r"(.*\.)?rotary_emb\.\w+")
+_LAYER: Final = re.compile(r"model\.layers\.(\d+)\.(.*)")
+_NEXT_TOKENS: Final = ("eh_proj.", "enorm.", "hnorm.", "shared_head.")
+
+
+def own_name(stored: str) -> str:
+    """`model.layers.0...`, also of what was saved compiled, or without the head and so without the prefix `model.`."""
+    for wrapper in _WRAPPERS:
+        stored = stored.replace(wrapper, "")
+    return f"model.{stored}" if stored.startswith(_BASE) else stored
+
+
+def own_names(stored: Iterable[str], where: str) -> dict[str, str]:
+    """The stored name of each tensor by its own.  Raises `ValueError` where two of them are the same tensor."""
+    found: dict[str, str] = {}
+    for name in stored:
+        own = own_name(name)
+        if own in found:
+            raise ValueError(f"{where}: {found[own]} and {name} are both {own}")
+        found[own] = name
+    return found
+
+
+def harmless(names: Iterable[str], n_layers: int) -> Mapping[str, list[str]]:
+    """Tensors that take no part in a model of `n_layers`, by what they are."""
+    names = list(names)
+    numbered = {name: (int(found[1]), found[2]) for name in names if (found := _LAYER.fullmatch(name))}
+    beyond = {layer for layer, rest in numbered.values() if layer >= n_layers and rest.startswith(_NEXT_TOKENS)}
+    kinds = {
+        "rotary buffers, which the config gives": [name for name in names if _ROTARY.fullmatch(name)],
+        "tensors of layers that predict tokens beyond the next": [
+            name for name in names
+            if name.startswith(("mtp.", "model.mtp.")) or numbered.get(name, (-1, ""))[0] in beyond
+        ],
+    }  # fmt: skip
+    return {what: found for what, found in kinds.items() if found}

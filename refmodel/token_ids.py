@@ -1,0 +1,39 @@
+"""Token ids where they enter: an id that the vocabulary does not have reads another row of the embedding in silence."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import jax
+import numpy as np
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
+
+
+def check_token_ids(ids: Any, vocab_size: int) -> None:
+    """Raises `ValueError` for an id outside 0 to `vocab_size` - 1; what is being traced has no numbers to look at."""
+    if isinstance(ids, jax.core.Tracer):
+        return
+    found = np.asarray(ids)
+    outside = found[(found < 0) | (found >= vocab_size)]
+    if outside.size:
+        raise ValueError(f"token id {outside[0]} is not in the vocabulary; accepted: 0 to {vocab_size - 1}")
+
+
+def text_ids(tokenizer: Tokenizer, text: str, vocab_size: int) -> list[int]:
+    """The ids of a text, with the first and last token that the tokenizer puts around it.
+
+    Raises `ValueError` for a token that the tokenizer has beyond the embedding's `vocab_size` rows.
+    """
+    ids = tokenizer.encode(text).ids
+    if beyond := next((number for number in ids if number >= vocab_size), None):
+        token = tokenizer.id_to_token(beyond)
+        raise ValueError(f"the tokenizer has {token!r} as {beyond}, beyond the embedding's {vocab_size} rows")
+    return ids
+
+
+def continuation(tokenizer: Tokenizer, prompt_ids: list[int], new_ids: list[int]) -> str:
+    """The text of `new_ids` after a prompt; alone they may read otherwise: sentencepiece drops a first space."""
+    prompt, whole = tokenizer.decode(prompt_ids), tokenizer.decode([*prompt_ids, *new_ids])
+    return whole.removeprefix(prompt) if whole.startswith(prompt) else tokenizer.decode(new_ids)
