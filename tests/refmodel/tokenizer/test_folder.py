@@ -1,4 +1,4 @@
-"""Tokenizers of folders: what training left in tokenizer.json changes nothing, and vocab.json with merges.txt is read."""
+"""Tokenizers of folders: what training left in tokenizer.json changes nothing; vocab.json with merges.txt is read."""
 
 from __future__ import annotations
 
@@ -66,8 +66,8 @@ def test_first_and_last_token_are_those_that_are_asked_for(tmp_path):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"tokenizer_class": "CodeGenTokenizer"}, r"how CodeGenTokenizer splits text before vocab.json .* is not known"),
-        ({"tokenizer_class": "Qwen2Tokenizer", "added_tokens_decoder": {"300": {"content": "<a>"}}}, r"is to be 300, and"),
+        ({"tokenizer_class": "CodeGenTokenizer"}, r"how CodeGenTokenizer splits text before .* is not known"),
+        ({"tokenizer_class": "Qwen2Tokenizer", "added_tokens_decoder": {"300": {"content": "<a>"}}}, r"is to be 300"),
     ],
 )
 def test_what_cannot_be_read_is_said(tmp_path, change, message):

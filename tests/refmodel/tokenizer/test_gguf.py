@@ -147,7 +147,7 @@ def test_pieces_with_scores(tmp_path, told, text, pieces):
         ({"model": "t5"}, "model is 't5'; accepted: 'gpt2', 'llama'"),
         ({"model": "llama"}, "scores is missing"),
         ({"model": "llama", "scores": [0.0]}, "tokens with 1 scores and"),
-        ({"add_bos_token": True, "bos_token_id": 991}, "a text begins or ends with token 991, which the vocabulary does"),
+        ({"add_bos_token": True, "bos_token_id": 991}, "a text begins or ends with token 991, which the"),
         ({"tokens": []}, "tokens is missing"),
         ({"types": TYPES[1:]}, f"{len(TOKENS)} tokens with {len(TOKENS) - 1} token_type entries"),
         ({"merges": ["a b"]}, "merges do not fit the tokens"),
