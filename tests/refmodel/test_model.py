@@ -213,6 +213,10 @@ def test_sampling_repeats_with_its_seed_and_stops(monkeypatch):
     until = int((draw(seed=1)[0] == stop).argmax())
     stopped = draw(seed=1, stop_tokens=[int(stop)])
     assert (stopped[0, until:] == stop).all() and (stopped[0, :until] == draw(seed=1)[0, :until]).all()
+    free = draw(seed=1)[0]
+    several = draw(seed=1, stop_tokens=[256, int(free[9]), int(stop)])[0]  # each ends a row, which then repeats it
+    first = int(np.isin(free, [256, free[9], stop]).argmax())
+    assert (several[first:] == free[first]).all() and (several[:first] == free[:first]).all()
     calls, decode = [], decoding._decode
     monkeypatch.setattr(decoding, "TOKENS_A_CALL", 4)
     monkeypatch.setattr(decoding, "_decode", lambda *args: calls.append(1) or decode(*args))
