@@ -19,9 +19,10 @@ def open_checkpoint(source: str | Path) -> Checkpoint:
         from refmodel.checkpoint.safetensors_folder import SafetensorsFolder
 
         return SafetensorsFolder(path)
-    from refmodel.checkpoint.recognise import is_gguf, no_model
+    from refmodel.checkpoint.recognise import is_gguf, no_model, refuse_pointer
 
-    if not is_gguf(path):
+    refuse_pointer(path)
+    if not (is_gguf(path) or path.suffix == ".gguf"):
         accepted = "accepted: a folder with config.json, or a GGUF file"
         raise ValueError(f"{path}: no model here: {no_model(path)}; {accepted}")
     from refmodel.checkpoint.gguf_file import GgufFile

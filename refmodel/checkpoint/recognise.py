@@ -26,7 +26,6 @@ def refuse_pointer(path: Path) -> None:
 
 def no_model(path: Path) -> str:
     """Why there is no model in a file that is not GGUF, and what would do, in words that follow its name."""
-    refuse_pointer(path)
     if not path.exists():
         return "there is no such file"
     if _begins(path, *_OLDER):

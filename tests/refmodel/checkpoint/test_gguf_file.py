@@ -69,7 +69,7 @@ def write_file(path, arch, tensors, quantised=Type.F32, **settings):
     config = MODELS[arch]
     writer = gguf.GGUFWriter(path, arch.split()[-1])
     writer.add_name(config.name)
-    for key, value in ({f"{arch}.block_count": config.n_layers} | settings).items():
+    for key, value in ({f"{arch.split()[-1]}.block_count": config.n_layers} | settings).items():
         writer.add_uint32(key, value)
     writer.add_embedding_length(config.d_model)
     writer.add_head_count(config.n_heads)

@@ -165,7 +165,7 @@ def test_unreadable_file_is_named(tmp_path):
     (tmp_path / "tokenizer.json").write_text("{}")
     with pytest.raises(ValueError, match=r"no readable tokenizer.json here"):
         load_tokenizer(tmp_path)
-    with pytest.raises(ValueError, match=r"t.gguf: no model here: there is no such file"):
+    with pytest.raises(ValueError, match=r"t.gguf: not a readable GGUF file"):
         load_tokenizer(tmp_path / "t.gguf")
 
 
