@@ -16,6 +16,7 @@ import transformers
 
 from tests.golden.make_golden import HERE, drawn
 from tests.golden.position_cases import BASES, CASES, FEW_TOKENS, TOKENS
+from tests.golden.real_configs import SHRINK, shrunken
 
 
 def build(fields: dict[str, Any], seed: int) -> transformers.PreTrainedModel:
@@ -64,11 +65,25 @@ def write(folder: Path, base: str, seed: int) -> None:
     np.savez_compressed(folder / "golden.npz", **found)
 
 
+def write_real(folder: Path, name: str, seed: int) -> None:
+    """The small model of a published config.json's fields as a checkpoint, and its logits."""
+    fields = shrunken(name)
+    model = build(fields, seed)
+    model.save_pretrained(folder)
+    (folder / "generation_config.json").unlink()
+    (folder / "config.json").write_text(json.dumps(fields, indent=2) + "\n", encoding="utf-8")
+    tokens_bt = random_tokens(fields["vocab_size"], seed)
+    np.savez_compressed(folder / "golden.npz", tokens=tokens_bt, logits=logits(model, tokens_bt))
+
+
 def main() -> None:
     transformers.utils.logging.disable_progress_bar()
-    shutil.rmtree(HERE / "positions", ignore_errors=True)
+    for kind in ("positions", "real"):
+        shutil.rmtree(HERE / kind, ignore_errors=True)
     for seed, base in enumerate(BASES):
         write(HERE / "positions" / base, base, seed)
+    for seed, name in enumerate(SHRINK):
+        write_real(HERE / "real" / name.replace(" ", "-"), name, seed)
 
 
 if __name__ == "__main__":
