@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from refmodel.families import FAMILIES
+from refmodel.families.counted import family_named
 from refmodel.fields import Fields
 from refmodel.specification import ModelConfig
 
@@ -21,7 +22,7 @@ def from_hf(config: Mapping[str, Any] | str | Path) -> ModelConfig:
     Raises `ValueError` naming the field for a model that can be neither: another family, another kind of attention.
     """
     name, fields = _open(config)
-    family = FAMILIES[fields.choice("model_type", *FAMILIES)]
+    family = family_named(fields, "model_type", FAMILIES)
     return family.from_config(name, fields.with_defaults(family.defaults))
 
 

@@ -17,6 +17,7 @@ from refmodel.checkpoint.gguf_header import GgufTensor
 from refmodel.checkpoint.gguf_parts import read_parts
 from refmodel.checkpoint.placement import Placement, Shape, placements
 from refmodel.families import FAMILIES
+from refmodel.families.counted import family_named
 from refmodel.families.family import Family, GgufHeader
 from refmodel.families.gguf_positions import FACTORS
 from refmodel.fields import Fields
@@ -63,7 +64,7 @@ class GgufFile(Checkpoint):
     def family(self) -> Family:
         """The family that the file says it is of."""
         families = {family.architecture: family for family in FAMILIES.values() if family.from_header}
-        return families[self.metadata.choice("general.architecture", *sorted(families))]
+        return family_named(self.metadata, "general.architecture", families)
 
     @cached_property
     def config(self) -> ModelConfig:

@@ -119,7 +119,7 @@ def test_hf_windows(fields, layout):
     [
         (
             LLAMA | {"model_type": "gemma2"},
-            "'gemma2'; accepted: 'qwen3_moe', 'qwen3', 'qwen2', 'llama', 's",
+            "'gemma2'; accepted: 'qwen3_moe', 'qwen3', 'q",
         ),
         (without(LLAMA, "model_type"), "model_type is missing"),
         (

@@ -1,0 +1,39 @@
+"""Families whose files are not read, by the names that files have for them, and the presets that cost them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Final
+
+from attention.unknown import did_you_mean
+from refmodel.families.family import Family
+from refmodel.fields import Fields
+
+_HYBRID, _NEXT = ("qwen3.5-35b-a3b",), ("qwen3-next-80b-a3b",)
+_GEMMA3: Final = ("gemma3-4b", "gemma3-12b", "gemma3-27b")
+_GEMMA4: Final = ("gemma4-26b-a4b", "gemma4-31b")
+_MINISTRAL: Final = ("ministral-3-8b", "ministral-3-14b")
+_NEMOTRON: Final = ("nemotron-3-nano-30b-a3b",)
+
+COUNTED: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType({
+    "gpt_oss": ("gpt-oss-20b",), "gpt-oss": ("gpt-oss-20b",), "qwen3_next": _NEXT, "qwen3next": _NEXT,
+    "qwen3_5_moe": _HYBRID, "qwen3_5_moe_text": _HYBRID, "qwen35moe": _HYBRID, "gemma3": _GEMMA3, "gemma4": _GEMMA4,
+    "gemma4_text": _GEMMA4, "mistral3": _MINISTRAL, "ministral3": _MINISTRAL, "nemotron_h": _NEMOTRON,
+    "nemotron_h_moe": _NEMOTRON,
+})  # fmt: skip
+"""By `model_type` of config.json or `general.architecture` of GGUF; `gemma3` is the one with pictures."""
+
+
+def family_named(fields: Fields, key: str, known: Mapping[str, Family]) -> Family:
+    """The family that a file's `key` names.
+
+    Raises `ValueError` for another, which says what costs it if something does, and what is read.
+    """
+    name = fields.get(key, str)
+    if name in known:
+        return known[name]
+    presets = " or ".join(COUNTED.get(name, ()))
+    instead = f", which is not read; its costs: --model {presets}" if presets else did_you_mean(name, known)
+    accepted = ", ".join(map(repr, known))
+    raise ValueError(f"{fields.where}: {key} is {name!r}{instead}; accepted: {accepted}")
