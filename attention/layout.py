@@ -93,7 +93,11 @@ def parse_layout(spec: LayoutSpec, n_layers: int) -> Layout:
     if isinstance(spec, Mixer):
         return (spec,) * n_layers
     if isinstance(spec, str) and spec.strip().endswith(".json"):
-        spec = read_layout(spec.strip())
+        file = spec.strip()
+        try:
+            return parse_layout(read_layout(file), n_layers)
+        except ValueError as error:
+            raise ValueError(str(error) if file in str(error) else f"layout file {file}: {error}") from error
     if isinstance(spec, str):
         cycle = [variant for variant, count in _terms(spec) for _ in range(min(count, n_layers))]
         return tuple(itertools.islice(itertools.cycle(cycle), n_layers))

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import importlib
 import importlib.metadata
 import os
+import signal
 import sys
 from collections.abc import Collection, Mapping, Sequence
 from types import MappingProxyType
@@ -14,6 +16,7 @@ from typing import Any, Final, NoReturn
 from attention.unknown import unknown
 from eval.commands.plugins import add_plugin, load_plugins
 from eval.cost.file_errors import refusal
+from eval.measure.interrupt import listen
 
 COMMANDS: Final = MappingProxyType(
     {
@@ -51,8 +54,31 @@ its conventions, and nothing there where the input is bad (status 2); whatever e
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs one command; bad input ends in one line on stderr and status 2."""
-    words = list(sys.argv[1:] if argv is None else argv)
+    """Runs one command, that of the process where none is given; bad input ends in one line on stderr and status 2."""
+    if argv is not None:
+        return _run(list(argv))
+    interrupt = listen()
+    try:
+        status = _run(sys.argv[1:])
+    except BaseException:
+        if not interrupt.told:
+            raise
+        _leave()  # what came of it on its way is no error
+    if interrupt.told:
+        _leave()
+    return status
+
+
+def _leave() -> NoReturn:
+    """Ends an interrupted process as it is: XLA's threads may still use what an orderly end would take from them."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError, ValueError):
+            stream.flush()
+    os._exit(INTERRUPTED)
+
+
+def _run(words: list[str]) -> int:
     try:
         options = parse(words)
         status = options.run(options)
@@ -61,7 +87,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # `prefillwall ... | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
-    except (ValueError, OSError, NotImplementedError, MemoryError) as error:
+    except (ValueError, OSError, NotImplementedError, MemoryError, FloatingPointError) as error:
         return _refused(words[:1], error)
     except RuntimeError as error:
         if not _is_out_of_memory(error):

@@ -112,6 +112,13 @@ def floor_cards(names: Sequence[str]) -> tuple[Card, ...]:
     return cards
 
 
+def add_mixed(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--mixed", action="store_true",
+        help="take records of several devices, dtypes, weights or commits, which are refused otherwise",
+    )  # fmt: skip
+
+
 def add_figure(parser: argparse.ArgumentParser, default: Path | None, kinds: Sequence[str] = PICTURES) -> None:
     parser.add_argument(
         "--figure", type=partial(picture, kinds=kinds), default=default, metavar="FILE",

@@ -35,6 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--out", type=Path,
         help="folder (default: that of records.jsonl; for a file of another name a folder of that name beside it)",
     )  # fmt: skip
+    arguments.add_mixed(parser)
     arguments.add_cards(parser)
     arguments.add_json(parser)
 
@@ -43,7 +44,8 @@ def run(options: argparse.Namespace) -> int:
     console = Console(stderr=options.json)  # stdout is the record's then
     cards = arguments.floor_cards(options.card)
     source = records_path(options.records)
-    compared = Comparison.read(source, None if options.model is None else open_config(options.model))
+    config = None if options.model is None else open_config(options.model)
+    compared = Comparison.read(source, config, mixed=options.mixed)
     _ = compared.summaries  # what cannot be drawn is refused before anything is written
     folder = options.out or (source.parent if source.name == "records.jsonl" else source.with_suffix(""))
     _keep_beside(source, folder)

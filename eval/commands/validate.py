@@ -53,6 +53,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--alone", action="store_true", help="learn from the rows of --data, not from the packaged ones"
     )
     parser.add_argument("--records", type=Path, metavar="FOLDER", help="measured records to predict from one another")
+    arguments.add_mixed(parser)
     parser.add_argument("--model", metavar="NAME", help="with --records: predict this model from them")
     parser.add_argument("--all", action="store_true", help="print every prediction as well")
     arguments.add_card(parser, "r9700")

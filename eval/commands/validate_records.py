@@ -12,6 +12,7 @@ from eval.cost.cards import card_of_device
 from eval.cost.family_errors import GOOD_FIT
 from eval.measure.left_out_records import SCHEMES, LeftOut, left_out, of_another_model, prefills
 from eval.measure.records import file
+from eval.measure.records.identity import refuse_mixed
 from refmodel.presets import preset
 
 UNTESTED = "no record tests it: how far another model's efficiencies differ is assumed"
@@ -20,6 +21,8 @@ UNTESTED = "no record tests it: how far another model's efficiencies differ is a
 def run_records(options: argparse.Namespace) -> int:
     """Tables of left-out records, and with --model the times of a model without any."""
     path, records = file.read_comparison(options.records)
+    if not options.mixed:
+        refuse_mixed(file.latest(records), str(path))
     config = file.config_of(records, path)
     rows = prefills(records, config)
     if len(rows) < 2:

@@ -5,6 +5,7 @@ Rates are dense (no structured sparsity); bf16 and f16 rates accumulate in float
 
 from __future__ import annotations
 
+import reprlib
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -208,14 +209,16 @@ def card_of_device(device_kind: str) -> Card | None:
 def _from_toml(path: Path) -> Card:
     try:
         values = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise ValueError(f"{path}: not a readable TOML card ({reason(error)})") from error
     name, peaks = values.pop("name", path.stem), values.pop("peak_tflops", {})
     if not isinstance(peaks, dict) or not peaks:
         raise ValueError(f"{path}: a card needs a table [peak_tflops] with at least one of {', '.join(DTYPES)}")
+    if not isinstance(name, str):
+        raise ValueError(f"{path}: name must be text, got {reprlib.repr(name)}")
     peak = _checked(path, "peak_tflops", peaks, DTYPES)
     return _card(
-        str(name), str(path), {dtype: SourcedValue(value * 1e12, str(path)) for dtype, value in peak.items()},
+        name, str(path), {dtype: SourcedValue(value * 1e12, str(path)) for dtype, value in peak.items()},
         {key: SourcedValue(value, str(path)) for key, value in _checked(path, "card", values, FIGURES).items()},
     )  # fmt: skip
 
@@ -225,5 +228,5 @@ def _checked(path: Path, table: str, values: dict[str, Any], accepted: tuple[str
         if key not in accepted:
             raise ValueError(f"{path}: {table} has no {key!r}; accepted: {', '.join(accepted)}")
         if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < 1e30:
-            raise ValueError(f"{path}: {key} must be a finite number above 0, got {value!r}")
+            raise ValueError(f"{path}: {key} must be a finite number above 0, got {reprlib.repr(value)}")
     return values

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from attention.attend import attend
 from attention.backends.registry import BACKENDS
@@ -18,11 +19,12 @@ from attention.mixer import Mixer
 from eval.cost.flops.closed_form import attention_flops, prefill_flops
 from eval.measure import layers_apart
 from eval.measure.device_work import layer_work, selection_flops
+from eval.measure.interrupt import breathe
 from eval.measure.layer_program import chained, layer_kernel, no_attention
 from eval.measure.named_layout import NamedLayout
 from eval.measure.plan import Sweep
 from eval.measure.records.schema import UNTOLD, Findings, FlopCounts, Kind, ProgramMemory
-from eval.measure.timing import PeakMemory, compile_program, time_programs
+from eval.measure.timing import PeakMemory, Timing, compile_program, time_programs
 from eval.quality.divergence import final_hidden, per_token, summarise
 from refmodel.model import prefill
 from refmodel.specification import ModelConfig
@@ -42,7 +44,7 @@ def measure_prefill(sweep: Sweep, layouts: Layouts, tokens: int) -> Found:
     (layout,) = layouts
     model = sweep.model.with_layout(layout.variants)
     attend_fn = partial(attend, impl=sweep.impl)
-    found = _time_prefill(sweep, model, tokens, _flops(sweep, model.config, tokens), attend_fn)
+    found = _time_prefill(sweep, model, tokens, _flops(sweep, model.config, tokens), attend_fn, _refuse_no_numbers)
     return {layout: replace(found, executed_from=_executed_from(sweep, layout, tokens))}
 
 
@@ -83,7 +85,7 @@ def measure_attention(sweep: Sweep, layouts: Layouts, tokens: int) -> Found:
         timing, (variant,) = timings[layout.name], layout.variants
         useful = attention_flops(variant, config, tokens)
         return Findings(
-            timing=replace(timing, samples_ms=tuple(ms / calls for ms in timing.samples_ms)),
+            timing=_of_one_call(timing, calls),
             calls_per_sample=calls,
             memory=ProgramMemory(**programs[layout.name].memory),
             flops=FlopCounts({"attention": useful}, {"attention": _executed_flops(sweep, variant, tokens)}),
@@ -91,6 +93,11 @@ def measure_attention(sweep: Sweep, layouts: Layouts, tokens: int) -> Found:
         )
 
     return {layout: found(layout) for layout in layouts}
+
+
+def _of_one_call(timing: Timing, calls: int) -> Timing:
+    samples_ms, set_aside_ms = (tuple(ms / calls for ms in x) for x in (timing.samples_ms, timing.set_aside_ms))
+    return replace(timing, samples_ms=samples_ms, set_aside_ms=set_aside_ms)
 
 
 def measure_quality(sweep: Sweep, layouts: Layouts, tokens: int, on_read: Callable[[], None] = lambda: None) -> Found:
@@ -102,6 +109,7 @@ def measure_quality(sweep: Sweep, layouts: Layouts, tokens: int, on_read: Callab
     reference_td = _final_hidden(sweep.model.with_layout(sweep.full.variants), tokens_t)
     found = {}
     for layout in layouts:
+        breathe()
         other = sweep.model.with_layout(layout.variants)
         variant_td = reference_td if layout.is_full else _final_hidden(other, tokens_t)
         quality = summarise(per_token(other.config, other.params, tokens_t, reference_td, variant_td))
@@ -116,15 +124,26 @@ def _final_hidden(model: Model, tokens_t: jax.Array) -> jax.Array:
     return program.compiled(*program.arguments)
 
 
-def _time_prefill(sweep: Sweep, model: Model, tokens: int, flops: FlopCounts, attend_fn: Any) -> Findings:
+def _time_prefill(
+    sweep: Sweep, model: Model, tokens: int, flops: FlopCounts, attend_fn: Any,
+    check: Callable[[Any], None] = lambda _: None,
+) -> Findings:  # fmt: skip
     tokens_bt = jnp.asarray(sweep.text.tokens[:tokens], jnp.int32)[None]
     program = compile_program(
-        lambda params, tokens_bt: prefill(model.config, params, tokens_bt, attend=attend_fn), model.params, tokens_bt
-    )
+        lambda params, tokens_bt: prefill(model.config, params, tokens_bt, attend=attend_fn), model.params, tokens_bt,
+        check=check,
+    )  # fmt: skip
     peak = PeakMemory()
     timing = time_programs({"it": program}, sweep.budget)["it"]
     memory = ProgramMemory(**program.memory, rss_peak_bytes=peak.peak_bytes())
     return Findings(timing=timing, flops=flops, memory=memory)
+
+
+def _refuse_no_numbers(outputs: tuple[jax.Array, Any]) -> None:
+    logits_bv, _ = outputs
+    wrong = int(np.count_nonzero(~np.isfinite(np.asarray(logits_bv))))
+    if wrong:
+        raise FloatingPointError(f"NaN or Inf in {wrong:,} of the {logits_bv.size:,} logits of the last token")
 
 
 def _flops(sweep: Sweep, config: ModelConfig, tokens: int) -> FlopCounts:

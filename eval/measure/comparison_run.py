@@ -12,10 +12,11 @@ import jax.numpy as jnp
 from attention.layout import LayoutSpec
 from eval.measure.default_sweep import usual_sweep
 from eval.measure.device import open_device
+from eval.measure.interrupt import held
 from eval.measure.layers_apart import random_layers
 from eval.measure.named_layout import NamedLayout
 from eval.measure.plan import Cell, Sweep
-from eval.measure.progress import say_set_aside, watched_sweep
+from eval.measure.progress import say_foreign, say_set_aside, watched_sweep
 from eval.measure.records import file
 from eval.measure.records.schema import Record
 from eval.measure.refuse_impl import refuse_impl
@@ -70,15 +71,16 @@ def run_comparison(
     """Measures what `folder` lacks of a comparison, appending to its records.
 
     `on_plan` is told of the sweep, the cells that are missing and the file before anything is measured; records name
-    the command or call `invocation`.
+    the command or call `invocation`.  An interrupt ends it between two programs, as `KeyboardInterrupt`.
     """
-    sweep = planned(request)
-    with records_file(sweep, folder, resume=resume, on_set_aside=say_set_aside) as path:
-        cells = missing_cells(sweep, path)
-        on_plan(sweep, cells, path)
-        for record in watched_sweep(sweep, cells, path, watched=watched, invocation=invocation(sweep)):
-            on_record(record)
-        return MeasuredComparison(sweep.model.config, tuple(file.latest(file.read(path))), sweep.layouts)
+    with held():
+        sweep = planned(request)
+        with records_file(sweep, folder, resume=resume, on_set_aside=say_set_aside, on_foreign=say_foreign) as path:
+            cells = missing_cells(sweep, path)
+            on_plan(sweep, cells, path)
+            for record in watched_sweep(sweep, cells, path, watched=watched, invocation=invocation(sweep)):
+                on_record(record)
+            return MeasuredComparison(sweep.model.config, tuple(file.latest(file.read(path))), sweep.layouts)
 
 
 def planned(request: ComparisonRequest) -> Sweep:

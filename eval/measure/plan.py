@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +13,7 @@ from eval.cost.flops.closed_form import attention_flops, prefill_flops
 from eval.measure.named_layout import NamedLayout
 from eval.measure.records.schema import Kind
 from eval.measure.timing import Budget
+from refmodel.digest import params_digest
 from refmodel.specification import ModelConfig
 
 if TYPE_CHECKING:
@@ -74,6 +76,11 @@ class Sweep:
     def dtype(self) -> Any:
         """Of parameters and activations."""
         return self.model.params["embed"]["embedding"].dtype
+
+    @cached_property
+    def params_digest(self) -> str:
+        """Of the model's parameters as they are now: `refmodel.digest`."""
+        return params_digest(self.model.params)
 
     @property
     def beyond_context(self) -> tuple[int, ...]:

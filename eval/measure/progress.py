@@ -62,3 +62,12 @@ def say_set_aside(path: Path) -> None:
         f"`prefillwall report {shlex.quote(str(path))}` draws again",
         file=sys.stderr,
     )
+
+
+def say_foreign(aside: Path, count: int, different: Sequence[str]) -> None:
+    """One line on stderr: what of a resumed run's records is measured again, why, and where it is kept."""
+    print(
+        f"{count} records that were there are not of this run ({'; '.join(different)}): what is asked for of them "
+        f"is measured again, and the file as it was is kept as {aside}",
+        file=sys.stderr,
+    )

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,32 +11,51 @@ import jax
 
 from attention.backends.registry import auto_goes_by_shape, counted_as
 from eval.measure.cells import MEASURES, on_gpu
+from eval.measure.interrupt import breathe
 from eval.measure.layer_impls import layer_impls
 from eval.measure.named_layout import NamedLayout
 from eval.measure.plan import Cell, Sweep, plan
 from eval.measure.records import file
 from eval.measure.records.environment import environment, now
+from eval.measure.records.identity import code_digest, config_digest, layout_digest, tokens_digest
 from eval.measure.records.schema import NO_IMPL, Findings, Record, RunInfo, Status, TextSource, cell_of
+from eval.measure.resume import foreign_records
+
+OnForeign = Callable[[Path, int, Sequence[str]], None]
+"""Told of the file that was set aside, of how many of its records are another run's, and of what differs."""
 
 
 @contextlib.contextmanager
 def records_file(
-    sweep: Sweep, folder: Path, *, resume: bool = False, on_set_aside: Callable[[Path], None] = lambda _: None
+    sweep: Sweep,
+    folder: Path,
+    *,
+    resume: bool = False,
+    on_set_aside: Callable[[Path], None] = lambda _: None,
+    on_foreign: OnForeign = lambda *_: None,
 ) -> Iterator[Path]:
     """The file in `folder` that a run of `sweep` appends to, held for it alone.
 
-    A new run sets an older file aside, `records.<time>.jsonl`, and tells `on_set_aside`; `resume` keeps it, and raises
-    `ValueError` if its records were made with another model or on another machine.
+    A new run sets an older file aside, `records.<time>.jsonl`, and tells `on_set_aside`.  `resume` goes on with those
+    of its records that are of the same parameters, token ids, variants and code; where there are others it sets the
+    whole file aside, goes on with a copy of these, and tells `on_foreign`.  It raises `ValueError` if the records were
+    made with a model of another name, in another dtype, or on another machine.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / file.FILE_NAME
     with file.only_writer(folder):
+        path = folder / file.FILE_NAME
         if resume:
-            file.refuse_others(path, run_of(sweep))
+            _keep_own(sweep, path, on_foreign)
         elif path.exists():
-            stamp = time.strftime("%Y%m%d-%H%M%S", time.localtime(path.stat().st_mtime))
-            on_set_aside(path.rename(path.with_name(f"records.{stamp}.jsonl")))
+            on_set_aside(file.set_aside(path))
         yield path
+
+
+def _keep_own(sweep: Sweep, path: Path, on_foreign: OnForeign) -> None:
+    run, records = run_of(sweep), file.read(path)
+    file.refuse_others(path, run)
+    if foreign := foreign_records(sweep, run, records):
+        aside = file.keep_only(path, [record for place, record in enumerate(records) if place not in foreign])
+        on_foreign(aside, len(foreign), tuple(dict.fromkeys(word for words in foreign.values() for word in words)))
 
 
 def run_sweep(
@@ -58,18 +76,18 @@ def run_sweep(
     sharing = _name_layouts(sweep, path)
     for cell in cells:
         on_start(cell)
-        status, error, found = _guarded(cell, sweep)
-        for layout in cell.layouts:
-            findings = found.get(layout, Findings())
+        for layout, (status, error, findings) in _guarded(cell, sweep).items():
             if cell.kind == "linear":
                 findings = replace(findings, layouts=sharing)
             record = Record(
                 run=run, kind=cell.kind, layout=layout.name, tokens=cell.tokens, impl=_impl(sweep, cell, layout),
                 asked=NO_IMPL if cell.kind == "linear" else sweep.impl, text=_text(sweep, cell), status=status,
-                error=error, time=now(), **vars(findings),
+                error=error, time=now(), layout_digest=layout_digest(layout.variants),
+                tokens_digest=_tokens_digest(sweep, cell), **vars(findings),
             )  # fmt: skip
             file.append(path, record)
             yield record
+            breathe()
         on_done(cell)
 
 
@@ -89,11 +107,13 @@ def _name_layouts(sweep: Sweep, path: Path) -> tuple[str, ...]:
 
 
 def missing_cells(sweep: Sweep, path: Path) -> list[Cell]:
-    """What a sweep has to measure: its plan, less what `path` holds of a run that was stopped."""
-    done = {record.cell for record in file.read(path) if record.status == "ok"}
-    if not done:
+    """What a sweep has to measure: its plan, less what `path` holds of a run of the same that was stopped."""
+    records = file.read(path)
+    if not records:
         return plan(sweep)
     run = run_of(sweep)
+    foreign = foreign_records(sweep, run, records)
+    done = {record.cell for place, record in enumerate(records) if record.status == "ok" and place not in foreign}
 
     def is_missing(cell: Cell, layout: NamedLayout) -> bool:
         impl, text = _impl(sweep, cell, layout), _text(sweep, cell)
@@ -103,24 +123,37 @@ def missing_cells(sweep: Sweep, path: Path) -> list[Cell]:
     return [cell for cell in lacking if cell.layouts]
 
 
-def _guarded(cell: Cell, sweep: Sweep) -> tuple[Status, str, dict[NamedLayout, Findings]]:
-    """How a cell went, what was wrong, and what was found."""
+def _guarded(cell: Cell, sweep: Sweep) -> dict[NamedLayout, tuple[Status, str, Findings]]:
+    """How it went for each layout of a cell, what was wrong, and what was found."""
     try:
-        return "ok", "", MEASURES[cell.kind](sweep, cell.layouts, cell.tokens)
-    except Exception as error:  # whatever one cell dies of, the others still count
+        found = MEASURES[cell.kind](sweep, cell.layouts, cell.tokens)
+        return {layout: ("ok", "", found[layout]) for layout in cell.layouts}
+    except Exception as error:  # whatever one layout dies of, the others still count
+        breathe()
+        if len(cell.layouts) > 1:
+            return {one: how for layout in cell.layouts for one, how in _guarded(cell.only([layout]), sweep).items()}
         first_line = next(iter(str(error).strip().splitlines()), "")
         out_of_memory = isinstance(error, MemoryError) or "RESOURCE_EXHAUSTED" in str(error)
-        return "out-of-memory" if out_of_memory else "failed", f"{type(error).__name__}: {first_line}", {}
+        status: Status = "out-of-memory" if out_of_memory else "failed"
+        return {cell.layouts[0]: (status, f"{type(error).__name__}: {first_line}", Findings())}
 
 
 def run_of(sweep: Sweep, invocation: str | None = None) -> RunInfo:
     """What every record of a sweep says of the model and the machine."""
     config, device = sweep.model.config, jax.default_backend()
-    return RunInfo(config.name, sweep.model.weights, device, sweep.dtype.name, environment(), invocation)
+    return RunInfo(
+        config.name, sweep.model.weights, device, sweep.dtype.name, environment(), invocation, config_digest(config),
+        sweep.params_digest, code_digest(),
+    )  # fmt: skip
 
 
 def _text(sweep: Sweep, cell: Cell) -> TextSource | None:
     return TextSource(sweep.text.name, sweep.text.sha256) if cell.kind == "quality" else None
+
+
+def _tokens_digest(sweep: Sweep, cell: Cell) -> str | None:
+    """One layer's attention alone reads none."""
+    return None if cell.kind == "attention" else tokens_digest(sweep.text.tokens[: cell.tokens])
 
 
 def _impl(sweep: Sweep, cell: Cell, layout: NamedLayout) -> str:

@@ -1,7 +1,8 @@
 """Wall time, taken so that it means something.
 
 Dispatch is asynchronous, so every sample blocks on every output.  Lowering, compiling and running are timed apart.
-Every sample is kept; the median speaks for them, their spread says how far to trust it.
+Every sample is kept; the median speaks for them, their spread says how far to trust it.  Samples that spread by more
+than `MOST_SPREAD` are set aside and taken again, `Budget.rounds` times at the most.
 """
 
 from __future__ import annotations
@@ -9,27 +10,32 @@ from __future__ import annotations
 import itertools
 import statistics
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import jax
 
+from eval.measure.interrupt import breathe
 from refmodel.device_memory import free_device_bytes
+
+MOST_SPREAD: Final = 0.25
+"""Of samples that count, `spread_of`: above it they say more of the machine than of the program."""
 
 
 @dataclass(frozen=True)
 class Timing:
     """Milliseconds of a program: every sample, and what getting there took, as far as it was timed.
 
-    `warmup_ms` is None where the first run counts as a sample.
+    `warmup_ms` is None where the first run counts as a sample; `set_aside_ms` are samples of rounds that spread more.
     """
 
     samples_ms: tuple[float, ...]
     lower_ms: float | None = None
     compile_ms: float | None = None
     warmup_ms: float | None = None
+    set_aside_ms: tuple[float, ...] = ()
 
     @property
     def median_ms(self) -> float:
@@ -46,32 +52,44 @@ class Budget:
     max_samples: int = 15
     warm_after_s: float = 3.0
     """A first run longer than this counts as a sample: what warming up hides is lost in it."""
+    rounds: int = 3
+    """How often at most, for samples that spread by more than `MOST_SPREAD`; those of the calmest round count."""
 
 
 @dataclass(frozen=True)
 class Program:
-    """A compiled program with its arguments, and what it took to get it."""
+    """A compiled program with its arguments, and what it took to get it.
+
+    `check` is given what every run puts out, after its time was taken, and raises where that is no result.
+    """
 
     compiled: Any
     arguments: tuple[Any, ...]
     lower_ms: float
     compile_ms: float
     memory: Mapping[str, int] = field(default_factory=dict)
+    check: Callable[[Any], None] = lambda _: None
 
     def run_ms(self) -> float:
         """One run, start to all outputs."""
+        breathe()
         start = time.perf_counter()
-        jax.block_until_ready(self.compiled(*self.arguments))
-        return 1e3 * (time.perf_counter() - start)
+        outputs = jax.block_until_ready(self.compiled(*self.arguments))
+        ms = 1e3 * (time.perf_counter() - start)
+        self.check(outputs)
+        return ms
 
 
-def compile_program(function: Callable[..., Any], *arguments: Any) -> Program:
+def compile_program(
+    function: Callable[..., Any], *arguments: Any, check: Callable[[Any], None] = lambda _: None
+) -> Program:
     """Lowers and compiles `function` for `arguments` (arrays, on the device where it shall run).
 
     Raises `MemoryError` if the first device says that it has no room for it.  Seen only in a run, that costs more than
     the run: on a CPU the system kills the process, and on a GPU what XLA had allocated for the program before it failed
     stays allocated.
     """
+    breathe()
     start = time.perf_counter()
     lowered = jax.jit(function).lower(*arguments)
     lowered_at = time.perf_counter()
@@ -79,7 +97,7 @@ def compile_program(function: Callable[..., Any], *arguments: Any) -> Program:
     done = time.perf_counter()
     memory = _memory(compiled)
     _refuse_what_does_not_fit(memory)
-    return Program(compiled, arguments, 1e3 * (lowered_at - start), 1e3 * (done - lowered_at), memory)
+    return Program(compiled, arguments, 1e3 * (lowered_at - start), 1e3 * (done - lowered_at), memory, check)
 
 
 def time_programs(
@@ -87,8 +105,27 @@ def time_programs(
 ) -> dict[str, Timing]:
     """Timings of several programs, sampled in turns so that a drift of the machine meets them all alike."""
     warmups = {name: program.run_ms() for name, program in programs.items()}
-    counted = {name: ms > 1e3 * budget.warm_after_s for name, ms in warmups.items()}
-    samples: dict[str, list[float]] = {name: [ms] if counted[name] else [] for name, ms in warmups.items()}
+    counted = {name: (ms,) for name, ms in warmups.items() if ms > 1e3 * budget.warm_after_s}
+    rounds = {name: [samples] for name, samples in _sampled(programs, budget, on_run, counted).items()}
+    for _ in range(budget.rounds - 1):
+        restless = {name: programs[name] for name in programs if min(map(spread_of, rounds[name])) > MOST_SPREAD}
+        for name, samples in _sampled(restless, budget, on_run, {}).items() if restless else ():
+            rounds[name].append(samples)
+    return {
+        name: Timing(
+            calmest := min(rounds[name], key=spread_of), program.lower_ms, program.compile_ms,
+            None if name in counted else warmups[name],
+            tuple(ms for samples in rounds[name] if samples is not calmest for ms in samples),
+        )
+        for name, program in programs.items()
+    }  # fmt: skip
+
+
+def _sampled(
+    programs: Mapping[str, Program], budget: Budget, on_run: Callable[[], None], taken: Mapping[str, tuple[float, ...]]
+) -> dict[str, tuple[float, ...]]:
+    """A round of samples of each program, of which some may be `taken` already."""
+    samples = {name: list(taken.get(name, ())) for name in programs}
     start = time.perf_counter()
     for turn in itertools.count(1):
         late = time.perf_counter() - start > budget.seconds
@@ -99,12 +136,22 @@ def time_programs(
         for name in wanting:
             samples[name].append(programs[name].run_ms())
             on_run()
-    return {
-        name: Timing(
-            tuple(samples[name]), program.lower_ms, program.compile_ms, None if counted[name] else warmups[name]
-        )
-        for name, program in programs.items()
-    }
+    return {name: tuple(one) for name, one in samples.items()}
+
+
+def spread_of(samples_ms: Sequence[float]) -> float:
+    """The middle half of the samples over their median; of fewer than four samples all of them.
+
+    Examples:
+        >>> spread_of([10.0, 11.0, 12.0, 13.0, 99.0]), spread_of([9.0, 11.0]), spread_of([7.0])
+        (0.16666666666666666, 0.2, 0.0)
+    """
+    low, median, high = (
+        statistics.quantiles(samples_ms, n=4, method="inclusive")
+        if len(samples_ms) > 3
+        else (min(samples_ms), statistics.median(samples_ms), max(samples_ms))
+    )
+    return (high - low) / median if median else 0.0
 
 
 class PeakMemory:

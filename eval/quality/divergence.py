@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import sys
 from dataclasses import dataclass
 from functools import partial
 
@@ -46,7 +47,12 @@ def final_hidden(config: ModelConfig, params: Params, tokens_t: jax.Array) -> ja
 def per_token(
     config: ModelConfig, params: Params, tokens_t: jax.Array, reference_td: jax.Array, variant_td: jax.Array
 ) -> PerToken:
-    """Compares final hidden states of the reference (full attention) and of a variant on the same text."""
+    """Compares final hidden states of the reference (full attention) and of a variant on the same text.
+
+    Raises:
+        ValueError: a text of fewer than 2 tokens.
+        FloatingPointError: NaN or Inf in logits.
+    """
     if len(tokens_t) < 2:
         raise ValueError(f"quality needs a text of at least 2 tokens, got {len(tokens_t)}")
     predicting = len(tokens_t) - 1
@@ -55,7 +61,15 @@ def per_token(
         for i in range(0, predicting, LOGITS_TOKENS)
         for j in [min(i + LOGITS_TOKENS, predicting)]
     ]
-    return PerToken(*(np.concatenate([np.asarray(part[k], np.float64) for part in parts]) for k in range(3)))
+    found = PerToken(*(np.concatenate([np.asarray(part[k], np.float64) for part in parts]) for k in range(3)))
+    for figures, whose in ((found.nll_nats, "the variant's"), (found.kl_nats, "full attention's")):
+        wrong = ~np.isfinite(figures)
+        if wrong.any():
+            raise FloatingPointError(
+                f"NaN or Inf in {whose} logits: of {wrong.sum():,} of {predicting:,} predictions, the first of token "
+                f"{wrong.argmax() + 1:,}"
+            )
+    return found
 
 
 @partial(jax.jit, static_argnums=0)
@@ -74,7 +88,10 @@ def summarise(tokens: PerToken, n_buckets: int = 8) -> TextQuality:
     """Means over the text, and over `n_buckets` equal stretches of it."""
 
     def perplexity(nll: np.ndarray) -> float:
-        return math.exp(nll.mean())
+        mean_nats = float(nll.mean())
+        if not mean_nats < math.log(sys.float_info.max):
+            raise FloatingPointError(f"{mean_nats:,.0f} nats a token are more than a perplexity can be")
+        return math.exp(mean_nats)
 
     n = len(tokens.nll_nats)
     edges = np.linspace(0, n, min(n_buckets, n) + 1).astype(int)

@@ -17,6 +17,7 @@ from eval.measure.named_layout import NamedLayout
 from eval.measure.plan import Cell, Sweep
 from eval.measure.progress import remarks
 from eval.measure.records import file
+from eval.measure.records.identity import refuse_mixed
 from eval.measure.records.schema import Record
 from eval.measure.timing import Budget
 from eval.report.layout_result import LayoutResult
@@ -45,11 +46,13 @@ class Comparison:
     records: tuple[Record, ...]
     layouts: tuple[NamedLayout, ...] = field(default=(), compare=False)
     """Those at hand: of variants that no registry knows, records hold only the name."""
+    mixed: bool = field(default=False, compare=False)
+    """Whether records of several devices, dtypes, weights or commits are taken, each device and dtype apart."""
 
     @property
     def summaries(self) -> tuple[Summary, ...]:
         """One for each device, dtype and implementation; the reports are made of these."""
-        return summarise(self.records, self.config, self.layouts)
+        return summarise(self.records, self.config, self.layouts, mixed=self.mixed)
 
     @property
     def failures(self) -> tuple[Record, ...]:
@@ -57,17 +60,18 @@ class Comparison:
         return tuple(record for record in self.records if record.status != "ok")
 
     @classmethod
-    def read(cls, path: str | Path, config: ModelConfig | None = None) -> Comparison:
+    def read(cls, path: str | Path, config: ModelConfig | None = None, *, mixed: bool = False) -> Comparison:
         """What an earlier run kept: of the folder that it wrote to, or of a `records.jsonl`, whole or in part.
 
         Args:
             path: the folder, or the file.
             config: the shape of the model (default: of the model that the records name, which has to be a preset or
                 what `refmodel.load` opens).
+            mixed: take records of several devices, dtypes, weights or commits, which are refused otherwise.
 
         Raises:
             ValueError: in one line, where there are no records, lines that are none, records of something else than a
-                comparison, or a model that cannot be found.
+                comparison, records that do not compare, or a model that cannot be found.
 
         Examples:
             >>> import tempfile
@@ -79,7 +83,9 @@ class Comparison:
         """
         source, found = file.read_comparison(path)
         kept = tuple(file.latest(found))
-        return cls(config or file.config_of(kept, source), kept)
+        if not mixed:
+            refuse_mixed(kept, str(source))
+        return cls(config or file.config_of(kept, source), kept, mixed=mixed)
 
     def rows(self) -> list[dict[str, Any]]:
         """A row for each layout and length; None where nothing was measured.
@@ -139,7 +145,8 @@ def compare(
         out, resume: a folder that keeps `records.jsonl`, and whether to measure only what it lacks.
         on_record: called with each record as soon as it exists.
 
-    Where stderr is a terminal it is told how long this will take, and shows a bar meanwhile.
+    Layouts that are left out and lengths that the model is not made for are said on stderr; where that is a terminal,
+    so is how long this will take, under a bar meanwhile.
 
     Returns:
         A `Comparison`; a cell that failed is in its `failures` and the others count.
@@ -162,8 +169,10 @@ def compare(
     watched = sys.stderr.isatty()
 
     def on_plan(sweep: Sweep, cells: Sequence[Cell], _: Path) -> None:
+        for remark in remarks(sweep):
+            print(remark, file=sys.stderr)
         if watched:
-            print(*remarks(sweep), estimate.in_words(cells, sweep.dtype, sweep.budget), sep="\n", file=sys.stderr)
+            print(estimate.in_words(cells, sweep.dtype, sweep.budget), file=sys.stderr)
 
     with _folder(out) as folder:
         measured = run_comparison(

@@ -8,6 +8,7 @@ from eval.cost.crossover import crossover_tokens
 from eval.measure.named_layout import NamedLayout
 from eval.measure.records.environment import Environment
 from eval.measure.records.schema import NO_IMPL, Record
+from eval.measure.timing import MOST_SPREAD, spread_of
 from eval.report.crossover_fit import MOST_MISFIT, Crossover, linear_misfit, measured_crossover
 from eval.report.linear_times import linear_samples
 from eval.report.summary import Summary
@@ -39,7 +40,21 @@ def cautions(summary: Summary) -> list[str]:
     left_out = _of_no_layout(summary.unnamed_variants)
     if summary.is_empty:
         return left_out or [NOTHING_MEASURED]
-    return left_out + _do_not_fit_together(summary) + _are_no_line(summary) + _says_little_of_use(summary)
+    scattered = _scatter(summary)
+    return left_out + scattered + _do_not_fit_together(summary) + _are_no_line(summary) + _says_little_of_use(summary)
+
+
+def _scatter(summary: Summary) -> list[str]:
+    """Samples of `eval.measure.timing.MOST_SPREAD` and more, though they were taken again."""
+    timed = [record for record in summary.records if record.timing]
+    wide = [record for record in timed if record.timing and spread_of(record.timing.samples_ms) > MOST_SPREAD]
+    if not wide:
+        return []
+    worst = max(wide, key=lambda record: spread_of(record.timing.samples_ms) if record.timing else 0)
+    return [
+        f"The samples of {len(wide)} of {len(timed)} timings spread by more than {100 * MOST_SPREAD:.0f} % of their "
+        f"median (the middle half of them; most: {worst.kind} of {worst.layout}, {worst.tokens:,} tokens)."
+    ]
 
 
 def _says_little_of_use(summary: Summary) -> list[str]:

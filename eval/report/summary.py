@@ -14,6 +14,7 @@ from eval.cost.cards import card_of_device
 from eval.cost.flops.closed_form import attention_flops, prefill_flops
 from eval.measure.named_layout import LayoutNames, NamedLayout
 from eval.measure.records.file import latest
+from eval.measure.records.identity import refuse_mixed
 from eval.measure.records.schema import NO_IMPL, FlopCounts, Record
 from eval.report.layout_result import Cells, LayoutResult, beside_full, layout_result
 from refmodel.specification import ModelConfig
@@ -80,13 +81,14 @@ class Summary:
 
 
 def summarise(
-    records: Iterable[Record], config: ModelConfig, layouts: Iterable[NamedLayout] = ()
+    records: Iterable[Record], config: ModelConfig, layouts: Iterable[NamedLayout] = (), *, mixed: bool = False
 ) -> tuple[Summary, ...]:
     """One summary per device and dtype, and per implementation where a cell was measured under several.
 
     Of several records of a cell the newest counts; of several texts, the one read last.  `layouts` are those at hand:
     of variants that no registry knows, records hold only the name.  Raises `ValueError` for records of more than one
-    model, and for a layout that `config` cannot have or that cannot be read.
+    model, for those of several devices, dtypes, weights or commits that are not to be `mixed`, and for a layout that
+    `config` cannot have or that cannot be read.
     """
     names = LayoutNames(config.n_layers, layouts)
 
@@ -98,6 +100,8 @@ def summarise(
     models = sorted({record.run.model for record in kept})
     if len(models) > 1:
         raise ValueError(f"a summary is of one model, the records are of {', '.join(models)}")
+    if not mixed:
+        refuse_mixed(kept)
     settings: dict[tuple[str, str], list[Record]] = {}
     for record in kept:
         settings.setdefault((record.run.device, record.run.dtype), []).append(record)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-import math
+import reprlib
 import types
 import typing
 from collections.abc import Callable, Mapping
 from typing import Any, Final, TypeVar
 
 from attention.unknown import unknown
+from eval.measure.records.bounds import check_number
 from eval.measure.records.schema import NO_IMPL, SCHEMA, Record, RunInfo
 
 T = TypeVar("T")
@@ -38,21 +39,22 @@ def from_json(line: Mapping[str, Any]) -> Record:
 
 
 def _check(record: Record) -> None:
-    """Raises `ValueError` for values that no measurement has."""
+    """Raises `ValueError` for what no measurement has, beside numbers out of `eval.measure.records.bounds`."""
     if not record.layout:
         raise ValueError("layout must name one, got ''")
-    if record.tokens < 1:
-        raise ValueError(f"tokens must be at least 1, got {record.tokens}")
-    if record.timing is not None:
-        samples_ms = record.timing.samples_ms
-        if not samples_ms or not all(0 <= ms < math.inf for ms in samples_ms):
-            raise ValueError(f"timing.samples_ms must be one time or more, finite and not below 0, got {samples_ms}")
+    for name, timing in {"timing": record.timing, **{f"parts.{key}": one for key, one in record.parts.items()}}.items():
+        if timing is not None and not timing.samples_ms:
+            raise ValueError(f"{name}.samples_ms must be one time or more, got none")
+    if record.kind == "attention" and record.flops:
+        for count in ("useful", "executed"):
+            if "attention" not in getattr(record.flops, count):
+                raise ValueError(f"no flops.{count}.attention; a record of kind attention has it")
 
 
 def read_fields(kind: type[T], found: Any, prefix: str = "", **given: Any) -> T:
     """The dataclass `kind` from a JSON object, whatever of it is not `given`; every field is checked."""
     if not isinstance(found, Mapping):
-        raise ValueError(f"{prefix.rstrip('.') or 'a record'} must be a JSON object, got {found!r}")
+        raise ValueError(f"{prefix.rstrip('.') or 'a record'} must be a JSON object, got {reprlib.repr(found)}")
     hints = typing.get_type_hints(kind)
     # That T is a dataclass cannot be said in its bound.
     fields = {f.name: f for f in dataclasses.fields(kind) if f.name not in given}  # type: ignore[arg-type]
@@ -72,7 +74,7 @@ def read_value(hint: Any, value: Any, name: str) -> Any:
     if origin in (typing.Union, types.UnionType):  # X | None
         (inner,) = (one for one in arguments if one is not types.NoneType)
         return None if value is None else read_value(inner, value, name)
-    if origin is typing.Literal and value in arguments:
+    if origin is typing.Literal and isinstance(value, str) and value in arguments:
         return value
     if origin is tuple and isinstance(value, list):
         return tuple(read_value(arguments[0], one, f"{name}[{place}]") for place, one in enumerate(value))
@@ -81,10 +83,15 @@ def read_value(hint: Any, value: Any, name: str) -> Any:
     if dataclasses.is_dataclass(hint):
         return read_fields(typing.cast(type, hint), value, f"{name}.")
     if hint is float and isinstance(value, int | float) and not isinstance(value, bool):
+        check_number(name, value)
         return float(value)
     if origin is None and isinstance(value, hint) and isinstance(value, bool) == (hint is bool):
+        if hint is int:
+            check_number(name, value)
+        if hint is str and not value.isascii() and any("\ud800" <= sign <= "\udfff" for sign in value):
+            raise ValueError(f"{name} must be text that can be written, got {value!r}")
         return value
-    raise ValueError(f"{name} must be {_in_words(hint)}, got {value!r}")
+    raise ValueError(f"{name} must be {_in_words(hint)}, got {reprlib.repr(value)}")
 
 
 def _in_words(hint: Any) -> str:
@@ -122,5 +129,10 @@ def _from_unnumbered(line: Mapping[str, Any]) -> Mapping[str, Any]:
     return fields | {"schema": 1}
 
 
-MIGRATIONS: Final[tuple[Callable[[Mapping[str, Any]], Mapping[str, Any]], ...]] = (_from_unnumbered,)
+def _without_digests(line: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Before schema 2 nothing but names told what was measured: a resumed run measures such cells again."""
+    return {**line, "schema": 2}
+
+
+MIGRATIONS: Final[tuple[Callable[[Mapping[str, Any]], Mapping[str, Any]], ...]] = (_from_unnumbered, _without_digests)
 """From each schema to the next."""

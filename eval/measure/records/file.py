@@ -4,16 +4,24 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import itertools
+import os
+import tempfile
+import time
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import Final
 
 from eval.measure.records import json_lines
 from eval.measure.records.decode import from_json, to_json
-from eval.measure.records.schema import Cell, Record, RunInfo, identity_of
+from eval.measure.records.schema import Cell, Record, RunInfo, names_of
 from refmodel.presets import PRESETS, preset
 from refmodel.specification import ModelConfig
 
 FILE_NAME = "records.jsonl"
+
+PROBE_BYTES: Final = 2**16
+"""Room that there must be before anything is measured: some dozens of records."""
 
 
 def append(path: Path, record: Record) -> None:
@@ -46,20 +54,59 @@ def latest(records: Iterable[Record]) -> list[Record]:
 
 @contextlib.contextmanager
 def only_writer(folder: Path) -> Iterator[None]:
-    """Holds `folder` for one run: two that append to one file would each report the other's figures."""
+    """Holds `folder` for one run: two that append to one file would each report the other's figures.
+
+    Makes the folder, and tries whether it takes a file at all: a disk that is full and a folder that may only be read
+    are found before anything is measured.  Raises `ValueError` where another run holds it, `OSError` that names the
+    file where it cannot be written.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
     with (folder / ".lock").open("w") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # released when the process ends, however it ends
         except BlockingIOError as error:
             raise ValueError(f"another run writes to {folder}; wait for it, or choose another --out") from error
+        _try_to_write(folder)
         yield
+
+
+def _try_to_write(folder: Path) -> None:
+    with json_lines.naming(folder), tempfile.TemporaryFile(dir=folder) as file:
+        file.write(bytes(PROBE_BYTES))
+        file.flush()
+        os.fsync(file.fileno())
+    if (path := folder / FILE_NAME).exists():
+        path.open("ab").close()
+
+
+def set_aside(path: Path) -> Path:
+    """Renames a file to `records.<time of its change>.jsonl`, never over one that is there: `-2`, `-3`, ... follow.
+
+    The caller is the folder's `only_writer`.
+    """
+    stamp = time.strftime("%Y%m%d-%H%M%S", time.localtime(path.stat().st_mtime))
+    names = itertools.chain([stamp], (f"{stamp}-{number}" for number in itertools.count(2)))
+    free = (path.with_name(f"{path.stem}.{name}{path.suffix}") for name in names)
+    return path.rename(next(one for one in free if not one.exists()))
+
+
+def keep_only(path: Path, records: Iterable[Record]) -> Path:
+    """Sets the file aside and puts one of `records` in its place, whole or not at all; where the old one is now."""
+    fresh = path.with_name(f".{path.name}.new")
+    fresh.unlink(missing_ok=True)
+    fresh.touch()
+    for record in records:
+        append(fresh, record)
+    aside = set_aside(path)
+    os.replace(fresh, path)
+    return aside
 
 
 def refuse_others(path: Path, run: RunInfo) -> None:
     """Raises `ValueError` if the records in `path` were made with another model or on another machine."""
-    ours = identity_of(run)
+    ours = names_of(run)
     for record in read(path):
-        for field, value in identity_of(record.run).items():
+        for field, value in names_of(record.run).items():
             if value != ours[field]:
                 raise ValueError(
                     f"{path} holds records of {field} {value!r}, this run's is {ours[field]!r}; resume with the same, "

@@ -6,21 +6,35 @@ whole and only lacks its end is kept.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 
 
 def append(path: Path, line: Mapping[str, Any]) -> None:
-    """Adds one line, on the disk when this returns.  Raises `ValueError` for a number that JSON does not have."""
+    """Adds one line, on the disk when this returns.
+
+    Raises `ValueError` for a number that JSON does not have, `OSError` that names the file where it cannot be written.
+    """
+    text = json.dumps(line, allow_nan=False).encode() + b"\n"
     path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("ab+") as file:
+    with naming(path), path.open("ab+") as file:
         _cut_torn_line(file)
-        file.write(json.dumps(line, allow_nan=False).encode() + b"\n")
+        file.write(text)
         file.flush()
         os.fsync(file.fileno())
+
+
+@contextlib.contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """What the system says of writing there names `path`: a full disk is told of an open file, which has no name."""
+    try:
+        yield
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(path)) from error
 
 
 def read(path: Path) -> list[tuple[int, dict[str, Any]]]:
@@ -41,10 +55,9 @@ def _parse(path: Path, number: int, line: bytes) -> dict[str, Any]:
         found = json.loads(line)
     except UnicodeDecodeError as error:
         raise ValueError(f"{path} is no text; records are lines of JSON") from error
-    except json.JSONDecodeError as error:
-        raise ValueError(
-            f"{path}:{number} is not a JSON record ({error.msg}); move the file away or mend it"
-        ) from error
+    except (ValueError, RecursionError) as error:  # a nesting or a number that is too long is no JSONDecodeError
+        said = getattr(error, "msg", str(error))
+        raise ValueError(f"{path}:{number} is not a JSON record ({said}); move the file away or mend it") from error
     if not isinstance(found, dict):
         raise ValueError(f"{path}:{number} is not a record: a JSON object is wanted")
     return found
@@ -68,5 +81,5 @@ def _is_whole(line: bytes) -> bool:
     """Whether a line is a JSON object: cut short it is none."""
     try:
         return isinstance(json.loads(line), dict)
-    except ValueError:
+    except (ValueError, RecursionError):
         return False

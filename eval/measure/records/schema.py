@@ -15,7 +15,7 @@ from eval.measure.records.environment import Environment
 from eval.measure.timing import Timing
 from eval.quality.text_quality import TextQuality
 
-SCHEMA: Final = 1
+SCHEMA: Final = 2
 """Of the records that are written; lines without a number are of 0."""
 
 Kind = Literal["linear", "attention", "prefill", "apart", "quality"]
@@ -96,7 +96,13 @@ class Findings:
 
 @dataclass(frozen=True)
 class RunInfo:
-    """What all records of a run share; `invocation` is the command or the call that measured them."""
+    """What all records of a run share.
+
+    Attributes:
+        invocation: the command or the call that measured them.
+        config_digest, params_digest, code_digest: of the model's description, of its parameters and of the project's
+            Python (`eval.measure.records.identity`); None in records before schema 2.
+    """
 
     model: str
     weights: str
@@ -104,6 +110,9 @@ class RunInfo:
     dtype: str
     environment: Environment
     invocation: str | None = None
+    config_digest: str | None = None
+    params_digest: str | None = None
+    code_digest: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -115,6 +124,8 @@ class Record(Findings):
         impl: the implementations of attention that ran, `NO_IMPL` for none; `asked` is what was asked for.
         text: what was read; of kind `quality`.
         time: UTC, ISO 8601.
+        layout_digest, tokens_digest: of the variants with all their parameters, and of the token ids that went in; None
+            in records before schema 2.
     """
 
     run: RunInfo
@@ -127,6 +138,8 @@ class Record(Findings):
     status: Status
     error: str = ""
     text: TextSource | None = None
+    layout_digest: str | None = None
+    tokens_digest: str | None = None
 
     @property
     def cell(self) -> Cell:
@@ -139,12 +152,12 @@ Cell = tuple[str | int | None, ...]
 
 
 def cell_of(run: RunInfo, kind: str, layout: str, tokens: int, impl: str, text: TextSource | None) -> Cell:
-    """The identity of a measured or planned record."""
-    return (*identity_of(run).values(), kind, layout, tokens, impl, None if text is None else text.sha256)
+    """The cell of a measured or planned record."""
+    return (*names_of(run).values(), kind, layout, tokens, impl, None if text is None else text.sha256)
 
 
-def identity_of(run: RunInfo) -> dict[str, str]:
-    """What all records of one file have in common: figures of two machines or two models are not compared."""
+def names_of(run: RunInfo) -> dict[str, str]:
+    """What all records of one file have in common by name; `records.identity` has what names do not tell."""
     where = run.environment
     return {"model": run.model, "weights": run.weights, "device": run.device, "device_kind": where.device_kind,
             "cpu": where.cpu, "dtype": run.dtype}  # fmt: skip

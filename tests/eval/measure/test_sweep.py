@@ -217,3 +217,35 @@ def test_what_a_resumed_run_lacks_on_a_gpu_is_found_without_running_a_layer(plan
 def test_a_sweep_that_cannot_be_is_refused(plan, change, message):
     with pytest.raises(ValueError, match=message):
         dataclasses.replace(plan, **change)
+
+
+@pytest.mark.parametrize("number", [float("nan"), float("inf")])
+def test_a_checkpoint_without_numbers_fails_record_by_record_and_resumes(plan, tmp_path, number):
+    """One weight of the head's table: what reads logits fails, what does not counts."""
+    embedding = plan.model.params["embed"]["embedding"]
+    params = plan.model.params | {"embed": {"embedding": embedding.at[256, 3].set(number)}}  # a token that is not read
+    broken = dataclasses.replace(plan, model=dataclasses.replace(plan.model, params=params), lengths=(17,))
+    path = tmp_path / "records.jsonl"
+    found = list(sweep.run_sweep(broken, cells_of(broken), path))
+    status = {(r.kind, r.layout): r.status for r in found}
+    assert {key for key, how in status.items() if how == "failed"} == {
+        (kind, layout) for kind in ("prefill", "quality") for layout in ("full", "swa(5)+full")
+    }  # fmt: skip
+    assert all(r.error.startswith("FloatingPointError: NaN or Inf in ") for r in found if r.status == "failed")
+    assert [r.quality for r in found if r.kind == "quality"] == [None, None]
+    again = list(sweep.run_sweep(broken, sweep.missing_cells(broken, path), path))
+    assert {(r.kind, r.layout, r.status) for r in again} == {
+        (kind, layout, "failed") for kind in ("prefill", "quality") for layout in ("full", "swa(5)+full")
+    }  # fmt: skip
+
+
+def test_what_one_layout_of_a_cell_dies_of_leaves_the_others(plan, tmp_path, monkeypatch):
+    def but_one(sweep, layouts, tokens):
+        if any(not layout.is_full for layout in layouts):
+            raise ValueError("not this one")
+        return {layout: Findings() for layout in layouts}
+
+    monkeypatch.setattr(sweep, "MEASURES", dict.fromkeys(MEASURES, but_one))
+    cells = [cell for cell in cells_of(plan) if cell.kind == "quality"]
+    found = [(r.layout, r.status, r.error) for r in sweep.run_sweep(plan, cells, tmp_path / "r")]
+    assert found == [("full", "ok", ""), ("swa(5)+full", "failed", "ValueError: not this one")]

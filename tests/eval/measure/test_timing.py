@@ -6,12 +6,13 @@ import itertools
 import math
 import subprocess
 import sys
+from dataclasses import replace
 
 import jax.numpy as jnp
 import pytest
 
 from eval.measure import timing
-from eval.measure.timing import Budget, Program, Timing, compile_program, time_programs
+from eval.measure.timing import Budget, Program, Timing, compile_program, spread_of, time_programs
 from refmodel.device_memory import free_device_bytes
 
 
@@ -84,3 +85,34 @@ def test_peak_memory_sees_an_allocation():
     """
     grown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip()
     assert grown == "True" or int(grown) >= 48 << 20  # True: the system does not tell
+
+
+def test_samples_that_spread_are_taken_again_and_the_calmest_round_counts():
+    """Three rounds of four: the middle half spreads by 0.6 of the median, then by 0.1, which is calm."""
+    times = [9.0, 1, 2, 3, 4, 10, 10.5, 11, 11.5]
+    log: list[str] = []
+    calm = Scripted([7.0] * 9, log, "calm")
+    budget = Budget(seconds=0, min_samples=4)
+    found = time_programs({"restless": Scripted(times, log, "restless"), "calm": calm}, budget)
+    assert found["restless"].samples_ms == (10, 10.5, 11, 11.5) and found["restless"].set_aside_ms == (1, 2, 3, 4)
+    assert found["calm"].samples_ms == (7,) * 4 and not found["calm"].set_aside_ms and log.count("calm") == 5
+    always = [5.0, *[1, 2, 3, 4] * 3]
+    found = time_programs({"it": Scripted(always, log, "it")}, budget)
+    assert found["it"].samples_ms == (1, 2, 3, 4) and found["it"].set_aside_ms == (1, 2, 3, 4) * 2
+    assert len(time_programs({"it": Scripted(always, log, "it")}, replace(budget, rounds=1))["it"].set_aside_ms) == 0
+
+
+@pytest.mark.parametrize(
+    ("samples_ms", "spread"), [((7,), 0), ((9, 11), 0.2), ((8, 10, 99), 9.1), ((10, 11, 12, 13, 99), 1 / 6)]
+)
+def test_spread_is_the_middle_half_over_the_median(samples_ms, spread):
+    assert spread_of(samples_ms) == pytest.approx(spread)
+
+
+def test_what_a_program_puts_out_is_looked_at():
+    def refuse(outputs):
+        raise FloatingPointError(f"{float(outputs.sum())}")
+
+    x = jnp.ones((3, 3))
+    with pytest.raises(FloatingPointError, match=r"27\.0"):
+        time_programs({"dot": compile_program(jnp.dot, x, x, check=refuse)}, Budget(0, 1, 1))

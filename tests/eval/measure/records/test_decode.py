@@ -30,23 +30,29 @@ from tests.eval.report import synthetic_records as given_records
 KEPT = [ROOT / "eval/results" / name / "records.jsonl" for name in
         ("smollm2-cpu", "h100-qwen3-30b-a3b", "h100-other-layouts")]  # fmt: skip
 
-text, number = st.text(max_size=5), st.floats(0, 1e12)
-flops = st.dictionaries(text, st.integers(0, 2**60), max_size=3)
+text, number = st.text(max_size=5), st.floats(1e-9, 1e12)
+share, count = st.floats(0, 1), st.integers(1, 2**20)
+flops = st.dictionaries(text, st.integers(0, 2**60), max_size=3).map(lambda found: found | {"attention": 5})
 timings = st.builds(
     Timing, samples_ms=st.lists(number, min_size=1, max_size=3).map(tuple), warmup_ms=st.none() | number
 )
-environments = st.builds(Environment, git_commit=st.none() | text, git_dirty=st.none() | st.booleans())
+environments = st.builds(Environment, cores=count, git_commit=st.none() | text, git_dirty=st.none() | st.booleans())
+stretches = st.builds(Stretch, first=count, last=count, perplexity=number, kl_nats=share)
 qualities = st.builds(
-    TextQuality, perplexity=number, kl_nats=number, top1_agreement=number,
-    by_position=st.lists(st.builds(Stretch, perplexity=number, kl_nats=number), max_size=2).map(tuple),
+    TextQuality, perplexity=number, kl_nats=share, top1_agreement=share,
+    by_position=st.lists(stretches, max_size=2).map(tuple),
+)  # fmt: skip
+sizes = st.none() | st.integers(0, 2**62)
+memories = st.builds(
+    ProgramMemory, argument_bytes=sizes, temp_bytes=sizes, output_bytes=sizes, rss_peak_bytes=sizes
 )  # fmt: skip
 a_record = partial(
     st.builds, Record, run=st.builds(RunInfo, environment=environments), text=st.none() | st.builds(TextSource),
-    layout=st.text(min_size=1, max_size=5), tokens=st.integers(1, 2**40), error=text,
-    flops=st.none() | st.builds(FlopCounts, flops, flops), memory=st.none() | st.builds(ProgramMemory),
+    layout=st.text(min_size=1, max_size=5), tokens=st.integers(1, 2**31 - 2), error=text,
+    flops=st.none() | st.builds(FlopCounts, flops, flops), memory=st.none() | memories,
     calls_per_sample=st.integers(1, 9),
     executed_from=st.dictionaries(text, text, max_size=2),
-    layers=st.lists(st.builds(LayerTime, ms=number), max_size=2).map(tuple), ends_ms=st.none() | number,
+    layers=st.lists(st.builds(LayerTime, count=count, ms=number), max_size=2).map(tuple), ends_ms=st.none() | number,
     parts=st.dictionaries(text, timings, max_size=2), layouts=st.lists(text, max_size=2).map(tuple),
 )  # fmt: skip
 records = a_record(status=st.just("ok"), timing=timings, quality=qualities) | a_record(
@@ -111,7 +117,7 @@ def test_what_is_wrong_is_named(change, message):
 
 
 @pytest.mark.parametrize(
-    "name", [f.name for f in dataclasses.fields(RunInfo) if f.name != "invocation"] + ["kind", "time"]
+    "name", [f.name for f in dataclasses.fields(RunInfo) if f.default is dataclasses.MISSING] + ["kind", "time"]
 )
 def test_what_every_record_has_is_missed(name):
     line = {key: value for key, value in given_records.record("prefill", "full", 7).items() if key != name}
@@ -122,13 +128,19 @@ def test_what_every_record_has_is_missed(name):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"tokens": -5}, "tokens must be at least 1, got -5"),
+        ({"tokens": -5}, "tokens must be at least 1 and at most .*, got -5"),
         ({"layout": ""}, "layout must name one, got ''"),
-        ({"schema": True}, "schema must be at most 1, .* got True"),
-        ({"schema": 1.0}, "schema must be at most 1, .* got 1.0"),
+        ({"schema": True}, "schema must be at most 2, .* got True"),
+        ({"schema": 1.0}, "schema must be at most 2, .* got 1.0"),
         ({"timing": {"samples_ms": []}}, "timing.samples_ms must be one time or more"),
-        ({"timing": {"samples_ms": [3.0, float("nan")]}}, "timing.samples_ms must be one time or more"),
-        ({"timing": {"samples_ms": [-3.0]}}, "timing.samples_ms must be one time or more"),
+        ({"timing": {"samples_ms": [3.0, float("nan")]}}, r"timing.samples_ms\[1\] must be at least .*, got nan"),
+        ({"timing": {"samples_ms": [-3.0]}}, r"timing.samples_ms\[0\] must be at least 1e-09 and .*, got -3.0"),
+        ({"timing": {"samples_ms": [10**400]}}, r"timing.samples_ms\[0\] must be .*, got 1000.*\(401 digits\)"),
+        ({"kind": "attention", "flops": {"useful": {}, "executed": {}}}, "no flops.useful.attention"),
+        ({"flops": {"useful": {"head": -1}, "executed": {}}}, "flops.useful.head must be at least 0 and"),
+        ({"tokens": 2**31 - 1}, "tokens must be at least 1 and at most 2147483646, got 2147483647"),
+        ({"error": "\udc80"}, "error must be text that can be written"),
+        ({"kind": ["prefill"]}, r"kind must be one of linear, .*, got \['prefill'\]"),
     ],
 )
 def test_what_no_measurement_says_is_refused(change, message):

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import errno
+import os
+import re
 from dataclasses import replace
 
 import pytest
 
 from eval.measure.records import file, json_lines
 from eval.measure.records.decode import from_json
+from eval.measure.records.identity import refuse_mixed
 from tests.eval.report.synthetic_records import CONFIG, record
 
 LINE = record("prefill", "full", 5)
@@ -60,3 +64,64 @@ def test_the_model_is_the_one_that_all_records_name(tmp_path):
         file.config_of([ONE, other], tmp_path)
     with pytest.raises(ValueError, match="records of 'mine', whose shape is not known here; say which model"):
         file.config_of([other], tmp_path)
+
+
+def test_what_is_set_aside_never_takes_the_place_of_another(tmp_path):
+    """A clock that was set back, a backup that was restored: files of one second."""
+    path, kept = tmp_path / "records.jsonl", []
+    for tokens in (3, 5, 7):
+        file.append(path, replace(ONE, tokens=tokens))
+        os.utime(path, (1.7e9, 1.7e9))
+        kept.append((file.set_aside(path), tokens))
+    assert [(aside, one.tokens) for aside, _ in kept for one in file.read(aside)] == kept and not path.exists()
+    assert all(re.fullmatch(r"records\.\d{8}-\d{6}(-\d)?\.jsonl", aside.name) for aside, _ in kept)
+
+
+def test_a_file_that_keeps_some_records_is_set_aside_whole(tmp_path):
+    path = tmp_path / "records.jsonl"
+    for one in (ONE, TWO):
+        file.append(path, one)
+    before = path.read_bytes()
+    aside = file.keep_only(path, [TWO])
+    assert aside.read_bytes() == before and file.read(path) == [TWO]
+    assert sorted(tmp_path.iterdir()) == sorted([aside, path])
+
+
+@pytest.mark.parametrize("fault", [errno.ENOSPC, errno.EROFS])
+def test_a_disk_that_takes_nothing_is_named_before_anything_and_at_the_record(tmp_path, monkeypatch, fault):
+    path = tmp_path / "records.jsonl"
+    file.append(path, ONE)
+
+    def full(_):
+        raise OSError(fault, os.strerror(fault))
+
+    monkeypatch.setattr(os, "fsync", full)
+    for write, where in ((lambda: file.append(path, TWO), path), (file.only_writer(tmp_path).__enter__, tmp_path)):
+        with pytest.raises(OSError, match=re.escape(os.strerror(fault))) as caught:
+            write()
+        assert caught.value.filename == str(where)
+
+
+COMMIT = {"git_commit": "f" * 40}
+
+
+@pytest.mark.parametrize(
+    ("change", "word"),
+    [
+        ({"dtype": "bfloat16"}, "dtype, float32 .* and bfloat16"),
+        ({"weights": "other"}, "weights"),
+        ({"params_digest": "0" * 32}, "params, untold .* and 000000000000 "),
+        ({"environment": replace(ONE.run.environment, device_kind="abacus")}, "device_kind, cpu .* and abacus"),
+        ({"environment": replace(ONE.run.environment, **COMMIT)}, "git_commit, 0123456789abcdef .* and ffffffffffff "),
+    ],
+)
+def test_records_that_do_not_compare_are_told_apart(change, word):
+    refuse_mixed([ONE, TWO])
+    with pytest.raises(ValueError, match=f"the records: records of more than one {word}") as caught:
+        refuse_mixed([ONE, replace(TWO, run=replace(TWO.run, **change))])
+    assert "prefill of full, 5 tokens" in str(caught.value) and "mixed=True" in str(caught.value)
+
+
+def test_one_layers_attention_reads_no_weights():
+    other = replace(TWO, kind="attention", run=replace(TWO.run, params_digest="0" * 32, weights="other"))
+    refuse_mixed([ONE, other])

@@ -43,6 +43,8 @@ def test_a_whole_last_line_that_lacks_its_end_is_kept(tmp_path):
         ("not json", r"lines.jsonl:2 is not a JSON"),
         ("5", "lines.jsonl:2 .* a JSON object is wanted"),
         ("[1]", "object"),
+        ('{"a":' * 20_000, r"lines.jsonl:2 is not a JSON record \(maximum recursion"),
+        ('{"a":' + "1" * 5_000 + "}", r"lines.jsonl:2 is not a JSON record \(Exceeds the limit"),
     ],
 )
 def test_a_foreign_line_is_named(tmp_path, line, message):

@@ -1,0 +1,34 @@
+"""What a resumed run may keep of the records that are there: those of what it would measure itself."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from eval.measure.named_layout import LayoutNames
+from eval.measure.plan import Sweep
+from eval.measure.records.identity import differences, identity_of, layout_digest, run_identity, tokens_digest
+from eval.measure.records.schema import Record, RunInfo
+
+
+def foreign_records(sweep: Sweep, run: RunInfo, records: Iterable[Record]) -> dict[int, list[str]]:
+    """By place: the records that are of something else than `run` of `sweep` would measure, and in what they differ."""
+    names = LayoutNames(sweep.model.config.n_layers, (*sweep.layouts, *sweep.whole))
+    found = {}
+    for place, record in enumerate(records):
+        if different := differences(identity_of(record), _ours(sweep, run, record, names)):
+            found[place] = different
+    return found
+
+
+def _ours(sweep: Sweep, run: RunInfo, record: Record, names: LayoutNames) -> dict[str, Any]:
+    """The identity of the cell of `record` as the sweep would measure it; without a layout that nobody can read."""
+    found: dict[str, Any] = run_identity(run)
+    if record.tokens <= len(sweep.text.tokens):
+        found["tokens"] = tokens_digest(sweep.text.tokens[: record.tokens])
+    find = names.single_layer if record.kind == "attention" else names.layout
+    try:
+        found["layout"] = layout_digest(find(record.layout).variants)
+    except ValueError:
+        return found  # its name is all that there is
+    return found
