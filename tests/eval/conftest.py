@@ -31,8 +31,8 @@ def with_words(monkeypatch) -> Model:
 
 @pytest.fixture
 def written(tmp_path):
-    def write(records):
-        path = write_report(tmp_path / "out", compared(records), command="prefillwall compare --seed 7")
+    def write(records, *, mixed=False):
+        path = write_report(tmp_path / "out", compared(records, mixed=mixed), command="prefillwall compare --seed 7")
         return path.read_text()
 
     return write

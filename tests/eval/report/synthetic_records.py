@@ -103,9 +103,9 @@ def slowed(kind, tokens, factor):
     return [r | {"timing": {"samples_ms": [factor * ms for ms in r["timing"]["samples_ms"]]}} for r in cell]
 
 
-def compared(lines) -> Comparison:
-    return Comparison(CONFIG, tuple(map(from_json, lines)))
+def compared(lines, *, mixed=False) -> Comparison:
+    return Comparison(CONFIG, tuple(map(from_json, lines)), mixed=mixed)
 
 
-def summaries(lines) -> tuple[Summary, ...]:
-    return summarise(map(from_json, lines), CONFIG)
+def summaries(lines, *, mixed=False) -> tuple[Summary, ...]:
+    return summarise(map(from_json, lines), CONFIG, mixed=mixed)

@@ -96,7 +96,7 @@ def test_a_failed_cell_is_told(written):
 def test_several_settings_and_environments_are_told_apart(written, tmp_path):
     records = synthetic_records()
     other = [r | {"dtype": "bfloat16", "environment": r["environment"] | {"git_dirty": True}} for r in records]
-    text = written(records + other)
+    text = written(records + other, mixed=True)
     assert "# smollm2-135m on cpu, bfloat16, attention blockwise" in text
     assert text.count("* commit: 0123456789abcdef") == 2
     assert text.count("with local changes") == 1

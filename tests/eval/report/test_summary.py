@@ -166,7 +166,9 @@ def test_the_longest_prompt_is_the_longest_that_has_a_time():
 def test_devices_and_dtypes_are_never_compared(field):
     records = synthetic_records()
     others = [r | {field: "other"} for r in synthetic_records(layouts=("swa(1024)",))]
-    ours, theirs = summaries(records + others)
+    with pytest.raises(ValueError, match=f"records of more than one {field}, .* and other .*; mixed=True"):
+        summaries(records + others)
+    ours, theirs = summaries(records + others, mixed=True)
     assert getattr(theirs, field) == "other"
     assert names(theirs) == ("swa(1024)",)
     assert all(r.whole_gain == Gain() == r.attention_gain for r in theirs.results)
