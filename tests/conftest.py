@@ -30,6 +30,10 @@ settings.load_profile("default")
 gc.set_threshold(50_000, 20, 20)
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--cases", type=int, help="how many cases the suites of drawn cases draw (default: those of CI)")
+
+
 @pytest.fixture
 def fast_compile() -> Iterator[None]:
     """Compiles without optimising: for tests of many small programs, whose results do not depend on it."""
