@@ -45,6 +45,15 @@ def test_blockwise_is_the_oracle_in_float32(problem, blocks):
     )
 
 
+def test_padding_among_the_queries_of_an_unmasked_tile_puts_out_nothing():
+    """All keys are before all queries, so that nothing is masked; an empty query still sees none of them."""
+    rng = np.random.default_rng(0)
+    q, k, v = (jnp.asarray(rng.normal(size=shape), jnp.float32) for shape in ((2, 8, 6, 7), *[(2, 64, 2, 7)] * 2))
+    q_pos = np.where(np.arange(8) % 3 == 1, -1, 64 + np.arange(8))[None]
+    out = attend_blockwise(q, k, v, q_pos, np.arange(64)[None, None], SpanPattern(), Blocks(8, 64)).out_btnh
+    np.testing.assert_array_equal((np.asarray(out) == 0).all((0, 2, 3)), q_pos[0] < 0)
+
+
 @COMPILING
 @given(problems())
 def test_blockwise_is_the_oracle_in_bfloat16(problem):

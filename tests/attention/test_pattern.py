@@ -11,9 +11,11 @@ from attention.layout import parse_variant
 from attention.pattern import (
     UNBOUNDED,
     SpanPattern,
+    Spans,
     Tile,
     cache_tokens,
     dense_mask,
+    holds_everything,
     still_needed,
     tile_map,
     visible_pairs,
@@ -84,6 +86,30 @@ def test_a_slot_goes_exactly_when_no_later_query_sees_it(pattern, tokens):
     if pattern.is_uniform:
         np.testing.assert_array_equal(kept, later)
     assert kept.sum() <= cache_tokens(pattern, tokens)
+
+
+def test_the_longest_span_and_the_most_sinks_of_any_head_rule_the_cache():
+    pattern = SpanPattern((5, 29), (2, 11))
+    assert cache_tokens(pattern, 100) == 28 + 11 and cache_tokens(pattern, 31) == 31
+    assert holds_everything(pattern, 38) and not holds_everything(pattern, 39)
+    np.testing.assert_array_equal(still_needed(pattern, np.arange(97), 97), [s < 11 or 97 - s < 29 for s in range(97)])
+
+
+def test_a_tile_that_ends_at_the_first_key_behind_the_sinks_is_not_whole():
+    seen = tile_map(SpanPattern((2,), (15,)), np.arange(40, 48), np.arange(48), 8, 8)[0, 0]
+    assert seen.tolist() == [Tile.DENSE, Tile.PARTIAL, Tile.SKIP, Tile.SKIP, Tile.PARTIAL, Tile.PARTIAL]
+
+
+@pytest.mark.parametrize(("of_spans", "of_sinks"), [(1, 1), (2, 6), (6, 2), (1, 2), (2, 1)])
+def test_spans_that_are_data_belong_to_the_heads_of_their_group(of_spans, of_sinks):
+    rng, n_heads, n_kv_heads = np.random.default_rng(3), 6, 2
+    span_bmt, sink_m = rng.integers(1, 9, (3, of_spans, 7)), rng.permutation(11)[:of_sinks]
+    q_pos, kv_pos_bks = np.arange(10, 17), rng.permutation(3 * n_kv_heads * 17).reshape(3, n_kv_heads, 17) % 19 - 1
+    mask = dense_mask(Spans(span_bmt, sink_m), q_pos[None], kv_pos_bks, n_heads)
+    for b, n, i, j in np.ndindex(mask.shape):
+        p, s = q_pos[i], kv_pos_bks[b, n // 3, j]
+        span, sink = span_bmt[b, n * of_spans // n_heads, i], sink_m[n * of_sinks // n_heads]
+        assert mask[b, n, i, j] == (0 <= s <= p and (s < sink or p - s < span))
 
 
 def test_every_registered_variant_has_a_pattern_and_a_spelling():

@@ -196,6 +196,9 @@ def test_numbers_are_humane():
     assert number_format.spread(Spread(1500, 990, 2000)) == "1.50 s (0.990-2.00)"
     assert (number_format.fitted(6472.2), number_format.fitted(math.inf)) == ("6,470", "unbounded")
     assert [number_format.factor(x) for x in (3.956, 12345.6, None)] == ["3.96x", "12,346x", "-"]
+    assert [number_format.number(value) for value in (9.994, 9.996, 0.0999, 99.96, 0)] == [
+        "9.99", "10.0", "0.0999", "100", "0"
+    ]  # fmt: skip
     assert (number_format.percent(0.1234), number_format.signed_percent(-0.01)) == ("12.3 %", "-1.00 %")
 
 

@@ -130,6 +130,14 @@ def test_useful_flops_of_choosing_are_counted_as_today_whatever_a_record_holds()
     assert counted["selection"] == counted["attention"] // 2
 
 
+def test_flops_are_not_of_some_of_the_layers():
+    kinds = [("prefill", MIXED, 8192), ("attention", "full", 8192)]
+    failed = [r | {"status": "failed"} for r in synthetic_records() if (r["kind"], r["layout"], r["tokens"]) in kinds]
+    failed = [{key: value for key, value in r.items() if key not in ("flops", "timing")} for r in failed]
+    found = row(only([*synthetic_records(), *failed]), MIXED, 8192)
+    assert found.useful is found.executed is found.attention_ms is None
+
+
 def test_flops_of_what_did_not_fit_are_known():
     records = synthetic_records()
     expected = only(records)

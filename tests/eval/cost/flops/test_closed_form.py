@@ -13,7 +13,7 @@ from attention.cost import step_positions
 from attention.kv_cache import LayerCache, extend
 from attention.layout import parse_variant
 from attention.pattern import dense_mask
-from eval.cost.flops.closed_form import linear_flops, prefill_flops, steps_flops
+from eval.cost.flops.closed_form import attention_flops, linear_flops, prefill_flops, steps_flops
 from refmodel.cache import init_cache
 from refmodel.presets import PRESETS, RUNNING, preset
 from refmodel.schedule import Step, decode_steps, prefill_steps
@@ -140,3 +140,14 @@ def test_slots_of_a_step_are_those_of_the_real_cache(variant: str, chunk: int, f
 def test_bad_input_says_what_to_change(make, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         make()
+
+
+def test_selection_is_what_choosing_costs_and_attention_the_pairs():
+    config = preset("tiny-dense").with_layout("moba(7,topk=3)")
+    flops = prefill_flops(config, 53)
+    gates = sum(p // 7 for p in range(53))  # of each query one for every block before its own
+    pairs = sum(p % 7 + 1 + 7 * min(p // 7, 2) for p in range(53))
+    heads = config.n_layers * config.n_heads * config.head_dim
+    assert (flops["selection"], flops["attention"]) == (2 * heads * gates, 4 * heads * pairs)
+    both = attention_flops(parse_variant("moba(7,topk=3)"), config, 53)
+    assert config.n_layers * both == flops["selection"] + flops["attention"]
