@@ -7,10 +7,13 @@ import json
 
 import pytest
 from rich.progress import Progress
+from tokenizers.processors import TemplateProcessing
 
 import eval.commands.generate
 import eval.commands.quality
 from eval.cli import main
+from tests.refmodel.checkpoint.test_safetensors_folder import LLAMA, write_folder
+from tests.refmodel.tokenizer.test_folder import byte_tokenizer
 
 
 @pytest.mark.parametrize(
@@ -43,6 +46,29 @@ def test_generate_ends_at_the_stop_token(with_words, capsys, fast_compile):
     assert answer()["conventions"]["stop"] == "</s>"
     assert main(["generate", "word3", "--stop", "<end>"]) == 2
     assert "no token '<end>' in this vocabulary; accepted: none, or a token" in capsys.readouterr().err
+
+
+def test_generate_reads_a_folder_as_its_files_say(tmp_path, capsys, fast_compile):
+    """A first token where the template asks for one, and any of its own ends; the log goes on where stdout is JSON."""
+    write_folder(tmp_path, LLAMA | {"vocab_size": 257, "eos_token_id": 3})
+    tokenizer = byte_tokenizer("<s>")
+    tokenizer.post_processor = TemplateProcessing(single="<s> $A", special_tokens=[("<s>", 256)])
+    tokenizer.save(str(tmp_path / "tokenizer.json"))
+
+    def answer(*words: str) -> dict:
+        assert main(["generate", "hi", "--model", str(tmp_path), "--new", "7", "--json", *words]) == 0
+        return json.loads(capsys.readouterr().out)
+
+    free = answer("--stop", "none")
+    assert free["prompt_tokens"] == [256, *tokenizer.encode("hi", add_special_tokens=False).ids] and not free["stopped"]
+    ends = [free["tokens"][4], free["tokens"][2]]
+    (tmp_path / "generation_config.json").write_text(json.dumps({"eos_token_id": ends}))
+    ended = answer()
+    first = min(free["tokens"].index(end) for end in ends)
+    assert ended["stopped"] and ended["tokens"] == free["tokens"][:first]
+    (tmp_path / "generation_config.json").write_text(json.dumps({"eos_token_id": "</s>"}))
+    assert main(["generate", "hi", "--model", str(tmp_path)]) == 2
+    assert "eos_token_id is '</s>'; accepted: a token id, or a list of them" in capsys.readouterr().err
 
 
 def test_generate_says_what_lies_beyond_the_models_context(with_words, monkeypatch, capsys, fast_compile):
