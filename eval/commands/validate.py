@@ -44,7 +44,10 @@ COLUMNS = (
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--data", type=Path, metavar="CSV", help="rows to predict (default: the packaged ones)")
+    parser.add_argument(
+        "--data", type=Path, metavar="FILE",
+        help="rows to predict, CSV or llama-bench's output (default: the packaged ones)",
+    )  # fmt: skip
     parser.add_argument(
         "--leave-out", choices=(*SCHEMES, TABLE), metavar="WHAT",
         help=f"only this: {', '.join(SCHEMES)}, or {TABLE}: all rows of --data, predicted from the packaged ones",

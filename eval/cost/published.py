@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import csv
 import math
 import re
@@ -13,6 +14,7 @@ from typing import Final, Literal
 
 from eval.cost.cards import CARDS, Card, card_of_device
 from eval.cost.file_errors import reason
+from eval.cost.llama_bench import bench_rows
 from eval.cost.published_models import model_of
 from eval.cost.published_setup import Setup, bits_of, repeat_error, setup_of
 from refmodel.presets import preset
@@ -101,19 +103,28 @@ PUBLISHED_CARD: Final = "r9700"
 
 
 def published(path: Path | None = None, card: Card = CARDS[PUBLISHED_CARD]) -> list[Measured]:
-    """The rows of the packaged table, or of a CSV file with the same columns, of prompts and of decode.
+    """The rows of the packaged table, of a CSV file with the same columns, or of llama-bench's own output.
+
+    Rows are of prompts and of decode; a byte-order mark before them changes nothing.
 
     `card` is the card of rows whose device is none of `CARDS`.
 
     Left out are models that no shape is known for and prompts so short that they measure dispatch.
     """
     try:
-        text = (path or resources.files("eval.cost.data") / "r9700_published.csv").read_text(encoding="utf-8")
-        rows = list(csv.DictReader(text.splitlines(), restval=""))
+        text = _decoded((path or resources.files("eval.cost.data") / "r9700_published.csv").read_bytes())
+        rows = bench_rows(text, path.name) if path else None
+        if rows is None:
+            rows = list(csv.DictReader(text.splitlines(), restval=""))
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise ValueError(f"cannot read the published rates {path}: {reason(error)}") from error
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
     if missing := sorted(set(COLUMNS) - (rows[0].keys() if rows else set())):
-        raise ValueError(f"{path}: column {missing[0]} is missing; wanted: {', '.join(COLUMNS)}")
+        raise ValueError(
+            f"{path}: column {missing[0]} is missing; wanted: {', '.join(COLUMNS)}, or llama-bench's own output (csv, "
+            "json, jsonl, md)"
+        )
     try:
         measured = list(_measured(rows, card))
     except ValueError as error:
@@ -121,6 +132,11 @@ def published(path: Path | None = None, card: Card = CARDS[PUBLISHED_CARD]) -> l
     if not measured:
         raise ValueError(f"{path}: no row is a prompt or decode of a model whose shape is known")
     return measured
+
+
+def _decoded(data: bytes) -> str:
+    """With what a byte-order mark says; consoles of Windows write UTF-16."""
+    return data.decode("utf-16" if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) else "utf-8-sig")
 
 
 def _measured(rows: Iterable[dict[str, str]], card: Card) -> Iterable[Measured]:

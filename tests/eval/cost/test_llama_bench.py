@@ -1,0 +1,116 @@
+"""llama-bench's own outputs: CSV, JSON, JSON lines and Markdown hold the same rates, whatever marks their beginning."""
+
+from __future__ import annotations
+
+import codecs
+import csv
+import io
+import json
+from pathlib import Path
+
+import pytest
+
+from eval.cli import main
+from eval.cost.published import Measured, published
+
+SHARED = {
+    "build_commit": "2aa45ef9e", "build_number": 7423, "cpu_info": "AMD EPYC", "gpu_info": "AMD Radeon AI PRO R9700",
+    "backends": "ROCm", "model_filename": "/models/Qwen3-30B-A3B-Q4_K_M-00001-of-00002.gguf",
+    "model_type": "qwen3moe 30B.A3B Q4_K - Medium", "model_size": 18_550_000_000, "model_n_params": 30_532_122_624,
+    "n_batch": 2048, "n_ubatch": 1024, "flash_attn": True,
+}  # fmt: skip
+TESTS = [(2048, 0, 0, 2843.52, 16.68), (2048, 0, 16_384, 964.08, 3.5), (0, 128, 4096, 71.25, 0.11)]
+RECORDS = [
+    SHARED | {"n_prompt": prompt, "n_gen": new, "n_depth": depth, "avg_ts": rate, "stddev_ts": spread}
+    for prompt, new, depth, rate, spread in [*TESTS, (512, 64, 0, 99.0, 1.0)]  # the last: of both, so left out
+]
+MARKDOWN = """\
+ggml_cuda_init: found 1 ROCm devices:
+  Device 0: AMD Radeon AI PRO R9700, gfx1201 (0x1201), VMM: no, Wave Size: 32
+| model                          |       size |     params | backend    | ngl | n_ubatch |            test |                  t/s |
+| ------------------------------ | ---------: | ---------: | ---------- | --: | -------: | --------------: | -------------------: |
+| qwen3moe 30B.A3B Q4_K - Medium |  17.28 GiB |    30.53 B | ROCm       |  99 |     1024 |          pp2048 |     2843.52 ± 16.68 |
+| qwen3moe 30B.A3B Q4_K - Medium |  17.28 GiB |    30.53 B | ROCm       |  99 |     1024 | pp2048 @ d16384 |       964.08 ± 3.50 |
+| qwen3moe 30B.A3B Q4_K - Medium |  17.28 GiB |    30.53 B | ROCm       |  99 |     1024 |   tg128 @ d4096 |        71.25 ± 0.11 |
+| qwen3moe 30B.A3B Q4_K - Medium |  17.28 GiB |    30.53 B | ROCm       |  99 |     1024 |      pp512+tg64 |        99.00 ± 1.00 |
+
+build: 2aa45ef9e (7423)
+"""  # noqa: E501 - as it prints them
+
+
+def as_csv(records: list[dict[str, object]]) -> str:
+    out = io.StringIO()
+    writer = csv.DictWriter(out, list(records[0]), quoting=csv.QUOTE_ALL)
+    writer.writeheader()
+    writer.writerows(records)
+    return out.getvalue()
+
+
+OUTPUTS = {
+    "csv": as_csv(RECORDS),
+    "json": json.dumps(RECORDS, indent=2),
+    "jsonl": "\n".join(map(json.dumps, RECORDS)) + "\n",
+    "md": MARKDOWN,
+}
+
+
+def facts(one: Measured) -> tuple[object, ...]:
+    setup = one.setup
+    return (
+        one.model, one.tokens, one.depth, one.decode, one.tokens_per_s, one.bits, round(one.repeat_error, 5),
+        one.card.name, setup.backend, setup.build, setup.micro_batch,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+@pytest.mark.parametrize("output", OUTPUTS)
+def test_all_outputs_hold_the_same_rates(output: str, encoding: str, tmp_path: Path) -> None:
+    path = tmp_path / f"mine.{output}"
+    path.write_bytes(OUTPUTS[output].encode(encoding))
+    assert path.read_bytes().startswith((codecs.BOM_UTF8, codecs.BOM_UTF16)) == (encoding != "utf-8")
+    assert [facts(one) for one in published(path)] == [
+        ("qwen3-30b-a3b", prompt or new, depth, bool(new), rate, 4.85, round(spread / rate, 5), "r9700", "ROCm",
+         "llama.cpp 7423", 1024)
+        for prompt, new, depth, rate, spread in TESTS
+    ]  # fmt: skip
+
+
+def test_validate_takes_them(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "mine.txt"
+    path.write_text(OUTPUTS["md"], encoding="utf-8-sig")
+    assert main(["validate", "--data", str(path), "--alone", "--leave-out", "row", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)["predictions"]
+    assert [(one["tokens"], one["depth"], one["model"]) for one in found] == [
+        (prompt or new, depth, "qwen3-30b-a3b") for prompt, new, depth, _, _ in TESTS
+    ]
+
+
+@pytest.mark.parametrize(
+    ("changed", "model"),
+    [
+        ({"model_filename": "", "model_type": "gpt-oss 20B MXFP4 MoE"}, "gpt-oss-20b"),
+        ({"model_filename": "C:\\m\\Qwen3-8B-Q8_0.gguf", "model_type": "qwen3 8B Q8_0"}, "qwen3-8b"),
+        ({"model_filename": "m.gguf", "model_type": "llama 7B Q4_0", "model_n_params": 6_738_415_616}, "llama2-7b"),
+        ({"model_filename": "m.gguf", "model_type": "llama 7B Q4_0", "model_n_params": 7_241_732_096}, "mistral-7b"),
+    ],
+)
+def test_models_by_file_description_or_parameters(changed: dict[str, object], model: str, tmp_path: Path) -> None:
+    path = tmp_path / "mine.json"
+    path.write_text(json.dumps([RECORDS[0] | changed]))
+    assert [one.model for one in published(path)] == [model]
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("[{", "mine: not readable as JSON"),
+        ("[]", "column backend is missing; wanted: source, .*, or llama-bench's own output"),
+        ("| a | b |\n| - | - |\n| 1 | 2 |\n", "column backend is missing"),
+        (json.dumps([RECORDS[0] | {"avg_ts": -1}]), "tokens_per_s must be a number above 0, got '-1'"),
+        (json.dumps([RECORDS[0] | {"n_prompt": "many"}]), "mine: invalid literal"),
+    ],
+)
+def test_what_is_none_of_them_is_refused_in_one_line(text: str, said: str, tmp_path: Path) -> None:
+    (tmp_path / "mine").write_text(text)
+    with pytest.raises(ValueError, match=said):
+        published(tmp_path / "mine")
