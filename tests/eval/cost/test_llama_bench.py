@@ -81,8 +81,8 @@ def test_validate_takes_them(tmp_path: Path, capsys: pytest.CaptureFixture[str])
     assert main(["validate", "--data", str(path), "--alone", "--leave-out", "row", "--json"]) == 0
     found = json.loads(capsys.readouterr().out)["predictions"]
     assert [(one["tokens"], one["depth"], one["model"]) for one in found] == [
-        (prompt or new, depth, "qwen3-30b-a3b") for prompt, new, depth, _, _ in TESTS
-    ]
+        (prompt or new, depth, "qwen3-30b-a3b") for prompt, new, depth, _, _ in TESTS[:2]
+    ]  # of the decoded row, nothing is left to learn from
 
 
 @pytest.mark.parametrize(

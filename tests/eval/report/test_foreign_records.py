@@ -30,13 +30,13 @@ LAYOUTS = (
     {"sinks": 64, "spans": [[256, "full", "64+0.25N"]] * 4},
     {"sinks": 64, "recent": 256, "threshold": 0.5, "gates": [[0.93, 0.02, 0.4]] * 4},
 )
-CARD = '''name = "mine"
+CARD = """name = "mine"
 bandwidth_bytes_per_s = 6.4e11
 memory_bytes = 34_000_000_000
 [peak_tflops]
 bf16 = 191.0
 f32 = 47.0
-'''
+"""
 
 
 def one_line(error: ValueError, name: str) -> None:
