@@ -77,6 +77,12 @@ class Parameter:
         copies = self.shape[:1] if self.axes[0] == "experts" else ()
         return (*copies, self.macs // self.fan_in, self.fan_in)
 
+    @property
+    def is_transposed(self) -> bool:
+        """Whether its own axes are [in, out], behind the experts, where checkpoints hold [out, in]."""
+        copies = 1 if self.axes[0] == "experts" else 0
+        return bool(self.sums) and self.axes[copies : copies + len(self.sums)] == self.sums
+
     def from_stored(self, stored: np.ndarray) -> np.ndarray:
         """A view of a stored tensor with the row's own axes."""
         if not self.sums:

@@ -6,8 +6,10 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath, PureWindowsPath
+from types import MappingProxyType
 from typing import Any, Final
 
+import jax.numpy as jnp
 import numpy as np
 from safetensors import safe_open
 
@@ -17,6 +19,9 @@ from refmodel.checkpoint.recognise import SAVE_AS_SAFETENSORS, refuse_pointer
 SINGLE: Final = "model.safetensors"
 INDEX: Final = "model.safetensors.index.json"
 _COMPARED_ROWS: Final = 4096
+_DTYPES: Final[Mapping[str, Any]] = MappingProxyType(
+    {"F64": np.float64, "F32": np.float32, "F16": np.float16, "BF16": jnp.bfloat16}
+)
 
 
 @dataclass(frozen=True)
@@ -25,6 +30,8 @@ class StoredTensor:
 
     file: Any
     name: str
+    mapped: np.ndarray
+    place: tuple[int, int]
 
     @property
     def dtype(self) -> str:
@@ -35,7 +42,11 @@ class StoredTensor:
         return tuple(self.file.get_slice(self.name).get_shape())
 
     def array(self) -> np.ndarray:
-        return self.file.get_tensor(self.name)
+        """The numbers, mapped into memory and not copied where numpy has their type."""
+        if (dtype := _DTYPES.get(self.dtype)) is None:
+            return self.file.get_tensor(self.name)
+        start, stop = self.place
+        return self.mapped[start:stop].view(dtype).reshape(self.shape)
 
     def equals(self, other: StoredTensor) -> bool:
         """Whether both hold the same numbers, stored alike; some rows are read at a time."""
@@ -59,11 +70,24 @@ def stored_tensors(folder: Path) -> dict[str, StoredTensor]:
             shard = safe_open(path, framework="numpy")
         except Exception as error:  # safetensors raises its own type, and OSError
             raise ValueError(f"{path}: not a readable safetensors file ({error})") from error
+        mapped, places = _data(path)
         for name in shard.keys():  # noqa: SIM118 - a file is no mapping
             if name in found:
                 raise ValueError(f"{path}: {name} is stored in an earlier shard too")
-            found[name] = StoredTensor(shard, name)
+            found[name] = StoredTensor(shard, name, mapped, places[name])
     return found
+
+
+def _data(path: Path) -> tuple[np.ndarray, dict[str, tuple[int, int]]]:
+    """The bytes of a file that `safe_open` has checked, behind its header, and where each tensor lies in them.
+
+    The header is JSON, and its length in 8 bytes before it.
+    """
+    mapped = np.memmap(path, np.uint8, "r")
+    start = 8 + int(mapped[:8].view("<u8")[0])
+    header = json.loads(mapped[8:start].tobytes())
+    places = {name: tuple(one["data_offsets"]) for name, one in header.items() if name != "__metadata__"}
+    return mapped[start:], places
 
 
 def weight_files(folder: Path) -> list[Path]:

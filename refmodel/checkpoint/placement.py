@@ -9,19 +9,23 @@ split.  A placement says which stored tensor goes to which part of which leaf:
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Final
 
 import jax
 import numpy as np
 
+from refmodel.checkpoint.put import put
 from refmodel.parameters import Parameter
 from refmodel.specification import ModelConfig
 from refmodel.tree import Leaf, abstract_params, leaves_by_path, model_leaves
 
 Shape = tuple[int, ...]
 
+_MOST_THREADS: Final = 8
 _ALIGNMENT_BYTES: Final = 64
 """What XLA asks of memory that it is to use in place."""
 
@@ -104,10 +108,11 @@ def _check(placed: Sequence[Placement], shapes: Mapping[str, Shape], where: str)
 def _filled(struct: jax.ShapeDtypeStruct, placed: Sequence[Placement], read: Callable[[str], np.ndarray]) -> jax.Array:
     leaf = _aligned_empty(struct.shape, struct.dtype)
     covered = 0
-    for one in placed:
-        part = leaf[one.index]
-        part[...] = one.row.from_stored(one.pick(read(one.name)))
-        covered += part.size
+    with ThreadPoolExecutor(min(os.cpu_count() or 1, _MOST_THREADS)) as pool:
+        for one in placed:
+            part = leaf[one.index]
+            put(part, one.row, one.pick(read(one.name)), pool)
+            covered += part.size
     assert covered == leaf.size
     return jax.device_put(leaf)
 
