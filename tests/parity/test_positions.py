@@ -14,6 +14,7 @@ pytest.importorskip("torch")
 pytest.importorskip("transformers")
 
 import torch
+from transformers import DynamicCache
 
 from refmodel.model import prefill
 from refmodel.read_hf_config import from_hf
@@ -57,13 +58,11 @@ def test_every_length_in_one_shot_and_in_chunks(both):
 
 def cached(model, tokens_bt, chunk):
     """Logits of transformers fed in chunks with its cache."""
-    past, found = None, []
+    cache, found = DynamicCache(), []
     with torch.no_grad():
         for start in range(0, tokens_bt.shape[1], chunk):
             part_bt = torch.from_numpy(tokens_bt[:, start : start + chunk]).long()
-            out = model(part_bt, past_key_values=past, use_cache=True)
-            past = out.past_key_values
-            found.append(out.logits.numpy())
+            found.append(model(part_bt, cache=cache, use_cache=True).logits.numpy())
     return np.concatenate(found, axis=1)
 
 
