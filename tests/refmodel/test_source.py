@@ -8,8 +8,11 @@ from types import SimpleNamespace
 import chex
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
+from safetensors.numpy import load_file, save_file
 
+import eval
 import refmodel
 from eval.quality.divergence import final_hidden
 from refmodel import device_memory, source
@@ -120,3 +123,19 @@ def test_what_is_no_prompt_is_refused(tokens, fast_compile):
 def test_a_model_without_a_tokenizer_reads_no_text():
     with pytest.raises(ValueError, match=r"tiny-dense with random \(seed 0\) weights has no tokenizer: give token ids"):
         refmodel.load("tiny-dense").encode("words")
+
+
+def test_what_is_left_out_is_logged(tmp_path, caplog):
+    write_folder(tmp_path, LLAMA)
+    tensors = load_file(tmp_path / "model.safetensors")
+    save_file(tensors | {"mtp.fc.weight": np.ones(3, np.float32)}, tmp_path / "model.safetensors")
+    open_model(str(tmp_path))
+    (record,) = (one for one in caplog.records if one.name == "refmodel")
+    assert record.getMessage().endswith("left out: 1 tensors of layers that predict tokens beyond the next")
+
+
+def test_compare_notices_a_missing_tokenizer_before_weights(tmp_path, monkeypatch):
+    write_folder(tmp_path, LLAMA)
+    monkeypatch.setattr(StoredTensor, "array", lambda _: pytest.fail("weights are read"))
+    with pytest.raises(ValueError, match=r"has no tokenizer.json"):
+        eval.compare(str(tmp_path), ["swa(5)"], tokens=[16], quality_tokens=16)
