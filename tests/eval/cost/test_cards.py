@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from eval.cost import roofline
 from eval.cost.cards import CARDS, card, card_of_device
 from eval.cost.flops.closed_form import prefill_flops, steps_flops
 from eval.cost.flops.traffic import Storage, as_bytes, kv_bytes_per_token, kv_cache_bytes, steps_bytes, weight_bytes
@@ -202,3 +203,9 @@ def test_efficiencies_are_fractions(field: str, value: float) -> None:
 def test_a_card_is_known_by_its_device(device_kind, name) -> None:
     found = card_of_device(device_kind)
     assert (found and found.name) == name
+
+
+def test_the_two_times_of_a_floor_are_not_added() -> None:
+    found = roofline.floors(preset("tiny-dense"), prefill_steps(64), CARDS["r9700"])
+    assert all(one.ms == max(one.compute_ms, one.memory_ms) for one in found.values())
+    assert any(one.ms < one.compute_ms + one.memory_ms for one in found.values())

@@ -45,7 +45,7 @@ def fits(times: dict[int, list[float]], offset: float | None, rng, draws: int) -
 
 
 def plain_crossover(layout: str, draws: int = 1000):
-    """(coefficients a, c, alpha, beta of the medians), crossovers of the draws."""
+    """attention - linear by draw and length, a, c, alpha, beta of the medians, crossovers of the draws."""
     rng = np.random.default_rng(99)
     lines = fits(samples("linear", FULL, LENGTHS), None, rng, draws)
     names = [str(variant) for variant in parse_layout(layout, CONFIG.n_layers)]
@@ -60,13 +60,15 @@ def plain_crossover(layout: str, draws: int = 1000):
         return attention - (lines[i, 0] * n + lines[i, 1])
 
     summed = sum(names.count(name) * fit[0] for name, fit in parts.items())
-    return (*lines[0], *summed), [brentq(lambda n, i=i: gap(i, n), 10, 1e7) for i in range(1, draws + 1)]
+    return gap, (*lines[0], *summed), [brentq(lambda n, i=i: gap(i, n), 10, 1e7) for i in range(1, draws + 1)]
 
 
 @pytest.mark.parametrize("layout", [FULL, MIXED])
 def test_crossover_and_interval_are_those_of_the_plain_fit(layout):
     found = measured_crossover(SUMMARY, next(one for one in SUMMARY.layouts if one.name == layout))
-    coefficients, crossings = plain_crossover(layout)
+    gap, coefficients, crossings = plain_crossover(layout)
+    for n in (*LENGTHS, 99_991):
+        assert found.attention_at(n) - found.linear_at(n) == pytest.approx(gap(0, n))
     np.testing.assert_allclose(found.coefficients, coefficients, rtol=1e-6)
     low, middle, high = np.quantile(crossings, (0.05, 0.5, 0.95))
     assert found.lengths == FITTED[layout]
