@@ -4,7 +4,7 @@ VENV ?= .venv
 JAX ?= jax
 BIN := $(VENV)/bin
 
-.PHONY: compare test test-slow test-312 lint lower browser parity parity-eviction clean
+.PHONY: compare test test-slow test-312 test-long mutants lint lower browser parity parity-eviction clean
 
 compare: $(VENV)/.installed
 	$(BIN)/prefillwall compare
@@ -32,6 +32,16 @@ test-slow: $(VENV)/.installed-test
 	$(BIN)/python -m pytest -n auto tests/test_docs.py tests -m "slow and not gpu and not lower and not browser" \
 	  --ignore=tests/notebooks --durations=10  # the longest first
 	$(BIN)/python -m pytest tests/notebooks -m "slow and not lower" --durations=5
+
+# Twenty times as many drawn cases as CI has.
+test-long: $(VENV)/.installed-test
+	$(BIN)/python -m pytest tests/attention/test_drawn_cases.py -m slow --cases 10000
+
+# Small faults, each of which the tests of its module must catch: all of them, or SAMPLE=8, others with each commit.
+SAMPLE ?=
+mutants: $(VENV)/.installed-test
+	XLA_FLAGS="$$($(BIN)/python -m tests.compiling)" $(BIN)/python -m tests.mutants.run \
+	  $(if $(SAMPLE),--sample $(SAMPLE) --seed "$$(git rev-list --count HEAD 2>/dev/null || echo 0)")
 
 # Compiles the whole model and every kernel for gfx1201 and for sm_90, in an environment of its own: with the compiler
 # plugins installed, jax complains at every start that it finds no GPU.

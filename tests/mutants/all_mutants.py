@@ -1,0 +1,13 @@
+"""Every mutant, file by file."""
+
+from __future__ import annotations
+
+import itertools
+from typing import Final
+
+from tests.mutants import of_attention, of_cost, of_page, of_report
+from tests.mutants.mutant import Mutant
+
+MUTANTS: Final[tuple[Mutant, ...]] = tuple(
+    itertools.chain.from_iterable(part.MUTANTS for part in (of_attention, of_cost, of_report, of_page))
+)

@@ -1,0 +1,38 @@
+"""Faults in who sees whom, and in how that is computed and counted."""
+
+from __future__ import annotations
+
+from tests.mutants.mutant import of
+
+HERE = "tests/attention/"
+PATTERN, KERNELS, CACHE = f"{HERE}test_pattern.py", f"{HERE}test_kernels.py", f"{HERE}test_kv_cache.py"
+ORACLE = (
+    f"{KERNELS}::test_padding_among_the_queries_of_an_unmasked_tile_puts_out_nothing",
+    f"{HERE}test_drawn_cases.py", f"{KERNELS}::test_blockwise_is_the_oracle_in_float32",
+)  # fmt: skip
+COUNTED = f"{KERNELS}::test_counted_pairs_are_those_that_ran"
+POLICIES = f"{HERE}eviction/test_policies.py::test_evict_is_the_reference"
+
+MUTANTS = [
+    *of(
+        "attention/pattern.py", PATTERN,
+        ("(q_pos - kv_pos < span))", "(q_pos - kv_pos <= span))"),
+        ("((kv_pos < sink) |", "((kv_pos <= sink) |"),
+        ("sink_m.repeat(n_heads // sink_m.size)", "np.tile(sink_m, n_heads // sink_m.size)"),
+        ("span_bmt.repeat(n_heads // span_bmt.shape[1], axis=1)",
+         "np.tile(span_bmt, (1, n_heads // span_bmt.shape[1], 1))"),
+        ("max(pattern.span) - 1 + max(pattern.sink))", "max(pattern.span) - 1 + min(pattern.sink))"),
+        ("every = ~kv_empty & (q.low <= q.high) & (kv_high <= q.low) & ((kv_high < sink)",
+         "every = ~kv_empty & (q.low <= q.high) & (kv_high <= q.low) & ((kv_high <= sink)"),
+        ("(q.left_high < beyond_sinks))", "(q.left_high <= beyond_sinks))"),
+    ),
+    *of(
+        "attention/kernels/blockwise.py", ORACLE,
+        ("out = jnp.where(q_pos_t[:, None] >= 0, out, 0).astype", "out = out.astype"),
+    ),
+    *of(
+        "attention/kernels/cover.py", COUNTED,
+        ("q.left_low.min(0), side=\"right\")", "q.left_low.max(0), side=\"right\")"),
+        ("kinds.max(0) == Tile.SKIP", "kinds.min(0) == Tile.SKIP"),
+    ),
+]  # fmt: skip

@@ -1,0 +1,42 @@
+"""Faults in counts, floors, crossovers, timing and quality."""
+
+from __future__ import annotations
+
+from tests.mutants.mutant import of
+
+COST = "tests/eval/cost/"
+CLOSED, CARDS = f"{COST}flops/test_closed_form.py", f"{COST}test_cards.py"
+CROSSOVER, CHANGES = f"{COST}test_crossover.py", f"{COST}test_sign_changes.py"
+
+MUTANTS = [
+    *of(
+        "eval/cost/roofline.py", f"{CARDS}::test_the_two_times_of_a_floor_are_not_added",
+        ("max(compute_ms, memory_ms))", "compute_ms + memory_ms)"),
+    ),
+    *of(
+        "eval/cost/roofline.py", CARDS,
+        ("moved.get(name, 0) / bandwidth\n", "moved.get(name, 0) / peak\n"),
+        ('return moved.pop("attention") > sum(moved.values())', 'return moved["attention"] > sum(moved.values())'),
+        ("> room) - 1", "> room)"),
+    ),
+    *of(
+        "eval/cost/break_even.py", f"{COST}test_break_even.py",
+        ("break_evens(dear, cheap).stays_from", "break_evens(dear, cheap).first"),
+        ("AttentionCurve(one - other), AttentionCurve(other - one)", "AttentionCurve(other - one), AttentionCurve(one - other)"),
+    ),
+    *of(
+        "eval/cost/post.py", f"{COST}test_post.py",
+        ("ms = 1e3 / convention.flops_per_s", "ms = 1 / convention.flops_per_s"),
+        ("self.attention_flops / (self.attention_flops + self.linear_flops)", "self.attention_flops / self.linear_flops"),
+    ),
+    *of(
+        "eval/bench/chain.py", "tests/eval/bench/test_chain.py",
+        ("(time.perf_counter() - start) / calls", "(time.perf_counter() - start)"),
+        ("inputs[i % len(inputs)]", "inputs[0]"),
+        ("    _wait(output)\n    return", "    return"),
+    ),
+    *of(
+        "eval/measure/timing.py", "tests/eval/measure/test_timing.py",
+        ('needed, free = memory.get("temp_bytes", 0) + memory.get("output_bytes", 0)', 'needed, free = memory.get("temp_bytes", 0)'),
+    ),
+]  # fmt: skip
