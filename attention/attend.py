@@ -11,6 +11,7 @@ from jaxtyping import Array, Float, Int
 from attention.attended import Attended
 from attention.backends.base import Operands, Order, Pattern, Request
 from attention.backends.registry import choose
+from attention.checks import has_axes, of_floats, of_whole_numbers
 from attention.kernels.target import current_target
 from attention.pattern import OnEither, Spans
 
@@ -48,6 +49,8 @@ def attend(
             named implementation that cannot run this.
     """
     operands = Operands(q_btnh, k_bskh, v_bskh, q_pos_bt, kv_pos_bks, pattern)
+    if pattern is None or isinstance(pattern, str | type):
+        raise ValueError(f"a pattern is wanted, such as Full().pattern(), got {pattern!r}")
     _check(operands)
     backend = choose(_request(q_btnh, k_bskh, pattern, order, need_lse), impl)
     attended = backend.run(operands, need_lse=need_lse)
@@ -84,6 +87,13 @@ def _request(
 def _check(operands: Operands) -> None:
     """Raises `ValueError` for operands that do not belong together, in one line."""
     q_btnh, k_bskh, v_bskh, q_pos_bt, kv_pos_bks, pattern = operands
+    told = (("q", q_btnh, "[B, T, N, H]"), ("k", k_bskh, "[B, S, K, H]"), ("v", v_bskh, "[B, S, K, H]"))
+    for name, array, axes in told:
+        has_axes(name, array, axes)
+        of_floats(name, array)
+    for name, positions, axes in (("q_pos", q_pos_bt, "[B or 1, T]"), ("kv_pos", kv_pos_bks, "[B or 1, K or 1, S]")):
+        has_axes(name, positions, axes)
+        of_whole_numbers(name, positions)
     (b, t, n, h), (s, k) = q_btnh.shape, k_bskh.shape[1:3]
     expected = {"k": (b, s, k, h), "v": (b, s, k, h)}
     for name, array in (("k", k_bskh), ("v", v_bskh)):

@@ -21,6 +21,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, Final
 
+from attention.checks import whole
 from attention.eviction.policy import Policy
 from attention.eviction.registry import POLICIES
 from attention.layout_file import read_layout
@@ -88,8 +89,9 @@ def parse_layout(spec: LayoutSpec, n_layers: int) -> Layout:
         >>> [str(variant) for variant in parse_layout("2*swa(1024)+full", 5)]
         ['swa(1024)', 'swa(1024)', 'full', 'swa(1024)', 'swa(1024)']
     """
-    if n_layers < 1:
+    if n_layers == 0:
         raise ValueError(f"a layout needs at least 1 layer, got {n_layers}")
+    whole("layers", n_layers)
     if isinstance(spec, Mixer):
         return (spec,) * n_layers
     if isinstance(spec, str) and spec.strip().endswith(".json"):
@@ -101,6 +103,10 @@ def parse_layout(spec: LayoutSpec, n_layers: int) -> Layout:
     if isinstance(spec, str):
         cycle = [variant for variant, count in _terms(spec) for _ in range(min(count, n_layers))]
         return tuple(itertools.islice(itertools.cycle(cycle), n_layers))
+    entries = spec if isinstance(spec, Sequence) else [spec]
+    for one in entries:
+        if not isinstance(one, str | Mixer):
+            raise ValueError(f"a layout is text, a variant or a list of them, got {one!r}")
     layout = tuple(one if isinstance(one, Mixer) else parse_variant(one) for one in spec)
     if len(layout) != n_layers:
         raise ValueError(f"a layout list names every layer: got {len(layout)} entries for {n_layers} layers")

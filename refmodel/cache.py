@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from attention.checks import float_dtype, whole
 from refmodel.plan import Run, layer_plan
 from refmodel.specification import ModelConfig
 
@@ -28,8 +29,9 @@ def init_cache(
     A layer whose pattern looks back W tokens gets W - 1 slots (and its sinks).  `ragged` keeps positions per row of
     the batch, for rows of different lengths; otherwise the rows share them, and attention shares its walk.
     """
-    if batch < 1 or capacity_tokens < 1:
-        raise ValueError(f"a cache needs batch >= 1 and capacity_tokens >= 1, got {batch} and {capacity_tokens}")
+    whole("batch", batch)
+    whole("capacity_tokens", capacity_tokens)
+    float_dtype(dtype)
 
     def empty(run: Run, layers: int) -> Any:
         one = run.variant.init_state(run.layer.heads, batch, capacity_tokens, dtype, ragged=ragged)

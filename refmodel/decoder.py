@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from attention.checks import whole
 from attention.cost import Heads
 from attention.full import Full
 from attention.layout import Layout
@@ -55,8 +56,7 @@ def decoder(
         ValueError: in one line, which size is wrong.
     """
     for size, value in {"n_layers": n_layers, "decoder_sparse_step": decoder_sparse_step}.items():
-        if value < 1:
-            raise ValueError(f"{name}: {size} must be at least 1, got {value}")
+        whole(f"{name}: {size}", value)
     layout = layout or (Full(),) * n_layers
     if len(layout) != n_layers:
         raise ValueError(f"{name}: layout has {len(layout)} entries for {n_layers} layers")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection
 from functools import partial
 
@@ -9,6 +10,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from attention.checks import described, whole
 from refmodel.cache import Cache, init_cache
 from refmodel.model import Params, step
 from refmodel.specification import ModelConfig
@@ -36,12 +38,12 @@ def generate(
     Raises:
         ValueError: an empty prompt, an id that the vocabulary does not have, no new tokens, or a negative temperature.
     """
+    if tokens_bt.ndim != 2 or not tokens_bt.size or not jnp.issubdtype(tokens_bt.dtype, jnp.integer):
+        raise ValueError(f"tokens must be whole numbers, [B, T], one at least, got {described(tokens_bt)}")
     batch, prompt_tokens = tokens_bt.shape
-    if prompt_tokens < 1 or new_tokens < 1 or temperature < 0:
-        raise ValueError(
-            "generate needs a prompt and new_tokens of at least 1 token and a temperature of at least 0, got "
-            f"{prompt_tokens}, {new_tokens} and {temperature}"
-        )
+    whole("new_tokens", new_tokens)
+    if not 0 <= temperature < math.inf:
+        raise ValueError(f"temperature must be a finite number of at least 0, got {temperature}")
     check_token_ids(tokens_bt, config.vocab_size)
     stops = tuple(sorted(set(stop_tokens)))
     config = config.at_length(prompt_tokens + new_tokens - 1)

@@ -18,6 +18,7 @@ from jaxtyping import Array, Float, Float32, Int
 
 from attention.attend import attend
 from attention.attended import AttendFn
+from attention.checks import described, of_whole_numbers
 from refmodel.attend_layer import LayerIndex, StepInput
 from refmodel.cache import Cache, init_cache
 from refmodel.layers import Block
@@ -74,6 +75,7 @@ def hidden_states(
     every_layer: bool = False,
 ) -> Hidden:
     """The body of `step`, before the head.  `every_layer` also returns what each layer put out."""
+    _check_tokens(tokens_bt)
     plan = layer_plan(config)
     in_order = first and positions_bt is None
     positions_bt = _positions(config, cache, tokens_bt, positions_bt)
@@ -160,6 +162,7 @@ def prefill(
         >>> logits_bv.shape, cache.runs[0].keys.shape  # [B, V]; layers, B, slots, K, H
         ((1, 257), (4, 1, 9, 2, 16))
     """
+    _check_tokens(tokens_bt)
     batch, tokens = tokens_bt.shape
     steps = prefill_steps(tokens, chunk_tokens, capacity_tokens)
     config = config.at_length(steps[0].capacity)
@@ -180,6 +183,11 @@ def prefill(
     return step(config, params, cache, tokens_bt[:, last.start :], logits=logits, attend=attend)
 
 
+def _check_tokens(tokens_bt: jax.Array) -> None:
+    if tokens_bt.ndim != 2 or not jnp.issubdtype(tokens_bt.dtype, jnp.integer):
+        raise ValueError(f"tokens must be whole numbers, [B, T], got {described(tokens_bt)}")
+
+
 def _positions(config: ModelConfig, cache: Cache, tokens_bt: jax.Array, positions_bt: jax.Array | None) -> jax.Array:
     rows = {run.variant.position_rows(stack) for run, stack in zip(layer_plan(config).runs, cache.runs, strict=True)}
     if tokens_bt.shape[1] < 1:
@@ -188,6 +196,7 @@ def _positions(config: ModelConfig, cache: Cache, tokens_bt: jax.Array, position
         if max(rows, default=1) > 1:
             raise ValueError("a ragged cache does not know how long each row is: give positions_bt")
         return (cache.length + jnp.arange(tokens_bt.shape[1], dtype=jnp.int32))[None]
+    of_whole_numbers("positions", positions_bt)
     if positions_bt.shape[0] not in {1, *rows} or positions_bt.shape[1] != tokens_bt.shape[1]:
         raise ValueError(
             f"positions must be [1 or B, T] like tokens {tokens_bt.shape}, per row only with a ragged cache; "

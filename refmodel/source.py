@@ -5,16 +5,19 @@ from __future__ import annotations
 import dataclasses
 import logging
 import math
+import reprlib
+import warnings
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal, get_args
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from attention.attend import attend
+from attention.checks import described, float_dtype, whole
 from attention.layout import LayoutSpec
 from refmodel.cache import Cache
 from refmodel.checkpoint.find import find_checkpoint
@@ -31,6 +34,12 @@ if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
     from refmodel.checkpoint.find import Found
+
+
+Logits = Literal["last", "all"]
+"""Of which tokens: of the last one, or of every one of the last chunk."""
+
+MOST_SEED: Final = 2**32 - 1
 
 
 @dataclass(frozen=True)
@@ -80,7 +89,7 @@ class Model:
         *,
         chunk_tokens: int | None = None,
         capacity_tokens: int | None = None,
-        logits: Literal["last", "all"] = "last",
+        logits: Logits = "last",
         impl: str = "auto",
     ) -> tuple[jax.Array, Cache]:
         """Logits of the last token and the cache: `refmodel.model.prefill`, compiled once for each shape.
@@ -106,11 +115,31 @@ class Model:
             >>> logits_bv.shape, int(cache.length)
             ((1, 257), 8)
         """
-        ids = tokens if isinstance(tokens, jax.Array) else np.asarray(tokens)
-        if ids.ndim not in (1, 2) or not ids.size or not jnp.issubdtype(ids.dtype, jnp.integer):
-            raise ValueError(f"tokens must be ids, [B, T] or [T], got {ids.dtype}{list(ids.shape)}")
+        ids = _as_ids(tokens)
+        for name, count in (("chunk_tokens", chunk_tokens), ("capacity_tokens", capacity_tokens)):
+            if count is not None:
+                whole(name, count)
+        if logits not in get_args(Logits):
+            raise ValueError(f"logits must be one of {', '.join(get_args(Logits))}, got {logits!r}")
+        if ids.shape[-1] > self.config.max_positions:
+            warnings.warn(
+                f"{self.config.name} is made for {self.config.max_positions:,} tokens, the prompt has "
+                f"{ids.shape[-1]:,}: what comes beyond may make no sense",
+                stacklevel=2,
+            )
         check_token_ids(ids, self.config.vocab_size)
         return _prefill(self.config, self.params, jnp.atleast_2d(ids), chunk_tokens, capacity_tokens, logits, impl)
+
+
+def _as_ids(tokens: jax.typing.ArrayLike) -> jax.Array | np.ndarray:
+    """Raises `ValueError` for what is no array of ids, [B, T] or [T]."""
+    try:
+        ids = tokens if isinstance(tokens, jax.Array) else np.asarray(tokens)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"tokens must be ids, [B, T] or [T], got {reprlib.repr(tokens)}") from error
+    if ids.ndim not in (1, 2) or not ids.size or not jnp.issubdtype(ids.dtype, jnp.integer):
+        raise ValueError(f"tokens must be ids, [B, T] or [T], got {described(ids)}")
+    return ids
 
 
 @partial(jax.jit, static_argnames=("config", "chunk_tokens", "capacity_tokens", "logits", "impl"))
@@ -149,6 +178,9 @@ def open_model(
             ...
         ValueError: no model 'tiny-dens': no such path (did you mean 'tiny-dense'?); accepted: ...
     """
+    if not isinstance(spec, str):
+        raise ValueError(f"a model is named by text, got {spec!r}")
+    dtype, seed = float_dtype(dtype).type, whole("seed", seed, 0, MOST_SEED)
     model = read_model(find_checkpoint(spec, seed), spec, dtype)
     return model if layout is None else model.with_layout(layout, seed)
 

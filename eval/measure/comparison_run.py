@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import jax.numpy as jnp
-
+from attention.checks import float_dtype
 from attention.layout import LayoutSpec
 from eval.measure.default_sweep import usual_sweep
 from eval.measure.device import open_device
@@ -100,7 +99,9 @@ def _model(request: ComparisonRequest) -> Model:
     on_gpu, model = open_device(request.device), request.model
     if isinstance(model, Model) and not request.layers_apart:
         return model
-    dtype = jnp.dtype(request.dtype or ("bfloat16" if on_gpu else "float32")).type
+    if not isinstance(model, str | Model):
+        raise ValueError(f"a model is named by text or is a refmodel.Model, got {model!r}")
+    dtype = float_dtype(request.dtype or ("bfloat16" if on_gpu else "float32")).type
     refuse_impl(request.impl, dtype)
     if isinstance(model, str) and not request.layers_apart:
         found = find_checkpoint(model, request.seed)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import jax
 
+from attention import checks
 from attention.full import FULL
 from attention.layout import LayoutSpec
 from eval.cost.fitting_layouts import fitting_layouts
@@ -61,6 +62,12 @@ def usual_sweep(
     for name, given in (("layouts", layouts), ("tokens", tokens), ("whole", whole)):
         if given is not None and (isinstance(given, str) or not isinstance(given, Sequence)):
             raise ValueError(f"{name} is a list, got {given!r}")
+    for count in tokens or ():
+        checks.whole("tokens", count)
+    if quality_tokens is not None:
+        checks.whole("quality_tokens", quality_tokens, 0)
+    if text is not None and not isinstance(text, str):
+        raise ValueError(f"text must be text, got {text!r}")
     refuse_impl(impl, model.params["embed"]["embedding"].dtype, model.config.head_dim)
     on_gpu = jax.default_backend() == "gpu"
     lengths = tuple(sorted(set(tokens or (GPU_LENGTHS if on_gpu else LENGTHS))))

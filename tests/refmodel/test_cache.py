@@ -9,7 +9,7 @@ from refmodel.presets import preset
 
 
 def test_bad_sizes_are_refused():
-    with pytest.raises(ValueError, match="batch >= 1 and capacity_tokens >= 1, got 1 and 0"):
+    with pytest.raises(ValueError, match="capacity_tokens must be a whole number of at least 1, got 0"):
         init_cache(preset("tiny-dense"), 1, 0)
 
 
