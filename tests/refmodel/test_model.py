@@ -222,7 +222,7 @@ def test_sampling_repeats_with_its_seed_and_stops(monkeypatch):
     monkeypatch.setattr(decoding, "_decode", lambda *args: calls.append(1) or decode(*args))
     np.testing.assert_array_equal(draw(seed=1, stop_tokens=[int(stop)]), stopped)
     assert len(calls) == (until + 3) // 4  # nothing is decoded behind the stop but the rest of its call
-    with pytest.raises(ValueError, match="got 5, 0 and"):
+    with pytest.raises(ValueError, match="new_tokens must be a whole number of at least 1, got 0"):
         generate(config, params, prompt(1, 5), 0)
 
 
