@@ -65,8 +65,8 @@ def calls() -> dict[str, tuple]:
         "tokens must be ids, [B, T] or [T], got [[1, 2], [3]]": lambda: model.prefill([[1, 2], [3]]),
         "chunk_tokens must be a whole number of at least 1, got 2.0": lambda: model.prefill(ids, chunk_tokens=2.0),
         "chunk_tokens must be a whole number of at least 1, got 0": lambda: model.prefill(ids, chunk_tokens=0),
-        "capacity_tokens must be a whole number of at least 1, got '9'": lambda: (
-            model.prefill(ids, capacity_tokens="9")
+        "capacity_tokens must be a whole number of at least 1, got '9'": lambda: model.prefill(
+            ids, capacity_tokens="9"
         ),
         "too small": lambda: model.prefill(ids, capacity_tokens=2),
         "logits must be one of last, all, got 'first'": lambda: model.prefill(ids, logits="first"),

@@ -5,9 +5,10 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
+from attention.call import signature
 from attention.cost import Heads
 from attention.eviction.registry import POLICIES
-from attention.layout import parse_variant, signature
+from attention.layout import parse_variant
 from attention.mixer import Mixer
 from attention.routers import ROUTERS
 from attention.variants import VARIANTS

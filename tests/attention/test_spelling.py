@@ -10,9 +10,10 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
+from attention.call import PARTS
 from attention.eviction.policy import Policy
 from attention.eviction.registry import POLICIES
-from attention.layout import PARTS, format_layout, make, parse_layout, parse_variant
+from attention.layout import format_layout, make, parse_layout, parse_variant
 from attention.parameters import Part, SpanRule, parameter_types, read_parameter, spelling
 from attention.pattern import UNBOUNDED
 from attention.routers import ROUTERS, Router

@@ -1,4 +1,4 @@
-"""config.json files as their makers publish them: every field that says what the model is.  No torch here.
+"""config.json files of published models, written down by hand: the fields that say what a model is.  No torch here.
 
 SHRINK is laid over one for a model of the same fields that is small enough to compute: sizes and contexts.
 """
