@@ -151,7 +151,7 @@ def test_auto_says_what_it_runs():
         ({"v_bskh": jnp.zeros((1, 7, 2, 4), jnp.bfloat16)}, "k and v must have one dtype, got float32 and bfloat16"),
         ({"q_btnh": jnp.zeros((1, 0, 6, 4))}, r"at least one of each size, got q \(1, 0, 6, 4\) and k \(1, 7, 2, 4\)"),
         (dict.fromkeys(("k_bskh", "v_bskh"), jnp.zeros((1, 0, 2, 4))), r"at least one of each size, got q"),
-        ({"kv_pos_bks": jnp.zeros((1, 7), int)}, r"kv_pos must be \[B or 1, K or 1, S\] = \(1, 2, 7\)"),
+        ({"kv_pos_bks": jnp.zeros((1, 1, 11), int)}, r"kv_pos must be \[B or 1, K or 1, S\] = \(1, 2, 7\)"),
     ],
 )
 def test_misfits_are_named(change, message):

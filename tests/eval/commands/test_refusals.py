@@ -13,6 +13,8 @@ from eval.cli import main
 from eval.cost.file_errors import WANTED, refusal
 from tests.eval.command_line import status_of
 
+NO_TOKENIZER = "bare has no tokenizer.json, tokenizer.model, or vocab.json with merges.txt to read a text with"
+
 BAD_INPUT = [
     (["compere"], "no command 'compere' (did you mean 'compare'?); accepted: compare, quality"),
     ([], "a command is wanted; accepted: compare"),
@@ -31,7 +33,7 @@ BAD_INPUT = [
     (["crossover", "--model", "qwen"], "no model 'qwen' (did you mean"),
     (["flops", "--model", "qwen3-30b"], "no model 'qwen3-30b' (did you mean 'qwen3-30b-a3b'?)"),
     (["variants", "--model", "tiny-dens"], "no model 'tiny-dens' (did you mean 'tiny-dense'?)"),
-    (["quality", "--model", "bare"], "bare has no tokenizer.json to read a text with"),
+    (["quality", "--model", "bare"], NO_TOKENIZER),
     (["flops", "--model", "binary"], "binary"),
     (["generate", "x", "--model", "tiny-dense"], "no tokenizer; give a checkpoint"),
     (["quality", "--model", "tiny-dense", "--text", "text"], "no tokenizer to read --text with"),
@@ -101,8 +103,8 @@ BAD_INPUT = [
     (["validate", "--card", ""], "no card ''; accepted: r9700, "),
     (["flops", "--layout", ""], "cannot read '' in layout ''"),
     (["quality", "--text", ""], "cannot read the text '' as UTF-8"),
-    (["generate", "x", "--model", "bare"], "bare has no tokenizer.json to read a text with"),
-    (["compare", "--model", "bare", "--tokens", "5", "--quality-tokens", "5"], "no tokenizer to read a text with"),
+    (["generate", "x", "--model", "bare"], NO_TOKENIZER),
+    (["compare", "--model", "bare", "--tokens", "5", "--quality-tokens", "5"], NO_TOKENIZER),
     (["cards", "--card", "nowhere.toml"], "nowhere.toml: not a readable TOML card (No such file or directory)"),
     (["cards", "--card", "text.toml"], "text.toml: a card needs a table [peak_tflops]"),
 ]

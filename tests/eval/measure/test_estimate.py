@@ -19,7 +19,7 @@ from eval.measure.sweep import missing_cells, run_sweep
 from eval.measure.timing import Budget
 from refmodel.presets import preset
 from refmodel.source import Model
-from refmodel.tree import abstract_params
+from refmodel.weights.random import random_params
 
 RATE = 1e12
 BUDGET = Budget(seconds=1.5)
@@ -41,9 +41,9 @@ def sweep_s(cells, flops_per_s) -> float:
 
 @pytest.fixture(scope="module")
 def sweep():
-    """Nothing of it runs here: its parameters are shapes."""
+    """Nothing of it runs here; records hold a digest of its parameters."""
     config, layouts = preset("tiny-dense"), named_layouts(["swa(5)"], 4)
-    model = Model(config, abstract_params(config), None, "random")
+    model = Model(config, random_params(config, 0, jnp.float32), None, "random")
     return Sweep(model, Text("ids", "0", tuple(range(41))), layouts, layouts, (17, 31), 29, Budget(0, 1, 1))
 
 

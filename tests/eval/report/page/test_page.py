@@ -111,7 +111,7 @@ def test_what_records_say_is_text(tmp_path):
     evil = '<script>alert("1")</script><img src=x onerror=y>'
     records = [r | {"environment": r["environment"] | {"cpu": evil}, "weights": evil} for r in synthetic_records()]
     records.append(record("prefill", "full", 8192, status="failed", error=evil, weights=evil))
-    write_report(tmp_path, compared(records), command=f"prefillwall compare --out {evil}")
+    write_report(tmp_path, compared(records, mixed=True), command=f"prefillwall compare --out {evil}")
     text = (tmp_path / "report.html").read_text()
     reader = read(text)
     assert sum(tag == "script" for tag, _ in reader.tags) == 1
@@ -122,7 +122,7 @@ def test_what_records_say_is_text(tmp_path):
 def test_several_settings_have_sections_of_their_own(tmp_path):
     records = synthetic_records()
     other = [r | {"dtype": "bfloat16"} for r in records]
-    write_report(tmp_path, compared(records + other), command="prefillwall compare")
+    write_report(tmp_path, compared(records + other, mixed=True), command="prefillwall compare")
     ids = [attributes.get("id") for _, attributes in read((tmp_path / "report.html").read_text()).tags]
     assert {"1-cost", "2-cost", "1-layout-1", "2-layout-1"} <= set(ids)
 
