@@ -33,9 +33,10 @@ test-slow: $(VENV)/.installed-test
 	  --ignore=tests/notebooks --durations=10  # the longest first
 	$(BIN)/python -m pytest tests/notebooks -m "slow and not lower" --durations=5
 
-# Twenty times as many drawn cases as CI has.
+# Twenty times as many drawn cases as CI has, and more.
 test-long: $(VENV)/.installed-test
 	$(BIN)/python -m pytest tests/attention/test_drawn_cases.py -m slow --cases 10000
+	$(BIN)/python -m pytest tests/eval/report/test_foreign_records.py -m slow --cases 50000
 
 # Small faults, each of which the tests of its module must catch: all of them, or SAMPLE=8, others with each commit.
 SAMPLE ?=
