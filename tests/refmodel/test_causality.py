@@ -5,7 +5,6 @@ from __future__ import annotations
 from functools import partial
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -15,8 +14,8 @@ from attention.routers import ROUTERS
 from attention.variants import VARIANTS
 from refmodel.model import prefill
 from refmodel.presets import preset
-from refmodel.weights.random import random_params
 from tests.examples import EXAMPLES
+from tests.refmodel.uneven_keys import model
 
 pytestmark = pytest.mark.usefixtures("fast_compile")
 
@@ -35,16 +34,6 @@ EVICTING = tuple(
 EVERY = (*EXAMPLES, "spans(3|29,sinks=2)", "moba(7,topk=3)", *ROUTED, *EVICTING)
 N_LAYERS = preset("tiny-moe").n_layers
 LAYOUTS = tuple("+".join(EVERY[i : i + N_LAYERS]) for i in range(0, len(EVERY), N_LAYERS))
-
-
-def model(layout: str):
-    """With keys of different norms, which the weights of their norm make: knorm and keynorm choose by them."""
-    config = preset("tiny-moe").with_layout(layout)
-    params = random_params(config, 7, jnp.float32)
-    scale = params["blocks"]["moe"]["attn"]["k_norm"]["scale"]
-    scale *= jax.random.uniform(jax.random.key(5), scale.shape, minval=0.5, maxval=2)
-    params["blocks"]["moe"]["attn"]["k_norm"]["scale"] = scale
-    return config, params
 
 
 @pytest.mark.slow

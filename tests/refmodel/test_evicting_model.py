@@ -15,8 +15,7 @@ from hypothesis import strategies as st
 from refmodel.cache import init_cache
 from refmodel.generate import generate
 from refmodel.model import prefill, step
-from refmodel.presets import preset
-from refmodel.weights.random import random_params
+from tests.refmodel.uneven_keys import model
 
 pytestmark = pytest.mark.usefixtures("fast_compile")
 
@@ -26,16 +25,6 @@ LAYOUTS = tuple(
     for policy in ("knorm", "h2o", "snapkv", "pyramidkv")  # no state, state by slot, running state, budgets by layer
 )
 """Every policy has the same properties shown of the layer alone, in tests/attention/eviction."""
-
-
-def model(layout: str):
-    """Weights of the key norm that differ: with equal ones all keys have one norm, and knorm is decided by rounding."""
-    config = preset("tiny-moe").with_layout(layout)
-    params = random_params(config, 7, jnp.float32)
-    scale = params["blocks"]["moe"]["attn"]["k_norm"]["scale"]
-    scale *= jax.random.uniform(jax.random.key(5), scale.shape, minval=0.5, maxval=2)
-    params["blocks"]["moe"]["attn"]["k_norm"]["scale"] = scale
-    return config, params
 
 
 def prompt(tokens: int = TOKENS) -> jax.Array:
