@@ -23,7 +23,7 @@ from refmodel.generate import generate
 from refmodel.model import prefill
 from refmodel.presets import preset
 from refmodel.source import open_model
-from tests.refmodel.checkpoint.test_safetensors_folder import LLAMA, write_folder
+from tests.refmodel.checkpoint.written_folder import LLAMA, write_folder
 
 
 def test_a_preset_has_random_weights_that_its_seed_decides(fast_compile):

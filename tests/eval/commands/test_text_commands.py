@@ -12,7 +12,7 @@ from tokenizers.processors import TemplateProcessing
 import eval.commands.generate
 import eval.commands.quality
 from eval.cli import main
-from tests.refmodel.checkpoint.test_safetensors_folder import LLAMA, write_folder
+from tests.refmodel.checkpoint.written_folder import LLAMA, write_folder
 from tests.refmodel.tokenizer.test_folder import byte_tokenizer
 
 

@@ -12,7 +12,7 @@ import pytest
 
 from refmodel.checkpoint.find import open_config
 from tests.checkpoints import load, load_tokenizer
-from tests.refmodel.checkpoint.test_safetensors_folder import LLAMA, assert_same, rewrite, write_folder
+from tests.refmodel.checkpoint.written_folder import LLAMA, assert_same, rewrite, write_folder
 
 POINTER = "version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 3\n"
 

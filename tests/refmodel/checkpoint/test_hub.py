@@ -16,7 +16,7 @@ import refmodel
 from eval.cli import main
 from refmodel import source
 from refmodel.checkpoint.find import open_config
-from tests.refmodel.checkpoint.test_safetensors_folder import LLAMA, assert_same, write_folder
+from tests.refmodel.checkpoint.written_folder import LLAMA, assert_same, write_folder
 from tests.refmodel.tokenizer.test_folder import byte_tokenizer
 
 OTHERS = ("consolidated.safetensors", "original/params.json", "onnx/model.safetensors", "pytorch_model.bin")

@@ -11,7 +11,7 @@ import refmodel
 from refmodel.token_ids import continuation, text_ids
 from refmodel.tokenizer.pieces import Pieces, piece_tokenizer
 from tests.checkpoints import load_tokenizer
-from tests.refmodel.checkpoint.test_safetensors_folder import LLAMA, write_folder
+from tests.refmodel.checkpoint.written_folder import LLAMA, write_folder
 
 LETTERS = sorted(pre_tokenizers.ByteLevel.alphabet())
 
