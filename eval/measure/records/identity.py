@@ -58,10 +58,10 @@ def differences(one: Mapping[str, Any], other: Mapping[str, Any]) -> list[str]:
 
 
 def _shown(value: Any) -> str:
-    """A digest's or a commit's first digits tell it apart."""
+    """In one line; a digest's or a commit's first digits tell it apart."""
     if value is None:
         return "untold"
-    return re.sub(rf"^([0-9a-f]{{12}})[0-9a-f]{{{DIGITS - 12},}}$", r"\1", str(value))
+    return re.sub(rf"^([0-9a-f]{{12}})[0-9a-f]{{{DIGITS - 12},}}$", r"\1", " ".join(str(value).split()))
 
 
 def refuse_mixed(records: Iterable[Record], where: str = "the records") -> None:
@@ -80,7 +80,7 @@ def refuse_mixed(records: Iterable[Record], where: str = "the records") -> None:
 
 
 def _cell(record: Record) -> str:
-    return f"{record.kind} of {record.layout}, {record.tokens:,} tokens"
+    return f"{record.kind} of {_shown(record.layout)}, {record.tokens:,} tokens"
 
 
 def config_digest(config: ModelConfig) -> str:

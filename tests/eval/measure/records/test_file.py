@@ -113,6 +113,7 @@ COMMIT = {"git_commit": "f" * 40}
         ({"params_digest": "0" * 32}, "params, untold .* and 000000000000 "),
         ({"environment": replace(ONE.run.environment, device_kind="abacus")}, "device_kind, cpu .* and abacus"),
         ({"environment": replace(ONE.run.environment, **COMMIT)}, "git_commit, 0123456789abcdef .* and ffffffffffff "),
+        ({"environment": replace(ONE.run.environment, jax="a\nb")}, "jax, .* and a b "),
     ],
 )
 def test_records_that_do_not_compare_are_told_apart(change, word):
@@ -120,6 +121,7 @@ def test_records_that_do_not_compare_are_told_apart(change, word):
     with pytest.raises(ValueError, match=f"the records: records of more than one {word}") as caught:
         refuse_mixed([ONE, replace(TWO, run=replace(TWO.run, **change))])
     assert "prefill of full, 5 tokens" in str(caught.value) and "mixed=True" in str(caught.value)
+    assert "\n" not in str(caught.value)
 
 
 def test_one_layers_attention_reads_no_weights():
