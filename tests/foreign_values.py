@@ -64,7 +64,8 @@ def _foreign(_: Any, holder: Any, key: Any, rng: random.Random) -> None:
     if not there:
         return
     one = holder[key]
-    scaled = [one * 10**9, -one, one + 0.5] if isinstance(one, int | float) and not isinstance(one, bool) else []
+    small = isinstance(one, int | float) and not isinstance(one, bool) and abs(one) < 1e300
+    scaled = [one * 10**9, -one, one + 0.5] if small else []
     holder[key] = copy.deepcopy(rng.choice((*FOREIGN, *scaled)))
 
 

@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from eval.commands import arguments, output
-from eval.cost.cards import card
+from eval.cost.cards import CARDS, card
 from eval.cost.efficiency.groups import SCHEMES
 from eval.cost.efficiency.interval import COVERAGE
 from eval.cost.family_errors import GOOD_FIT, FamilySummary, summarise
-from eval.cost.published import published
+from eval.cost.published import PUBLISHED_CARD, published
 from eval.cost.validation import TABLE, Prediction, validate
 
 DESCRIPTION = (
@@ -59,7 +59,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     arguments.add_mixed(parser)
     parser.add_argument("--model", metavar="NAME", help="with --records: predict this model from them")
     parser.add_argument("--all", action="store_true", help="print every prediction as well")
-    arguments.add_card(parser, "r9700")
+    parser.add_argument(
+        "--card", metavar="CARD",
+        help=f"that rows of a device not known here are of: {', '.join(CARDS)}, or a TOML file (default: "
+        f"the device that a row names, {PUBLISHED_CARD} where it names none)",
+    )  # fmt: skip
     arguments.add_json(parser)
 
 
@@ -70,9 +74,11 @@ def run(options: argparse.Namespace) -> int:
         return run_records(options)
     if options.model is not None:
         raise ValueError("--model is predicted from --records: give a folder of them")
+    if options.mixed:
+        raise ValueError("--mixed takes records that do not compare: give a folder of them, --records")
     if options.leave_out == TABLE and (options.data is None or options.alone):
         raise ValueError(f"--leave-out {TABLE} predicts the rows of --data: give a CSV file, and not --alone")
-    rows = published(options.data, card(options.card))
+    rows = published(options.data, None if options.card is None else card(options.card))
     packaged = published() if options.data and not options.alone else []
     schemes = (options.leave_out,) if options.leave_out else (*SCHEMES, TABLE)
     predictions = validate(rows, packaged, schemes)
@@ -81,7 +87,7 @@ def run(options: argparse.Namespace) -> int:
         output.print_json(
             {
                 "command": "validate",
-                "card": options.card,
+                "card": options.card or PUBLISHED_CARD,
                 "conventions": CONVENTIONS,
                 "summary": [_summary_figures(one) for one in summary],
                 "predictions": [_figures(one) for one in predictions],

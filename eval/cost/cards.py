@@ -14,6 +14,7 @@ from types import MappingProxyType
 from typing import Any, Final
 
 from attention.unknown import unknown
+from eval.cost import row_fields as fields
 from eval.cost.file_errors import reason
 
 GIB: Final = 2**30
@@ -214,8 +215,10 @@ def _from_toml(path: Path) -> Card:
     name, peaks = values.pop("name", path.stem), values.pop("peak_tflops", {})
     if not isinstance(peaks, dict) or not peaks:
         raise ValueError(f"{path}: a card needs a table [peak_tflops] with at least one of {', '.join(DTYPES)}")
-    if not isinstance(name, str):
-        raise ValueError(f"{path}: name must be text, got {reprlib.repr(name)}")
+    try:
+        fields.text("name", name)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
     peak = _checked(path, "peak_tflops", peaks, DTYPES)
     return _card(
         name, str(path), {dtype: SourcedValue(value * 1e12, str(path)) for dtype, value in peak.items()},
@@ -226,7 +229,7 @@ def _from_toml(path: Path) -> Card:
 def _checked(path: Path, table: str, values: dict[str, Any], accepted: tuple[str, ...]) -> dict[str, float]:
     for key, value in values.items():
         if key not in accepted:
-            raise ValueError(f"{path}: {table} has no {key!r}; accepted: {', '.join(accepted)}")
+            raise ValueError(f"{path}: {table} has no {reprlib.repr(key)}; accepted: {', '.join(accepted)}")
         if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < 1e30:
-            raise ValueError(f"{path}: {key} must be a finite number above 0, got {reprlib.repr(value)}")
+            raise ValueError(f"{path}: {key} must be a finite number above 0, got {fields.shown(value)}")
     return values

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import codecs
 import csv
-import math
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -12,11 +11,12 @@ from importlib import resources
 from pathlib import Path
 from typing import Final, Literal
 
+from eval.cost import row_fields as fields
 from eval.cost.cards import CARDS, Card, card_of_device
 from eval.cost.file_errors import reason
 from eval.cost.llama_bench import bench_rows
 from eval.cost.published_models import model_of
-from eval.cost.published_setup import Setup, bits_of, repeat_error, setup_of
+from eval.cost.published_setup import Setup, bits_of, repeat_error, setup_of, toolbox_options
 from refmodel.presets import preset
 
 COLUMNS: Final = (
@@ -94,7 +94,7 @@ class Measured:
     def series(self) -> tuple[object, ...]:
         """What rows share that differ in length alone."""
         s = self.setup
-        micro_batch = None if "__" in self.source else s.micro_batch  # the toolboxes change it with the length
+        micro_batch = None if toolbox_options(self.source) else s.micro_batch  # they change it with the length
         return (self.name, self.quant, self.device, s.stack, s.attention, s.blas, s.build, micro_batch, self.decode)
 
 
@@ -102,14 +102,15 @@ PUBLISHED_CARD: Final = "r9700"
 """The card that the packaged rows were measured on."""
 
 
-def published(path: Path | None = None, card: Card = CARDS[PUBLISHED_CARD]) -> list[Measured]:
+def published(path: Path | None = None, card: Card | None = None) -> list[Measured]:
     """The rows of the packaged table, of a CSV file with the same columns, or of llama-bench's own output.
 
     Rows are of prompts and of decode; a byte-order mark before them changes nothing.
 
-    `card` is the card of rows whose device is none of `CARDS`.
+    `card` is the card of rows whose device is none of `CARDS`; without it, rows that do not tell are of
+    `PUBLISHED_CARD`.  Left out are models that no shape is known for and prompts so short that they measure dispatch.
 
-    Left out are models that no shape is known for and prompts so short that they measure dispatch.
+    Raises `ValueError` in one line that names the file and what is wrong in it.
     """
     try:
         text = _decoded((path or resources.files("eval.cost.data") / "r9700_published.csv").read_bytes())
@@ -139,34 +140,41 @@ def _decoded(data: bytes) -> str:
     return data.decode("utf-16" if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) else "utf-8-sig")
 
 
-def _measured(rows: Iterable[dict[str, str]], card: Card) -> Iterable[Measured]:
-    for row in rows:
+def _measured(rows: Iterable[dict[str, str]], card: Card | None) -> Iterable[Measured]:
+    for found in rows:
+        row = {name: fields.text(name, found[name]) for name in COLUMNS}
         length, model, test = _length(row["prompt_or_depth"]), model_of(row["model"]), row["test"]
         decode = test.startswith("tg")
         if length is None or model is None or not row["tokens_per_s"]:
             continue
         if not decode and (not test.startswith(("pp", "whole-prompt")) or length[0] < DISPATCH_BOUND):
             continue
-        rate = _rate(row["tokens_per_s"])
+        rate = fields.rate("tokens_per_s", row["tokens_per_s"])
         yield Measured(
-            row["model"], model, row["quant"], *length, rate, row["source"], row["device"],
-            card_of_device(row["device"]) or card, setup_of(row, length[1]), decode, test.startswith("whole-prompt"),
-            repeat_error(row["notes"], rate),
+            row["model"], model, row["quant"], *length, rate, row["source"], row["device"], _card(row["device"], card),
+            _setup(row, length, decode), decode, test.startswith("whole-prompt"), repeat_error(row["notes"], rate),
         )  # fmt: skip
 
 
-def _rate(text: str) -> float:
-    """Tokens per second."""
-    try:
-        rate = float(text)
-    except ValueError:
-        rate = math.nan
-    if not 0 < rate < math.inf:
-        raise ValueError(f"tokens_per_s must be a number above 0, got {text!r}")
-    return rate
+def _card(device: str, default: Card | None) -> Card:
+    found = card_of_device(device) or default
+    if device and not found:
+        raise ValueError(f"no card of the device {device!r} is known; say which with --card, also a TOML file's")
+    return found or CARDS[PUBLISHED_CARD]
+
+
+def _setup(row: dict[str, str], length: tuple[int, int], decode: bool) -> Setup:
+    tokens, depth = length
+    setup = setup_of(row, depth)
+    if not decode and tokens > fields.MOST_PASSES * setup.micro_batch:
+        raise ValueError(
+            f"a prompt of {tokens:,} tokens in micro-batches of {setup.micro_batch:,} is more than "
+            f"{fields.MOST_PASSES:,} passes"
+        )
+    return setup
 
 
 def _length(text: str) -> tuple[int, int] | None:
     """(tokens, depth) of "n=2048;depth=16384", "pp2048" or "pp2048@d4096"."""
-    found = re.fullmatch(r"(?:n=|pp|tg)(\d+)(?:(?:;depth=|@d)(\d+))?", text)
-    return (int(found[1]), int(found[2] or 0)) if found else None
+    found = re.fullmatch(r"(?:n=|pp|tg)([0-9]+)(?:(?:;depth=|@d)([0-9]+))?", text)
+    return (fields.whole("a length", found[1], 1), fields.whole("a depth", found[2] or "0")) if found else None

@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
+from eval.cost import row_fields as fields
+
 DEFAULT_MICRO_BATCH: Final = 512
 """llama.cpp's `n_ubatch`."""
 
@@ -54,16 +56,35 @@ class Setup:
 
 
 def setup_of(row: Mapping[str, str], depth: int) -> Setup:
-    """From a row of the table; files of the toolboxes are named model__stack__options__longctxN__cards.log."""
+    """From a row of the table.  Raises `ValueError` for a backend that nothing is known of."""
     notes, engine = row["notes"], row["engine"].split(" ")[0] or "llama.cpp"
-    options = row["source"].rpartition("/")[2].removesuffix(".log").split("__")[1:]
-    backend = "Vulkan" if "Vulkan" in row["backend"] else "ROCm"
+    options, backend = toolbox_options(row["source"]), _backend(row["backend"])
     stack, attention = _stack(row, options[0] if options else "", backend)
     return Setup(
         backend, stack, attention, "plain" if "hblt0" in options else "hipblaslt", engine, _build(row),
         _micro_batch(notes, engine, at_depth=bool(options and depth and backend == "ROCm")),
-        2 if row["device"].startswith("2x") else 1, f"{row['source']} {row['engine']}",
+        _cards(row["device"]), f"{row['source']} {row['engine']}",
     )  # fmt: skip
+
+
+def toolbox_options(source: str) -> list[str]:
+    """Of a log of the toolboxes, owner/name@commit:folder/model__stack__options__longctxN__cards.log; else none."""
+    found = re.fullmatch(r"[^@]+@\w+:.*?([^/]*)\.log", source)
+    return found[1].split("__")[1:] if found else []
+
+
+def _backend(told: str) -> str:
+    """ "ROCm" of ROCm and HIP, or "Vulkan"."""
+    found = re.search(r"(vulkan)|rocm|hip", told, re.IGNORECASE)
+    if not found:
+        raise ValueError(f"no backend {told!r}: rates are predicted of ROCm (HIP) and Vulkan; leave other rows out")
+    return "Vulkan" if found[1] else "ROCm"
+
+
+def _cards(device: str) -> int:
+    """Of "2x R9700"."""
+    found = re.match(r"([0-9]+)x ", device)
+    return fields.whole("device", found[1], 1, 1024) if found else 1
 
 
 def bits_of(quant: str, model: str) -> float:
@@ -73,8 +94,8 @@ def bits_of(quant: str, model: str) -> float:
 
 def repeat_error(notes: str, tokens_per_s: float) -> float:
     """The published deviation of repeated runs over their mean; 0 where there is none."""
-    found = re.search(r"\+-(\d+(?:\.\d+)?)", notes)
-    return float(found[1]) / tokens_per_s if found else 0.0
+    found = re.search(r"\+-([0-9]+(?:\.[0-9]+)?)", notes)
+    return fields.number("the deviation +-", found[1], 0, fields.MOST_RATE) / tokens_per_s if found else 0.0
 
 
 def _unnamed(model: str) -> float:
@@ -100,9 +121,9 @@ def _build(row: Mapping[str, str]) -> str:
 
 def _micro_batch(notes: str, engine: str, at_depth: bool) -> int:
     """As noted; else llama.cpp's default; another engine takes a prompt whole."""
-    found = re.search(r"(?:n_ubatch=|\bub=?|-ub )(\d+)", notes)
+    found = re.search(r"(?:n_ubatch=|\bub=?|-ub )([0-9]+)", notes)
     if found:
-        return int(found[1])
+        return fields.whole("the micro-batch", found[1], 1)
     if engine != "llama.cpp":
         return WHOLE_PROMPT
     return LONG_MICRO_BATCH if at_depth else DEFAULT_MICRO_BATCH

@@ -100,6 +100,7 @@ BAD_INPUT = [
     (["validate", "--data", "text"], "text: column "),
     (["cards", "--card", ""], "no card ''; accepted: r9700, "),
     (["flops", "--card", ""], "no card ''; accepted: r9700, "),
+    (["validate", "--mixed"], "--mixed takes records that do not compare: give a folder of them, --records"),
     (["validate", "--card", ""], "no card ''; accepted: r9700, "),
     (["flops", "--layout", ""], "cannot read '' in layout ''"),
     (["quality", "--text", ""], "cannot read the text '' as UTF-8"),

@@ -6,12 +6,17 @@ import codecs
 import csv
 import io
 import json
+import math
+import random
+import re
 from pathlib import Path
 
 import pytest
 
 from eval.cli import main
+from eval.cost.efficiency.work import work_of
 from eval.cost.published import Measured, published
+from tests.foreign_values import as_json, mutated, mutated_text
 
 SHARED = {
     "build_commit": "2aa45ef9e", "build_number": 7423, "cpu_info": "AMD EPYC", "gpu_info": "AMD Radeon AI PRO R9700",
@@ -106,11 +111,97 @@ def test_models_by_file_description_or_parameters(changed: dict[str, object], mo
         ("[{", "mine: not readable as JSON"),
         ("[]", "column backend is missing; wanted: source, .*, or llama-bench's own output"),
         ("| a | b |\n| - | - |\n| 1 | 2 |\n", "column backend is missing"),
-        (json.dumps([RECORDS[0] | {"avg_ts": -1}]), "tokens_per_s must be a number above 0, got '-1'"),
-        (json.dumps([RECORDS[0] | {"n_prompt": "many"}]), "mine: invalid literal"),
+        *(
+            (json.dumps([RECORDS[0] | changed]), said)
+            for changed, said in (
+                ({"avg_ts": -1}, "avg_ts must be a number from 1e-06 to 1e.12, got -1"),
+                ({"avg_ts": None}, "avg_ts must be a number"),
+                ({"avg_ts": math.inf}, "avg_ts must be a number"),
+                ({"stddev_ts": 10**400}, "stddev_ts must be a number .*, got 10000"),
+                ({"n_prompt": "many"}, "mine: n_prompt must be a whole number from 0 to 4,194,304, got 'many'"),
+                ({"n_prompt": [1]}, r"n_prompt must be a whole number .*, got \[1\]"),
+                ({"n_depth": 2**40}, "n_depth must be a whole number from 0 to 4,194,304"),
+                ({"n_ubatch": 0}, "n_ubatch must be a whole number from 1 to 4,194,304, got 0"),
+                ({"n_ubatch": True}, "n_ubatch must be a whole number"),
+                ({"model_n_params": math.nan}, "model_n_params must be a number"),
+                ({"model_filename": "a\nb"}, "model_filename must be one line of text"),
+                ({"backends": ["ROCm"]}, "backends must be one line of text"),
+                ({"backends": "CUDA", "gpu_info": "NVIDIA A100"}, "no card of the device 'NVIDIA A100' is known"),
+                ({"backends": "CUDA"}, "no backend 'CUDA': rates are predicted of ROCm"),
+                ({"gpu_info": "R9700, RX 9070 XT"}, "a rate of devices of one kind is wanted, got R9700, RX 9070 XT"),
+                ({"n_gen": 5}, "no test is of a prompt or of decode alone, as of -p and -n; those of -pg mix"),
+            )
+        ),
+        (as_csv([RECORDS[0] | {"n_ubatch": "0"}]), "n_ubatch must be a whole number from 1"),
+        ("[" * 5_000, "not readable as JSON"),
+        (re.sub(r".*(pp2048|tg128).*\n", "", MARKDOWN), "no test is of a prompt or of decode alone"),
     ],
 )
 def test_what_is_none_of_them_is_refused_in_one_line(text: str, said: str, tmp_path: Path) -> None:
     (tmp_path / "mine").write_text(text)
     with pytest.raises(ValueError, match=said):
         published(tmp_path / "mine")
+
+
+@pytest.mark.parametrize(
+    ("changed", "device", "cards"),
+    [
+        ({"gpu_info": "R9700, R9700"}, "2x R9700", 2),
+        ({"gpu_info": "R9700, R9700", "split_mode": "none"}, "R9700", 1),
+        ({"gpu_info": "R9700, R9700, RX 9070 XT", "devices": "ROCm0/ROCm1"}, "2x R9700", 2),
+        ({"gpu_info": "R9700, RX 9070 XT", "devices": "ROCm1"}, "RX 9070 XT", 1),
+        ({"gpu_info": "R9700, R9700", "devices": "auto"}, "2x R9700", 2),
+        ({"gpu_info": ""}, "", 1),
+    ],
+)
+def test_devices_that_ran_are_counted(changed: dict[str, object], device: str, cards: int, tmp_path: Path) -> None:
+    path = tmp_path / "bench__mine.json"
+    path.write_text(json.dumps([RECORDS[0] | changed, RECORDS[1] | changed]))
+    assert [(one.device, one.setup.cards, one.setup.stack) for one in published(path)] == [(device, cards, "rocm-")] * 2
+
+
+def test_devices_of_a_table_and_a_build_without_its_number(tmp_path: Path) -> None:
+    path = tmp_path / "mine.md"
+    path.write_text(MARKDOWN.replace("\n| model", "\n  Device 1: AMD Radeon AI PRO R9700, gfx1201\n| model", 1))
+    assert {one.setup.cards for one in published(path)} == {2}
+    path.write_text(json.dumps([{name: value for name, value in RECORDS[0].items() if name != "build_number"}]))
+    assert [one.setup.build for one in published(path)] == ["llama.cpp 0"]
+
+
+def test_rows_of_other_micro_batches_are_another_series(tmp_path: Path) -> None:
+    path = tmp_path / "bench__mine.json"
+    path.write_text(json.dumps([RECORDS[0], RECORDS[0] | {"n_ubatch": 512}]))
+    assert len({one.series for one in published(path)}) == 2
+
+
+FEW, MANY = 300, 2_000  # `--cases` says otherwise
+
+
+def foreign_files(seed: int, count: int, folder: Path) -> int:
+    """Mutants of every output, each read or refused in one line; how many were refused."""
+    rng, path, refused = random.Random(seed), folder / "mine", 0
+    for _ in range(count):
+        output = rng.choice(list(OUTPUTS))
+        changed = mutated(RECORDS[:3], rng)
+        if rng.random() < 0.5 or not changed or not all(isinstance(one, dict) and one for one in changed):
+            path.write_bytes(mutated_text(OUTPUTS[output], rng))
+        elif output == "csv" and all(one.keys() <= changed[0].keys() for one in changed):
+            path.write_bytes(as_csv(changed).encode(errors="replace"))
+        else:
+            path.write_text("\n".join(map(as_json, changed)) if output == "jsonl" else as_json(changed))
+        try:
+            assert all(one.ms > 0 and work_of(one).steps for one in published(path))
+        except ValueError as error:
+            assert "\n" not in str(error) and str(path) in str(error), repr(error)
+            refused += 1
+    return refused
+
+
+def test_foreign_outputs_are_refused_or_read(tmp_path: Path) -> None:
+    assert FEW // 5 < foreign_files(0, FEW, tmp_path) < FEW
+
+
+@pytest.mark.slow
+def test_many_foreign_outputs_are_refused_or_read(request: pytest.FixtureRequest, tmp_path: Path) -> None:
+    count = request.config.getoption("--cases") or MANY
+    assert count // 5 < foreign_files(1, count, tmp_path) < count

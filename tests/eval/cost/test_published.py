@@ -7,9 +7,12 @@ from pathlib import Path
 
 import pytest
 
+from eval.cost.cards import CARDS
 from eval.cost.published import COLUMNS, published
 from eval.cost.published_models import model_of
 from eval.cost.published_setup import DEFAULT_MICRO_BATCH, LONG_MICRO_BATCH, WHOLE_PROMPT, bits_of, setup_of
+
+RATES = ("fast", "nan", "inf", "0", "-1", "1e400", "1e-320")
 
 
 def row(**changed: str) -> dict[str, str]:
@@ -32,6 +35,28 @@ def test_a_log_of_the_toolboxes_says_how_it_ran() -> None:
     assert (found.micro_batch, found.cards) == (1024, 2)
     radv = setup_of(row(source="a/b@1:r/m__vulkan_radv__fa1__single.log", backend="Vulkan"), 0)
     assert (radv.backend, radv.stack, radv.attention, radv.cards) == ("Vulkan", "radv", "plain", 1)
+
+
+@pytest.mark.parametrize("source", ["a@1:r/m.log", "bench__mine.log", "a@1:r/bench__mine.json", "https://a.b/c__d.log"])
+def test_other_names_say_nothing_of_the_run(source: str) -> None:
+    found = setup_of(row(source=source, backend="HIP"), 16_384)
+    assert (found.backend, found.stack, found.blas, found.micro_batch) == ("ROCm", "rocm-", "hipblaslt", 512)
+
+
+@pytest.mark.parametrize("backend", ["CUDA", "CPU", "Metal", ""])
+def test_a_backend_that_nothing_is_known_of_is_named(backend: str) -> None:
+    with pytest.raises(ValueError, match=f"no backend '{backend}': rates are predicted of ROCm .HIP. and Vulkan"):
+        setup_of(row(backend=backend), 0)
+
+
+def test_a_device_that_is_told_is_no_default_card(tmp_path: Path) -> None:
+    path = tmp_path / "mine.csv"
+    for device, given, name in (("", None, "r9700"), ("", CARDS["w7900"], "w7900"), ("RX 9070 XT", None, "rx-9070-xt"),
+                                ("Arc B580", CARDS["w7900"], "w7900")):  # fmt: skip
+        path.write_text(f"{','.join(COLUMNS)}\na:b/x,e,Vulkan,{device},Llama 8B,Q4,pp2048,pp,9.5,\n")
+        assert [one.card.name for one in published(path, given)] == [name]
+    with pytest.raises(ValueError, match=r"mine\.csv: no card of the device 'Arc B580' is known; say which"):
+        published(path)
 
 
 @pytest.mark.parametrize(
@@ -81,10 +106,10 @@ def test_a_table_of_the_users_own(tmp_path: Path) -> None:
         writer.writerows(
             [
                 COLUMNS,
-                ["a:b/x.log", "e", "ROCm", "d", "Llama 8B", "Q4", "pp2048@d4096", "pp", "9.5", ""],
-                ["a:b/x.log", "e", "ROCm", "d", "unheard of", "Q4", "pp2048", "pp", "9.5", ""],
-                ["a:b/x.log", "e", "ROCm", "d", "Llama 8B", "Q4", "n=128;depth=0", "tg128", "9.5", ""],
-                ["a:b/x.log", "e", "ROCm", "d", "Llama 8B", "Q4", "pp128", "pp128", "9.5", ""],
+                ["a:b/x.log", "e", "ROCm", "", "Llama 8B", "Q4", "pp2048@d4096", "pp", "9.5", ""],
+                ["a:b/x.log", "e", "ROCm", "", "unheard of", "Q4", "pp2048", "pp", "9.5", ""],
+                ["a:b/x.log", "e", "ROCm", "", "Llama 8B", "Q4", "n=128;depth=0", "tg128", "9.5", ""],
+                ["a:b/x.log", "e", "ROCm", "", "Llama 8B", "Q4", "pp128", "pp128", "9.5", ""],
             ]
         )
     prompt, decode = published(path)
@@ -104,8 +129,16 @@ def test_a_table_of_the_users_own(tmp_path: Path) -> None:
         (b"\xff\x00", "cannot read the published rates"),
         (",".join(COLUMNS).encode() + b"\na:b/x.log\n", "no row is a prompt or decode of a model"),
         *(
-            (f"{','.join(COLUMNS)}\na:b/x.log,e,ROCm,d,Llama 8B,Q4,pp2048,pp,{rate},\n".encode(), "tokens_per_s must")
-            for rate in ("fast", "nan", "inf", "0", "-1")
+            (f"{','.join(COLUMNS)}\na:b/x.log,e,ROCm,,Llama 8B,Q4,{length},pp,{rate},{notes}\n".encode(), said)
+            for length, rate, notes, said in (
+                *(("pp2048", rate, "", "tokens_per_s must be a number from 1e-06 to 1e.12") for rate in RATES),
+                ("pp0", "9", "", "a length must be a whole number from 1 to 4,194,304, got '0'"),
+                (f"pp{'9' * 5000}", "9", "", "prompt_or_depth must be one line of text"),
+                (f"pp2048@d{2**23}", "9", "", "a depth must be a whole number from 0 to 4,194,304, got '8388608'"),
+                ("pp2048", "9", "ub=0", "the micro-batch must be a whole number from 1 to 4,194,304, got '0'"),
+                ("pp65536", "9", "ub=1", "65,536 tokens in micro-batches of 1 is more than 8,192 passes"),
+                ("pp2048", "9", f"+-{'9' * 400}", "the deviation .- must be a number from 0 to 1e.12"),
+            )
         ),
     ],
 )

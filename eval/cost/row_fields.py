@@ -1,0 +1,65 @@
+"""One field of a row of rates that others wrote, as JSON or as text: of what kind it is, and within what bounds."""
+
+from __future__ import annotations
+
+import math
+import re
+import reprlib
+from typing import Any, Final
+
+MOST_TOKENS: Final = 2**22
+"""Of a prompt, a context or a micro-batch."""
+
+MOST_PASSES: Final = 2**13
+"""Micro-batches of a prompt: each is counted by itself."""
+
+LEAST_RATE: Final = 1e-6
+MOST_RATE: Final = 1e12
+"""Tokens per second."""
+
+MOST_SIGNS: Final = 1000
+"""Of a name or a remark."""
+
+
+def whole(name: str, value: Any, least: int = 0, most: int = MOST_TOKENS) -> int:
+    """A whole number.  Raises `ValueError` that names the field and what is wanted there."""
+    found = -1
+    if isinstance(value, int) and not isinstance(value, bool):
+        found = value
+    elif isinstance(value, str) and re.fullmatch(r"[0-9]{1,18}", value.strip()):
+        found = int(value)
+    if not least <= found <= most:
+        raise ValueError(f"{name} must be a whole number from {least:,} to {most:,}, got {shown(value)}")
+    return found
+
+
+def number(name: str, value: Any, least: float, most: float) -> float:
+    """A number.  Raises `ValueError` that names the field and what is wanted there."""
+    try:
+        found = math.nan if isinstance(value, bool) else float(value)
+    except (TypeError, ValueError, OverflowError):
+        found = math.nan
+    if not least <= found <= most:
+        raise ValueError(f"{name} must be a number from {least:g} to {most:g}, got {shown(value)}")
+    return found
+
+
+def rate(name: str, value: Any) -> float:
+    """Tokens per second."""
+    return number(name, value, LEAST_RATE, MOST_RATE)
+
+
+def text(name: str, value: Any) -> str:
+    """Text of one line; nothing for None.  Raises `ValueError` that names the field and what is wanted there."""
+    found = "" if value is None else value
+    if not isinstance(found, str) or not found.isprintable() or len(found) > MOST_SIGNS:
+        raise ValueError(f"{name} must be one line of text, of at most {MOST_SIGNS:,} signs, got {shown(value)}")
+    return found
+
+
+def shown(value: Any) -> str:
+    """Short, also of whole numbers with more digits than Python prints."""
+    try:
+        return reprlib.repr(value)
+    except ValueError:
+        return f"a number of {value.bit_length():,} bits" if isinstance(value, int) else "numbers too long to print"
