@@ -36,7 +36,8 @@ def generate(
     one of `stop_tokens` repeats it to the end.
 
     Raises:
-        ValueError: an empty prompt, an id that the vocabulary does not have, no new tokens, or a negative temperature.
+        ValueError: an empty prompt, an id that the vocabulary does not have, in the prompt or as a stop, no new tokens,
+            or a negative temperature.
     """
     if tokens_bt.ndim != 2 or not tokens_bt.size or not jnp.issubdtype(tokens_bt.dtype, jnp.integer):
         raise ValueError(f"tokens must be whole numbers, [B, T], one at least, got {described(tokens_bt)}")
@@ -45,7 +46,7 @@ def generate(
     if not 0 <= temperature < math.inf:
         raise ValueError(f"temperature must be a finite number of at least 0, got {temperature}")
     check_token_ids(tokens_bt, config.vocab_size)
-    stops = tuple(sorted(set(stop_tokens)))
+    stops = tuple(sorted({whole("stop_tokens", one, 0, config.vocab_size - 1) for one in stop_tokens}))
     config = config.at_length(prompt_tokens + new_tokens - 1)
     cache = init_cache(config, batch, prompt_tokens + new_tokens - 1, params["embed"]["embedding"].dtype)
     logits_bv, cache = _prefill(config, params, cache, tokens_bt)

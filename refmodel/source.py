@@ -190,16 +190,16 @@ def read_model(found: Found, spec: str, dtype: Any) -> Model:
 
     What is left out of the files, or read otherwise than they say, goes to the log `refmodel` as a warning.
     """
-    refuse_to_run(found.config)
-    _refuse_what_cannot_fit(found.config, dtype)
-    tokenizer, no_tokenizer = _tokenizer(found)
+    refuse_to_run(found.described)
+    _refuse_what_cannot_fit(found.described, dtype)
+    (tokenizer, no_tokenizer), end_tokens = _tokenizer(found), found.end_tokens()
     checkpoint = found.fetched()
     config, params = checkpoint.config, checkpoint.params(dtype)
     for remark in checkpoint.remarks():
         logging.getLogger("refmodel").warning(remark)
     if spec in PRESETS or not Path(spec).expanduser().exists():  # a Hub id, whose folder is named by a hash
         config = dataclasses.replace(config, name=spec)  # under this name people ask for it, and records list it
-    return Model(config, params, tokenizer, checkpoint.weights, checkpoint.end_tokens(), no_tokenizer)
+    return Model(config, params, tokenizer, checkpoint.weights, end_tokens, no_tokenizer)
 
 
 def _tokenizer(found: Found) -> tuple[Tokenizer | None, str]:

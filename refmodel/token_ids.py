@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import jax
@@ -19,6 +20,17 @@ def check_token_ids(ids: Any, vocab_size: int) -> None:
     outside = found[(found < 0) | (found >= vocab_size)]
     if outside.size:
         raise ValueError(f"token id {outside[0]} is not in the vocabulary; accepted: 0 to {vocab_size - 1}")
+
+
+def in_vocabulary(ids: Sequence[int], vocab_size: int) -> tuple[int, ...]:
+    """Those that the vocabulary has."""
+    return tuple(number for number in ids if 0 <= number < vocab_size)
+
+
+def ends_outside(ids: Sequence[int], vocab_size: int) -> list[str]:
+    """What is to be said of end tokens that the vocabulary does not have, and that so end no text."""
+    outside = [str(number) for number in ids if not 0 <= number < vocab_size]
+    return [f"left out: end token {', '.join(outside)}, for the vocabulary is 0 to {vocab_size - 1}"] if outside else []
 
 
 def text_ids(tokenizer: Tokenizer, text: str, vocab_size: int) -> list[int]:

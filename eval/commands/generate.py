@@ -54,7 +54,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     refuse_presets_without_words(options)
     found = find_checkpoint(options.model, options.seed)
-    config, tokenizer = found.config, found.tokenizer()  # what is refused is refused before weights are read
+    config, tokenizer = found.described, found.tokenizer()  # what is refused is refused before weights are read
     ids = text_ids(tokenizer, options.prompt, config.vocab_size)
     if not ids:
         raise ValueError(f"the prompt {options.prompt!r} has no token in this vocabulary; a text is wanted")

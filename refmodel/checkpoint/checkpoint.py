@@ -25,7 +25,12 @@ class Checkpoint(ABC):
     @property
     @abstractmethod
     def config(self) -> ModelConfig:
-        """The model's description."""
+        """The description of the model that `params` reads."""
+
+    @property
+    def described(self) -> ModelConfig:
+        """What the files say that the model is, for which no weight is looked at: for costs."""
+        return self.config
 
     @property
     @abstractmethod
@@ -54,7 +59,7 @@ class Checkpoint(ABC):
 
     @abstractmethod
     def end_tokens(self) -> tuple[int, ...]:
-        """The ids that end a text, as the files say; none where they do not."""
+        """The ids of the vocabulary that end a text, as the files say; none where they do not."""
 
     def fetched(self) -> Checkpoint:
         """The same with all its files on this machine."""

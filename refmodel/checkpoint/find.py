@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 def open_config(spec: str) -> ModelConfig:
     """The description alone, without reading any weight: see `open_model` for `spec`."""
-    return find_checkpoint(spec).config
+    return find_checkpoint(spec).described
 
 
 def find_checkpoint(spec: str, seed: int = 0) -> Found:

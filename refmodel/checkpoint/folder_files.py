@@ -15,10 +15,13 @@ from safetensors import safe_open
 
 from refmodel.checkpoint.placement import Shape
 from refmodel.checkpoint.recognise import SAVE_AS_SAFETENSORS, refuse_pointer
+from refmodel.json_object import read_json
+from refmodel.words import quoted, reason, shown
 
 SINGLE: Final = "model.safetensors"
 INDEX: Final = "model.safetensors.index.json"
 _COMPARED_ROWS: Final = 4096
+_MOST_BYTES: Final = 255  # that systems take as the name of a file
 _DTYPES: Final[Mapping[str, Any]] = MappingProxyType(
     {"F64": np.float64, "F32": np.float32, "F16": np.float16, "BF16": jnp.bfloat16}
 )
@@ -48,14 +51,16 @@ class StoredTensor:
         start, stop = self.place
         return self.mapped[start:stop].view(dtype).reshape(self.shape)
 
-    def equals(self, other: StoredTensor) -> bool:
-        """Whether both hold the same numbers, stored alike; some rows are read at a time."""
-        if (self.dtype, self.shape) != (other.dtype, other.shape):
-            return False
-        ours, theirs = self.file.get_slice(self.name), other.file.get_slice(other.name)
-        starts = range(0, self.shape[0], _COMPARED_ROWS)
-        cuts = [slice(start, min(start + _COMPARED_ROWS, self.shape[0])) for start in starts]
-        return all(np.array_equal(ours[cut], theirs[cut]) for cut in cuts)
+
+def same_numbers(ours: np.ndarray, theirs: np.ndarray) -> bool:
+    """Whether both hold the same numbers, of whatever types; some rows are read at a time."""
+    if ours.shape != theirs.shape:
+        return False
+    ours, theirs = np.atleast_1d(ours), np.atleast_1d(theirs)
+    cuts = [slice(start, start + _COMPARED_ROWS) for start in range(0, len(ours), _COMPARED_ROWS)]
+    return all(
+        np.array_equal(ours[cut].astype(np.float64), theirs[cut].astype(np.float64), equal_nan=True) for cut in cuts
+    )
 
 
 def stored_tensors(folder: Path) -> dict[str, StoredTensor]:
@@ -69,11 +74,11 @@ def stored_tensors(folder: Path) -> dict[str, StoredTensor]:
         try:
             shard = safe_open(path, framework="numpy")
         except Exception as error:  # safetensors raises its own type, and OSError
-            raise ValueError(f"{path}: not a readable safetensors file ({error})") from error
+            raise ValueError(f"{path}: not a readable safetensors file ({reason(error)})") from error
         mapped, places = _data(path)
         for name in shard.keys():  # noqa: SIM118 - a file is no mapping
             if name in found:
-                raise ValueError(f"{path}: {name} is stored in an earlier shard too")
+                raise ValueError(f"{path}: {shown(name)} is stored in an earlier shard too")
             found[name] = StoredTensor(shard, name, mapped, places[name])
     return found
 
@@ -102,31 +107,41 @@ def weight_files(folder: Path) -> list[Path]:
     shards = shard_names(folder / INDEX)
     if missing := [name for name in shards if not (folder / name).exists()]:
         more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
-        raise ValueError(f"{folder} lacks {missing[0]}{more}, of the {len(shards)} shards that {INDEX} names: fetch it")
+        lacks = f"{folder} lacks {shown(missing[0])}{more}"
+        raise ValueError(f"{lacks}, of the {len(shards)} shards that {INDEX} names: fetch it")
     if odd := [name for name in shards if not (folder / name).is_file()]:
-        raise ValueError(f"{folder / odd[0]}, which {INDEX} names, is no regular file")
+        raise ValueError(f"{folder}: {shown(odd[0])}, which {INDEX} names, is no regular file")
     return [folder / name for name in shards]
 
 
 def shard_names(index: Path) -> list[str]:
-    """The files that an index names.  Raises `ValueError` for what is no index, and for a name outside its folder."""
+    """The files that an index names.
+
+    Raises `ValueError` for what is no index, and for a name that leads out of its folder, is of no safetensors file, or
+    is a pattern, which the Hub's package would take for many files.
+    """
     refuse_pointer(index)
-    try:
-        named = json.loads(index.read_text(encoding="utf-8"))["weight_map"]
-        if not isinstance(named, Mapping) or not named or not all(isinstance(name, str) for name in named.values()):
-            raise TypeError("weight_map is no mapping from tensors to files")
-    except (OSError, ValueError, LookupError, TypeError, RecursionError) as error:
-        raise ValueError(f"{index}: not a readable index of shards ({error!r})") from error
+    named = read_json(index).get("weight_map")
+    if not isinstance(named, Mapping) or not named or not all(isinstance(name, str) for name in named.values()):
+        raise ValueError(f"{index}: not a readable index of shards (weight_map is no mapping from tensors to files)")
     names = sorted(set(named.values()))
-    if outside := [name for name in names if _leaves(name)]:
-        raise ValueError(f"{index} names {outside[0]!r}; accepted: names of files in its own folder")
+    if odd := [name for name in names if _is_no_shard(name) or _leaves(name)]:
+        accepted = "accepted: names of .safetensors files in its own folder, without * ? ["
+        raise ValueError(f"{index} names {quoted(odd[0])}; {accepted}")
     return names
+
+
+def _is_no_shard(name: str) -> bool:
+    """Whether a name cannot be that of one shard."""
+    if not name.isprintable() or not name.endswith(".safetensors") or len(name.encode()) > _MOST_BYTES:
+        return True
+    return any(sign in name for sign in "*?[")
 
 
 def _leaves(name: str) -> bool:
     """Whether a name, as any system would read it, leads out of the folder."""
     return any(kind(name).is_absolute() or kind(name).drive or ".." in kind(name).parts
-               for kind in (PurePosixPath, PureWindowsPath)) or name.startswith("\\") or "\0" in name  # fmt: skip
+               for kind in (PurePosixPath, PureWindowsPath)) or name.startswith("\\")  # fmt: skip
 
 
 def _instead(folder: Path) -> str:
@@ -134,7 +149,9 @@ def _instead(folder: Path) -> str:
     names = sorted(path.name for path in folder.iterdir())
     found = f"no {SINGLE} and no {INDEX} here"
     if shards := [name for name in names if name.endswith(".safetensors")]:
-        return f"{found}, though {len(shards)} other safetensors files, the first of them {shards[0]}: fetch {INDEX}"
+        first = shown(shards[0])
+        return f"{found}, though {len(shards)} other safetensors files, the first of them {first}: fetch {INDEX}"
     if pickled := [name for name in names if name.endswith((".bin", ".pt", ".pth"))]:
-        return f"{found}, only {pickled[0]}, which is pickled, and nothing is unpickled here: {SAVE_AS_SAFETENSORS}"
+        only = f"{found}, only {shown(pickled[0])}, which is pickled"
+        return f"{only}, and nothing is unpickled here: {SAVE_AS_SAFETENSORS}"
     return f"{found}; costs need no weights"

@@ -15,6 +15,13 @@ from attention.registry import Registry
 from refmodel.checkpoint.placement import Shape
 
 
+def _broadcast(numbers: Shape, *beside: Shape) -> bool:
+    try:
+        return np.broadcast_shapes(numbers, *beside) == numbers
+    except ValueError:
+        return False
+
+
 @dataclass(frozen=True)
 class WeightFormat:
     """How a stored tensor becomes numbers.
@@ -24,6 +31,8 @@ class WeightFormat:
         decode: from the stored array, and those stored beside it, to an array of floats.
         beside: what the names of tensors that belong to it end in, after its own name: ("_scale",).
         per_item: numbers that one stored item holds along the last axis; 2 for 4-bit numbers in bytes.
+        fits: whether the shapes of those beside it go with the shape of the numbers, asked before anything is read
+            (default: whether they broadcast to it).
 
     Examples:
         >>> import numpy as np
@@ -37,6 +46,7 @@ class WeightFormat:
     decode: Callable[..., np.ndarray] = lambda stored: stored
     beside: tuple[str, ...] = ()
     per_item: int = 1
+    fits: Callable[..., bool] = _broadcast
 
     def shape(self, stored: Shape) -> Shape:
         """Of the numbers, from that of the stored items."""

@@ -22,6 +22,7 @@ from refmodel.families.family import Family, GgufHeader
 from refmodel.families.gguf_positions import FACTORS
 from refmodel.fields import Fields
 from refmodel.specification import ModelConfig
+from refmodel.token_ids import ends_outside, in_vocabulary
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -110,7 +111,8 @@ class GgufFile(Checkpoint):
 
     def remarks(self) -> list[str]:
         found = self._of_other_tokens
-        return [f"{self.where}: left out: {len(found)} tensors that predict tokens beyond the next"] if found else []
+        said = [f"left out: {len(found)} tensors that predict tokens beyond the next"] if found else []
+        return [f"{self.where}: {one}" for one in (*said, *ends_outside(self._told_ends, self.config.vocab_size))]
 
     def placements(self) -> list[Placement]:
         return [_unpacked(one, self.family.interleaves_heads) for one in placements(self.config, lambda row: row.gguf)]
@@ -128,6 +130,10 @@ class GgufFile(Checkpoint):
         return self._tokenizer
 
     def end_tokens(self) -> tuple[int, ...]:
+        return in_vocabulary(self._told_ends, self.config.vocab_size)
+
+    @cached_property
+    def _told_ends(self) -> tuple[int, ...]:
         from refmodel.tokenizer.gguf import gguf_end_tokens
 
         return gguf_end_tokens(self._settings(of_tokenizer=True))

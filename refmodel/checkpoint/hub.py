@@ -26,16 +26,19 @@ class HubModel:
         self.folder = _fetched(repo_id, ["config.json"])
 
     @cached_property
-    def config(self) -> ModelConfig:
+    def described(self) -> ModelConfig:
         """What config.json says: no weight is here yet."""
         return SafetensorsFolder(self.folder).described
 
     def tokenizer(self) -> Tokenizer:
         return SafetensorsFolder(self._with(FILES)).tokenizer()
 
+    def end_tokens(self) -> tuple[int, ...]:
+        return SafetensorsFolder(self._with(["generation_config.json"])).end_tokens()
+
     def fetched(self) -> SafetensorsFolder:
         """The folder, once all its files that are read are on this machine."""
-        self._with([SINGLE, "generation_config.json"])
+        self._with([SINGLE])
         if not (self.folder / SINGLE).exists():
             self._with([INDEX])
             if (self.folder / INDEX).exists():

@@ -22,6 +22,7 @@ from refmodel.checkpoint.put import put
 from refmodel.parameters import Parameter
 from refmodel.specification import ModelConfig
 from refmodel.tree import Leaf, abstract_params, leaves_by_path, model_leaves
+from refmodel.words import shown
 
 Shape = tuple[int, ...]
 
@@ -99,7 +100,7 @@ def _check(placed: Sequence[Placement], shapes: Mapping[str, Shape], where: str)
     for fault, names in (("lacks", wanted.keys() - shapes.keys()), ("has surplus", shapes.keys() - wanted.keys())):
         if names:
             more = f" and {len(names) - 1} more" if len(names) > 1 else ""
-            raise ValueError(f"{where} {fault} tensor {min(names)}{more}")
+            raise ValueError(f"{where} {fault} tensor {shown(min(names))}{more}")
     for name, one in wanted.items():
         if shapes[name] != one.shape:
             raise ValueError(f"{where}: {name} has shape {shapes[name]}; the model's {one.leaf} needs {one.shape}")

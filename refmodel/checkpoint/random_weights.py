@@ -18,6 +18,10 @@ class RandomWeights:
     seed: int = 0
 
     @property
+    def described(self) -> ModelConfig:
+        return self.config
+
+    @property
     def weights(self) -> str:
         """Whose weights they are, for records."""
         return f"random (seed {self.seed})"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import reprlib
 from collections.abc import Iterable, Mapping
 from functools import cached_property
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from refmodel.checkpoint.checkpoint import Checkpoint
-from refmodel.checkpoint.folder_files import StoredTensor, stored_tensors
+from refmodel.checkpoint.folder_files import StoredTensor, same_numbers, stored_tensors
 from refmodel.checkpoint.formats import WEIGHT_FORMATS, WeightFormat
 from refmodel.checkpoint.placement import Placement, Shape, placements
 from refmodel.checkpoint.recognise import refuse_pointer
@@ -20,6 +21,8 @@ from refmodel.json_object import read_json
 from refmodel.parameters import Parameter
 from refmodel.read_hf_config import from_hf
 from refmodel.specification import ModelConfig
+from refmodel.token_ids import ends_outside, in_vocabulary
+from refmodel.words import shown
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -51,7 +54,7 @@ class SafetensorsFolder(Checkpoint):
 
     @cached_property
     def config(self) -> ModelConfig:
-        """What config.json says, but for a head that it calls tied and that is stored with values of its own."""
+        """What config.json says, but for a head that it calls tied and that is stored with numbers of its own."""
         tied = self.described.tied_head and not self._has_head_of_its_own
         return dataclasses.replace(self.described, tied_head=tied)
 
@@ -62,12 +65,13 @@ class SafetensorsFolder(Checkpoint):
 
     @cached_property
     def _has_head_of_its_own(self) -> bool:
-        """A head beside the embedding that differs from it; where no weight can be read, costs go by config.json."""
-        try:
-            found = self._files
-        except ValueError:
+        """A head beside the embedding that differs from it."""
+        if _HEAD not in self._files or _EMBEDDING not in self._files:
             return False
-        return _HEAD in found and _EMBEDDING in found and not found[_HEAD].equals(found[_EMBEDDING])
+        head, embedding = (self._format(name) for name in (_HEAD, _EMBEDDING))
+        if head.shape(self._files[_HEAD].shape) != embedding.shape(self._files[_EMBEDDING].shape):
+            return True
+        return not same_numbers(self._decoded(_HEAD, head), self._decoded(_EMBEDDING, embedding))
 
     @cached_property
     def _files(self) -> dict[str, StoredTensor]:
@@ -81,7 +85,7 @@ class SafetensorsFolder(Checkpoint):
     @cached_property
     def _left_out(self) -> Mapping[str, list[str]]:
         """What takes no part, by what it is."""
-        return harmless(self._files, self.config.n_layers)
+        return harmless(self._files, self.described.n_layers)
 
     def remarks(self) -> list[str]:
         said = [f"left out: {len(names)} {what}" for what, names in self._left_out.items()]
@@ -90,23 +94,35 @@ class SafetensorsFolder(Checkpoint):
                 f"config.json says that the head is the embedding, but {_HEAD} is stored with other values: it is the "
                 "head, as in transformers 5"
             )
+        said += ends_outside(self._told_ends, self.described.vocab_size)
         return [f"{self.where}: {one}" for one in said]
 
     @cached_property
     def _formats(self) -> dict[str, WeightFormat]:
         """Of each tensor that takes part and belongs to no other."""
         left_out = {name for names in self._left_out.values() for name in names}
-        if self.config.tied_head:
-            left_out.add(_HEAD)  # a copy of the embedding
         found = {name: WEIGHT_FORMATS.get(one.dtype) for name, one in self._files.items() if name not in left_out}
         beside = {name + ending for name, one in found.items() if one for ending in one.beside}
-        formats: dict[str, WeightFormat] = {}
-        for name in found.keys() - beside:
-            if (one := found[name]) is None:
-                stored, accepted = self._files[name].dtype, ", ".join(WEIGHT_FORMATS)
-                raise ValueError(f"{self.where}: {name} is stored as {stored}; accepted: {accepted}")
-            formats[name] = one
-        return formats
+        if self.config.tied_head:
+            found.pop(_HEAD, None)  # a copy of the embedding
+        return {name: self._format(name) for name in sorted(found.keys() - beside)}
+
+    def _format(self, name: str) -> WeightFormat:
+        """Of one tensor.  Raises `ValueError` for none, and where what belongs to it is missing or misshapen."""
+        files = self._files
+        if (one := WEIGHT_FORMATS.get(files[name].dtype)) is None:
+            accepted = ", ".join(WEIGHT_FORMATS)
+            raise ValueError(f"{self.where}: {shown(name)} is stored as {files[name].dtype}; accepted: {accepted}")
+        beside = [name + ending for ending in one.beside]
+        if missing := [part for part in beside if part not in files]:
+            raise ValueError(f"{self.where}: {shown(missing[0])} is missing, which {shown(name)} is read with")
+        shapes = [files[part].shape for part in beside]
+        if not one.fits(one.shape(files[name].shape), *shapes):
+            raise ValueError(
+                f"{self.where}: beside {shown(name)} of {one.name}{list(files[name].shape)} "
+                f"its {', '.join(one.beside)} may not be {', '.join(str(list(shape)) for shape in shapes)}"
+            )
+        return one
 
     def shapes(self) -> dict[str, Shape]:
         return {name: one.shape(self._files[name].shape) for name, one in self._formats.items()}
@@ -115,11 +131,10 @@ class SafetensorsFolder(Checkpoint):
         return _placements(self.config, self._formats)
 
     def read(self, name: str) -> np.ndarray:
-        one = self._formats[name]
-        names = (name, *(name + ending for ending in one.beside))
-        if missing := [part for part in names if part not in self._files]:
-            raise ValueError(f"{self.where}: {missing[0]} is missing, which {name} is read with")
-        return one.decode(*(self._files[part].array() for part in names))
+        return self._decoded(name, self._formats[name])
+
+    def _decoded(self, name: str, one: WeightFormat) -> np.ndarray:
+        return one.decode(*(self._files[part].array() for part in (name, *(name + ending for ending in one.beside))))
 
     @cached_property
     def _tokenizer(self) -> Tokenizer:
@@ -131,19 +146,23 @@ class SafetensorsFolder(Checkpoint):
         return self._tokenizer
 
     def end_tokens(self) -> tuple[int, ...]:
+        return in_vocabulary(self._told_ends, self.described.vocab_size)
+
+    @cached_property
+    def _told_ends(self) -> tuple[int, ...]:
         """Those of generation_config.json, or else of config.json, as in transformers."""
-        for name in ("generation_config.json", "config.json"):
-            fields = read_json(self.folder / name)
-            ends = fields.get("eos_token_id")
+        for path in (self.folder / "generation_config.json", self.folder / "config.json"):
+            refuse_pointer(path)
+            ends = read_json(path).get("eos_token_id")
             if ends is not None:
-                return _ids(ends, self.folder / name)
+                return _ids(ends, path)
         return ()
 
 
 def _ids(ends: Any, where: Path) -> tuple[int, ...]:
     found = ends if isinstance(ends, list) else [ends]
     if not all(type(one) is int for one in found):
-        raise ValueError(f"{where}: eos_token_id is {ends!r}; accepted: a token id, or a list of them")
+        raise ValueError(f"{where}: eos_token_id is {reprlib.repr(ends)}; accepted: a token id, or a list of them")
     return tuple(sorted(set(found)))
 
 

@@ -6,10 +6,12 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Final
 
+from refmodel.words import shown
+
 _WRAPPERS: Final = ("_orig_mod.", "module.")  # torch.compile, DistributedDataParallel
 _BASE: Final = ("embed_tokens.", "layers.", "norm.")
 _ROTARY: Final = re.compile(r"(.*\.)?rotary_emb\.\w+")
-_LAYER: Final = re.compile(r"model\.layers\.(\d+)\.(.*)")
+_LAYER: Final = re.compile(r"model\.layers\.([0-9]{1,9})\.(.*)")
 _NEXT_TOKENS: Final = ("eh_proj.", "enorm.", "hnorm.", "shared_head.")
 
 
@@ -26,7 +28,7 @@ def own_names(stored: Iterable[str], where: str) -> dict[str, str]:
     for name in stored:
         own = own_name(name)
         if own in found:
-            raise ValueError(f"{where}: {found[own]} and {name} are both {own}")
+            raise ValueError(f"{where}: {shown(found[own])} and {shown(name)} are both {shown(own)}")
         found[own] = name
     return found
 

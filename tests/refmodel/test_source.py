@@ -16,6 +16,7 @@ import eval
 import refmodel
 from eval.quality.divergence import final_hidden
 from refmodel import device_memory, source
+from refmodel import generate as generate_module
 from refmodel.checkpoint.find import open_config
 from refmodel.checkpoint.folder_files import StoredTensor
 from refmodel.default_model import default_gguf
@@ -132,6 +133,30 @@ def test_what_is_left_out_is_logged(tmp_path, caplog):
     open_model(str(tmp_path))
     (record,) = (one for one in caplog.records if one.name == "refmodel")
     assert record.getMessage().endswith("left out: 1 tensors of layers that predict tokens beyond the next")
+
+
+@pytest.mark.parametrize("ends", ["2", 2.0, True, [[2]], {"a": 1}, [10**400, "x"]])
+def test_a_bad_end_token_is_refused_before_weights(tmp_path, monkeypatch, ends):
+    write_folder(tmp_path, LLAMA | {"eos_token_id": ends})
+    monkeypatch.setattr(StoredTensor, "array", lambda _: pytest.fail("weights are read"))
+    with pytest.raises(ValueError, match=r"config.json: eos_token_id is .*; accepted: a token id, or a list of them"):
+        open_model(str(tmp_path))
+
+
+@pytest.mark.parametrize(("ends", "outside"), [([-1, 16], "-1"), ([16, 17, 2**40], "17, 1099511627776")])
+def test_end_tokens_that_the_vocabulary_does_not_have_are_left_out_and_said(tmp_path, caplog, ends, outside):
+    write_folder(tmp_path, LLAMA | {"eos_token_id": ends})
+    assert open_model(str(tmp_path)).end_tokens == (16,)
+    (record,) = (one for one in caplog.records if one.name == "refmodel")
+    assert record.getMessage().endswith(f"left out: end token {outside}, for the vocabulary is 0 to 16")
+
+
+@pytest.mark.parametrize("stop", [-1, 257, 2**32, True, 1.0, "a"])
+def test_a_stop_that_the_vocabulary_does_not_have_is_refused_before_the_prompt(stop, monkeypatch):
+    model = open_model("tiny-dense")
+    monkeypatch.setattr(generate_module, "_prefill", lambda *_: pytest.fail("the prompt is computed"))
+    with pytest.raises(ValueError, match=r"stop_tokens must be a whole number from 0 to 256, got "):
+        generate(model.config, model.params, jnp.ones((1, 3), int), 2, stop_tokens=[stop])
 
 
 def test_compare_notices_a_missing_tokenizer_before_weights(tmp_path, monkeypatch):

@@ -10,7 +10,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from refmodel.checkpoint import safetensors_folder
 from refmodel.checkpoint.find import open_config
+from refmodel.checkpoint.folder_files import shard_names
 from tests.checkpoints import load, load_tokenizer
 from tests.refmodel.checkpoint.written_folder import LLAMA, assert_same, rewrite, write_folder
 
@@ -34,8 +36,19 @@ def test_a_shard_outside_the_folder_is_refused(tmp_path, outside):
     name = outside.format("model-1.safetensors", root=tmp_path)
     index["weight_map"] = {k: name if v == "model-1.safetensors" else v for k, v in index["weight_map"].items()}
     (folder / "model.safetensors.index.json").write_text(json.dumps(index))
-    with pytest.raises(ValueError, match=r"index.json names '.*'; accepted: names of files in its own folder"):
+    with pytest.raises(ValueError, match=r"index.json names '.*'; accepted: names of .* in its own folder"):
         load(folder, jnp.float32)
+
+
+@pytest.mark.parametrize(
+    "name", ["*", "*.safetensors", "model-[0-9].safetensors", "?.safetensors", "", ".", "config.json", "x" * 999_999]
+)
+def test_a_name_that_is_no_shard_s_is_refused(tmp_path, name):
+    """The Hub's package takes names for patterns: one star would fetch everything."""
+    (tmp_path / "model.safetensors.index.json").write_text(json.dumps({"weight_map": {"a": name}}))
+    with pytest.raises(ValueError, match=r"index.json names '.*'; accepted: names of .safetensors files") as refusal:
+        shard_names(tmp_path / "model.safetensors.index.json")
+    assert len(str(refusal.value)) < 999
 
 
 def test_links_as_the_hub_s_cache_has_them_are_read_and_other_things_refused(tmp_path):
@@ -101,8 +114,28 @@ def test_a_folder_without_a_config_names_the_gguf_file_in_it(tmp_path):
         open_config(str(tmp_path))
 
 
-def test_numbers_of_another_kind_are_another_head(tmp_path):
-    """A head that only differs in its precision is stored with values of its own."""
-    write_folder(tmp_path, LLAMA)
+def test_a_head_is_the_embedding_where_its_numbers_are_whatever_their_type(tmp_path):
+    _, params = write_folder(tmp_path, LLAMA)
     rewrite(tmp_path, lambda t: t.update({"lm_head.weight": t["model.embed_tokens.weight"].astype(np.float16)}))
-    assert not open_config(str(tmp_path)).tied_head
+    config, found = load(tmp_path, jnp.float32)
+    assert not config.tied_head
+    np.testing.assert_array_equal(found["head"]["kernel"].T, params["embed"]["embedding"].astype(np.float16))
+    rewrite(tmp_path, lambda t: t.update({"model.embed_tokens.weight": t["lm_head.weight"].astype(np.float32)}))
+    config, found = load(tmp_path, jnp.float32)
+    assert config.tied_head and "head" not in found
+
+
+@pytest.mark.parametrize("shape", [(), (17,), (16, 11), (0, 11), (17, 11, 1)])
+def test_a_misshapen_head_beside_the_embedding_is_refused(tmp_path, shape):
+    write_folder(tmp_path, LLAMA)
+    rewrite(tmp_path, lambda t: t.update({"lm_head.weight": np.ones(shape, np.float32)}))
+    with pytest.raises(ValueError, match=r"lm_head.weight has shape \(.*needs \(17, 11\)$"):
+        load(tmp_path, jnp.float32)
+
+
+def test_costs_look_at_no_weight(tmp_path, monkeypatch):
+    """Also of a model that is called tied and stores a head, whose numbers loading compares with the embedding's."""
+    write_folder(tmp_path, LLAMA)
+    rewrite(tmp_path, lambda t: t.update({"lm_head.weight": t["model.embed_tokens.weight"] + 1}))
+    monkeypatch.setattr(safetensors_folder, "stored_tensors", lambda _: pytest.fail("weights are looked at"))
+    assert open_config(str(tmp_path)).tied_head

@@ -78,6 +78,24 @@ def test_what_is_refused_is_refused_before_gigabytes(hub, monkeypatch):
     assert "model.safetensors" not in fetched
 
 
+def test_an_index_that_names_a_pattern_fetches_nothing_more(hub):
+    repository, fetched = hub
+    fill(repository, n_shards=3)
+    (repository / "model.safetensors.index.json").write_text(json.dumps({"weight_map": {"a": "*"}}))
+    with pytest.raises(ValueError, match=r"index.json names '\*'; accepted: names of .safetensors files"):
+        refmodel.load("someone/model")
+    assert fetched[-1] == "model.safetensors.index.json" and not set(fetched) & set(OTHERS)
+
+
+def test_a_bad_end_token_is_refused_before_gigabytes(hub):
+    repository, fetched = hub
+    fill(repository)
+    (repository / "generation_config.json").write_text(json.dumps({"eos_token_id": "</s>"}))
+    with pytest.raises(ValueError, match=r"generation_config.json: eos_token_id is '</s>'; accepted: a token id"):
+        refmodel.load("someone/model")
+    assert "model.safetensors" not in fetched
+
+
 def test_costs_of_a_hub_id_take_its_config_alone(hub, capsys):
     repository, fetched = hub
     config, _ = fill(repository)

@@ -13,6 +13,7 @@ import pytest
 import refmodel
 from refmodel.checkpoint import open_checkpoint
 from refmodel.checkpoint.find import open_config
+from refmodel.checkpoint.folder_files import StoredTensor
 from refmodel.checkpoint.formats import WEIGHT_FORMATS, WeightFormat
 from tests.checkpoints import load
 from tests.refmodel.checkpoint.written_folder import LLAMA, MOE, assert_same, rewrite, write_folder
@@ -57,7 +58,7 @@ def test_a_layer_too_many_is_not_harmless(tmp_path):
 
 
 def test_a_head_with_values_of_its_own_is_no_tied_one(tmp_path):
-    """As in transformers 5, whatever the flag says; where no weight can be read, costs go by the flag."""
+    """As in transformers 5, whatever the flag says, by which costs go: they look at no weight."""
     _, params = write_folder(tmp_path, LLAMA)
     head = np.random.default_rng(7).normal(size=(17, 11)).astype(np.float32)
     rewrite(tmp_path, lambda tensors: tensors.update({"lm_head.weight": head}))
@@ -65,11 +66,9 @@ def test_a_head_with_values_of_its_own_is_no_tied_one(tmp_path):
     found = opened.params(jnp.float32)
     np.testing.assert_array_equal(found.pop("head")["kernel"], head.T)
     assert_same(found, params)
-    assert not opened.config.tied_head and not open_config(str(tmp_path)).tied_head
+    assert not opened.config.tied_head and opened.described.tied_head and open_config(str(tmp_path)).tied_head
     (said,) = opened.remarks()
     assert "lm_head.weight is stored with other values: it is the head" in said
-    (tmp_path / "model.safetensors").unlink()
-    assert open_config(str(tmp_path)).tied_head
 
 
 def test_a_tied_head_that_is_stored_alone_is_the_embedding(tmp_path):
@@ -155,7 +154,7 @@ def test_broken_shards_are_named(tmp_path):
         load(tmp_path, jnp.float32)
     for content in ("{", "{}", '{"weight_map": ["a"]}', '{"weight_map": {"a": 1}}'):
         (tmp_path / "model.safetensors.index.json").write_text(content)
-        with pytest.raises(ValueError, match=r"index.json: not a readable index of shards"):
+        with pytest.raises(ValueError, match=r"index.json: not (a readable index of shards|readable as JSON)"):
             load(tmp_path, jnp.float32)
 
 
@@ -191,6 +190,33 @@ def test_a_weight_format_from_outside(tmp_path):
     errors = jax.tree.map(lambda x, y: float(np.abs(x - y).max()), found, params)
     assert 0 < errors["blocks"]["dense"]["ffn"].pop("up") < 0.5 * 4 / 127
     assert max(jax.tree.leaves(errors)) == 0
-    rewrite(tmp_path, lambda tensors: tensors.pop("model.layers.1.mlp.up_proj.weight_scale"))
-    with WEIGHT_FORMATS.temporarily(scaled), pytest.raises(ValueError, match=r"up_proj.weight_scale is missing"):
+
+
+@pytest.mark.parametrize(
+    ("scale", "message"),
+    [
+        (None, r"up_proj.weight_scale is missing, which model.layers.1.mlp.up_proj.weight is read with"),
+        (np.ones(12, np.float32), r"up_proj.weight of I8\[13, 11\] its _scale may not be \[12\]"),
+        (np.ones((3, 13, 11), np.float32), r"its _scale may not be \[3, 13, 11\]"),
+    ],
+)
+def test_what_belongs_to_a_tensor_is_looked_at_before_the_first_is_read(tmp_path, monkeypatch, scale, message):
+    write_folder(tmp_path, LLAMA)
+    name = "model.layers.1.mlp.up_proj.weight"
+    further = {name: np.ones((13, 11), np.int8)} | ({} if scale is None else {f"{name}_scale": scale})
+    rewrite(tmp_path, lambda tensors: tensors.update(further))
+    monkeypatch.setattr(StoredTensor, "array", lambda _: pytest.fail("weights are read"))
+    scaled = WeightFormat("I8", lambda stored, scale: stored * scale, beside=("_scale",))
+    with WEIGHT_FORMATS.temporarily(scaled), pytest.raises(ValueError, match=message):
         load(tmp_path, jnp.float32)
+
+
+def test_names_out_of_files_stay_on_one_line(tmp_path):
+    write_folder(tmp_path, LLAMA)
+    for name in ("a\nb", f"model.layers.{'9' * 5000}.mlp.up_proj.weight"):
+        further = {name: np.ones(1, np.float32)}
+        rewrite(tmp_path, lambda tensors, further=further: tensors.update(further))
+        with pytest.raises(ValueError, match=r"has surplus tensor") as refusal:
+            load(tmp_path, jnp.float32)
+        assert "\n" not in str(refusal.value) and len(str(refusal.value)) < 500
+        rewrite(tmp_path, lambda tensors, name=name: tensors.pop(name))

@@ -1,0 +1,32 @@
+"""Words of others in messages of ours: names out of files, errors of libraries, each on one line and not endless."""
+
+from __future__ import annotations
+
+from typing import Final
+
+_MOST_LETTERS: Final = 200
+
+
+def shown(text: str) -> str:
+    """A text, cut where it is long, and as `repr` writes it where it would not stand on a line.
+
+    Examples:
+        >>> shown("model.norm.weight"), shown("a\\nb"), len(shown("x" * 5_000))
+        ('model.norm.weight', "'a\\\\nb'", 203)
+    """
+    cut = _cut(text)
+    return cut if cut and cut.isprintable() else repr(cut)
+
+
+def quoted(text: str) -> str:
+    """A text as `repr` writes it, cut where it is long."""
+    return repr(_cut(text))
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= _MOST_LETTERS else f"{text[:_MOST_LETTERS]}..."
+
+
+def reason(error: BaseException) -> str:
+    """What an error says, on one line."""
+    return shown(" ".join(str(error).split()) or type(error).__name__)
