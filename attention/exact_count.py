@@ -35,6 +35,11 @@ class ExactCount:
         rest = [jnp.zeros_like(counts_n)] * (DIGITS - 2)
         return cls(jnp.stack([counts_n % 2**BITS, counts_n >> BITS, *rest], axis=-1)).total()
 
+    @classmethod
+    def constant(cls, count: int) -> ExactCount:
+        """A number that is known before anything runs."""
+        return cls(jnp.asarray(np.array([_digit(count, place) for place in range(DIGITS)], np.uint32)))
+
     def total(self) -> ExactCount:
         """The sum over the leading axes."""
         digits = jnp.reshape(self.digits, (-1, DIGITS))
@@ -51,15 +56,19 @@ class ExactCount:
     def __mul__(self, by: int) -> ExactCount:
         product = jnp.zeros_like(self.digits)
         for place in range(DIGITS):
-            digit = by >> BITS * place & 2**BITS - 1
-            part = _carried(self.digits * jnp.uint32(digit))
-            part = jnp.roll(part, place, axis=-1).at[..., :place].set(0)
-            product = _carried(product + part)
+            if digit := _digit(by, place):
+                part = _carried(self.digits * jnp.uint32(digit))
+                part = jnp.roll(part, place, axis=-1).at[..., :place].set(0)
+                product = _carried(product + part)
         return ExactCount(product)
 
     def __int__(self) -> int:
         digits = np.asarray(self.digits).reshape(-1, DIGITS)
         return sum(int(digit) << BITS * place for row in digits for place, digit in enumerate(row))
+
+
+def _digit(number: int, place: int) -> int:
+    return number >> BITS * place & 2**BITS - 1
 
 
 def _carried(digits: jax.Array) -> jax.Array:

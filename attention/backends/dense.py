@@ -34,7 +34,7 @@ class Dense(Backend):
         attend = attend_chosen_dense if isinstance(operands.pattern, BlockChoice) else attend_dense
         out_btnh, lse_bnt = attend(*operands)
         (b, t, n, _), s = operands.q_btnh.shape, operands.k_bskh.shape[1]
-        return Attended(out_btnh, lse_bnt, ExactCount.of(jnp.full(b * n, t, jnp.int32)) * s)
+        return Attended(out_btnh, lse_bnt, ExactCount.constant(b * n * t * s))
 
     def executed_pairs(
         self, pattern: Pattern, n_heads: int, n_kv_heads: int, q_pos_t: np.ndarray, kv_pos_s: np.ndarray

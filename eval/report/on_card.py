@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -66,14 +67,18 @@ def on_card(config: ModelConfig, layouts: Sequence[NamedLayout], card: Card) -> 
     floor = floor_table(config, layouts, card, under)
     if card.name != PUBLISHED_CARD:
         return OnCard(card, config, under, floor)
-    evidence = tuple(validate(published(), schemes=EVIDENCE))
     predicted = tuple(
         PredictedPrefill(layout.name, tokens, tuple(predict_prefill(model, tokens, card, under, {})))
         for layout in layouts
         for model in [config.with_layout(layout.variants)]
         for tokens in PREDICTED_LENGTHS
     )
-    return OnCard(card, config, under, floor, predicted, evidence)
+    return OnCard(card, config, under, floor, predicted, _evidence())
+
+
+@functools.cache  # it takes seconds, and is the same for every model and layout
+def _evidence() -> tuple[Prediction, ...]:
+    return tuple(validate(published(), schemes=EVIDENCE))
 
 
 def weights_format(config: ModelConfig, card: Card) -> str:

@@ -26,6 +26,11 @@ def test_it_is_the_integer(a, m, b, n):
     assert int(exact(a) * m + exact(b) * n) == sum(a) * m + sum(b) * n
 
 
+@given(st.integers(0, 2**33), times)
+def test_a_constant_is_its_number(number, m):
+    assert int(ExactCount.constant(number)) == number and int(ExactCount.constant(number) * m) == number * m
+
+
 @pytest.mark.parametrize("size", [65_535, 65_537, 131_101])
 def test_many_counts_are_summed_without_a_rounding(size):
     assert int(jax.jit(exact)(np.full(size, 2**31 - 1))) == size * (2**31 - 1)

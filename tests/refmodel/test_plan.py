@@ -102,12 +102,15 @@ def test_a_cycle_and_its_tail_are_the_layers_one_by_one(name, layers, layout, fa
     cache = init_cache(config, 2, TOKENS)
     run = jax.jit(lambda params, cache: hidden_states(config, params, cache, tokens_bt, first=True, every_layer=True))
     found = run(params, cache)
-    chex.assert_trees_all_close(found.layers_lbtd, layer_by_layer(config, params, tokens_bt), atol=1e-5)
+    expected_lbtd = jax.jit(lambda params: layer_by_layer(config, params, tokens_bt))(params)
+    chex.assert_trees_all_close(found.layers_lbtd, expected_lbtd, atol=1e-5)
 
-    logits, cache = prefill(config, params, tokens_bt[:, :8], capacity_tokens=TOKENS, chunk_tokens=4)
-    for t in range(8, TOKENS):  # decode through the tail's cache
-        logits, cache = step(config, params, cache, tokens_bt[:, t : t + 1])
-    expected, _ = step(config, params, init_cache(config, 2, TOKENS), tokens_bt)
+    in_chunks = jax.jit(lambda ids: prefill(config, params, ids, capacity_tokens=TOKENS, chunk_tokens=4))
+    logits, cache = in_chunks(tokens_bt[:, :8])
+    decode = jax.jit(step, static_argnums=0)
+    for t in range(8, TOKENS):  # through the tail's cache
+        logits, cache = decode(config, params, cache, tokens_bt[:, t : t + 1])
+    expected, _ = jax.jit(step, static_argnums=0)(config, params, init_cache(config, 2, TOKENS), tokens_bt)
     chex.assert_trees_all_close(logits, expected, atol=1e-5)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import product
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -40,11 +42,9 @@ def test_limits_and_the_posts_second_model() -> None:
     assert crossover_tokens(PRESETS["post-35b-a3b"], "active-headline", "half-square") == 12_589
 
 
-@given(
-    st.sampled_from(["tiny-dense", "tiny-moe"]),
-    st.sampled_from(
-        ["full", "swa(300)", "swa(70)", "swa(3)+full", "swa(200,sinks=90)", "3*swa(11)+full", "swa(500)+swa(3)"]
-    ),
+@pytest.mark.parametrize("name", ["tiny-dense", "tiny-moe"])
+@pytest.mark.parametrize(
+    "layout", ["full", "swa(300)", "swa(70)", "swa(3)+full", "swa(200,sinks=90)", "3*swa(11)+full", "swa(500)+swa(3)"]
 )
 def test_the_first_length_at_which_attention_exceeds_linear(name: str, layout: str) -> None:
     model = preset(name).with_layout(layout)
@@ -79,12 +79,13 @@ LAYOUTS = (
 )
 
 
-@given(st.sampled_from(LAYOUTS), st.sampled_from(LAYOUTS))
-def test_break_even_is_where_the_last_sign_change_is(dear: str, cheap: str) -> None:
-    one, other = (preset("tiny-dense").with_layout(layout) for layout in (dear, cheap))
-    saves = [attention_total(one, n) > attention_total(other, n) for n in range(600)]
-    expected = None if not saves[-1] else len(saves) - saves[::-1].index(False)
-    assert break_even_tokens(one, other) == expected
+def test_break_even_is_where_the_last_sign_change_is() -> None:
+    models = [preset("tiny-dense").with_layout(layout) for layout in LAYOUTS]
+    totals_mn = [[attention_total(model, n) for n in range(600)] for model in models]
+    for (one, dear_n), (other, cheap_n) in product(zip(models, totals_mn, strict=True), repeat=2):
+        saves = [dear > cheap for dear, cheap in zip(dear_n, cheap_n, strict=True)]
+        expected = None if not saves[-1] else len(saves) - saves[::-1].index(False)
+        assert break_even_tokens(one, other) == expected
 
 
 def test_a_faster_card_moves_nothing_and_unequal_efficiencies_do() -> None:

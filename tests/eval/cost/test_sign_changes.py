@@ -175,6 +175,9 @@ class Half(Variant):
 
 def test_a_variant_that_depends_on_the_length_is_followed():
     model = SMALL.with_layout([Half()] * SMALL.n_layers)
-    lengths = np.arange(1, 12_001)
-    above_n = np.array([attention_total(model, int(n)) > 2 * linear_params(model) * int(n) for n in lengths])
-    assert crossover_tokens(model) == int(above_n.argmax()) + 1 > 6144
+    heads, n = SMALL.layers[0].heads, np.arange(1, 13_001)
+    window_n = np.maximum(1, n // 2)
+    pairs_n = window_n * (window_n + 1) // 2 + window_n * (n - window_n)
+    flops_n = 4 * heads.head_dim * heads.n_heads * SMALL.n_layers * pairs_n
+    assert [attention_total(model, m) for m in (1, 2, 7_001)] == flops_n[[0, 1, 7_000]].tolist()
+    assert crossover_tokens(model) == int((flops_n > 2 * linear_params(model) * n).argmax()) + 1 > 6144

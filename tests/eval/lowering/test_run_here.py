@@ -22,7 +22,7 @@ def test_every_kind_of_step_runs_and_is_timed(fast_compile) -> None:
     assert all(len(timing.samples_ms) == 2 and timing.median_ms > 0 for timing in timings.values())
 
 
-def test_what_does_not_run_says_why_and_the_others_go_on() -> None:
+def test_what_does_not_run_says_why_and_the_others_go_on(fast_compile) -> None:
     bad, good = (
         ModelProgram("prefill", "tiny-dense", "full", n, impl=impl) for n, impl in ((7, "pallas"), (11, "dense"))
     )
