@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import ClassVar, Final
 
-import jax.numpy as jnp
 import numpy as np
 
 from attention.attended import Attended
