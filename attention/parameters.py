@@ -132,7 +132,10 @@ def _rule(text: str) -> SpanRule:
     found = re.fullmatch(r"(?:(\d+)(?:\s*\+\s*(?=[\d.])|$))?(?:(\d+/\d+|\d*\.?\d+)\s*[nN])?", text)
     if not found or not text:
         raise ValueError(text)
-    return SpanRule(int(found[1] or 0), Fraction(found[2] or 0))
+    try:
+        return SpanRule(int(found[1] or 0), Fraction(found[2] or 0))
+    except ZeroDivisionError as error:
+        raise ValueError(text) from error
 
 
 def _rules(text: str) -> tuple[SpanRule, ...]:

@@ -9,7 +9,7 @@ from attention.layout import Layout
 from refmodel.layer_spec import LayerSpec
 from refmodel.parts import Activation, Dense, Experts, Norm, Rope
 from refmodel.rope_scaling import NoPositions
-from refmodel.specification import ModelConfig
+from refmodel.specification import MOST_LAYERS, ModelConfig
 
 
 def decoder(
@@ -55,8 +55,8 @@ def decoder(
     Raises:
         ValueError: in one line, which size is wrong.
     """
-    for size, value in {"n_layers": n_layers, "decoder_sparse_step": decoder_sparse_step}.items():
-        whole(f"{name}: {size}", value)
+    whole(f"{name}: n_layers", n_layers, 1, MOST_LAYERS)
+    whole(f"{name}: decoder_sparse_step", decoder_sparse_step)
     layout = layout or (Full(),) * n_layers
     if len(layout) != n_layers:
         raise ValueError(f"{name}: layout has {len(layout)} entries for {n_layers} layers")

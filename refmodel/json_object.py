@@ -4,18 +4,26 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from refmodel.words import reason
+
+_MOST_BYTES: Final = 2**26
+"""Of a file that is text: what JSON becomes takes twenty times its own size."""
 
 
 def read_json(path: Path) -> dict[str, Any]:
     """The object in a file; an empty one where there is no file.  Raises `ValueError` for another content."""
-    if not path.exists():
-        return {}
-    if not path.is_file():  # a pipe would be waited on for ever
+    return read_object(path) if path.exists() else {}
+
+
+def read_object(path: Path) -> dict[str, Any]:
+    """The object in a file.  Raises `ValueError` for a missing file and for another content."""
+    if path.exists() and not path.is_file():  # a pipe would be waited on for ever
         raise ValueError(f"{path} is no regular file")
     try:
+        if path.stat().st_size > _MOST_BYTES:
+            raise ValueError(f"it is longer than {_MOST_BYTES:,} bytes")
         found = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
         raise ValueError(f"{path}: not readable as JSON ({reason(error)})") from error

@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Final
 
 from attention.cost import Heads
 from attention.mixer import Mixer
@@ -20,6 +21,13 @@ from refmodel.parameters import (
     qk_norm_rows,
 )
 from refmodel.parts import Dense, Experts, FeedForward, Norm, Rope
+from refmodel.words import brief
+
+MOST_SIZE: Final = 2**31 - 1
+"""Of any axis: a bound for products of sizes, which no model comes near."""
+
+MOST_HEAD_DIM: Final = 2**16
+"""Of H: a table of H/2 frequencies is made where a description is read."""
 
 
 @dataclass(frozen=True)
@@ -128,7 +136,8 @@ def check_layer(name: str, layer: LayerSpec, d_model: int) -> None:
     """Raises `ValueError` for sizes that no layer of a model of width `d_model` can have."""
     n, k, h, d = layer.heads.n_heads, layer.heads.n_kv_heads, layer.heads.head_dim, layer.heads.d_model
     if layer.mixer:
-        at_least_1(name, {"n_heads": n, "n_kv_heads": k, "head_dim": h})
+        check_sizes(name, {"n_heads": n, "n_kv_heads": k})
+        check_sizes(name, {"head_dim": h}, MOST_HEAD_DIM)
         if n % k:
             raise ValueError(f"{name}: n_heads {n} is not a multiple of n_kv_heads {k}")
         if h % 2:
@@ -142,15 +151,15 @@ def check_layer(name: str, layer: LayerSpec, d_model: int) -> None:
         case Experts(experts, used, width):
             if not 1 <= used <= experts:
                 raise ValueError(f"{name}: experts_per_token must be in 1..{experts}, got {used}")
-            if width < 1:
-                raise ValueError(f"{name}: d_expert must be at least 1 for its moe layers")
+            check_sizes(name, {"n_experts": experts, "d_expert of its moe layers": width})
         case Dense(width):
-            if width < 1:
-                raise ValueError(f"{name}: d_ff must be at least 1 for its dense layers")
+            check_sizes(name, {"d_ff of its dense layers": width})
 
 
-def at_least_1(name: str, sizes: Mapping[str, int]) -> None:
-    """Raises `ValueError` naming the first of `sizes` below 1."""
+def check_sizes(name: str, sizes: Mapping[str, int], most: int = MOST_SIZE) -> None:
+    """Raises `ValueError` naming the first of `sizes` below 1 or above `most`."""
     for size, value in sizes.items():
         if value < 1:
             raise ValueError(f"{name}: {size} must be at least 1, got {value}")
+        if value > most:
+            raise ValueError(f"{name}: {size} must be at most {most:,}, got {brief(value)}")

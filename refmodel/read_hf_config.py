@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from refmodel.families import FAMILIES
 from refmodel.families.counted import family_named
-from refmodel.fields import Fields
+from refmodel.fields import Fields, naming
+from refmodel.json_object import read_object
 from refmodel.specification import ModelConfig
 
 
@@ -23,17 +23,11 @@ def from_hf(config: Mapping[str, Any] | str | Path) -> ModelConfig:
     """
     name, fields = _open(config)
     family = family_named(fields, "model_type", FAMILIES)
-    return family.from_config(name, fields.with_defaults(family.defaults))
+    return naming(fields.where, lambda: family.from_config(name, fields.with_defaults(family.defaults)))
 
 
 def _open(config: Mapping[str, Any] | str | Path) -> tuple[str, Fields]:
     if isinstance(config, Mapping):
         return str(config.get("model_type")), Fields(config, "config")
     path = Path(config)
-    try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise ValueError(f"{path}: not a readable config.json ({error})") from error
-    if not isinstance(values, dict):
-        raise ValueError(f"{path}: a config.json holds an object, got {type(values).__name__}")
-    return path.absolute().parent.name, Fields(values, str(path))
+    return path.absolute().parent.name, Fields(read_object(path), str(path))

@@ -9,7 +9,6 @@ import reprlib
 import warnings
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal, get_args
 
 import jax
@@ -21,6 +20,7 @@ from attention.checks import described, float_dtype, whole
 from attention.layout import LayoutSpec
 from refmodel.cache import Cache
 from refmodel.checkpoint.find import find_checkpoint
+from refmodel.checkpoint.paths import path_named
 from refmodel.default_model import DEFAULT_MODEL
 from refmodel.device_memory import free_device_bytes
 from refmodel.model import Params, prefill
@@ -197,7 +197,7 @@ def read_model(found: Found, spec: str, dtype: Any) -> Model:
     config, params = checkpoint.config, checkpoint.params(dtype)
     for remark in checkpoint.remarks():
         logging.getLogger("refmodel").warning(remark)
-    if spec in PRESETS or not Path(spec).expanduser().exists():  # a Hub id, whose folder is named by a hash
+    if spec in PRESETS or not path_named(spec):  # a Hub id, whose folder is named by a hash
         config = dataclasses.replace(config, name=spec)  # under this name people ask for it, and records list it
     return Model(config, params, tokenizer, checkpoint.weights, end_tokens, no_tokenizer)
 

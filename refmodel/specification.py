@@ -11,14 +11,17 @@ import dataclasses
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
 from attention.cost import Depth, Heads
 from attention.layout import Layout, LayoutSpec, format_layout, parse_layout
 from attention.mixer import Mixer
-from refmodel.layer_spec import LayerSpec, at_least_1, check_layer
+from refmodel.layer_spec import LayerSpec, check_layer, check_sizes
 from refmodel.parameters import Table, outside_rows
 from refmodel.parts import Experts, Norm
+
+MOST_LAYERS: Final = 10_000
+"""Each is an object of its own wherever a model is looked at; the deepest models have some hundreds."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +55,9 @@ class ModelConfig:
     def __post_init__(self) -> None:
         if not self.layers:
             raise ValueError(f"{self.name}: n_layers must be at least 1, got 0")
-        at_least_1(self.name, {"d_model": self.d_model, "vocab_size": self.vocab_size})
+        check_sizes(self.name, {"n_layers": len(self.layers)}, MOST_LAYERS)
+        sizes = {"d_model": self.d_model, "vocab_size": self.vocab_size, "max_positions": self.max_positions}
+        check_sizes(self.name, sizes)
         for layer in dict.fromkeys(self.layers):
             check_layer(self.name, layer, self.d_model)
         _check_stacks(self)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Final
+import reprlib
+from typing import Any, Final
 
 _MOST_LETTERS: Final = 200
 
@@ -30,3 +31,13 @@ def _cut(text: str) -> str:
 def reason(error: BaseException) -> str:
     """What an error says, on one line."""
     return shown(" ".join(str(error).split()) or type(error).__name__)
+
+
+def brief(value: Any) -> str:
+    """Any value of a file, as `repr` writes it, cut where it is long."""
+    few = reprlib.Repr()
+    few.maxstring = few.maxother = few.maxlong = 80
+    try:
+        return few.repr(value)
+    except ValueError:  # more digits than Python spells
+        return f"a whole number of {value.bit_length()} bits"

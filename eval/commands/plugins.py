@@ -12,6 +12,8 @@ import traceback
 from collections.abc import Sequence
 from pathlib import Path
 
+from refmodel.checkpoint.paths import is_there, path_named
+
 OPTION = "--plugin"
 
 
@@ -34,12 +36,12 @@ def load_plugins(words: Sequence[str]) -> None:
 
 def load_plugin(word: str) -> None:
     """Imports a file, once in a process.  Raises `ValueError` in one line."""
-    path = Path(word).expanduser().resolve()
+    path = (path_named(word) or Path(word)).resolve()
     name = f"plugin {path}"  # where dataclasses look a class's module up
     if name in sys.modules:
         return
-    if path.suffix != ".py" or not path.is_file():
-        fault = "not a Python file" if path.exists() else "no such file"
+    if path.suffix != ".py" or not is_there(path) or not path.is_file():
+        fault = "not a Python file" if is_there(path) else "no such file"
         raise ValueError(f"{OPTION} {word}: {fault}; a Python file is wanted")
     spec = importlib.util.spec_from_file_location(name, path)
     assert spec and spec.loader

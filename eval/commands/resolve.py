@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Iterable
-from pathlib import Path
 from typing import Any
 
 import jax.numpy as jnp
@@ -13,14 +12,14 @@ import jax.numpy as jnp
 from attention.layout import describe_cut
 from attention.unknown import unknown
 from refmodel.checkpoint.find import is_hub_id, open_config
+from refmodel.checkpoint.paths import path_named
 from refmodel.presets import PRESETS, preset, refuse_to_run
 from refmodel.specification import ModelConfig
 
 
 def shape_named(name: str, layout: str | None = None) -> ModelConfig:
     """What costs need of a model: of a known one, or of a checkpoint's; with the layout that was asked for."""
-    path = Path(name).expanduser()
-    if not (name in PRESETS or path.exists() or is_hub_id(name)):
+    if not (name in PRESETS or path_named(name) or is_hub_id(name)):
         raise ValueError(f"{unknown('model', name, PRESETS)}, or a folder, a GGUF file, or a Hub id owner/name")
     shape = preset(name) if name in PRESETS else open_config(name)
     return shape if layout is None else under_layout(shape, layout)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from refmodel.checkpoint.checkpoint import Checkpoint
+from refmodel.checkpoint.paths import is_there
 
 
 def open_checkpoint(source: str | Path) -> Checkpoint:
@@ -15,13 +16,14 @@ def open_checkpoint(source: str | Path) -> Checkpoint:
     Raises `ValueError` for another path, which says what it is, and naming the file that is not readable.
     """
     path = Path(source)
-    if path.is_dir():
+    if is_there(path) and path.is_dir():
         from refmodel.checkpoint.safetensors_folder import SafetensorsFolder
 
         return SafetensorsFolder(path)
     from refmodel.checkpoint.recognise import is_gguf, no_model, refuse_pointer
 
-    refuse_pointer(path)
+    if is_there(path):
+        refuse_pointer(path)
     if not (is_gguf(path) or path.suffix == ".gguf"):
         accepted = "accepted: a folder with config.json, or a GGUF file"
         raise ValueError(f"{path}: no model here: {no_model(path)}; {accepted}")

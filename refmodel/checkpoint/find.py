@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from attention.unknown import did_you_mean
 from refmodel.checkpoint import Checkpoint, open_checkpoint
+from refmodel.checkpoint.paths import path_named
 from refmodel.checkpoint.random_weights import RandomWeights
 from refmodel.default_model import DEFAULT_MODEL, default_gguf
 from refmodel.presets import PRESETS, RUNNING, preset
@@ -25,12 +25,11 @@ def open_config(spec: str) -> ModelConfig:
 
 def find_checkpoint(spec: str, seed: int = 0) -> Found:
     """The checkpoint behind `spec`, none of its weights read; random ones for a preset that comes without."""
-    path = Path(spec).expanduser()
     if spec == DEFAULT_MODEL:
         return open_checkpoint(default_gguf())
     if spec in PRESETS:
         return RandomWeights(preset(spec), seed)
-    if path.exists():
+    if path := path_named(spec):
         return open_checkpoint(path)
     if is_hub_id(spec):
         from refmodel.checkpoint.hub import HubModel

@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from safetensors import safe_open
 
+from refmodel.checkpoint.paths import is_there
 from refmodel.checkpoint.placement import Shape
 from refmodel.checkpoint.recognise import SAVE_AS_SAFETENSORS, refuse_pointer
 from refmodel.json_object import read_json
@@ -105,7 +106,7 @@ def weight_files(folder: Path) -> list[Path]:
     if not (folder / INDEX).is_file():
         raise ValueError(f"{folder}: {_instead(folder)}")
     shards = shard_names(folder / INDEX)
-    if missing := [name for name in shards if not (folder / name).exists()]:
+    if missing := [name for name in shards if not is_there(folder / name)]:
         more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
         lacks = f"{folder} lacks {shown(missing[0])}{more}"
         raise ValueError(f"{lacks}, of the {len(shards)} shards that {INDEX} names: fetch it")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -20,9 +20,11 @@ from refmodel.families import FAMILIES
 from refmodel.families.counted import family_named
 from refmodel.families.family import Family, GgufHeader
 from refmodel.families.gguf_positions import FACTORS
-from refmodel.fields import Fields
-from refmodel.specification import ModelConfig
+from refmodel.families.positions import factors
+from refmodel.fields import Fields, naming
+from refmodel.specification import MOST_LAYERS, ModelConfig
 from refmodel.token_ids import ends_outside, in_vocabulary
+from refmodel.words import shown
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -74,26 +76,36 @@ class GgufFile(Checkpoint):
         assert family.from_header is not None
         if _EMBEDDING not in tensors:
             raise ValueError(f"{self.where}: {_EMBEDDING} is missing")
-        name = self.metadata.get("general.name", str, self.path.stem)
         biased = "".join(one for one, stored in _PROJECTIONS.items() if f"blk.0.{stored}.bias" in tensors)
-        stored_factors = {one: f"{one}.weight" for one in FACTORS if f"{one}.weight" in tensors}
-        _refuse_unreadable({name: tensors[name] for name in stored_factors.values()}, self.where)
-        factors = {one: tuple(self.read(name).tolist()) for one, name in stored_factors.items()}
-        return family.from_header(
-            GgufHeader(
-                name, self._own, tensors[_EMBEDDING].shape[0], "output.weight" not in tensors, biased,
-                "blk.0.ffn_gate.bias" in tensors, factors,
-            )
+        header = GgufHeader(
+            self._name, self._own, tensors[_EMBEDDING].shape[0], "output.weight" not in tensors, biased,
+            "blk.0.ffn_gate.bias" in tensors, self._rope_factors,
         )  # fmt: skip
+        return naming(self.where, partial(family.from_header, header))
+
+    @cached_property
+    def _name(self) -> str:
+        """As the file calls its model, where that stands on a line; else the file's own name."""
+        return shown(self.metadata.get("general.name", str, "") or self.path.stem)
+
+    def _rope_factors(self, name: str, count: int) -> tuple[float, ...] | None:
+        stored = f"{name}.weight"
+        if stored not in self._tensors:
+            return None
+        if (shape := self._tensors[stored].shape) != (count,):
+            raise ValueError(f"{self.where}: {stored} has shape {shape}; accepted: {(count,)}, one for each frequency")
+        _refuse_unreadable({stored: self._tensors[stored]}, self.where)
+        return factors(self.read(stored).tolist(), count, f"{self.where}: {stored}")
 
     @cached_property
     def _own(self) -> Fields:
         """The settings of the architecture; `block_count` without the layers that predict tokens beyond the next."""
         prefix = f"{self.family.architecture}."
         own = {key.removeprefix(prefix): value for key, value in self.metadata.values.items()}
-        if extra := own.get("nextn_predict_layers"):
-            own["block_count"] = own.get("block_count", 0) - extra
-        return Fields(own, f"{self.where}: {self.family.architecture}")
+        fields = Fields(own, f"{self.where}: {self.family.architecture}")
+        if extra := fields.within("nextn_predict_layers", 0, MOST_LAYERS, 0, int):
+            own["block_count"] = fields.get("block_count", int) - extra
+        return fields
 
     def shapes(self) -> dict[str, Shape]:
         """Without the factors of rotary frequencies, which the description holds, and what is said to be left out."""
@@ -105,7 +117,7 @@ class GgufFile(Checkpoint):
     @cached_property
     def _of_other_tokens(self) -> list[str]:
         """Tensors of layers that predict tokens beyond the next, which follow the others."""
-        first, extra = self._own.get("block_count", int), self._own.get("nextn_predict_layers", int, 0)
+        first, extra = self.config.n_layers, self._own.get("nextn_predict_layers", int, 0)
         layers = tuple(f"blk.{first + i}." for i in range(extra))
         return [name for name in self._tensors if name.startswith(layers)]
 
@@ -115,7 +127,8 @@ class GgufFile(Checkpoint):
         return [f"{self.where}: {one}" for one in (*said, *ends_outside(self._told_ends, self.config.vocab_size))]
 
     def placements(self) -> list[Placement]:
-        return [_unpacked(one, self.family.interleaves_heads) for one in placements(self.config, lambda row: row.gguf)]
+        placed = placements(self.config, lambda row: row.gguf, len(self._tensors), self.where)
+        return [_unpacked(one, self.family.interleaves_heads) for one in placed]
 
     def read(self, name: str) -> np.ndarray:
         return _dequantised(self._tensors[name])
@@ -186,6 +199,7 @@ def _dequantised(tensor: GgufTensor) -> np.ndarray:
     assert tensor.data is not None and isinstance(tensor.kind, GGMLQuantizationType)
     stored = tensor.data
     values = np.empty((len(stored), tensor.shape[-1]), np.float32)
-    for start in range(0, len(stored), _ROWS):
-        values[start : start + _ROWS] = gguf.dequantize(stored[start : start + _ROWS], tensor.kind)
+    with np.errstate(all="ignore"):  # numbers that are none are stored as such
+        for start in range(0, len(stored), _ROWS):
+            values[start : start + _ROWS] = gguf.dequantize(stored[start : start + _ROWS], tensor.kind)
     return values.reshape(tensor.shape)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Final
 
 from refmodel.checkpoint.gguf_header import GgufPart, read_header
+from refmodel.fields import MOST_WHOLE, Fields
 
 _NAME: Final = re.compile(r"(?P<stem>.*)-\d{5}-of-(?P<count>\d{5})(?P<suffix>\.gguf)", re.IGNORECASE)
 
@@ -17,10 +18,11 @@ def read_parts(path: Path) -> list[GgufPart]:
     Raises `ValueError` where one is missing or is not of the same model: sizes and costs of a part would be wrong.
     """
     given = read_header(path)
-    count = given.settings.get("split.count", 1)
+    settings = Fields(given.settings, str(path))
+    count = settings.get("split.count", int, 1)
     if count <= 1:
         return [given]
-    place = given.settings.get("split.no", 0) + 1
+    place = settings.within("split.no", 0, MOST_WHOLE, 0, int) + 1
     named = _NAME.fullmatch(path.name)
     if not named or int(named["count"]) != count:
         raise ValueError(
@@ -38,10 +40,11 @@ def read_parts(path: Path) -> list[GgufPart]:
 
 def _check(parts: list[GgufPart], count: int) -> None:
     for number, part in enumerate(parts):
-        found = part.settings.get("split.no"), part.settings.get("split.count")
+        settings = Fields(part.settings, str(part.path))
+        found = settings.get("split.no", int, None), settings.get("split.count", int, None)
         if found != (number, count):
             raise ValueError(f"{part.path}: split.no and split.count are {found}; its name says {(number, count)}")
     names = [name for part in parts for name in part.tensors]
-    told = parts[0].settings.get("split.tensors.count", len(names))
+    told = Fields(parts[0].settings, str(parts[0].path)).get("split.tensors.count", int, len(names))
     if len(set(names)) < len(names) or told != len(names):
         raise ValueError(f"{parts[0].path}: its parts hold {len(set(names))} tensors, split.tensors.count is {told}")

@@ -27,6 +27,8 @@ from refmodel.words import shown
 Shape = tuple[int, ...]
 
 _MOST_THREADS: Final = 8
+_SPARE: Final = 1_000
+"""Tensors that may lack in any case: the first of them is named."""
 _ALIGNMENT_BYTES: Final = 64
 """What XLA asks of memory that it is to use in place."""
 
@@ -46,18 +48,32 @@ class Placement:
     pick: Callable[[np.ndarray], np.ndarray] = lambda stored: stored
 
 
-def placements(config: ModelConfig, stored_name: Callable[[Parameter], str]) -> list[Placement]:
+def placements(
+    config: ModelConfig, stored_name: Callable[[Parameter], str], stored: int, where: str
+) -> list[Placement]:
     """A placement for every tensor that the checkpoint of a model stores.
 
-    `stored_name` reads the name of a row's tensor, with `{layer}` for the layer's number and, where experts are stored
-    one by one, `{expert}`.  Mixers' own parameters are not stored.
+    Args:
+        stored_name: the name of a row's tensor, with `{layer}` for the layer's number and, where experts are stored one
+            by one, `{expert}`.  Mixers' own parameters are not stored.
+        stored: tensors that the checkpoint `where` has.
+
+    Raises `ValueError` before the list is made, where the description asks for far more than there are.
     """
-    leaves = model_leaves(config).items()
+    leaves = {path: leaf for path, leaf in model_leaves(config).items() if not leaf.row.of_mixer}
+    asked = sum(_count(leaf, stored_name(leaf.row)) for leaf in leaves.values())
+    if asked > 2 * stored + _SPARE:
+        raise ValueError(f"{where} has {stored:,} tensors; the model that it describes has {asked:,}")
     return [
         Placement(name, part.stored_shape, path, index, part)
-        for path, leaf in leaves if not leaf.row.of_mixer
+        for path, leaf in leaves.items()
         for name, index, part in _parts(leaf, stored_name(leaf.row))
-    ]  # fmt: skip
+    ]
+
+
+def _count(leaf: Leaf, template: str) -> int:
+    """How many `_parts` there are."""
+    return len(leaf.layers or (0,)) * (leaf.row.copies if "{expert}" in template else 1)
 
 
 def _parts(leaf: Leaf, template: str) -> list[tuple[str, tuple[int, ...], Parameter]]:

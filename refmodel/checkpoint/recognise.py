@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Final
 
 from refmodel.checkpoint.gguf_header import MAGIC
+from refmodel.checkpoint.paths import is_there
 
 _POINTER: Final = b"version https://git-lfs"
 _OLDER: Final = (b"lmgg", b"fmgg", b"tjgg", b"algg")  # ggml, ggmf, ggjt, ggla, read from their last letter
@@ -26,7 +27,7 @@ def refuse_pointer(path: Path) -> None:
 
 def no_model(path: Path) -> str:
     """Why there is no model in a file that is not GGUF, and what would do, in words that follow its name."""
-    if not path.exists():
+    if not is_there(path):
         return "there is no such file"
     if _begins(path, *_OLDER):
         return "a file of the time before GGUF; convert it with llama.cpp, or take the model's GGUF file"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import reprlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -128,7 +128,7 @@ class SafetensorsFolder(Checkpoint):
         return {name: one.shape(self._files[name].shape) for name, one in self._formats.items()}
 
     def placements(self) -> list[Placement]:
-        return _placements(self.config, self._formats)
+        return _placements(self.config, self._formats, self.where)
 
     def read(self, name: str) -> np.ndarray:
         return self._decoded(name, self._formats[name])
@@ -166,13 +166,13 @@ def _ids(ends: Any, where: Path) -> tuple[int, ...]:
     return tuple(sorted(set(found)))
 
 
-def _placements(config: ModelConfig, found: Iterable[str]) -> list[Placement]:
+def _placements(config: ModelConfig, found: Collection[str], where: str) -> list[Placement]:
     fused = _FUSED if any(name.endswith(_GATE_UP) for name in found) else {}
 
     def stored_name(row: Parameter) -> str:
         return f"model.layers.{{layer}}.{fused[row.path]}" if row.copies > 1 and row.path in fused else row.hf
 
-    placed = placements(config, stored_name)
+    placed = placements(config, stored_name, len(found), where)
     return [_halved(one) if one.name.endswith(_GATE_UP) else one for one in placed]
 
 

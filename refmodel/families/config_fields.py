@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any, Final
 
@@ -11,6 +11,8 @@ from attention.layout import Layout
 from attention.sliding_window import SlidingWindow
 from refmodel.families.positions import positions
 from refmodel.fields import Fields
+from refmodel.specification import MOST_LAYERS
+from refmodel.words import brief
 
 FULL, SLIDING = LAYER_TYPES = ("full_attention", "sliding_attention")
 SWIGLU_DEFAULTS: Final[Mapping[str, Any]] = MappingProxyType({
@@ -26,23 +28,23 @@ def sizes(fields: Fields) -> dict[str, Any]:
 
     Raises `ValueError` for attention that is neither computed nor counted.
     """
+    fields.require("is_causal", True)
+    fields.require("use_bidirectional_attention", False)
     if fields.values.get(_DUAL_CHUNK) is not None:
         raise ValueError(
             f"{fields.where}: {_DUAL_CHUNK} asks for attention that is neither computed nor counted here; a file "
             "without it is full attention"
         )
-    n_layers, d_model, n_heads = (
-        fields.get(key, int) for key in ("num_hidden_layers", "hidden_size", "num_attention_heads")
-    )
+    d_model, n_heads = (fields.get(key, int) for key in ("hidden_size", "num_attention_heads"))
     return {
-        "n_layers": n_layers,
+        "n_layers": fields.within("num_hidden_layers", 1, MOST_LAYERS, kind=int),
         "d_model": d_model,
         "n_heads": n_heads,
         "n_kv_heads": fields.get("num_key_value_heads", int, n_heads),
         "head_dim": fields.get("head_dim", int, d_model // max(n_heads, 1)),
         "vocab_size": fields.get("vocab_size", int),
         "d_ff": fields.get("intermediate_size", int),
-        "norm_eps": fields.get("rms_norm_eps", float),
+        "norm_eps": fields.within("rms_norm_eps", 0, 1),
         "max_positions": fields.get("max_position_embeddings", int),
         "tied_head": fields.get("tie_word_embeddings", bool, False),
     }
@@ -82,15 +84,19 @@ def windows_after(fields: Fields, n_layers: int) -> Layout:
     slides = fields.get("use_sliding_window", bool, False)
     window = fields.get("sliding_window", int, None) if slides else None
     first = n_layers if window is None else fields.get("max_window_layers", int, n_layers)
-    default = [FULL if layer < first else SLIDING for layer in range(n_layers)]
-    return layout_of(checked_kinds(fields, default, slides=window is not None), window)
+    kinds = checked_kinds(fields, n_layers, lambda layer: layer < first, slides=window is not None)
+    return layout_of(kinds, window)
 
 
-def checked_kinds(fields: Fields, default: list[str], *, slides: bool = True) -> list[str]:
-    """`layer_types`, or `default` where the file has none."""
-    kinds = fields.get("layer_types", list, default)
+def checked_kinds(fields: Fields, n_layers: int, sees_all: Callable[[int], bool], *, slides: bool = True) -> list[str]:
+    """`layer_types`, one for each layer, or where the file has none what `sees_all` says of a layer's number."""
+    kinds = fields.get("layer_types", list, None)
+    if kinds is None:
+        return [FULL if sees_all(layer) else SLIDING for layer in range(n_layers)]
+    if len(kinds) != n_layers:
+        raise ValueError(f"{fields.where}: layer_types holds {len(kinds)} entries for {n_layers} layers")
     for kind in kinds:
         if kind not in LAYER_TYPES or (kind == SLIDING and not slides):
             accepted = ", ".join(LAYER_TYPES if slides else LAYER_TYPES[:1])
-            raise ValueError(f"{fields.where}: layer_types holds {kind!r}; accepted: {accepted}")
+            raise ValueError(f"{fields.where}: layer_types holds {brief(kind)}; accepted: {accepted}")
     return kinds

@@ -9,6 +9,7 @@ from typing import Final
 from attention.unknown import did_you_mean
 from refmodel.families.family import Family
 from refmodel.fields import Fields
+from refmodel.words import brief
 
 _HYBRID, _NEXT = ("qwen3.5-35b-a3b",), ("qwen3-next-80b-a3b",)
 _GEMMA3: Final = ("gemma3-4b", "gemma3-12b", "gemma3-27b")
@@ -36,4 +37,4 @@ def family_named(fields: Fields, key: str, known: Mapping[str, Family]) -> Famil
     presets = " or ".join(COUNTED.get(name, ()))
     instead = f", which is not read; its costs: --model {presets}" if presets else did_you_mean(name, known)
     accepted = ", ".join(map(repr, known))
-    raise ValueError(f"{fields.where}: {key} is {name!r}{instead}; accepted: {accepted}")
+    raise ValueError(f"{fields.where}: {key} is {brief(name)}{instead}; accepted: {accepted}")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from refmodel.fields import Fields
@@ -21,7 +20,9 @@ class GgufHeader(NamedTuple):
         tied_head: whether the file has no `output.weight`.
         attention_bias: the projections with a bias, a part of "qkvo".
         mlp_bias: whether the feed-forward has biases.
-        rope_factors: what the file divides rotary frequencies by: `rope_freqs`, `rope_factors_long` and `_short`.
+        rope_factors: what the file divides the H/2 rotary frequencies by, from the name of the tensor (`rope_freqs`,
+            `rope_factors_long`, `rope_factors_short`) and H/2; None where it has no such tensor.  Raises `ValueError`
+            for one that is not readable.
     """
 
     name: str
@@ -30,7 +31,7 @@ class GgufHeader(NamedTuple):
     tied_head: bool
     attention_bias: str = ""
     mlp_bias: bool = False
-    rope_factors: Mapping[str, tuple[float, ...]] = MappingProxyType({})
+    rope_factors: Callable[[str, int], tuple[float, ...] | None] = lambda name, count: None
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any, Final
 
 from attention.cost import Heads
@@ -12,12 +13,14 @@ from attention.sliding_window import SlidingWindow
 from refmodel.families import config_fields, gguf_fields, gguf_positions
 from refmodel.families.config_fields import FULL, SLIDING, checked_kinds, layout_of
 from refmodel.families.family import Family, GgufHeader
-from refmodel.families.positions import Positions, positions_of
-from refmodel.fields import Fields, told
+from refmodel.families.gguf_positions import decimal
+from refmodel.families.positions import Positions, computed, positions_of
+from refmodel.fields import MOST_WHOLE, Fields, told
 from refmodel.layer_spec import LayerSpec
 from refmodel.parts import Dense, Norm, Rope
 from refmodel.rope_scaling import Linear
 from refmodel.specification import ModelConfig
+from refmodel.words import brief
 
 CYCLE: Final = 6
 _LOCAL, _WORLD = Rope(10_000.0), Rope(1_000_000.0)
@@ -63,11 +66,12 @@ def gemma3(
 def _from_config(name: str, fields: Fields) -> ModelConfig:
     given = {key: value for key, value in fields.values.items() if value is not None}
     fields = Fields({**_DEFAULTS, **given}, fields.where)
-    fields.require("use_bidirectional_attention", False)
     found = config_fields.sizes(fields)
-    every = fields.get("sliding_window_pattern", int)
-    default = [FULL if (i + 1) % every == 0 else SLIDING for i in range(found["n_layers"])]
-    layout = layout_of(checked_kinds(fields, default), fields.get("sliding_window", int))
+
+    def sees_all(layer: int) -> bool:
+        return (layer + 1) % fields.within("sliding_window_pattern", 1, MOST_WHOLE, kind=int) == 0
+
+    layout = layout_of(checked_kinds(fields, found["n_layers"], sees_all), fields.get("sliding_window", int))
     local, world = _positions(fields, found["head_dim"])
     others = (
         fields.objection("hidden_activation", "gelu_pytorch_tanh"),
@@ -75,7 +79,7 @@ def _from_config(name: str, fields: Fields) -> ModelConfig:
     )
     return gemma3(
         name, found["d_model"], (found["n_heads"], found["n_kv_heads"], found["head_dim"]), found["d_ff"], layout,
-        vocab_size=found["vocab_size"], query_scale=fields.get("query_pre_attn_scalar", float),
+        vocab_size=found["vocab_size"], query_scale=fields.above_0("query_pre_attn_scalar"),
         norm_eps=found["norm_eps"], local=local.rope, world=world.rope, max_positions=found["max_positions"],
         tied_head=found["tied_head"], attention_bias="qkvo" if fields.get("attention_bias", bool) else "",
         cannot_run=next(filter(None, (*others, local.cannot_run, world.cannot_run)), ""),
@@ -84,39 +88,54 @@ def _from_config(name: str, fields: Fields) -> ModelConfig:
 
 def _positions(fields: Fields, head_dim: int) -> tuple[Positions, Positions]:
     """Of local and of global layers: in fields of their own in older files, in `rope_parameters` in newer ones."""
-    newer = Fields(fields.get("rope_parameters", dict, {}), f"{fields.where}: rope_parameters")
-    _, why_not = told(lambda: newer.refuse_others((SLIDING, FULL)), None)
-    bases = {SLIDING: fields.get("rope_local_base_freq", float), FULL: fields.get("rope_theta", float)}
-    older: dict[str, dict[str, Any]] = {SLIDING: {}, FULL: fields.get("rope_scaling", dict, {})}
-    if why_not:
-        return Positions(Rope(bases[SLIDING]), why_not), Positions(Rope(bases[FULL]), why_not)
+    bases, older = {SLIDING: "rope_local_base_freq", FULL: "rope_theta"}, {SLIDING: "", FULL: "rope_scaling"}
+
+    def own(kind: str) -> dict[str, Any]:
+        newer = Fields(fields.get("rope_parameters", dict, {}), f"{fields.where}: rope_parameters")
+        newer.refuse_others((SLIDING, FULL))
+        given = {**newer.get(kind, dict, {}), **fields.get(older[kind], dict, {})}
+        return {"rope_theta": fields.values[bases[kind]], **{key: one for key, one in given.items() if one is not None}}
+
     local, world = (
-        positions_of(
-            fields, {"rope_theta": bases[kind], **newer.get(kind, dict, {}), **older[kind]}, f"positions of {kind}",
-            head_dim,
-        )
-        for kind in (SLIDING, FULL)
-    )  # fmt: skip
+        positions_of(fields, partial(own, kind), f"positions of {kind}", head_dim) for kind in (SLIDING, FULL)
+    )
     return local, world
 
 
 def _from_header(header: GgufHeader) -> ModelConfig:
-    """llama.cpp's converter keeps neither the local layers' base, which is 10,000, nor the softmax scale."""
+    """llama.cpp's converter does not keep the softmax scale, and the local layers' base only since files may say it."""
     own, found = header.fields, gguf_fields.sizes(header)
     heads, layers = (found["n_heads"], found["n_kv_heads"], found["head_dim"]), found["n_layers"]
-    world = gguf_positions.positions(header, _WORLD.theta)
+    world = gguf_positions.positions(header, found["head_dim"], _WORLD.theta)
+    local, no_local = told(lambda: _local(own, found["head_dim"]), _LOCAL)
+    others = (own.objection(key, 0) for key in ("final_logit_softcapping", "attn_logit_softcapping"))
     return gemma3(
-        header.name, found["d_model"], heads, gguf_fields.width(own),
-        local_global(layers, own.get("attention.sliding_window", int)), vocab_size=found["vocab_size"],
-        query_scale=_query_scale(layers, found["d_model"], heads), norm_eps=found["norm_eps"], world=world.rope,
-        max_positions=found["max_positions"], tied_head=found["tied_head"], attention_bias=found["attention_bias"],
-        cannot_run=found["cannot_run"],
+        header.name, found["d_model"], heads, gguf_fields.width(own), _stored_layout(own, layers),
+        vocab_size=found["vocab_size"], query_scale=_query_scale(layers, found["d_model"], heads),
+        norm_eps=found["norm_eps"], local=local, world=world.rope, max_positions=found["max_positions"],
+        tied_head=found["tied_head"], attention_bias=found["attention_bias"],
+        cannot_run=next(filter(None, (*others, found["cannot_run"], world.cannot_run, no_local)), ""),
     )  # fmt: skip
+
+
+def _local(own: Fields, head_dim: int) -> Rope:
+    return computed(Rope(decimal(own.above_0("rope.freq_base_swa", _LOCAL.theta))), head_dim, own.where)
+
+
+def _stored_layout(own: Fields, n_layers: int) -> Layout:
+    """`attention.sliding_window_pattern`: every how many layers one sees all (0: none), or whether each slides."""
+    key, window = "attention.sliding_window_pattern", own.get("attention.sliding_window", int)
+    if isinstance(slides := own.values.get(key), list):
+        if len(slides) != n_layers or not all(type(one) is bool for one in slides):
+            wanted = f"true or false for each of {n_layers} layers"
+            raise ValueError(f"{own.where}: {key} must hold {wanted}, got {brief(slides)}")
+        return layout_of([SLIDING if one else FULL for one in slides], window)
+    return local_global(n_layers, window, own.within(key, 0, MOST_WHOLE, CYCLE, int) or n_layers + 1)
 
 
 def _query_scale(n_layers: int, d_model: int, heads: tuple[int, int, int]) -> float:
     """H, but for the largest of the family, which is told by its 62 layers: D / N."""
-    return d_model / heads[0] if n_layers == 62 else heads[2]
+    return d_model / max(heads[0], 1) if n_layers == 62 else heads[2]
 
 
 FAMILY: Final = Family("gemma3_text", _from_config, "gemma3", _from_header, defaults=_DEFAULTS)

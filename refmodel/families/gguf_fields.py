@@ -7,18 +7,23 @@ from typing import Any
 from refmodel.families.family import GgufHeader
 from refmodel.families.gguf_positions import decimal, positions
 from refmodel.fields import Fields
+from refmodel.specification import MOST_LAYERS
 
 
 def sizes(header: GgufHeader) -> dict[str, Any]:
-    """The arguments of `refmodel.decoder.decoder` that every architecture's header gives alike."""
+    """The arguments of `refmodel.decoder.decoder` that every architecture's header gives alike.
+
+    Raises `ValueError` for attention that is neither computed nor counted.
+    """
     own = header.fields
+    own.require("attention.causal", True)
     d_model, n_heads = own.get("embedding_length", int), own.get("attention.head_count", int)
     head_dim = own.get("attention.key_length", int, d_model // max(n_heads, 1))
     own.require("attention.value_length", head_dim)
-    rope, why_not = positions(header)
+    rope, why_not = positions(header, head_dim)
     return {
         "name": header.name,
-        "n_layers": own.get("block_count", int),
+        "n_layers": own.within("block_count", 1, MOST_LAYERS, kind=int),
         "d_model": d_model,
         "n_heads": n_heads,
         "n_kv_heads": own.get("attention.head_count_kv", int, n_heads),
@@ -27,7 +32,7 @@ def sizes(header: GgufHeader) -> dict[str, Any]:
         "tied_head": header.tied_head,
         "rope": rope,
         "attention_bias": header.attention_bias,
-        "norm_eps": decimal(own.get("attention.layer_norm_rms_epsilon", float)),
+        "norm_eps": decimal(own.within("attention.layer_norm_rms_epsilon", 0, 1)),
         "max_positions": own.get("context_length", int),
         "cannot_run": own.objection("rope.dimension_count", head_dim) or why_not,
     }

@@ -6,11 +6,14 @@ counting needs none.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, Final, NamedTuple
 
-from refmodel.fields import Fields, told
+import numpy as np
+
+from refmodel.fields import LEAST_ABOVE_0, MOST_NUMBER, MOST_WHOLE, Fields, told
+from refmodel.layer_spec import MOST_HEAD_DIM
 from refmodel.parts import Rope
 from refmodel.rope_scaling import (
     Dynamic,
@@ -24,6 +27,8 @@ from refmodel.rope_scaling import (
 )
 
 ORIGINAL: Final = "original_max_position_embeddings"
+_MOST_ANGLE: Final = 1e15
+"""Of a frequency and of a factor of cos and sin: times any position, or squared, float32 holds it."""
 
 
 class Positions(NamedTuple):
@@ -43,36 +48,54 @@ class _Context(NamedTuple):
 def positions(fields: Fields, head_dim: int) -> Positions:
     """Of a family with one kind of them: `rope_scaling` counts before `rope_parameters`."""
     group = "rope_scaling" if fields.values.get("rope_scaling") else "rope_parameters"
-    theta = fields.get("rope_theta", float)
 
     def read() -> Rope:
         fields.require("partial_rotary_factor", 1)
         values = fields.get(group, dict, {})
         original = fields.get(ORIGINAL, int, None)
         values = values if original is None else {**values, ORIGINAL: original}
-        return _rope(Fields(values, f"{fields.where}: {group}"), theta, _context(fields, head_dim))
+        return _rope(Fields(values, f"{fields.where}: {group}"), fields, head_dim)
 
-    return Positions(*told(read, Rope(theta)))
-
-
-def positions_of(fields: Fields, values: Mapping[str, Any], where: str, head_dim: int) -> Positions:
-    """Of one kind of layers, whose own fields are `values`, `rope_theta` among them."""
-    group = Fields(values, f"{fields.where}: {where}")
-    otherwise = Rope(group.get("rope_theta", float))
-    return Positions(*told(lambda: _rope(group, otherwise.theta, _context(fields, head_dim)), otherwise))
+    return Positions(*told(read, Rope()))
 
 
-def _context(fields: Fields, head_dim: int) -> _Context:
-    return _Context(fields.get("max_position_embeddings", int), head_dim)
+def positions_of(fields: Fields, own: Callable[[], Mapping[str, Any]], where: str, head_dim: int) -> Positions:
+    """Of one kind of layers, whose `own` fields may be refused; `rope_theta` is theirs, or else that of `fields`."""
+    return Positions(*told(lambda: _rope(Fields(own(), f"{fields.where}: {where}"), fields, head_dim), Rope()))
 
 
-def _rope(group: Fields, theta: float, context: _Context) -> Rope:
+def _rope(group: Fields, outside: Fields, head_dim: int) -> Rope:
     group.require("partial_rotary_factor", 1)
     group.refuse_others(_KEYS)
     key = "rope_type" if group.values.get("rope_type") else "type"
     group.require(key, *_READERS)
-    read = _READERS[group.get(key, str, "default")]
-    return Rope(group.get("rope_theta", float, theta), read(group, context))
+    kind = group.get(key, str, "default")
+    theta = (outside if group.values.get("rope_theta") is None else group).above_0("rope_theta")
+    context = _Context(outside.within("max_position_embeddings", 1, MOST_WHOLE, kind=int), head_dim)
+    return computed(Rope(theta, _READERS[kind](group, context)), head_dim, group.where)
+
+
+def computed(rope: Rope, head_dim: int, where: str) -> Rope:
+    """The positions.  Raises `ValueError` where float32 does not hold their angles, at some length.
+
+    A head size that no model has passes: it is refused as such.
+    """
+    if head_dim % 2 or not 2 <= head_dim <= MOST_HEAD_DIM:
+        return rope
+    if isinstance(rope.scaling, Yarn) and rope.theta <= 1:
+        raise ValueError(f"{where}: yarn positions need a base (theta) above 1, got {rope.theta}")
+    if isinstance(rope.scaling, Dynamic) and head_dim == 2:
+        raise ValueError(f"{where}: dynamic positions need a head size above 2")
+    try:
+        with np.errstate(all="ignore"):
+            found = [rope.at_length(tokens) for tokens in (1, MOST_WHOLE)]
+            numbers = [(*one.frequencies(head_dim), one.attention_factor) for one in found]
+        fits = bool((np.abs(numbers) <= _MOST_ANGLE).all())
+    except (ArithmeticError, ValueError):  # of whole numbers, powers and logarithms that Python takes itself
+        fits = False
+    if not fits:
+        raise ValueError(f"{where}: base {rope.theta} and scaling give angles that float32 does not hold")
+    return rope
 
 
 def _linear(group: Fields, _: _Context) -> Scaling:
@@ -84,38 +107,50 @@ def _dynamic(group: Fields, context: _Context) -> Scaling:
 
 
 def _original(group: Fields, context: _Context) -> int:
-    return int(group.above_0(ORIGINAL, float(context.max_positions)))
+    return int(group.within(ORIGINAL, 1, MOST_WHOLE, float(context.max_positions)))
 
 
 def _factor(group: Fields, context: _Context) -> float:
     return group.above_0("factor", context.max_positions / _original(group, context))
 
 
+def _usual_at_0(group: Fields, key: str, usual: float) -> float:
+    """The number of `key`; absent or 0, as transformers has it, the usual one."""
+    return group.above_0(key) if group.get(key, float, 0.0) else usual
+
+
 def _yarn(group: Fields, context: _Context) -> Scaling:
     factor = _factor(group, context)
-    scales = [group.get(key, float, 0.0) for key in ("mscale", "mscale_all_dim")]
+    scales = [_usual_at_0(group, key, 0.0) for key in ("mscale", "mscale_all_dim")]
     own = yarn_attention(factor)
     if all(scales):
         own = yarn_attention(factor, scales[0]) / yarn_attention(factor, scales[1])
     return Yarn(
-        factor, _original(group, context), group.get("attention_factor", float, own),
-        fast=group.get("beta_fast", float, 32.0) or 32.0, slow=group.get("beta_slow", float, 1.0) or 1.0,
+        factor, _original(group, context), group.above_0("attention_factor", own),
+        fast=_usual_at_0(group, "beta_fast", 32.0), slow=_usual_at_0(group, "beta_slow", 1.0),
         truncate=group.get("truncate", bool, True),
     )  # fmt: skip
 
 
 def _longrope(group: Fields, context: _Context) -> Scaling:
     original = _original(group, context)
-    own = longrope_attention(_factor(group, context), original)
-    short, long = (_factors(group, key, context.head_dim // 2) for key in ("short_factor", "long_factor"))
-    return LongRope(short, long, original, group.get("attention_factor", float, own))
+    short, long = (
+        factors(group.get(key, list), context.head_dim // 2, f"{group.where}: {key}")
+        for key in ("short_factor", "long_factor")
+    )
+    if group.values.get("attention_factor") is not None:
+        return LongRope(short, long, original, group.above_0("attention_factor"))
+    if original == 1:
+        raise ValueError(f"{group.where}: {ORIGINAL} must be above 1 where there is no attention_factor, got 1")
+    return LongRope(short, long, original, longrope_attention(_factor(group, context), original))
 
 
-def _factors(group: Fields, key: str, count: int) -> tuple[float, ...]:
-    found = group.get(key, list)
-    if len(found) != count or not all(isinstance(one, int | float) and one > 0 for one in found):
-        raise ValueError(f"{group.where}: {key} must hold {count} numbers above 0, got {len(found)} items")
-    return tuple(map(float, found))
+def factors(found: Sequence[Any], count: int, name: str) -> tuple[float, ...]:
+    """The `count` numbers, each above 0, that divide the frequencies one by one; `name` is theirs, for messages."""
+    numbers = [float(one) for one in found if type(one) in (int, float) and LEAST_ABOVE_0 <= one <= MOST_NUMBER]
+    if not len(numbers) == len(found) == count:
+        raise ValueError(f"{name} must hold {count} numbers above 0, got {len(found)} items, {len(numbers)} of them so")
+    return tuple(numbers)
 
 
 def _llama3(group: Fields, context: _Context) -> Scaling:

@@ -6,11 +6,12 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from refmodel.decoder import decoder
-from refmodel.families.config_fields import FULL, SLIDING, SWIGLU_DEFAULTS, checked_kinds, layout_of, swiglu_sizes
+from refmodel.families.config_fields import SWIGLU_DEFAULTS, checked_kinds, layout_of, swiglu_sizes
 from refmodel.families.family import Family, GgufHeader
 from refmodel.families.gguf_fields import dense_sizes
-from refmodel.fields import Fields
+from refmodel.fields import MOST_WHOLE, Fields
 from refmodel.specification import ModelConfig
+from refmodel.words import brief
 
 _INTERVAL: Final = 4
 _DEFAULTS: Final[Mapping[str, Any]] = {
@@ -25,16 +26,18 @@ def _from_config(name: str, fields: Fields) -> ModelConfig:
     n_layers = found["n_layers"]
     rotates = _rotates(fields, n_layers)
     window = fields.get("sliding_window", int, None) if fields.get("use_sliding_window", bool) else None
-    default = [FULL if rotates[layer] or window is None else SLIDING for layer in range(n_layers)]
-    layout = layout_of(checked_kinds(fields, default, slides=window is not None), window)
-    return decoder(name, **found, qk_norm=False, rotates=rotates, layout=layout)
+    kinds = checked_kinds(fields, n_layers, lambda i: rotates[i] or window is None, slides=window is not None)
+    return decoder(name, **found, qk_norm=False, rotates=rotates, layout=layout_of(kinds, window))
 
 
 def _rotates(fields: Fields, n_layers: int) -> tuple[bool, ...]:
     """Which layers have positions: those with a 1 in `no_rope_layers`."""
-    marks = fields.get("no_rope_layers", list, _every(n_layers, fields.get("no_rope_layer_interval", int)))
-    if len(marks) < n_layers or not set(marks) <= {0, 1}:
-        raise ValueError(f"{fields.where}: no_rope_layers must hold 0 or 1 for each of {n_layers} layers, got {marks}")
+    marks = fields.get("no_rope_layers", list, None)
+    if marks is None:
+        marks = _every(n_layers, fields.within("no_rope_layer_interval", 1, MOST_WHOLE, kind=int))
+    if len(marks) < n_layers or not all(mark in (0, 1) for mark in marks):
+        told = f"no_rope_layers must hold 0 or 1 for each of {n_layers} layers, got {brief(marks)}"
+        raise ValueError(f"{fields.where}: {told}")
     return tuple(map(bool, marks[:n_layers]))
 
 

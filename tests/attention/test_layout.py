@@ -119,6 +119,8 @@ def test_awkward_numbers_are_spelt_as_they_are_read(text):
 def test_half_a_span_is_no_span():
     with pytest.raises(ValueError, match="must be spans like"):
         parse_variant("spans(64+)")
+    with pytest.raises(ValueError, match=r"rules must be spans like .*, got '64\|1/0N'"):
+        parse_variant("spans(64|1/0N)")
 
 
 @pytest.mark.parametrize("text", EXAMPLES)

@@ -139,7 +139,7 @@ def test_hf_refusals(fields, message):
         from_hf(fields)
 
 
-@pytest.mark.parametrize("content", [None, "{", "[1]"])
+@pytest.mark.parametrize("content", [None, "{", "[1]", "[" * 200_000, '{"a": ' + "9" * 5_000 + "}"])
 def test_hf_unreadable_file_is_named(tmp_path, content):
     if content is not None:
         (tmp_path / "config.json").write_text(content)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 
 import chex
@@ -14,6 +16,8 @@ from safetensors.numpy import load_file, save_file
 
 import eval
 import refmodel
+from eval.commands.resolve import shape_named
+from eval.measure.records.file import config_of
 from eval.quality.divergence import final_hidden
 from refmodel import device_memory, source
 from refmodel import generate as generate_module
@@ -24,6 +28,7 @@ from refmodel.generate import generate
 from refmodel.model import prefill
 from refmodel.presets import preset
 from refmodel.source import open_model
+from tests.eval.measure.records.test_file import ONE
 from tests.refmodel.checkpoint.written_folder import LLAMA, write_folder
 
 
@@ -43,6 +48,15 @@ def test_the_default_model_is_smollm2_and_reads():
     assert model.config == preset("smollm2-135m")
     assert open_config("smollm2-135m").n_layers == model.config.n_layers
     assert model.tokenizer.decode(model.tokenizer.encode("prefill wall").ids) == "prefill wall"
+
+
+@pytest.mark.parametrize("spec", ["~nobodyxyz/m", "x" * 300, "~nobodyxyz", "a\0b", f"./{'y' * 300}/z.gguf"])
+def test_a_name_that_no_file_can_have_is_no_model(spec):
+    named = replace(ONE, run=replace(ONE.run, model=spec))
+    for read in (refmodel.load, open_config, shape_named, lambda _: config_of([named], Path("records.jsonl"))):
+        with pytest.raises(ValueError, match=r"no model '|records of '") as caught:
+            read(spec)
+        assert "\n" not in str(caught.value)
 
 
 def test_a_missing_hub_package_is_said(monkeypatch):

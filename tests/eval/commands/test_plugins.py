@@ -45,6 +45,8 @@ def test_several_files_before_or_after_the_command(tmp_path, capsys):
     ("name", "text", "said"),
     [
         ("none.py", None, "none.py: no such file; a Python file is wanted"),
+        ("~nobodyxyz/m.py", None, "~nobodyxyz/m.py: no such file; a Python file is wanted"),
+        ("x" * 300, None, "no such file; a Python file is wanted"),
         ("notes.txt", "x", "notes.txt: not a Python file; a Python file is wanted"),
         ("odd.py", "def (:", "odd.py: SyntaxError: invalid syntax"),
         (

@@ -91,6 +91,11 @@ def text(word: str) -> bytes:
     return struct.pack("<Q", len(word)) + word.encode()
 
 
+def listed(name: str, axes: tuple[int, ...], offset: int = 0, kind: int = 0) -> bytes:
+    """A tensor of the header, of type F32."""
+    return text(name) + struct.pack(f"<I{len(axes)}QIQ", len(axes), *axes, kind, offset)
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [
@@ -102,9 +107,29 @@ def text(word: str) -> bytes:
         (header(text("a") + struct.pack("<I", 77)), "77 is not a valid GGUFValueType"),
         (header(*[text("a") + struct.pack("<IB", 7, 1)] * 2), "a is there twice"),
         (header(text("general.alignment") + struct.pack("<II", 4, 0)), "general.alignment is 0"),
+        (header(text("general.alignment") + struct.pack("<II", 4, 48)), "general.alignment is 48, no power of 2"),
+        (
+            header(text("general.alignment") + struct.pack("<I", 8) + text("32")),
+            "general.alignment must be of type int, got '32'",
+        ),
+        (header(text("a") + struct.pack("<IIQ", 9, 10, 2**22)), "4,194,305 items; accepted: at most 4,194,304"),
+        (header(text("a") + struct.pack("<IIQ", 9, 10, 2**22 - 1)), "it ends within its header"),
+        (header(tensors=listed("t", (0,)), n_tensors=1), r"t has shape \(0,\); accepted: sizes from 1 to"),
+        (header(tensors=listed("t", (2**31,)), n_tensors=1), r"t has shape \(2147483648,\); accepted"),
+        (
+            header(tensors=listed("a", (8,)) + listed("t", (8,)), n_tensors=2),
+            "t begins at 0 of the data; accepted: 32, behind the",
+        ),
+        (header(tensors=listed("t", (8,), 32), n_tensors=1), "t begins at 32 of the data; accepted: 0, behind the"),
+        (header(tensors=listed("t", (8,)) + listed("t", (8,), 32), n_tensors=2), "tensor t is there twice"),
+        (
+            header(tensors=listed("a", (8,), 0, 999) + listed("b", (8,), 7), n_tensors=2),
+            "b begins at 7 of the data; accepted: a multiple of 32",
+        ),
         (header(tensors=text("t") + struct.pack("<I", 9), n_tensors=1), "t has 9 axes; accepted: 1 to 4"),
         (header(tensors=text("t") + struct.pack("<IQIQ", 1, 7, 8, 0), n_tensors=1), "t has rows of 7; Q8_0 stores 32"),
-        (header(n_tensors=1 << 50), "error: unpack_from"),
+        (header(n_tensors=1 << 50), "1,125,899,906,842,624 tensors; accepted: at most 131,072"),
+        (header(n_tensors=1), "error: unpack_from"),
     ],
 )
 def test_a_broken_header_is_refused_in_one_line(tmp_path, content, message):
@@ -125,4 +150,40 @@ def test_a_file_that_ends_early_or_has_an_unknown_type_still_has_its_costs(tmp_p
     path.write_bytes(whole[:place] + struct.pack("<I", 999) + whole[place + 4 :])
     assert open_config(str(path)) == LLAMA
     with pytest.raises(ValueError, match=r"blk.1.ffn_up.weight is stored as type 999, .*; take the file in another"):
+        load(path, jnp.float32)
+
+
+def test_a_file_that_ends_before_its_factors_still_has_its_costs(tmp_path):
+    """Such as Llama 3.1's, whose positions are a tensor."""
+    factors = {"rope_freqs.weight": np.full(8, 2.0, np.float32)}
+    path = write_file(tmp_path / "m.gguf", "llama", random_model("llama")[1] | factors)
+    whole = open_config(str(path))
+    path.write_bytes(path.read_bytes()[:-20])
+    found = open_config(str(path))
+    assert found.cannot_run == f"{path} ends before its tensor rope_freqs.weight does: fetch the file again"
+    assert (found.params, found.linear_macs) == (whole.params, whole.linear_macs) and not whole.cannot_run
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "wanted"),
+    [
+        ("split.count", "3", "of type int, got '3'"),
+        ("split.no", "0", "of type int, got '0'"),
+        ("split.no", -1, "from 0 to 2,147,483,647, got -1"),
+    ],
+)
+def test_what_a_part_says_of_itself_is_looked_at(tmp_path, key, value, wanted):
+    writer = gguf.GGUFWriter(tmp_path / "m.gguf", "llama")
+    for name, one in ({"split.count": 3, "split.no": 0} | {key: value}).items():
+        (writer.add_string if isinstance(one, str) else writer.add_int32)(name, one)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.close()
+    with pytest.raises(ValueError, match=f"m.gguf: {key} must be {wanted}"):
+        open_config(str(tmp_path / "m.gguf"))
+
+
+def test_a_description_of_far_more_tensors_than_there_are_is_refused_before_they_are_listed(tmp_path):
+    path = write_file(tmp_path / "m.gguf", "llama", random_model("llama")[1], **{"llama.block_count": 9_999})
+    with pytest.raises(ValueError, match=r"m.gguf has 30 tensors; the model that it describes has 89,994"):
         load(path, jnp.float32)

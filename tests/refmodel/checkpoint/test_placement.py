@@ -23,7 +23,7 @@ def stored_name(row):
     return row.path if row in CONFIG.outside else f"l{{layer}}.{row.path}"
 
 
-PLACED = subject.placements(CONFIG, stored_name)
+PLACED = subject.placements(CONFIG, stored_name, 0, "here")
 STORED = {one.name: np.random.default_rng(len(one.name)).normal(size=one.shape).astype(np.float32) for one in PLACED}
 
 

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 
 from refmodel.parts import Rope
 from refmodel.presets import refuse_to_run
 from refmodel.read_hf_config import from_hf
+from refmodel.rope_scaling import LongRope
 from tests.refmodel.test_read_config import LLAMA, QWEN3
 
 LONGROPE = {"rope_type": "longrope", "short_factor": [1.0] * 2, "long_factor": [2.0] * 2}
+YARN = {"rope_type": "yarn", "factor": 4.0}
+SMOLLM3 = LLAMA | {"model_type": "smollm3"}
+GEMMA3 = LLAMA | {"model_type": "gemma3_text"}
 
 
 @pytest.mark.parametrize(
@@ -36,11 +42,36 @@ LONGROPE = {"rope_type": "longrope", "short_factor": [1.0] * 2, "long_factor": [
             LLAMA | {"rope_scaling": {"type": "llama3", "factor": 8.0, "low_freq_factor": 4.0, "high_freq_factor": 1}},
             "low_freq_factor 4.0 is not below high_freq_factor 1.0",
         ),
+        (LLAMA | {"rope_theta": -5}, "rope_theta must be above 0, got -5.0"),
+        (LLAMA | {"rope_theta": math.nan}, "rope_theta must be above 0, got nan"),
+        (LLAMA | {"rope_theta": math.inf}, "rope_theta must be from 1e-30 to 1e+30, got inf"),
+        (LLAMA | {"rope_theta": 10**400}, "rope_theta must be a whole number of 32 bits, got 1000"),
+        (LLAMA | {"rope_theta": None}, "rope_theta is missing"),
+        (QWEN3 | {"rope_theta": 1e-30}, "base 1e-30 and scaling give angles that float32 does not hold"),
+        (LLAMA | {"rope_theta": 1.0, "rope_scaling": YARN}, "yarn positions need a base (theta) above 1, got 1.0"),
+        (LLAMA | {"rope_scaling": YARN | {"beta_fast": -1}}, "beta_fast must be above 0, got -1.0"),
+        (LLAMA | {"rope_scaling": YARN | {"beta_slow": math.nan}}, "beta_slow must be above 0, got nan"),
+        (LLAMA | {"rope_scaling": YARN | {"mscale": -1.0}}, "mscale must be above 0, got -1.0"),
+        (LLAMA | {"rope_scaling": YARN | {"attention_factor": 0.0}}, "attention_factor must be above 0, got 0.0"),
+        (LLAMA | {"rope_scaling": YARN | {"attention_factor": 1e20}}, "angles that float32 does not hold"),
+        (
+            LLAMA | {"rope_scaling": YARN | {"original_max_position_embeddings": 0.5}},
+            "original_max_position_embeddings must be from 1 to 2,147,483,647, got 0.5",
+        ),
+        (
+            LLAMA | {"rope_scaling": LONGROPE | {"original_max_position_embeddings": 1}},
+            "original_max_position_embeddings must be above 1 where there is no attention_factor, got 1",
+        ),
+        (LLAMA | {"rope_scaling": LONGROPE | {"short_factor": [1.0, 10**400]}}, "got 2 items, 1 of them so"),
+        (LLAMA | {"rope_scaling": LONGROPE | {"short_factor": [1.0, True]}}, "short_factor must hold 2 numbers"),
+        (LLAMA | {"rope_scaling": LONGROPE | {"short_factor": [1.0, math.nan]}}, "short_factor must hold 2 numbers"),
+        (LLAMA | {"rope_scaling": {"type": "dynamic", "factor": 1e29}}, "angles that float32 does not hold"),
+        (LLAMA | {"rope_scaling": {"a\nb": 1}}, "rope_scaling holds 'a\\nb'; accepted: "),
     ],
 )
 def test_what_costs_do_not_need_is_counted_and_not_run(fields, message):
     config = from_hf(fields)
-    assert message in config.cannot_run
+    assert message in config.cannot_run and "\n" not in config.cannot_run
     kind = fields["model_type"]
     plain = from_hf({key: fields[key] for key in QWEN3 if key in fields} | {"model_type": kind})
     assert config.linear_macs == plain.linear_macs
@@ -73,3 +104,53 @@ def test_hf_layers_without_positions():
     assert [str(layer.mixer) for layer in config.layers] == ["full" if mark else "swa(7)" for mark in marks[:9]]
     with pytest.raises(ValueError, match="no_rope_layers must hold 0 or 1 for each of 9 layers, got"):
         from_hf(smollm3 | {"no_rope_layers": marks[:8]})
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        *((LLAMA | {"model_type": kind, "is_causal": False}, "is_causal is False; accepted: True")
+          for kind in ("llama", "qwen2", "qwen3", "mistral", "smollm3", "gemma3_text")),
+        (QWEN3 | {"use_bidirectional_attention": True}, "use_bidirectional_attention is True; accepted: False"),
+        (GEMMA3 | {"layer_types": ["full_attention"] * 3}, "layer_types holds 3 entries for 5 layers"),
+        (QWEN3 | {"layer_types": [], "use_sliding_window": True}, "layer_types holds 0 entries for 5 layers"),
+        (SMOLLM3 | {"layer_types": ["full_attention"] * 6}, "layer_types holds 6 entries for 5 layers"),
+        (SMOLLM3 | {"no_rope_layer_interval": 0}, "no_rope_layer_interval must be from 1 to 2,147,483,647, got 0"),
+        (SMOLLM3 | {"no_rope_layers": [[1]] * 5}, "no_rope_layers must hold 0 or 1 for each of 5 layers, got"),
+        (GEMMA3 | {"sliding_window_pattern": 0}, "sliding_window_pattern must be from 1 to 2,147,483,647, got 0"),
+        (GEMMA3 | {"query_pre_attn_scalar": -4}, "query_pre_attn_scalar must be above 0, got -4.0"),
+        (GEMMA3 | {"query_pre_attn_scalar": 0}, "query_pre_attn_scalar must be above 0, got 0.0"),
+        (QWEN3 | {"num_hidden_layers": 2**63}, "num_hidden_layers must be a whole number of 32 bits, got 922"),
+        (QWEN3 | {"num_hidden_layers": 10**6}, "num_hidden_layers must be from 1 to 10,000, got 1000000"),
+        (QWEN3 | {"hidden_size": 10**4000}, "hidden_size must be a whole number of 32 bits, got 1000"),
+        (QWEN3 | {"head_dim": 2**17}, "head_dim must be at most 65,536, got 131072"),
+        (QWEN3 | {"rms_norm_eps": math.nan}, "rms_norm_eps must be from 0 to 1, got nan"),
+        (QWEN3 | {"max_position_embeddings": 0}, "max_positions must be at least 1, got 0"),
+        (QWEN3 | {"hidden_size": "a\nb" * 99}, r"hidden_size must be of type int, got 'a\\nba"),
+    ],
+)  # fmt: skip
+def test_what_is_no_model_is_refused_in_one_line(fields, message):
+    with pytest.raises(ValueError, match=message) as caught:
+        from_hf(fields)
+    assert str(caught.value).startswith("config: ") and len(str(caught.value).splitlines()) == 1
+    assert len(str(caught.value)) < 300
+
+
+def test_what_only_a_default_would_need_is_not_looked_at():
+    marks, kinds = [1, 0, 1, 1, 0], ["full_attention"] * 4 + ["sliding_attention"]
+    for interval in (None, 0):
+        found = from_hf(SMOLLM3 | {"no_rope_layers": marks, "no_rope_layer_interval": interval})
+        assert [layer.rope == Rope(2e6) for layer in found.layers] == [mark == 1 for mark in marks]
+    found = from_hf(GEMMA3 | {"layer_types": kinds, "sliding_window_pattern": 0})
+    assert [str(layer.mixer) for layer in found.layers] == ["full"] * 4 + ["swa(7)"]
+    longrope = LONGROPE | {"original_max_position_embeddings": 1, "attention_factor": 1.5}
+    found = from_hf(LLAMA | {"rope_parameters": longrope})
+    assert (found.layers[0].rope.scaling, found.cannot_run) == (LongRope((1.0,) * 2, (2.0,) * 2, 1, 1.5), "")
+
+
+def test_the_base_of_the_group_counts_before_a_null_one():
+    """As in transformers, which keeps the base that `rope_parameters` has."""
+    inside = {"rope_theta": 5e5, "rope_type": "default"}
+    for outside in (None, "none of its type", 7.0):
+        found = from_hf(LLAMA | {"rope_theta": outside, "rope_parameters": inside})
+        assert (found.layers[0].rope, found.cannot_run) == (Rope(5e5), "")

@@ -99,11 +99,11 @@ def test_what_costs_do_not_need_is_counted_and_not_run(change, message):
     assert message in found.cannot_run and found.linear_macs == from_hf(FIELDS).linear_macs
 
 
-def write_gguf(path: Path) -> Path:
+def write_gguf(path: Path, **more: object) -> Path:
     """The golden checkpoint as llama.cpp's converter writes it: every norm's weight and 1."""
     writer = gguf.GGUFWriter(path, "gemma3")
-    add = {int: writer.add_uint32, float: writer.add_float32, str: writer.add_string}
-    for key, value in HEADER.items():
+    add = {int: writer.add_uint32, float: writer.add_float32, str: writer.add_string, list: writer.add_array}
+    for key, value in (HEADER | more).items():
         add[type(value)](f"gemma3.{key}", value)
     for name, tensor in load_file(GOLDEN / "model.safetensors").items():
         writer.add_tensor(gguf_name(name), tensor + 1 if name.endswith("norm.weight") else tensor)
@@ -131,3 +131,31 @@ def test_a_gguf_file_gives_the_same_parameters(tmp_path):
     assert {layer.rope for layer in found.layers} == {Rope(1e4), Rope(1e4, Linear(8.0))}
     assert found.layers[0].softmax_scale is None  # H^-1/2, as in all but the largest of the family
     assert preset("gemma3-27b").layers[0].softmax_scale == 168**-0.5
+
+
+@pytest.mark.parametrize(
+    ("pattern", "full"),
+    [(3, (2, 5)), (1, range(7)), (0, ()), ([True, False, True, True, True, True, False], (1, 6)), (None, (5,))],
+)
+def test_the_pattern_of_windows_is_the_file_s(tmp_path, pattern, full):
+    """As llama.cpp reads it (`set_swa_pattern`): the last of so many layers sees all, none at 0; or layer by layer."""
+    told = {} if pattern is None else {"attention.sliding_window_pattern": pattern}
+    found = from_gguf(write_gguf(tmp_path / "m.gguf", **told, **{"rope.freq_base_swa": 20.0}))
+    assert [str(layer.mixer) == "full" for layer in found.layers] == [i in full for i in range(7)]
+    windows = {layer.rope for layer in found.layers if str(layer.mixer) != "full"}
+    assert windows == ({Rope(20.0)} if len(full) < 7 else set())
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"final_logit_softcapping": 30.0}, "gemma3: final_logit_softcapping is 30.0; accepted: 0"),
+        ({"attn_logit_softcapping": 50.0}, "gemma3: attn_logit_softcapping is 50.0; accepted: 0"),
+        ({"rope.freq_base_swa": -1.0}, "gemma3: rope.freq_base_swa must be above 0, got -1.0"),
+        ({"rope.freq_base": -1.0}, "gemma3: rope.freq_base must be above 0, got -1.0"),
+    ],
+)
+def test_what_costs_of_a_gguf_file_do_not_need_is_counted_and_not_run(tmp_path, change, message):
+    assert from_gguf(write_gguf(tmp_path / "m.gguf", final_logit_softcapping=0.0)).cannot_run == ""
+    found = from_gguf(write_gguf(tmp_path / "m.gguf", **change))
+    assert message in found.cannot_run and found.linear_macs == from_hf(FIELDS).linear_macs

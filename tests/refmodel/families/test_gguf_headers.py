@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from types import MappingProxyType
 
 import gguf
@@ -19,14 +20,20 @@ DENSE_KEYS = {
     "feed_forward_length": 13, "context_length": 31, "attention.layer_norm_rms_epsilon": 1e-5,
     "attention.key_length": 14, "attention.value_length": 14, "rope.freq_base": 5e6,
 }  # fmt: skip
+WINDOW = {"attention.sliding_window": 3}
 MOE_KEYS = DENSE_KEYS | {"expert_count": 11, "expert_used_count": 3, "expert_feed_forward_length": 7}
 
 
-def write_gguf(path, arch, keys, tensors=("token_embd.weight",), factors=MappingProxyType({})):
+def write_gguf(
+    path, arch, keys, tensors=("token_embd.weight",), factors=MappingProxyType({}), general=MappingProxyType({})
+):
     writer = gguf.GGUFWriter(path, arch)
-    for key, value in keys.items():
-        add = {bool: writer.add_bool, int: writer.add_uint32, float: writer.add_float32, str: writer.add_string}
-        add[type(value)](f"{arch}.{key}", value)
+    for key, value in ({f"{arch}.{key}": value for key, value in keys.items()} | general).items():
+        add = {
+            bool: writer.add_bool, int: writer.add_uint32, float: writer.add_float32, str: writer.add_string,
+            list: writer.add_array,
+        }  # fmt: skip
+        add[type(value)](key, value)
     for name in tensors:
         writer.add_tensor(name, np.zeros((17, 20), np.float32))
     for name, values in factors.items():
@@ -72,11 +79,44 @@ def test_gguf_moe_and_llama(tmp_path):
         ("llama", MOE_KEYS, "llama: expert_count is 11"),
         ("llama", DENSE_KEYS | {"attention.value_length": 12}, "attention.value_length is 12"),
         ("llama", DENSE_KEYS | {"attention.sliding_window": 8}, "attention.sliding_window is 8"),
+        *(
+            (arch, DENSE_KEYS | {"attention.causal": False}, f"{arch}: attention.causal is False; accepted: True")
+            for arch in ("llama", "qwen2", "qwen3", "smollm3", "gemma3")
+        ),
+        ("llama", DENSE_KEYS | {"nextn_predict_layers": "1"}, "nextn_predict_layers must be of type int, got '1'"),
+        (
+            "llama",
+            DENSE_KEYS | {"nextn_predict_layers": 3},
+            "llama: block_count must be from 1 to 10,000, got 0",
+        ),
+        ("llama", DENSE_KEYS | {"block_count": 2**31}, "block_count must be a whole number of 32 bits, got 2147483648"),
+        ("llama", DENSE_KEYS | {"embedding_length": 0}, "a.gguf: a: d_model must be at least 1, got 0"),
+        (
+            "llama",
+            DENSE_KEYS | {"attention.layer_norm_rms_epsilon": math.nan},
+            "rms_epsilon must be from 0 to 1",
+        ),
+        (
+            "gemma3",
+            DENSE_KEYS | {"attention.head_count": 0, "block_count": 62, "attention.sliding_window": 3},
+            "n_heads",
+        ),
+        (
+            "gemma3",
+            DENSE_KEYS | WINDOW | {"attention.sliding_window_pattern": [True, False]},
+            r"attention.sliding_window_pattern must hold true or false for each of 3 layers, got \[True, False\]",
+        ),
     ],
 )
 def test_gguf_refusals(tmp_path, arch, keys, message):
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(ValueError, match=message) as caught:
         from_gguf(write_gguf(tmp_path / "a.gguf", arch, keys))
+    assert str(caught.value).startswith(str(tmp_path / "a.gguf")) and "\n" not in str(caught.value)
+
+
+def test_a_name_of_several_lines_is_told_on_one(tmp_path):
+    path = write_gguf(tmp_path / "a.gguf", "llama", DENSE_KEYS, general={"general.name": "a\nb"})
+    assert from_gguf(path).name == r"'a\nb'"
 
 
 YARN = {"rope.scaling.type": "yarn", "rope.scaling.factor": 4.0}
@@ -129,6 +169,26 @@ def test_gguf_factors_are_llama3_s(tmp_path):
         ({}, {"rope_factors_long": [2.0] * 7}, "holds one of rope_factors_long.weight and rope_factors_short.weight"),
         (YARN, {"rope_freqs": [2.0] * 7}, "rope.scaling.type is 'yarn' beside factors of each frequency"),
         ({"rope.dimension_count": 7}, {}, "rope.dimension_count is 7; accepted: 14"),
+        ({"rope.freq_base": -5.0}, {}, "rope.freq_base must be above 0, got -5.0"),
+        ({"rope.freq_base": math.nan}, {}, "rope.freq_base must be above 0, got nan"),
+        ({"rope.freq_base": 1.0} | YARN, {}, "yarn positions need a base (theta) above 1, got 1.0"),
+        ({"rope.scaling.factor": -4.0}, {}, "rope.scaling.factor must be above 0, got -4.0"),
+        ({"rope.scale_linear": -4.0}, {}, "rope.scale_linear must be above 0, got -4.0"),
+        (YARN | {"rope.scaling.attn_factor": 0.0}, {}, "rope.scaling.attn_factor must be above 0, got 0.0"),
+        (YARN | {"rope.scaling.yarn_beta_fast": -1.0}, {}, "rope.scaling.yarn_beta_fast must be above 0, got -1.0"),
+        (
+            YARN | {"rope.scaling.original_context_length": 0}, {},
+            "original_context_length must be from 1 to 2,147,483,647, got 0",
+        ),
+        ({}, {"rope_freqs": [2.0]}, "rope_freqs.weight has shape (1,); accepted: (7,), one for each frequency"),
+        ({}, {"rope_freqs": [1.0] * 8}, "rope_freqs.weight has shape (8,); accepted: (7,), one for each frequency"),
+        ({}, {"rope_freqs": [[2.0] * 7]}, "rope_freqs.weight has shape (1, 7); accepted: (7,), one for each frequency"),
+        ({}, {"rope_freqs": [2.0] * 6 + [0.0]}, "rope_freqs.weight must hold 7 numbers above 0, got 7 items, 6"),
+        ({}, {"rope_freqs": [2.0] * 6 + [math.inf]}, "rope_freqs.weight must hold 7 numbers above 0, got 7 items, 6"),
+        (
+            {}, {"rope_factors_long": [2.0] * 7, "rope_factors_short": [math.nan] * 7},
+            "rope_factors_short.weight must hold 7 numbers above 0, got 7 items, 0 of them so",
+        ),
     ],
 )  # fmt: skip
 def test_gguf_positions_that_are_counted_and_not_run(tmp_path, keys, factors, message):
