@@ -27,7 +27,7 @@ def from_json(line: Mapping[str, Any]) -> Record:
     """The record of one line.  Raises `ValueError` that names the field and what is wanted there."""
     schema = line.get("schema", 0)
     if type(schema) is not int or schema not in range(SCHEMA + 1):
-        raise ValueError(f"schema must be at most {SCHEMA}, which this version reads, got {schema!r}")
+        raise ValueError(f"schema must be at most {SCHEMA}, which this version reads, got {reprlib.repr(schema)}")
     for migrate in MIGRATIONS[schema:]:
         line = migrate(line)
     fields = {name: value for name, value in line.items() if name != "schema"}
@@ -42,7 +42,8 @@ def _check(record: Record) -> None:
     """Raises `ValueError` for what no measurement has, beside numbers out of `eval.measure.records.bounds`."""
     if not record.layout:
         raise ValueError("layout must name one, got ''")
-    for name, timing in {"timing": record.timing, **{f"parts.{key}": one for key, one in record.parts.items()}}.items():
+    parts = {f"parts.{_shown(name)}": timing for name, timing in record.parts.items()}
+    for name, timing in {"timing": record.timing, **parts}.items():
         if timing is not None and not timing.samples_ms:
             raise ValueError(f"{name}.samples_ms must be one time or more, got none")
     if record.kind == "attention" and record.flops:
@@ -79,7 +80,8 @@ def read_value(hint: Any, value: Any, name: str) -> Any:
     if origin is tuple and isinstance(value, list):
         return tuple(read_value(arguments[0], one, f"{name}[{place}]") for place, one in enumerate(value))
     if origin is Mapping and isinstance(value, dict):
-        return {key: read_value(arguments[1], one, f"{name}.{key}") for key, one in value.items()}
+        return {read_value(str, key, f"a name in {name}"): read_value(arguments[1], one, f"{name}.{_shown(key)}")
+                for key, one in value.items()}  # fmt: skip
     if dataclasses.is_dataclass(hint):
         return read_fields(typing.cast(type, hint), value, f"{name}.")
     if hint is float and isinstance(value, int | float) and not isinstance(value, bool):
@@ -89,9 +91,14 @@ def read_value(hint: Any, value: Any, name: str) -> Any:
         if hint is int:
             check_number(name, value)
         if hint is str and not value.isascii() and any("\ud800" <= sign <= "\udfff" for sign in value):
-            raise ValueError(f"{name} must be text that can be written, got {value!r}")
+            raise ValueError(f"{name} must be text that can be written, got {reprlib.repr(value)}")
         return value
     raise ValueError(f"{name} must be {_in_words(hint)}, got {reprlib.repr(value)}")
+
+
+def _shown(key: str) -> str:
+    """A name as a part of a path, on one line."""
+    return key if key.isprintable() and len(key) < 99 else reprlib.repr(key)
 
 
 def _in_words(hint: Any) -> str:
@@ -130,8 +137,20 @@ def _from_unnumbered(line: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def _without_digests(line: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Before schema 2 nothing but names told what was measured: a resumed run measures such cells again."""
-    return {**line, "schema": 2}
+    """Before schema 2 nothing but names told what was measured: a resumed run measures such cells again.
+
+    A layer's time, a difference of two, was not kept from falling a little below 0.
+    """
+    layers = line.get("layers")
+    clipped = {"layers": [_not_below_0(one, line.get("ends_ms")) for one in layers]} if isinstance(layers, list) else {}
+    return {**line, **clipped, "schema": 2}
+
+
+def _not_below_0(layer: Any, ends_ms: Any) -> Any:
+    """What is below 0 by less than the time that was taken off is noise; any other value is left to be refused."""
+    ms = layer.get("ms") if isinstance(layer, Mapping) else None
+    noise = isinstance(ms, int | float) and isinstance(ends_ms, int | float) and -ends_ms <= ms < 0
+    return {**layer, "ms": 0.0} if noise else layer
 
 
 MIGRATIONS: Final[tuple[Callable[[Mapping[str, Any]], Mapping[str, Any]], ...]] = (_from_unnumbered, _without_digests)

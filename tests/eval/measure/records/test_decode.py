@@ -84,6 +84,19 @@ def test_records_of_every_kind_that_were_kept_are_read():
         assert again.get("text", {}).get("sha256") == line.get("text_sha256")
 
 
+@pytest.mark.parametrize("schema", [0, 1])
+def test_a_layer_that_took_less_than_nothing_took_nothing(schema):
+    """As records before schema 2 have it, by no more than the ends that were taken off."""
+    apart = given_records.record("apart", "full", 7, ends_ms=0.5, asked="auto") | {"schema": schema}
+    layers = [{"layer": "full", "count": 3, "ms": ms} for ms in (-0.01, 2.0, -0.5)]
+    assert [layer.ms for layer in from_json(apart | {"layers": layers}).layers] == [0.0, 2.0, 0.0]
+    for wrong in (-0.6, float("nan"), None):
+        with pytest.raises(ValueError, match=r"^layers\[0\].ms must be"):
+            from_json(apart | {"layers": [layers[0] | {"ms": wrong}]})
+    with pytest.raises(ValueError, match=r"^layers\[0\].ms must be at least 0"):
+        from_json(apart | {"schema": 2, "layers": layers})
+
+
 def test_a_line_without_a_schema_gets_what_it_lacked():
     line = given_records.record("attention", "swa(5)", 7, variant="swa(5)")
     record = from_json(line)
@@ -140,6 +153,10 @@ def test_what_every_record_has_is_missed(name):
         ({"flops": {"useful": {"head": -1}, "executed": {}}}, "flops.useful.head must be at least 0 and"),
         ({"tokens": 2**31 - 1}, "tokens must be at least 1 and at most 2147483646, got 2147483647"),
         ({"error": "\udc80"}, "error must be text that can be written"),
+        ({"flops": {"useful": {"a\nb": "x"}, "executed": {}}}, r"^flops.useful.'a\\nb' must be a whole number"),
+        ({"flops": {"useful": {"\udc80": 1}, "executed": {}}}, r"^a name in flops.useful must be text that can be wr"),
+        ({"parts": {"a\nb": {"samples_ms": []}}}, r"^parts.'a\\nb'.samples_ms must be one time or more"),
+        ({"parts": {"a\nb": {"samples_ms": ["x"]}}}, r"^parts.'a\\nb'.samples_ms\[0\] must be a number, got 'x'$"),
         ({"kind": ["prefill"]}, r"kind must be one of linear, .*, got \['prefill'\]"),
     ],
 )
