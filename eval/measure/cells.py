@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any, Final
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from attention.attend import attend
 from attention.backends.registry import BACKENDS
@@ -19,6 +18,7 @@ from attention.mixer import Mixer
 from eval.cost.flops.closed_form import attention_flops, prefill_flops
 from eval.measure import layers_apart
 from eval.measure.device_work import layer_work, selection_flops
+from eval.measure.finite import refuse_no_numbers
 from eval.measure.interrupt import breathe
 from eval.measure.layer_program import chained, layer_kernel, no_attention
 from eval.measure.named_layout import NamedLayout
@@ -44,7 +44,7 @@ def measure_prefill(sweep: Sweep, layouts: Layouts, tokens: int) -> Found:
     (layout,) = layouts
     model = sweep.model.with_layout(layout.variants)
     attend_fn = partial(attend, impl=sweep.impl)
-    found = _time_prefill(sweep, model, tokens, _flops(sweep, model.config, tokens), attend_fn, _refuse_no_numbers)
+    found = _time_prefill(sweep, model, tokens, _flops(sweep, model.config, tokens), attend_fn, refuse_no_numbers)
     return {layout: replace(found, executed_from=_executed_from(sweep, layout, tokens))}
 
 
@@ -137,13 +137,6 @@ def _time_prefill(
     timing = time_programs({"it": program}, sweep.budget)["it"]
     memory = ProgramMemory(**program.memory, rss_peak_bytes=peak.peak_bytes())
     return Findings(timing=timing, flops=flops, memory=memory)
-
-
-def _refuse_no_numbers(outputs: tuple[jax.Array, Any]) -> None:
-    logits_bv, _ = outputs
-    wrong = int(np.count_nonzero(~np.isfinite(np.asarray(logits_bv))))
-    if wrong:
-        raise FloatingPointError(f"NaN or Inf in {wrong:,} of the {logits_bv.size:,} logits of the last token")
 
 
 def _flops(sweep: Sweep, config: ModelConfig, tokens: int) -> FlopCounts:

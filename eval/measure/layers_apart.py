@@ -15,6 +15,7 @@ from typing import Any
 import jax
 
 from attention.attended import AttendFn
+from eval.measure.finite import refuse_no_numbers
 from eval.measure.records.schema import Findings, LayerTime
 from eval.measure.timing import Budget, Timing, compile_program, time_programs
 from refmodel.model import embed, prefill, unembed
@@ -34,24 +35,28 @@ def random_layers(config: ModelConfig, seed: int, dtype: Any) -> Params:
 
 
 def measure(config: ModelConfig, params: Params, tokens_bt: jax.Array, attend: AttendFn, budget: Budget) -> Findings:
-    """`timing`, whose one sample is the sum of medians, and `layers`: count and milliseconds of each distinct layer."""
+    """`timing`, whose one sample is the sum of medians, and `layers`: count and milliseconds of each distinct layer.
 
-    def ends(params: Params, tokens_bt: jax.Array) -> jax.Array:
+    Raises `FloatingPointError` where one of them ends in logits that are NaN or Inf.
+    """
+
+    def ends(params: Params, tokens_bt: jax.Array) -> tuple[jax.Array]:
         last_bd = embed(config, params, tokens_bt)[:, -1]
-        return unembed(config, params, rms_norm(last_bd, params["final_norm"]["scale"], config.final_norm))
+        return (unembed(config, params, rms_norm(last_bd, params["final_norm"]["scale"], config.final_norm)),)
 
     counts = Counter(zip(config.stacks, config.layout, strict=True))
-    programs = {"ends": compile_program(ends, params, tokens_bt)}
+    programs = {"ends": compile_program(ends, params, tokens_bt, check=refuse_no_numbers)}
     for kind, variant in counts:
         one = config.one_layer(variant, kind)
         own = variant_params(one, {**params, "blocks": {kind: params["blocks"][kind]}}, 0)
-        programs[f"{kind} {variant}"] = compile_program(partial(prefill, one, attend=attend), own, tokens_bt)
+        layer = partial(prefill, one, attend=attend)
+        programs[f"{kind} {variant}"] = compile_program(layer, own, tokens_bt, check=refuse_no_numbers)
     timings = time_programs(programs, budget)
     ends_ms = timings["ends"].median_ms
     layers = tuple(
-        LayerTime(layer := f"{kind} {variant}", count, max(0.0, timings[layer].median_ms - ends_ms))
+        LayerTime(name := f"{kind} {variant}", count, max(0.0, timings[name].median_ms - ends_ms))
         for (kind, variant), count in counts.items()
     )
-    total_ms = ends_ms + sum(layer.count * layer.ms for layer in layers)
+    total_ms = ends_ms + sum(one.count * one.ms for one in layers)
     compile_ms = sum(timing.compile_ms or 0.0 for timing in timings.values())
     return Findings(timing=Timing((total_ms,), compile_ms=compile_ms), layers=layers, parts=timings, ends_ms=ends_ms)

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import itertools
 import math
-import sys
 from dataclasses import dataclass
 from functools import partial
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import optax
 
-from eval.quality.text_quality import Stretch, TextQuality
+from eval.quality.text_quality import MOST_KL_NATS, MOST_PERPLEXITY, Stretch, TextQuality
 from refmodel.cache import init_cache
 from refmodel.model import Params, hidden_states, unembed
 from refmodel.specification import ModelConfig
@@ -51,7 +51,7 @@ def per_token(
 
     Raises:
         ValueError: a text of fewer than 2 tokens.
-        FloatingPointError: NaN or Inf in logits.
+        FloatingPointError: NaN or Inf in logits, which says whose, or in what is computed of them.
     """
     if len(tokens_t) < 2:
         raise ValueError(f"quality needs a text of at least 2 tokens, got {len(tokens_t)}")
@@ -61,43 +61,60 @@ def per_token(
         for i in range(0, predicting, LOGITS_TOKENS)
         for j in [min(i + LOGITS_TOKENS, predicting)]
     ]
-    found = PerToken(*(np.concatenate([np.asarray(part[k], np.float64) for part in parts]) for k in range(3)))
-    for figures, whose in ((found.nll_nats, "the variant's"), (found.kl_nats, "full attention's")):
-        wrong = ~np.isfinite(figures)
+    nll, kl, agrees, variant_finite, reference_finite = (
+        np.concatenate(figure, dtype=np.float64) for figure in zip(*parts, strict=True)
+    )
+    for fine, where in (
+        (variant_finite, "the variant's logits"),
+        (reference_finite, "full attention's logits"),
+        (np.isfinite(nll) & np.isfinite(kl), "the figures of finite logits"),
+    ):
+        wrong = fine == 0
         if wrong.any():
             raise FloatingPointError(
-                f"NaN or Inf in {whose} logits: of {wrong.sum():,} of {predicting:,} predictions, the first of token "
+                f"NaN or Inf in {where}: of {wrong.sum():,} of {predicting:,} predictions, the first of token "
                 f"{wrong.argmax() + 1:,}"
             )
-    return found
+    return PerToken(nll, kl, agrees)
 
 
 @partial(jax.jit, static_argnums=0)
 def compare_tokens(
     config: ModelConfig, params: Params, targets_t: jax.Array, reference_td: jax.Array, variant_td: jax.Array
-) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """Of each target: its negative log likelihood, the divergence, and whether both find the same token likeliest."""
+) -> tuple[jax.Array, ...]:
+    """Of each target: its negative log likelihood, the divergence, whether both find the same token likeliest, and
+    whether all logits of the variant and of the reference are finite."""
     reference_tv, variant_tv = (unembed(config, params, hidden) for hidden in (reference_td, variant_td))
     nll = optax.losses.softmax_cross_entropy_with_integer_labels(variant_tv, targets_t)
     reference_log, variant_log = (jax.nn.log_softmax(logits) for logits in (reference_tv, variant_tv))
     kl = optax.losses.kl_divergence_with_log_targets(variant_log, reference_log)
-    return nll, kl, reference_tv.argmax(-1) == variant_tv.argmax(-1)
+    finite = (jnp.isfinite(logits).all(-1) for logits in (variant_tv, reference_tv))
+    return nll, kl, reference_tv.argmax(-1) == variant_tv.argmax(-1), *finite
 
 
 def summarise(tokens: PerToken, n_buckets: int = 8) -> TextQuality:
-    """Means over the text, and over `n_buckets` equal stretches of it."""
+    """Means over the text, and over `n_buckets` equal stretches of it.
+
+    Raises `FloatingPointError` above `MOST_PERPLEXITY` and `MOST_KL_NATS`, which no record takes.
+    """
 
     def perplexity(nll: np.ndarray) -> float:
         mean_nats = float(nll.mean())
-        if not mean_nats < math.log(sys.float_info.max):
+        if not mean_nats < math.log(MOST_PERPLEXITY):
             raise FloatingPointError(f"{mean_nats:,.0f} nats a token are more than a perplexity can be")
         return math.exp(mean_nats)
+
+    def divergence(kl: np.ndarray) -> float:
+        mean_nats = float(kl.mean())
+        if not mean_nats <= MOST_KL_NATS:
+            raise FloatingPointError(f"{mean_nats:.3g} nats a token are more than a divergence can be")
+        return mean_nats
 
     n = len(tokens.nll_nats)
     edges = np.linspace(0, n, min(n_buckets, n) + 1).astype(int)
     buckets = tuple(
-        Stretch(int(i) + 1, int(j), perplexity(tokens.nll_nats[i:j]), float(tokens.kl_nats[i:j].mean()))
+        Stretch(int(i) + 1, int(j), perplexity(tokens.nll_nats[i:j]), divergence(tokens.kl_nats[i:j]))
         for i, j in itertools.pairwise(edges)
     )
-    kl_nats, agreement = float(tokens.kl_nats.mean()), float(tokens.top1_agrees.mean())
+    kl_nats, agreement = divergence(tokens.kl_nats), float(tokens.top1_agrees.mean())
     return TextQuality(perplexity(tokens.nll_nats), kl_nats, agreement, buckets)

@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final
+
+MOST_PERPLEXITY: Final = 1e300
+MOST_KL_NATS: Final = 1e9
+"""That a record takes: what is above is nothing that a model says."""
 
 
 @dataclass(frozen=True)

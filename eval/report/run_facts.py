@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from eval.cost.crossover import crossover_tokens
 from eval.measure.named_layout import NamedLayout
@@ -46,15 +46,24 @@ def cautions(summary: Summary) -> list[str]:
 
 def _scatter(summary: Summary) -> list[str]:
     """Samples of `eval.measure.timing.MOST_SPREAD` and more, though they were taken again."""
-    timed = [record for record in summary.records if record.timing]
-    wide = [record for record in timed if record.timing and spread_of(record.timing.samples_ms) > MOST_SPREAD]
+    spreads = [one for record in summary.records for one in _spreads(record)]
+    wide = [one for one in spreads if one[0] > MOST_SPREAD]
     if not wide:
         return []
-    worst = max(wide, key=lambda record: spread_of(record.timing.samples_ms) if record.timing else 0)
+    _, worst = max(wide)
     return [
-        f"The samples of {len(wide)} of {len(timed)} timings spread by more than {100 * MOST_SPREAD:.0f} % of their "
-        f"median (the middle half of them; most: {worst.kind} of {worst.layout}, {worst.tokens:,} tokens)."
+        f"The samples of {len(wide)} of {len(spreads)} timings spread by more than {100 * MOST_SPREAD:.0f} % of their "
+        f"median (the middle half of them; most: {worst})."
     ]
+
+
+def _spreads(record: Record) -> Iterator[tuple[float, str]]:
+    """Of every timing of a record, and what it is of; layers apart are timed one by one, and their sum is no timing."""
+    what = f"{record.kind} of {record.layout}, {record.tokens:,} tokens"
+    for name, timing in record.parts.items():
+        yield spread_of(timing.samples_ms), f"{what}, {name}"
+    if record.timing and not record.parts:
+        yield spread_of(record.timing.samples_ms), what
 
 
 def _says_little_of_use(summary: Summary) -> list[str]:

@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Final
 
+from eval.quality.text_quality import MOST_KL_NATS, MOST_PERPLEXITY
+
 MOST_TOKENS: Final = 2**31 - 2
 """Positions and their number are int32."""
 
@@ -28,8 +30,8 @@ BOUNDS: Final[Mapping[str, tuple[float, float]]] = MappingProxyType(
         "samples_ms": (1e-9, MOST_MS),
         "set_aside_ms": (1e-9, MOST_MS),
         "ms": (0, MOST_MS),
-        "perplexity": (1e-300, 1e300),
-        "kl_nats": (-1, 1e9),  # rounding takes it below 0
+        "perplexity": (1e-300, MOST_PERPLEXITY),
+        "kl_nats": (-1, MOST_KL_NATS),  # rounding takes it below 0
         "top1_agreement": (0, 1),
     }
 )

@@ -50,6 +50,14 @@ def test_a_layer_below_the_noise_takes_nothing_and_the_record_stands(monkeypatch
     assert found.timing.samples_ms == (6.5 + sum(layer.count * layer.ms for layer in found.layers),)
 
 
+@pytest.mark.parametrize("where", ["embed", "blocks"])
+def test_logits_that_are_no_numbers_are_no_result(where, fast_compile):
+    params = layers_apart.random_layers(CONFIG, 0, jnp.float32)
+    params = params | {where: jax.tree.map(lambda x: x * jnp.nan, params[where])}
+    with pytest.raises(FloatingPointError, match="NaN or Inf in 257 of the 257 logits of the last token"):
+        layers_apart.measure(CONFIG, params, jnp.ones((1, 7), jnp.int32), attend, Budget(0, 1, 1))
+
+
 def test_a_layer_alone_runs(fast_compile):
     for kind, variant in set(zip(CONFIG.stacks, CONFIG.layout, strict=True)):
         one = CONFIG.one_layer(variant, kind)

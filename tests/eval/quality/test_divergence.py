@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from eval.quality import divergence
+from eval.quality.text_quality import MOST_KL_NATS, MOST_PERPLEXITY
 from refmodel.model import unembed
 from refmodel.presets import preset
 from refmodel.weights.random import random_params
@@ -45,6 +48,30 @@ def test_summary_is_of_all_and_of_each_stretch():
     assert quality.top1_agreement == pytest.approx(6 / 13)
     assert [(b.first, b.last) for b in quality.by_position] == [(1, 4), (5, 8), (9, 13)]
     assert quality.by_position[1].perplexity == pytest.approx(np.exp(nll[4:8].mean()))
+
+
+@pytest.mark.parametrize("number", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("whose", ["the variant's", "full attention's"])
+def test_what_is_no_number_is_put_down_to_the_one_that_has_it(number, whose):
+    config, ids = preset("tiny-dense"), jnp.arange(5)
+    params = {"embed": {"embedding": jnp.eye(config.vocab_size, config.d_model)}}
+    fine = jnp.ones((5, config.d_model))
+    broken = fine.at[2, 40].set(number)
+    params |= {"final_norm": {"scale": jnp.ones(config.d_model)}}
+    pair = (fine, broken) if whose == "the variant's" else (broken, fine)
+    said = f"^NaN or Inf in {whose} logits: of 1 of 4 predictions, the first of token 3$"
+    with pytest.raises(FloatingPointError, match=said):
+        divergence.per_token(config, params, ids, *pair)
+
+
+def test_what_no_record_takes_is_not_summed_up():
+    ones = np.ones(5)
+    most = math.log(MOST_PERPLEXITY)
+    assert divergence.summarise(divergence.PerToken(0.999 * most * ones, MOST_KL_NATS * ones, ones)).perplexity > 1e299
+    with pytest.raises(FloatingPointError, match="692 nats a token are more than a perplexity can be"):
+        divergence.summarise(divergence.PerToken(1.002 * most * ones, ones, ones))
+    with pytest.raises(FloatingPointError, match=r"1e\+10 nats a token are more than a divergence can be"):
+        divergence.summarise(divergence.PerToken(ones, 10 * MOST_KL_NATS * ones, ones))
 
 
 def test_a_text_of_one_token_predicts_nothing():

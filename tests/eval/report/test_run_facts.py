@@ -51,6 +51,20 @@ def test_a_layout_that_no_record_names_is_said_to_be_left_out(written, tmp_path)
     assert "no record names" not in written(synthetic_records())
 
 
+def test_layers_apart_name_what_spreads(written):
+    def apart(samples_ms):
+        parts = {"ends": {"samples_ms": [1.0, 1.1]}, "dense full": {"samples_ms": samples_ms}}
+        layers = [{"layer": "dense full", "count": 30, "ms": 5.0}]
+        return record(
+            "apart", "full", 512, timing={"samples_ms": [151.0]}, parts=parts, layers=layers, ends_ms=1.0, asked="auto"
+        )
+
+    assert "spread by more than" not in written([*synthetic_records(), apart([5.9, 6.0])])
+    said = "The samples of 1 of {} timings spread by more than 25 % .*most: apart of full, 512 tokens, dense full"
+    found = re.search(said.format(r"(\d+)"), written([*synthetic_records(), apart([4.0, 8.0])]))
+    assert int(found[1]) == sum("timing" in line for line in synthetic_records()) + 2
+
+
 def test_what_times_alone_do_not_say_is_said(written):
     read = written(synthetic_records())
     assert "is made for" not in read and "No quality was measured" not in read
