@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final
 
@@ -18,10 +18,11 @@ PIECE_BYTES: Final = 2**24
 """Hashed by one core at a time; of an array on an accelerator no more than one piece a core is on the host."""
 
 
-def params_digest(params: Params) -> str:
+def params_digest(params: Params, on_piece: Callable[[], None] = lambda: None) -> str:
     """BLAKE2b of path, dtype, shape and every byte of every leaf, 32 hex digits: about a second a GB and core.
 
     Pieces are hashed on all cores.  A sample of the weights would be quicker, and blind to what it leaves out.
+    `on_piece` is told of each that is done.
 
     Examples:
         >>> import jax.numpy as jnp
@@ -35,6 +36,7 @@ def params_digest(params: Params) -> str:
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         for digest in pool.map(_digest, *zip(*_pieces(leaves.values()), strict=True)):
             named.update(digest)
+            on_piece()
     return named.hexdigest()[:32]
 
 

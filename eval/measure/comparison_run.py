@@ -19,7 +19,7 @@ from eval.measure.progress import say_foreign, say_set_aside, watched_sweep
 from eval.measure.records import file
 from eval.measure.records.schema import Record
 from eval.measure.refuse_impl import refuse_impl
-from eval.measure.sweep import missing_cells, records_file
+from eval.measure.sweep import missing_cells, records_file, run_of
 from eval.measure.timing import Budget
 from refmodel.checkpoint.find import find_checkpoint, open_config
 from refmodel.source import Model, read_model
@@ -70,14 +70,18 @@ def run_comparison(
     """Measures what `folder` lacks of a comparison, appending to its records.
 
     `on_plan` is told of the sweep, the cells that are missing and the file before anything is measured; records name
-    the command or call `invocation`.  An interrupt ends it between two programs, as `KeyboardInterrupt`.
+    the command or call `invocation`.  An interrupt ends it, as `KeyboardInterrupt`: at once while a model is
+    fetched and read, and between two programs from then on.
     """
+    sweep = planned(request)
     with held():
-        sweep = planned(request)
-        with records_file(sweep, folder, resume=resume, on_set_aside=say_set_aside, on_foreign=say_foreign) as path:
-            cells = missing_cells(sweep, path)
+        run = run_of(sweep, invocation(sweep))
+        with records_file(
+            sweep, folder, run, resume=resume, on_set_aside=say_set_aside, on_foreign=say_foreign
+        ) as path:
+            cells = missing_cells(sweep, path, run)
             on_plan(sweep, cells, path)
-            for record in watched_sweep(sweep, cells, path, watched=watched, invocation=invocation(sweep)):
+            for record in watched_sweep(sweep, cells, path, run, watched=watched):
                 on_record(record)
             return MeasuredComparison(sweep.model.config, tuple(file.latest(file.read(path))), sweep.layouts)
 
@@ -88,11 +92,13 @@ def planned(request: ComparisonRequest) -> Sweep:
     Raises `ValueError` in one line for what does not go together, an implementation that cannot run here before the
     weights are read.
     """
-    return usual_sweep(
-        _model(request), request.layouts, request.tokens, whole=request.whole, quality_tokens=request.quality_tokens,
-        text=request.text, text_name=request.text_name, impl=request.impl, budget=request.budget,
-        layers_apart=request.layers_apart,
-    )  # fmt: skip
+    model = _model(request)
+    with held():
+        return usual_sweep(
+            model, request.layouts, request.tokens, whole=request.whole, quality_tokens=request.quality_tokens,
+            text=request.text, text_name=request.text_name, impl=request.impl, budget=request.budget,
+            layers_apart=request.layers_apart,
+        )  # fmt: skip
 
 
 def _model(request: ComparisonRequest) -> Model:
@@ -108,6 +114,10 @@ def _model(request: ComparisonRequest) -> Model:
         reads = request.quality_tokens or (request.text is not None and request.quality_tokens is None)
         if reads and found.weights == "checkpoint":
             found.tokenizer()  # a missing one is refused before weights are read
-        return read_model(found, model, dtype)
+        if found.weights == "checkpoint":
+            return read_model(found, model, dtype)
+        with held():  # weights are drawn by compiled programs
+            return read_model(found, model, dtype)
     config = open_config(model) if isinstance(model, str) else model.config
-    return Model(config, random_layers(config, request.seed, dtype), None, f"random (seed {request.seed})")
+    with held():
+        return Model(config, random_layers(config, request.seed, dtype), None, f"random (seed {request.seed})")

@@ -9,9 +9,14 @@ a first Ctrl-C leaves word, and `breathe` raises it between two programs; a seco
 from __future__ import annotations
 
 import contextlib
+import os
 import signal
 import threading
 from collections.abc import Iterator
+from typing import Final
+
+SAID: Final = b"interrupted: ends after the program that runs now; a second Ctrl-C ends at once\n"
+"""On stderr, while a first one waits."""
 
 
 class Told:
@@ -24,6 +29,8 @@ class Told:
         raises, self.told = self.raises or self.told, True
         if raises:
             raise KeyboardInterrupt
+        with contextlib.suppress(OSError):
+            os.write(2, SAID)  # a stream may be in the middle of a line of its own
 
 
 def listen() -> Told:

@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 from attention.full import FULL
 from eval.cost.flops.closed_form import attention_flops, prefill_flops
+from eval.measure.interrupt import breathe
 from eval.measure.named_layout import NamedLayout
+from eval.measure.records.identity import layout_digest
 from eval.measure.records.schema import Kind
 from eval.measure.timing import Budget
 from refmodel.digest import params_digest
@@ -71,6 +73,8 @@ class Sweep:
         for layout in self.layouts:
             for variant in layout.counts:
                 variant.check_prompt(min(self.lengths))
+        for layout in (*self.layouts, *self.whole):
+            layout_digest(layout.variants)  # of what has none, no record could tell
 
     @property
     def dtype(self) -> Any:
@@ -80,7 +84,7 @@ class Sweep:
     @cached_property
     def params_digest(self) -> str:
         """Of the model's parameters as they are now: `refmodel.digest`."""
-        return params_digest(self.model.params)
+        return params_digest(self.model.params, on_piece=breathe)
 
     @property
     def beyond_context(self) -> tuple[int, ...]:

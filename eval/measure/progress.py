@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from eval.measure.plan import Cell, Sweep
-from eval.measure.records.schema import Record
+from eval.measure.records.schema import Record, RunInfo
 from eval.measure.sweep import run_sweep
 
 
@@ -21,9 +21,7 @@ def progress_bar(*, watched: bool) -> Progress:
     return Progress(*columns, transient=True, console=Console(stderr=True), disable=not watched)
 
 
-def watched_sweep(
-    sweep: Sweep, cells: Sequence[Cell], path: Path, *, watched: bool, invocation: str | None = None
-) -> Iterator[Record]:
+def watched_sweep(sweep: Sweep, cells: Sequence[Cell], path: Path, run: RunInfo, *, watched: bool) -> Iterator[Record]:
     """The records of `run_sweep`, under a bar that counts FLOPs: the last cells take most of the time."""
     with progress_bar(watched=watched) as progress:
         task = progress.add_task("measuring", total=sum(cell.work_flops for cell in cells))
@@ -31,7 +29,7 @@ def watched_sweep(
             sweep,
             cells,
             path,
-            invocation=invocation,
+            run,
             on_start=lambda cell: progress.update(task, description=f"{cell.kind} {cell.tokens:,}"),
             on_done=lambda cell: progress.advance(task, cell.work_flops),
         )

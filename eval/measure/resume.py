@@ -24,8 +24,8 @@ def foreign_records(sweep: Sweep, run: RunInfo, records: Iterable[Record]) -> di
 def _ours(sweep: Sweep, run: RunInfo, record: Record, names: LayoutNames) -> dict[str, Any]:
     """The identity of the cell of `record` as the sweep would measure it; without a layout that nobody can read."""
     found: dict[str, Any] = run_identity(run)
-    if record.tokens <= len(sweep.text.tokens):
-        found["tokens"] = tokens_digest(sweep.text.tokens[: record.tokens])
+    text = sweep.text.tokens
+    found["tokens"] = tokens_digest(text[: record.tokens]) if record.tokens <= len(text) else f"a text of {len(text):,}"
     find = names.single_layer if record.kind == "attention" else names.layout
     try:
         found["layout"] = layout_digest(find(record.layout).variants)

@@ -29,6 +29,7 @@ OnForeign = Callable[[Path, int, Sequence[str]], None]
 def records_file(
     sweep: Sweep,
     folder: Path,
+    run: RunInfo,
     *,
     resume: bool = False,
     on_set_aside: Callable[[Path], None] = lambda _: None,
@@ -44,14 +45,14 @@ def records_file(
     with file.only_writer(folder):
         path = folder / file.FILE_NAME
         if resume:
-            _keep_own(sweep, path, on_foreign)
+            _keep_own(sweep, run, path, on_foreign)
         elif path.exists():
             on_set_aside(file.set_aside(path))
         yield path
 
 
-def _keep_own(sweep: Sweep, path: Path, on_foreign: OnForeign) -> None:
-    run, records = run_of(sweep), file.read(path)
+def _keep_own(sweep: Sweep, run: RunInfo, path: Path, on_foreign: OnForeign) -> None:
+    records = file.read(path)
     file.refuse_others(path, run)
     if foreign := foreign_records(sweep, run, records):
         aside = file.keep_only(path, [record for place, record in enumerate(records) if place not in foreign])
@@ -62,17 +63,15 @@ def run_sweep(
     sweep: Sweep,
     cells: Iterable[Cell],
     path: Path,
+    run: RunInfo,
     *,
-    invocation: str | None = None,
     on_start: Callable[[Cell], None] = lambda _: None,
     on_done: Callable[[Cell], None] = lambda _: None,
 ) -> Iterator[Record]:
     """Measures `cells`, as `missing_cells` gives them, and appends each record to `path`, yielding it.
 
-    A cell that fails is recorded as failed and the sweep goes on.  Records name the command or call `invocation` that
-    measured them, where it is known.  `on_start` and `on_done` are told of each cell.
+    A cell that fails is recorded as failed and the sweep goes on.  `on_start` and `on_done` are told of each cell.
     """
-    run = run_of(sweep, invocation)
     sharing = _name_layouts(sweep, path)
     for cell in cells:
         on_start(cell)
@@ -106,12 +105,11 @@ def _name_layouts(sweep: Sweep, path: Path) -> tuple[str, ...]:
     return layouts
 
 
-def missing_cells(sweep: Sweep, path: Path) -> list[Cell]:
+def missing_cells(sweep: Sweep, path: Path, run: RunInfo) -> list[Cell]:
     """What a sweep has to measure: its plan, less what `path` holds of a run of the same that was stopped."""
     records = file.read(path)
     if not records:
         return plan(sweep)
-    run = run_of(sweep)
     foreign = foreign_records(sweep, run, records)
     done = {record.cell for place, record in enumerate(records) if record.status == "ok" and place not in foreign}
 
@@ -139,11 +137,15 @@ def _guarded(cell: Cell, sweep: Sweep) -> dict[NamedLayout, tuple[Status, str, F
 
 
 def run_of(sweep: Sweep, invocation: str | None = None) -> RunInfo:
-    """What every record of a sweep says of the model and the machine."""
+    """What every record of a sweep says of the model, the machine, the code and the command or call `invocation`.
+
+    To be asked for once, before anything is measured: files and commit may change while a sweep runs.
+    """
+    where, code = environment(), code_digest()
     config, device = sweep.model.config, jax.default_backend()
     return RunInfo(
-        config.name, sweep.model.weights, device, sweep.dtype.name, environment(), invocation, config_digest(config),
-        sweep.params_digest, code_digest(),
+        config.name, sweep.model.weights, device, sweep.dtype.name, where, invocation, config_digest(config),
+        sweep.params_digest, code,
     )  # fmt: skip
 
 

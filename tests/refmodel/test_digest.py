@@ -22,6 +22,8 @@ def test_any_bit_anywhere_shows(piece_bytes, monkeypatch):
         changed = tree()
         changed["a"].view(np.uint32)[place] ^= 1
         seen.add(params_digest(changed))
+    pieces = []
+    assert params_digest(tree(), on_piece=lambda: pieces.append(1)) == own and len(pieces) >= 2
     assert len(seen) == 7 * 3 * 5 and own not in seen and params_digest(tree()) == own
 
 

@@ -6,6 +6,7 @@ import contextlib
 import fcntl
 import itertools
 import os
+import shutil
 import tempfile
 import time
 from collections.abc import Iterable, Iterator, Sequence
@@ -84,22 +85,42 @@ def set_aside(path: Path) -> Path:
 
     The caller is the folder's `only_writer`.
     """
+    return path.rename(_aside(path))
+
+
+def _aside(path: Path) -> Path:
+    """The first such name that is free."""
     stamp = time.strftime("%Y%m%d-%H%M%S", time.localtime(path.stat().st_mtime))
     names = itertools.chain([stamp], (f"{stamp}-{number}" for number in itertools.count(2)))
     free = (path.with_name(f"{path.stem}.{name}{path.suffix}") for name in names)
-    return path.rename(next(one for one in free if not one.exists()))
+    return next(one for one in free if not one.exists())
 
 
 def keep_only(path: Path, records: Iterable[Record]) -> Path:
-    """Sets the file aside and puts one of `records` in its place, whole or not at all; where the old one is now."""
+    """Puts a file of `records` in the place of one that stays beside it, as `set_aside` names it; returns that name.
+
+    Whenever a run is killed, there is a whole file at `path`, the old one or the new one.
+    """
     fresh = path.with_name(f".{path.name}.new")
     fresh.unlink(missing_ok=True)
     fresh.touch()
     for record in records:
         append(fresh, record)
-    aside = set_aside(path)
+    aside = _aside(path)
+    _duplicate(path, aside)
     os.replace(fresh, path)
     return aside
+
+
+def _duplicate(path: Path, other: Path) -> None:
+    """The file under a second name; a copy, where the file system has no links."""
+    try:
+        os.link(path, other)
+    except OSError:
+        with json_lines.naming(other):
+            copy = other.with_name(f".{other.name}.new")
+            shutil.copy2(path, copy)
+            os.replace(copy, other)
 
 
 def refuse_others(path: Path, run: RunInfo) -> None:
@@ -137,7 +158,8 @@ def config_of(records: Sequence[Record], file: Path) -> ModelConfig:
 
     names = sorted({record.run.model for record in records})
     if len(names) > 1:
-        raise ValueError(f"{file} holds records of several models, {', '.join(names)}; a comparison is of one")
+        told = ", ".join(name if name.isprintable() else repr(name) for name in names)
+        raise ValueError(f"{file} holds records of several models, {told}; a comparison is of one")
     (name,) = names
     try:
         return preset(name) if name in PRESETS else open_config(name)

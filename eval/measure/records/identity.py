@@ -11,13 +11,13 @@ import dataclasses
 import hashlib
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from fractions import Fraction
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 
 from attention.layout import Layout
+from eval.measure.records.described import described
 from eval.measure.records.schema import Record, RunInfo
 from refmodel.specification import ModelConfig
 
@@ -112,32 +112,5 @@ def code_digest() -> str:
 
 
 def digest(value: Any) -> str:
-    """Of a value of dataclasses, tuples, mappings, arrays and numbers, equal in every process iff they are."""
+    """Of a value, as `described` has it: equal in every process of one Python iff they are."""
     return hashlib.blake2b(described(value).encode()).hexdigest()[:DIGITS]
-
-
-def described(value: Any) -> str:
-    """All of a value as text.  Of other kinds it is their `repr`, which had better not name an address.
-
-    Examples:
-        >>> from attention.sliding_window import SlidingWindow
-        >>> described((SlidingWindow(5), 0.1, {"a": None}))
-        "(attention.sliding_window.SlidingWindow(window=5,sinks=0),0.1,{'a':None})"
-    """
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        fields = ",".join(f"{f.name}={described(getattr(value, f.name))}" for f in dataclasses.fields(value))
-        return f"{type(value).__module__}.{type(value).__qualname__}({fields})"
-    if isinstance(value, tuple | list):
-        return f"({','.join(map(described, value))})"
-    if isinstance(value, Mapping):
-        return f"{{{','.join(f'{key!r}:{described(value[key])}' for key in sorted(value, key=repr))}}}"
-    if isinstance(value, set | frozenset):
-        return f"{{{','.join(sorted(map(described, value)))}}}"
-    if isinstance(value, Fraction):
-        return str(value)
-    if hasattr(value, "__array__"):
-        array = np.asarray(value)
-        return f"{array.dtype}{list(array.shape)}:{array.tobytes().hex()}"
-    if isinstance(value, type) or callable(value):
-        return f"{value.__module__}.{getattr(value, '__qualname__', type(value).__qualname__)}"
-    return repr(value)

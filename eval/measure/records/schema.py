@@ -152,12 +152,13 @@ Cell = tuple[str | int | None, ...]
 
 
 def cell_of(run: RunInfo, kind: str, layout: str, tokens: int, impl: str, text: TextSource | None) -> Cell:
-    """The cell of a measured or planned record."""
-    return (*names_of(run).values(), kind, layout, tokens, impl, None if text is None else text.sha256)
+    """The cell of a measured or planned record; one layer's attention alone reads no weights."""
+    weights = None if kind == "attention" else run.weights
+    return (*names_of(run).values(), weights, kind, layout, tokens, impl, None if text is None else text.sha256)
 
 
 def names_of(run: RunInfo) -> dict[str, str]:
     """What all records of one file have in common by name; `records.identity` has what names do not tell."""
     where = run.environment
-    return {"model": run.model, "weights": run.weights, "device": run.device, "device_kind": where.device_kind,
-            "cpu": where.cpu, "dtype": run.dtype}  # fmt: skip
+    return {"model": run.model, "device": run.device, "device_kind": where.device_kind, "cpu": where.cpu,
+            "dtype": run.dtype}  # fmt: skip

@@ -15,11 +15,11 @@ from eval.measure.estimate import COMPILE_S, RUNS
 from eval.measure.named_layout import NamedLayout, named_layouts
 from eval.measure.plan import Cell, Sweep, Text, plan
 from eval.measure.records.schema import Findings
-from eval.measure.sweep import missing_cells, run_sweep
 from eval.measure.timing import Budget
 from refmodel.presets import preset
 from refmodel.source import Model
 from refmodel.weights.random import random_params
+from tests.eval.measure.swept import missing_cells, run_sweep
 
 RATE = 1e12
 BUDGET = Budget(seconds=1.5)

@@ -17,7 +17,7 @@ def own_handler():
     signal.signal(signal.SIGINT, before)
 
 
-def test_while_it_is_held_it_waits_for_a_breath():
+def test_while_it_is_held_it_waits_for_a_breath(capfd):
     done = []
     with pytest.raises(KeyboardInterrupt), held():
         breathe()
@@ -25,6 +25,7 @@ def test_while_it_is_held_it_waits_for_a_breath():
         done.append("goes on")
         breathe()
         done.append("never")
+    assert capfd.readouterr().err == "interrupted: ends after the program that runs now; a second Ctrl-C ends at once\n"
     assert done == ["goes on"] and signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 

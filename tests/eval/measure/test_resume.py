@@ -13,6 +13,7 @@ import refmodel
 from attention.full import Full
 from attention.pattern import SpanPattern
 from attention.variant import Variant
+from eval.measure import plan as plan_module
 from eval.measure import sweep
 from eval.measure.cells import MEASURES
 from eval.measure.named_layout import named_layouts
@@ -26,6 +27,7 @@ from refmodel.presets import preset
 from refmodel.source import Model
 from refmodel.weights.random import random_params
 from tests.compiling import unoptimised
+from tests.eval.measure.swept import missing_cells, records_file, run_sweep
 
 IDS = tuple(i % 257 for i in range(41))
 
@@ -58,8 +60,8 @@ def kept(plan, tmp_path, monkeypatch):
     """A folder with every record of the plan, nothing of which was measured."""
     at_once = {kind: lambda _, layouts, __: {layout: Findings() for layout in layouts} for kind in MEASURES}
     monkeypatch.setattr(sweep, "MEASURES", at_once)
-    with sweep.records_file(plan, tmp_path) as path:
-        list(sweep.run_sweep(plan, sweep.missing_cells(plan, path), path))
+    with records_file(plan, tmp_path) as path:
+        list(run_sweep(plan, missing_cells(plan, path), path))
     return path
 
 
@@ -86,6 +88,10 @@ def other_text(plan):
     return dataclasses.replace(plan, text=dataclasses.replace(plan.text, tokens=(*IDS[:16], 5, *IDS[17:])))
 
 
+def other_weights(plan):
+    return of_model(plan, weights="checkpoint")
+
+
 ALL = {"linear", "attention", "prefill", "quality"}
 
 
@@ -96,22 +102,23 @@ ALL = {"linear", "attention", "prefill", "quality"}
         (other_rope, ALL, {"full", "hidden"}, "config"),
         (other_slope, ALL - {"linear"}, {"hidden"}, "layout"),
         (other_text, ALL - {"attention"}, {"full", "hidden"}, "tokens"),
+        (other_weights, ALL - {"attention"}, {"full", "hidden"}, "weights"),
     ],
 )
 def test_what_is_of_something_else_is_measured_again_and_said(plan, kept, change, kinds, layouts, word):
     changed, before, said = change(plan), kept.read_bytes(), []
-    assert sweep.missing_cells(plan, kept) == [] != sweep.missing_cells(changed, kept)
-    with sweep.records_file(changed, kept.parent, resume=True, on_foreign=lambda *told: said.append(told)) as path:
-        missing = sweep.missing_cells(changed, path)
+    assert missing_cells(plan, kept) == [] != missing_cells(changed, kept)
+    with records_file(changed, kept.parent, resume=True, on_foreign=lambda *told: said.append(told)) as path:
+        missing = missing_cells(changed, path)
         assert {cell.kind for cell in missing} == kinds
         assert {str(layout) for cell in missing for layout in cell.layouts} == layouts
         stay = file.read(path)
-        again = list(sweep.run_sweep(changed, missing, path))
+        again = list(run_sweep(changed, missing, path))
     ((aside, count, words),) = said
     assert aside.read_bytes() == before and count == len(again) and all(one.startswith(f"{word} ") for one in words)
     assert not {one.cell for one in stay} & {one.cell for one in again}
-    with sweep.records_file(changed, kept.parent, resume=True, on_foreign=pytest.fail) as path:
-        assert sweep.missing_cells(changed, path) == []
+    with records_file(changed, kept.parent, resume=True, on_foreign=pytest.fail) as path:
+        assert missing_cells(changed, path) == []
 
 
 @pytest.mark.parametrize("field", ["git_commit", "jax", "xla_flags", "cores"])
@@ -124,6 +131,29 @@ def test_so_is_what_another_program_measured(plan, kept, field):
     other = dataclasses.replace(run, code_digest="0" * 32)
     (words,) = {tuple(words) for words in foreign_records(plan, other, records).values()}
     assert words == (f"code {run.code_digest[:12]} instead of 000000000000",)
+
+
+def test_a_record_that_reads_more_than_the_text_has_is_foreign(plan, kept):
+    """Whatever it begins with: the text of a run before was another one."""
+    short = dataclasses.replace(plan, text=dataclasses.replace(plan.text, tokens=IDS[:17]), quality_tokens=0)
+    records = file.read(kept)
+    found = foreign_records(short, sweep.run_of(short), records)
+    assert {records[place].kind for place in found} == {"quality"} == {r.kind for r in records if r.tokens > 17}
+    assert all(words[0].endswith("instead of a text of 17") for words in found.values())
+
+
+def test_code_commit_and_parameters_are_looked_at_once(kept, monkeypatch, tmp_path):
+    """What changes on the disk while a sweep runs is not in its program."""
+    asked = []
+    for name in ("code_digest", "environment"):
+        real = getattr(sweep, name)
+        monkeypatch.setattr(sweep, name, lambda name=name, real=real: asked.append(name) or real())
+    monkeypatch.setattr(plan_module, "params_digest", lambda *_, **__: asked.append("params") or "0" * 32)
+    asks = {"layouts": ["swa(5)"], "tokens": [16], "whole": [], "quality_tokens": 0, "budget": Budget(0, 1, 1)}
+    for resume in (False, True):
+        prefillwall.compare("tiny-dense", **asks, out=tmp_path / "out", resume=resume)
+        assert sorted(asked) == ["code_digest", "environment", "params"]
+        asked.clear()
 
 
 def test_records_that_tell_of_no_digest_are_read_and_measured_again(plan, kept):

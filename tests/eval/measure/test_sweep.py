@@ -24,6 +24,7 @@ from refmodel.presets import preset
 from refmodel.source import Model
 from refmodel.weights.random import random_params
 from tests.compiling import unoptimised
+from tests.eval.measure.swept import missing_cells, run_sweep
 
 pytestmark = pytest.mark.usefixtures("fast_compile")
 
@@ -41,7 +42,7 @@ def plan() -> Sweep:
 
 def test_every_cell_is_measured_and_resumed(plan, tmp_path):
     path, started = tmp_path / "records.jsonl", []
-    found = list(sweep.run_sweep(plan, sweep.missing_cells(plan, path), path, on_start=started.append))
+    found = list(run_sweep(plan, missing_cells(plan, path), path, on_start=started.append))
     assert [(r.kind, r.layout, r.tokens) for r in found] == [
         (kind, layout, tokens)
         for tokens in (17, 31)
@@ -56,7 +57,7 @@ def test_every_cell_is_measured_and_resumed(plan, tmp_path):
 
     lines = path.read_bytes().splitlines(keepends=True)
     path.write_bytes(b"".join(lines[:2] + lines[4:-1]))  # as if it had been killed
-    again = list(sweep.run_sweep(plan, sweep.missing_cells(plan, path), path))
+    again = list(run_sweep(plan, missing_cells(plan, path), path))
     assert [(r.kind, r.layout) for r in again] == [
         ("attention", "swa(5)"), ("prefill", "full"), ("quality", "swa(5)+full"),
     ]  # fmt: skip
@@ -69,7 +70,7 @@ def test_layers_apart_read_no_text(plan):
 
 
 def test_records_hold_what_they_say(plan, tmp_path):
-    found = sweep.run_sweep(plan, cells_of(plan), tmp_path / "r", invocation="prefillwall compare --seed 7")
+    found = run_sweep(plan, cells_of(plan), tmp_path / "r", invocation="prefillwall compare --seed 7")
     by_cell = {(r.kind, r.layout, r.tokens): r for r in found}
     assert {r.run.invocation for r in by_cell.values()} == {"prefillwall compare --seed 7"}
     whole = by_cell["prefill", "swa(5)+full", 31]
@@ -86,22 +87,22 @@ def test_one_failing_cell_is_recorded_and_the_sweep_goes_on(plan, tmp_path, monk
 
     monkeypatch.setattr(sweep, "MEASURES", {**MEASURES, "linear": boom})
     short, path = dataclasses.replace(plan, lengths=(17,), quality_tokens=0), tmp_path / "r"
-    found = list(sweep.run_sweep(short, cells_of(short), path))
+    found = list(run_sweep(short, cells_of(short), path))
     assert [r.status for r in found] == ["out-of-memory", "ok", "ok", "ok", "ok"]
     assert found[0].error == "RuntimeError: RESOURCE_EXHAUSTED: out of memory"
     assert found[0].layouts == ("full", "swa(5)+full")  # what shares it is known all the same
-    again = list(sweep.run_sweep(short, sweep.missing_cells(short, path), path))
+    again = list(run_sweep(short, missing_cells(short, path), path))
     assert [r.kind for r in again] == ["linear"]  # what failed is tried again
 
 
 def test_cells_without_room_are_out_of_memory_and_the_others_are_measured(plan, tmp_path, monkeypatch):
     parts, path = dataclasses.replace(plan, whole=(), quality_tokens=0), tmp_path / "r"
-    linear = [r for r in sweep.run_sweep(parts, cells_of(parts), path) if r.kind == "linear"]
+    linear = [r for r in run_sweep(parts, cells_of(parts), path) if r.kind == "linear"]
     fits = {r.tokens: r.memory for r in linear}
     room = fits[17].temp_bytes + fits[17].output_bytes
     assert room < fits[31].temp_bytes + fits[31].output_bytes
     monkeypatch.setattr(timing, "free_device_bytes", lambda: room)
-    found = list(sweep.run_sweep(parts, cells_of(parts), tmp_path / "again"))
+    found = list(run_sweep(parts, cells_of(parts), tmp_path / "again"))
     (failed,) = (r for r in found if r.status != "ok")
     assert (failed.kind, failed.tokens, failed.status) == ("linear", 31, "out-of-memory")
     assert "beside its arguments" in failed.error and found[-1].kind == "attention"
@@ -118,26 +119,23 @@ def test_a_layout_that_a_resumed_run_adds_has_its_rows_though_none_of_its_cells_
     """`swa(5)+full` gave both kernels of `3*swa(5)+full`; the lengths that were measured before stay in the report."""
     path, model = tmp_path / "records.jsonl", plan.model
     parts = dataclasses.replace(plan, whole=(), quality_tokens=0)
-    before = list(sweep.run_sweep(parts, cells_of(parts), path))
+    before = list(run_sweep(parts, cells_of(parts), path))
     added = dataclasses.replace(parts, layouts=named_layouts(["3*swa(5)+full"], 4), lengths=(31,))
-    assert sweep.missing_cells(added, path) == []
-    assert list(sweep.run_sweep(added, [], path)) == []
+    assert missing_cells(added, path) == []
+    assert list(run_sweep(added, [], path)) == []
     kept = file.latest(file.read(path))
     assert [dataclasses.replace(r, layouts=()) for r in kept] == [
         dataclasses.replace(r, layouts=()) for r in before
     ]  # as they were measured
     (summary,) = summarise(kept, model.config)
-    assert [layout.name for layout in summary.layouts] == [
-        "full",
-        "swa(5)+full",
-        "3*swa(5)+full",
-    ] and not summary.unnamed_variants
+    assert [layout.name for layout in summary.layouts] == ["full", "swa(5)+full", "3*swa(5)+full"]
+    assert not summary.unnamed_variants
     for row in summary.of("3*swa(5)+full"):
         layers = {r.layout: r.timing.median_ms for r in kept if (r.kind, r.tokens) == ("attention", row.tokens)}
         assert row.attention_ms.median == pytest.approx(3 * layers["swa(5)"] + layers["full"]) and row.whole_ms is None
     assert [row.tokens for row in summary.of("3*swa(5)+full")] == [17, 31]
     size = path.stat().st_size
-    assert list(sweep.run_sweep(added, [], path)) == [] and path.stat().st_size == size  # named once
+    assert list(run_sweep(added, [], path)) == [] and path.stat().st_size == size  # named once
 
 
 def test_layers_apart_are_planned_as_the_distinct_layers_that_are_timed(plan):
@@ -163,7 +161,7 @@ def test_executed_flops_are_those_of_the_implementation_that_was_asked_for(plan,
     found = {}
     for one in (plan, asked):
         path = tmp_path / f"{one.impl}.jsonl"
-        records = sweep.run_sweep(one, [cell for cell in cells_of(one) if cell.kind == "attention"], path)
+        records = run_sweep(one, [cell for cell in cells_of(one) if cell.kind == "attention"], path)
         found[one.impl] = {(r.layout, r.tokens): r.flops.executed["attention"] for r in records}
     config, dense, walked = plan.model.config, found["auto"], found["blockwise"]
     for (layout, tokens), flops in walked.items():
@@ -178,7 +176,7 @@ def test_a_record_names_the_backend_that_auto_takes_also_one_from_outside(plan, 
 
     with BACKENDS.temporarily(Eager()):
         cells = [cell for cell in cells_of(plan) if cell.kind == "attention"]
-        assert {r.impl for r in sweep.run_sweep(plan, cells, tmp_path / "records.jsonl")} == {"eager"}
+        assert {r.impl for r in run_sweep(plan, cells, tmp_path / "records.jsonl")} == {"eager"}
 
 
 def deeper(model):
@@ -198,10 +196,10 @@ def test_what_a_resumed_run_lacks_on_a_gpu_is_found_without_running_a_layer(plan
     at_once = {kind: lambda _, layouts, __: {layout: Findings() for layout in layouts} for kind in MEASURES}
     monkeypatch.setattr(sweep, "MEASURES", at_once)
     path = tmp_path / "records.jsonl"
-    found = list(sweep.run_sweep(plan, cells_of(plan), path))
-    assert {r.impl for r in found} == {"none", "dense"} and sweep.missing_cells(plan, path) == []
+    found = list(run_sweep(plan, cells_of(plan), path))
+    assert {r.impl for r in found} == {"none", "dense"} and missing_cells(plan, path) == []
     path.write_bytes(b"".join(path.read_bytes().splitlines(keepends=True)[3:]))
-    assert sweep.missing_cells(plan, path) == cells_of(plan)[:2]
+    assert missing_cells(plan, path) == cells_of(plan)[:2]
 
 
 @pytest.mark.parametrize(
@@ -226,14 +224,14 @@ def test_a_checkpoint_without_numbers_fails_record_by_record_and_resumes(plan, t
     params = plan.model.params | {"embed": {"embedding": embedding.at[256, 3].set(number)}}  # a token that is not read
     broken = dataclasses.replace(plan, model=dataclasses.replace(plan.model, params=params), lengths=(17,))
     path = tmp_path / "records.jsonl"
-    found = list(sweep.run_sweep(broken, cells_of(broken), path))
+    found = list(run_sweep(broken, cells_of(broken), path))
     status = {(r.kind, r.layout): r.status for r in found}
     assert {key for key, how in status.items() if how == "failed"} == {
         (kind, layout) for kind in ("prefill", "quality") for layout in ("full", "swa(5)+full")
     }  # fmt: skip
     assert all(r.error.startswith("FloatingPointError: NaN or Inf in ") for r in found if r.status == "failed")
     assert [r.quality for r in found if r.kind == "quality"] == [None, None]
-    again = list(sweep.run_sweep(broken, sweep.missing_cells(broken, path), path))
+    again = list(run_sweep(broken, missing_cells(broken, path), path))
     assert {(r.kind, r.layout, r.status) for r in again} == {
         (kind, layout, "failed") for kind in ("prefill", "quality") for layout in ("full", "swa(5)+full")
     }  # fmt: skip
@@ -247,5 +245,5 @@ def test_what_one_layout_of_a_cell_dies_of_leaves_the_others(plan, tmp_path, mon
 
     monkeypatch.setattr(sweep, "MEASURES", dict.fromkeys(MEASURES, but_one))
     cells = [cell for cell in cells_of(plan) if cell.kind == "quality"]
-    found = [(r.layout, r.status, r.error) for r in sweep.run_sweep(plan, cells, tmp_path / "r")]
+    found = [(r.layout, r.status, r.error) for r in run_sweep(plan, cells, tmp_path / "r")]
     assert found == [("full", "ok", ""), ("swa(5)+full", "failed", "ValueError: not this one")]
