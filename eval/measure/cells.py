@@ -96,8 +96,7 @@ def measure_attention(sweep: Sweep, layouts: Layouts, tokens: int) -> Found:
 
 
 def _of_one_call(timing: Timing, calls: int) -> Timing:
-    samples_ms, set_aside_ms = (tuple(ms / calls for ms in x) for x in (timing.samples_ms, timing.set_aside_ms))
-    return replace(timing, samples_ms=samples_ms, set_aside_ms=set_aside_ms)
+    return replace(timing, samples_ms=tuple(ms / calls for ms in timing.samples_ms))
 
 
 def measure_quality(sweep: Sweep, layouts: Layouts, tokens: int, on_read: Callable[[], None] = lambda: None) -> Found:

@@ -40,7 +40,10 @@ def matmul_flops_per_s(dtype: Any) -> float:
 
 
 def sweep_s(cells: Iterable[Cell], flops_per_s: float, budget: Budget) -> float:
-    """Seconds that cells take here, without the report; all but those of quality are sampled for `budget` at least."""
+    """Seconds that cells take here, without the report; all but those of quality are sampled for `budget` at least.
+
+    On a calm machine, whose programs are sampled in one round.
+    """
     compile_s = COMPILE_S["gpu" if jax.default_backend() == "gpu" else "cpu"]
     return sum(
         compile_s[cell.kind] * cell.programs * len(cell.layouts)

@@ -1,8 +1,9 @@
 """Wall time, taken so that it means something.
 
 Dispatch is asynchronous, so every sample blocks on every output.  Lowering, compiling and running are timed apart.
-Every sample is kept; the median speaks for them, their spread says how far to trust it.  Samples that spread by more
-than `MOST_SPREAD` are set aside and taken again, `Budget.rounds` times at the most.
+Every sample is kept and counts; the median speaks for them, their spread says how far to trust it.  Where a program's
+spread by more than `MOST_SPREAD`, all programs are sampled once more, in `Budget.rounds` rounds at the most: to choose
+the calmest would be to choose among answers.
 """
 
 from __future__ import annotations
@@ -28,14 +29,13 @@ MOST_SPREAD: Final = 0.25
 class Timing:
     """Milliseconds of a program: every sample, and what getting there took, as far as it was timed.
 
-    `warmup_ms` is None where the first run counts as a sample; `set_aside_ms` are samples of rounds that spread more.
+    `warmup_ms` is None where the first run counts as a sample.
     """
 
     samples_ms: tuple[float, ...]
     lower_ms: float | None = None
     compile_ms: float | None = None
     warmup_ms: float | None = None
-    set_aside_ms: tuple[float, ...] = ()
 
     @property
     def median_ms(self) -> float:
@@ -45,7 +45,7 @@ class Timing:
 
 @dataclass(frozen=True)
 class Budget:
-    """How long to sample: at least `min_samples`, then until `seconds` are spent or `max_samples` are taken."""
+    """How long to sample in a round: at least `min_samples`, then until `seconds` are spent or `max_samples` taken."""
 
     seconds: float = 2.0
     min_samples: int = 2
@@ -53,7 +53,7 @@ class Budget:
     warm_after_s: float = 3.0
     """A first run longer than this counts as a sample: what warming up hides is lost in it."""
     rounds: int = 3
-    """How often at most, for samples that spread by more than `MOST_SPREAD`; those of the calmest round count."""
+    """At most, as long as a program's samples spread by more than `MOST_SPREAD`."""
 
 
 @dataclass(frozen=True)
@@ -105,27 +105,25 @@ def time_programs(
 ) -> dict[str, Timing]:
     """Timings of several programs, sampled in turns so that a drift of the machine meets them all alike."""
     warmups = {name: program.run_ms() for name, program in programs.items()}
-    counted = {name: (ms,) for name, ms in warmups.items() if ms > 1e3 * budget.warm_after_s}
-    rounds = {name: [samples] for name, samples in _sampled(programs, budget, on_run, counted).items()}
+    samples = {name: (ms,) if ms > 1e3 * budget.warm_after_s else () for name, ms in warmups.items()}
+    counted = {name for name, taken in samples.items() if taken}
+    samples = _sampled(programs, budget, on_run, samples)
     for _ in range(budget.rounds - 1):
-        restless = {name: programs[name] for name in programs if min(map(spread_of, rounds[name])) > MOST_SPREAD}
-        for name, samples in _sampled(restless, budget, on_run, {}).items() if restless else ():
-            rounds[name].append(samples)
+        if all(spread_of(taken) <= MOST_SPREAD for taken in samples.values()):
+            break
+        again = _sampled(programs, budget, on_run, dict.fromkeys(programs, ()))
+        samples = {name: (*taken, *again[name]) for name, taken in samples.items()}
     return {
-        name: Timing(
-            calmest := min(rounds[name], key=spread_of), program.lower_ms, program.compile_ms,
-            None if name in counted else warmups[name],
-            tuple(ms for samples in rounds[name] if samples is not calmest for ms in samples),
-        )
+        name: Timing(samples[name], program.lower_ms, program.compile_ms, None if name in counted else warmups[name])
         for name, program in programs.items()
-    }  # fmt: skip
+    }
 
 
 def _sampled(
     programs: Mapping[str, Program], budget: Budget, on_run: Callable[[], None], taken: Mapping[str, tuple[float, ...]]
 ) -> dict[str, tuple[float, ...]]:
     """A round of samples of each program, of which some may be `taken` already."""
-    samples = {name: list(taken.get(name, ())) for name in programs}
+    samples = {name: list(taken[name]) for name in programs}
     start = time.perf_counter()
     for turn in itertools.count(1):
         late = time.perf_counter() - start > budget.seconds

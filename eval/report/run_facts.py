@@ -11,6 +11,7 @@ from eval.measure.records.schema import NO_IMPL, Record
 from eval.measure.timing import MOST_SPREAD, spread_of
 from eval.report.crossover_fit import MOST_MISFIT, Crossover, linear_misfit, measured_crossover
 from eval.report.linear_times import linear_samples
+from eval.report.settings import in_words, programs_apart
 from eval.report.summary import Summary
 from refmodel.specification import ModelConfig
 
@@ -40,12 +41,20 @@ def cautions(summary: Summary) -> list[str]:
     left_out = _of_no_layout(summary.unnamed_variants)
     if summary.is_empty:
         return left_out or [NOTHING_MEASURED]
-    scattered = _scatter(summary)
-    return left_out + scattered + _do_not_fit_together(summary) + _are_no_line(summary) + _says_little_of_use(summary)
+    disturbed = _of_several_programs(summary) + _scatter(summary)
+    return left_out + disturbed + _do_not_fit_together(summary) + _are_no_line(summary) + _says_little_of_use(summary)
+
+
+def _of_several_programs(summary: Summary) -> list[str]:
+    apart = programs_apart(summary.records)
+    if not apart:
+        return []
+    told = "; ".join(f"{name} {', '.join(values)}" for name, values in apart.items())
+    return [f"Compared although the records were made by several programs: {told}."]
 
 
 def _scatter(summary: Summary) -> list[str]:
-    """Samples of `eval.measure.timing.MOST_SPREAD` and more, though they were taken again."""
+    """Samples of `eval.measure.timing.MOST_SPREAD` and more, though they were sampled in several rounds."""
     spreads = [one for record in summary.records for one in _spreads(record)]
     wide = [one for one in spreads if one[0] > MOST_SPREAD]
     if not wide:
@@ -127,7 +136,7 @@ def crossovers(summary: Summary) -> Crossovers:
 
 def heading(summary: Summary) -> str:
     """Which of several settings a summary is of."""
-    return f"{summary.config.name} on {summary.device}, {summary.dtype}, attention {summary.impl or 'not run'}"
+    return f"{summary.config.name}, {in_words(summary.records)}, attention {summary.impl or 'not run'}"
 
 
 def layouts_of(summaries: Iterable[Summary]) -> list[NamedLayout]:

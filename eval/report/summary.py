@@ -17,6 +17,7 @@ from eval.measure.records.file import latest
 from eval.measure.records.identity import refuse_mixed
 from eval.measure.records.schema import NO_IMPL, FlopCounts, Record
 from eval.report.layout_result import Cells, LayoutResult, beside_full, layout_result
+from eval.report.settings import settings
 from refmodel.specification import ModelConfig
 
 
@@ -83,7 +84,7 @@ class Summary:
 def summarise(
     records: Iterable[Record], config: ModelConfig, layouts: Iterable[NamedLayout] = (), *, mixed: bool = False
 ) -> tuple[Summary, ...]:
-    """One summary per device and dtype, and per implementation where a cell was measured under several.
+    """One summary per setting (`eval.report.settings`), and per implementation where a cell was measured under several.
 
     Of several records of a cell the newest counts; of several texts, the one read last.  `layouts` are those at hand:
     of variants that no registry knows, records hold only the name.  Raises `ValueError` for records of more than one
@@ -102,12 +103,9 @@ def summarise(
         raise ValueError(f"a summary is of one model, the records are of {', '.join(models)}")
     if not mixed:
         refuse_mixed(kept)
-    settings: dict[tuple[str, str], list[Record]] = {}
-    for record in kept:
-        settings.setdefault((record.run.device, record.run.dtype), []).append(record)
     return tuple(
         _summary(config, [record for record in part if record.impl in (*impls, NO_IMPL)], impls, names)
-        for part in settings.values()
+        for part in settings(kept)
         for impls in _impl_groups(part)
     )
 

@@ -14,6 +14,14 @@ BREAK_EVENS = (PRINTED, f"{REPORT}test_report_files.py::test_break_even_is_the_f
 
 MUTANTS = [
     *of(
+        "eval/report/settings.py", f"{REPORT}test_summary.py",
+        ('"device", "device_kind", "cpu"', '"device", "cpu"'),
+        ('"cores", "dtype")', '"cores")'),
+        ('("weights", "config", "params")', '("config", "params")'),
+        ('(one.kind == "attention" or _weights(one) == weights)', "_weights(one) == weights"),
+        ("if len(values) > 1", "if len(values) > 2"),
+    ),
+    *of(
         "eval/report/metrics.py", PRINTED,
         ('"attention_share", "share_measured"', '"attention_share", "share_predicted"'),
         ('"attention_share_by_flops", "share_predicted"', '"attention_share_by_flops", "share_measured"'),

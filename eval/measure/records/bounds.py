@@ -28,7 +28,6 @@ BOUNDS: Final[Mapping[str, tuple[float, float]]] = MappingProxyType(
         "first": (0, MOST_TOKENS),
         "last": (0, MOST_TOKENS),
         "samples_ms": (1e-9, MOST_MS),
-        "set_aside_ms": (1e-9, MOST_MS),
         "ms": (0, MOST_MS),
         "perplexity": (1e-300, MOST_PERPLEXITY),
         "kl_nats": (-1, MOST_KL_NATS),  # rounding takes it below 0

@@ -51,13 +51,13 @@ _READ: Final = ("weights", "params", "tokens")
 def differences(one: Mapping[str, Any], other: Mapping[str, Any]) -> list[str]:
     """In words, what two identities differ in, of what both have: `jax 0.11.2 instead of 0.10.2`."""
     return [
-        f"{name} {_shown(one[name])} instead of {_shown(other[name])}"
+        f"{name} {shown(one[name])} instead of {shown(other[name])}"
         for name in one
         if name in other and one[name] != other[name]
     ]
 
 
-def _shown(value: Any) -> str:
+def shown(value: Any) -> str:
     """In one line; a digest's or a commit's first digits tell it apart."""
     if value is None:
         return "untold"
@@ -74,13 +74,13 @@ def refuse_mixed(records: Iterable[Record], where: str = "the records") -> None:
             known, of = first.setdefault(name, (value, record))
             if known != value:
                 raise ValueError(
-                    f"{where}: records of more than one {name}, {_shown(known)} ({_cell(of)}) and {_shown(value)} "
+                    f"{where}: records of more than one {name}, {shown(known)} ({_cell(of)}) and {shown(value)} "
                     f"({_cell(record)}), which do not compare; mixed=True, or --mixed, takes them all the same"
                 )
 
 
 def _cell(record: Record) -> str:
-    return f"{record.kind} of {_shown(record.layout)}, {record.tokens:,} tokens"
+    return f"{record.kind} of {shown(record.layout)}, {record.tokens:,} tokens"
 
 
 def config_digest(config: ModelConfig) -> str:

@@ -6,7 +6,6 @@ import itertools
 import math
 import subprocess
 import sys
-from dataclasses import replace
 
 import jax.numpy as jnp
 import pytest
@@ -44,7 +43,7 @@ def test_a_long_first_run_counts():
 
 
 def test_a_spent_budget_still_gives_the_least_number_of_samples():
-    timing = time_programs({"a": Scripted(itertools.count(1), [], "a")}, Budget(seconds=0, min_samples=4))["a"]
+    timing = time_programs({"a": Scripted(itertools.count(100), [], "a")}, Budget(seconds=0, min_samples=4))["a"]
     assert len(timing.samples_ms) == 4
 
 
@@ -87,19 +86,23 @@ def test_peak_memory_sees_an_allocation():
     assert grown == "True" or int(grown) >= 48 << 20  # True: the system does not tell
 
 
-def test_samples_that_spread_are_taken_again_and_the_calmest_round_counts():
-    """Three rounds of four: the middle half spreads by 0.6 of the median, then by 0.1, which is calm."""
-    times = [9.0, 1, 2, 3, 4, 10, 10.5, 11, 11.5]
+def test_where_one_spreads_all_are_sampled_again_in_turns_and_every_sample_counts():
+    """The middle half of four spreads by 0.6 of the median, that of these and four more by less than a quarter."""
     log: list[str] = []
-    calm = Scripted([7.0] * 9, log, "calm")
+    restless = Scripted([9.0, 1, 2, 3, 4, 3, 3, 3, 3], log, "r")
+    calm = Scripted(itertools.count(100), log, "c")
     budget = Budget(seconds=0, min_samples=4)
-    found = time_programs({"restless": Scripted(times, log, "restless"), "calm": calm}, budget)
-    assert found["restless"].samples_ms == (10, 10.5, 11, 11.5) and found["restless"].set_aside_ms == (1, 2, 3, 4)
-    assert found["calm"].samples_ms == (7,) * 4 and not found["calm"].set_aside_ms and log.count("calm") == 5
-    always = [5.0, *[1, 2, 3, 4] * 3]
-    found = time_programs({"it": Scripted(always, log, "it")}, budget)
-    assert found["it"].samples_ms == (1, 2, 3, 4) and found["it"].set_aside_ms == (1, 2, 3, 4) * 2
-    assert len(time_programs({"it": Scripted(always, log, "it")}, replace(budget, rounds=1))["it"].set_aside_ms) == 0
+    found = time_programs({"r": restless, "c": calm}, budget)
+    assert log == list("rc" * 9)
+    assert found["r"].samples_ms == (1, 2, 3, 4, 3, 3, 3, 3) and found["c"].samples_ms == tuple(range(101, 109))
+    assert found["r"].median_ms == 3
+
+
+@pytest.mark.parametrize("rounds", [1, 2, 3])
+def test_what_goes_on_spreading_is_sampled_in_so_many_rounds(rounds):
+    always = Scripted(itertools.cycle([1.0, 2, 3, 4]), [], "it")
+    budget = Budget(seconds=0, min_samples=4, rounds=rounds)
+    assert len(time_programs({"it": always}, budget)["it"].samples_ms) == 4 * rounds
 
 
 @pytest.mark.parametrize(

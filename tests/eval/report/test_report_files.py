@@ -24,6 +24,7 @@ from eval.report.table import Table
 from eval.report.terminal import render_terminal
 from tests.eval.report.synthetic_records import (
     CONFIG,
+    ENVIRONMENT,
     LAYOUTS,
     compared,
     record,
@@ -97,7 +98,7 @@ def test_several_settings_and_environments_are_told_apart(written, tmp_path):
     records = synthetic_records()
     other = [r | {"dtype": "bfloat16", "environment": r["environment"] | {"git_dirty": True}} for r in records]
     text = written(records + other, mixed=True)
-    assert "# smollm2-135m on cpu, bfloat16, attention blockwise" in text
+    assert f"# smollm2-135m, checkpoint weights, cpu ({ENVIRONMENT['cpu']}), bfloat16, attention blockwise" in text
     assert text.count("* commit: 0123456789abcdef") == 2
     assert text.count("with local changes") == 1
     assert {path.name for path in (tmp_path / "out").glob("*.png")} == {
