@@ -1,4 +1,4 @@
-"""JSON files that hold one object."""
+"""Files of text, and those of JSON that hold one object."""
 
 from __future__ import annotations
 
@@ -19,14 +19,23 @@ def read_json(path: Path) -> dict[str, Any]:
 
 def read_object(path: Path) -> dict[str, Any]:
     """The object in a file.  Raises `ValueError` for a missing file and for another content."""
+    text = read_text(path)
+    try:
+        found = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{path}: not readable as JSON ({reason(error)})") from error
+    if not isinstance(found, dict):
+        raise ValueError(f"{path}: an object is wanted, got {type(found).__name__}")
+    return found
+
+
+def read_text(path: Path) -> str:
+    """The text of a file.  Raises `ValueError` for a missing file and for what is no file of text."""
     if path.exists() and not path.is_file():  # a pipe would be waited on for ever
         raise ValueError(f"{path} is no regular file")
     try:
         if path.stat().st_size > _MOST_BYTES:
             raise ValueError(f"it is longer than {_MOST_BYTES:,} bytes")
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise ValueError(f"{path}: not readable as JSON ({reason(error)})") from error
-    if not isinstance(found, dict):
-        raise ValueError(f"{path}: an object is wanted, got {type(found).__name__}")
-    return found
+        return path.read_text(encoding="utf-8")
+    except (OSError, ValueError) as error:
+        raise ValueError(f"{path}: not readable as text ({reason(error)})") from error

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 import jax
 import numpy as np
 
+from refmodel.tokenizer.library import refusals
+
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
@@ -36,9 +38,11 @@ def ends_outside(ids: Sequence[int], vocab_size: int) -> list[str]:
 def text_ids(tokenizer: Tokenizer, text: str, vocab_size: int) -> list[int]:
     """The ids of a text, with the first and last token that the tokenizer puts around it.
 
-    Raises `ValueError` for a token that the tokenizer has beyond the embedding's `vocab_size` rows.
+    Raises `ValueError` for a token that the tokenizer has beyond the embedding's `vocab_size` rows, and for a text that
+    it cannot read.
     """
-    ids = tokenizer.encode(text).ids
+    with refusals("the tokenizer cannot read this text"):
+        ids: list[int] = tokenizer.encode(text).ids
     if beyond := next((number for number in ids if number >= vocab_size), None):
         token = tokenizer.id_to_token(beyond)
         raise ValueError(f"the tokenizer has {token!r} as {beyond}, beyond the embedding's {vocab_size} rows")

@@ -8,6 +8,8 @@ from tokenizers import AddedToken, Tokenizer, decoders
 from tokenizers.models import BPE
 from tokenizers.normalizers import NFC
 
+from refmodel.tokenizer.library import refusals
+from refmodel.tokenizer.merges import unfit
 from refmodel.tokenizer.splits import Split
 
 
@@ -22,10 +24,10 @@ def byte_pair_tokenizer(
     Raises `ValueError` for merges of what the vocabulary does not have.
     """
     pairs = [(left, right) for left, _, right in (merge.partition(" ") for merge in merges)]
-    try:
+    if fault := unfit(vocabulary, pairs):
+        raise ValueError(f"merges do not fit the tokens: {fault}")
+    with refusals("merges do not fit the tokens"):
         model = BPE(vocab=dict(vocabulary), merges=pairs, ignore_merges=split.whole_words)
-    except Exception as error:  # tokenizers raises plain Exception
-        raise ValueError(f"merges do not fit the tokens ({error})") from error
     tokenizer = Tokenizer(model)
     if split.composed:
         tokenizer.normalizer = NFC()

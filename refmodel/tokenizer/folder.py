@@ -4,23 +4,33 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
-from typing import Any, Final
+from types import MappingProxyType
+from typing import Final
 
 from tokenizers import AddedToken, Tokenizer
 
 from refmodel.checkpoint.recognise import refuse_pointer
-from refmodel.json_object import read_json
+from refmodel.json_object import read_json, read_text
 from refmodel.tokenizer.byte_pairs import byte_pair_tokenizer
 from refmodel.tokenizer.edges import whole_texts, with_edges
 from refmodel.tokenizer.pieces import Prefix, piece_tokenizer
 from refmodel.tokenizer.sentencepiece_file import read_pieces
 from refmodel.tokenizer.splits import SPLITS
+from refmodel.tokenizer.tokenizer_json import read_tokenizer_json
+from refmodel.tokenizer.told import FILES as TOLD_FILES
+from refmodel.tokenizer.told import Told, add, added_texts, settings, told_by, with_told
+from refmodel.words import quoted, shown
 
-FILES: Final = (
-    "tokenizer.json", "tokenizer.model", "vocab.json", "merges.txt", "tokenizer_config.json", "added_tokens.json",
-)  # fmt: skip
+FILES: Final = ("tokenizer.json", "tokenizer.model", "vocab.json", "merges.txt", *TOLD_FILES)
 _SPLIT_OF: Final = {"qwen2": "qwen2", "qwen3": "qwen2", "gpt2": "gpt-2"}
 """Of families whose folders hold vocab.json: their way to split, by how the names of class and family begin."""
+_LLAMA: Final = ("LlamaTokenizer", "LlamaTokenizerFast")
+_END: Final = "<|endoftext|>"
+_UNTOLD: Final = MappingProxyType({
+    "qwen2": dict.fromkeys(("unk_token", "eos_token", "pad_token"), _END),
+    "gpt-2": dict.fromkeys(("unk_token", "bos_token", "eos_token"), _END),
+})  # fmt: skip
+"""The special tokens of those families' classes, where tokenizer_config.json does not speak of them."""
 
 
 def folder_tokenizer(folder: Path) -> Tokenizer:
@@ -28,7 +38,7 @@ def folder_tokenizer(folder: Path) -> Tokenizer:
     for file in FILES:
         refuse_pointer(folder / file)
     if (folder / "tokenizer.json").exists():
-        return whole_texts(_whole(folder / "tokenizer.json"))
+        return _whole(folder)
     if (folder / "tokenizer.model").exists():
         return _of_pieces(folder)
     if (folder / "vocab.json").exists() and (folder / "merges.txt").exists():
@@ -39,21 +49,29 @@ def folder_tokenizer(folder: Path) -> Tokenizer:
     )
 
 
-def _whole(path: Path) -> Tokenizer:
+def _whole(folder: Path) -> Tokenizer:
+    """Of tokenizer.json, whose own added tokens count; tokenizer_config.json may name others."""
+    tokenizer = whole_texts(read_tokenizer_json(folder / "tokenizer.json"))
+    told, own = told_by(settings(folder), folder), added_texts(tokenizer)
+    others = {number: token for number, token in told.added.items() if token.content not in own}
     try:
-        return Tokenizer.from_file(str(path))
-    except Exception as error:  # tokenizers raises plain Exception
-        raise ValueError(f"{path.parent}: no readable tokenizer.json here ({error})") from error
+        return with_told(tokenizer, dataclasses.replace(told, added=others))
+    except ValueError as error:
+        raise ValueError(f"{folder}: {error}") from error
 
 
 def _of_pieces(folder: Path) -> Tokenizer:
     """Of sentencepiece."""
-    told = read_json(folder / "tokenizer_config.json")
-    pieces = read_pieces(folder / "tokenizer.model")
+    fields, path = settings(folder), folder / "tokenizer.model"
+    pieces = read_pieces(path)
     if pieces.prefix != "none":
-        llama = _family(folder) == "llama" and told.get("tokenizer_class") in ("LlamaTokenizer", "LlamaTokenizerFast")
-        pieces = dataclasses.replace(pieces, prefix=_prefix(llama, told.get("legacy")))
-    return _with_told_edges(_with_added(piece_tokenizer(pieces), folder, told), folder, told)
+        llama = _family(folder) == "llama" and fields.values.get("tokenizer_class") in _LLAMA
+        pieces = dataclasses.replace(pieces, prefix=_prefix(llama, fields.get("legacy", bool, None)))
+    try:
+        tokenizer = piece_tokenizer(pieces)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
+    return _as_told(tokenizer, told_by(fields, folder), folder)
 
 
 def _prefix(llama: bool, legacy: bool | None) -> Prefix:
@@ -64,52 +82,48 @@ def _prefix(llama: bool, legacy: bool | None) -> Prefix:
 
 
 def _of_merges(folder: Path) -> Tokenizer:
-    told = read_json(folder / "tokenizer_config.json")
-    names = (str(told.get("tokenizer_class", "")), _family(folder))
+    fields = settings(folder)
+    names = (fields.get("tokenizer_class", str, ""), _family(folder))
     split = next((own for name in names for begin, own in _SPLIT_OF.items() if name.lower().startswith(begin)), None)
     if split is None:
         raise ValueError(
-            f"{folder}: how {names[0] or names[1] or 'this model'} splits text before vocab.json and merges.txt is not "
-            "known here; give a tokenizer.json, which transformers writes (save_pretrained)"
+            f"{folder}: how {shown(names[0] or names[1] or 'this model')} splits text before vocab.json and merges.txt "
+            "is not known here; give a tokenizer.json, which transformers writes (save_pretrained)"
         )
-    lines = (folder / "merges.txt").read_text(encoding="utf-8").splitlines()
+    lines = read_text(folder / "merges.txt").splitlines()
     merges = [line for line in lines if line and not line.startswith("#version")]
     vocabulary = read_json(folder / "vocab.json")
+    if odd := [text for text, number in vocabulary.items() if type(number) is not int]:
+        raise ValueError(f"{folder / 'vocab.json'}: the id of {shown(odd[0])} is no whole number")
     try:
         tokenizer = byte_pair_tokenizer(vocabulary, merges, SPLITS[split], [], [])
-    except (ValueError, TypeError) as error:
+    except ValueError as error:
         raise ValueError(f"{folder}: vocab.json and merges.txt: {error}") from error
-    return _with_told_edges(_with_added(tokenizer, folder, told), folder, told)
-
-
-def _with_added(tokenizer: Tokenizer, folder: Path, told: dict[str, Any]) -> Tokenizer:
-    """With the tokens that tokenizer_config.json or added_tokens.json put beside the vocabulary."""
-    described = {int(number): one for number, one in told.get("added_tokens_decoder", {}).items()}
-    listed = read_json(folder / "added_tokens.json")
-    plain = {number: {"content": token, "special": True} for token, number in listed.items()}
-    for number, one in sorted((plain | described).items()):
-        token = AddedToken(
-            one["content"], special=one.get("special", False), normalized=one.get("normalized", False),
-            lstrip=one.get("lstrip", False), rstrip=one.get("rstrip", False), single_word=one.get("single_word", False),
-        )  # fmt: skip
-        (tokenizer.add_special_tokens if token.special else tokenizer.add_tokens)([token])
-        if tokenizer.token_to_id(token.content) != number:
-            found = tokenizer.token_to_id(token.content)
-            raise ValueError(f"{folder}: its added token {token.content!r} is to be {number}, and comes to be {found}")
+    if fields.get("add_prefix_space", bool, False):
+        tokenizer.pre_tokenizer = SPLITS[split].spaced
+    told = told_by(fields.with_defaults(_UNTOLD[split]), folder)
+    tokenizer = _as_told(tokenizer, told, folder)
+    if split == "qwen2":  # its class adds the special ones once more, without their flags
+        for token in told.special:
+            add(tokenizer, AddedToken(token.content, special=True, normalized=False))
     return tokenizer
 
 
-def _with_told_edges(tokenizer: Tokenizer, folder: Path, told: dict[str, Any]) -> Tokenizer:
-    """With the first and last token that tokenizer_config.json asks for: none, where it does not ask."""
-    numbers = []
-    for edge in ("bos", "eos"):
-        token = told.get(f"{edge}_token")
-        name = token.get("content") if isinstance(token, dict) else token
-        number = tokenizer.token_to_id(name) if told.get(f"add_{edge}_token") and name else None
-        if told.get(f"add_{edge}_token") and name and number is None:
-            raise ValueError(f"{folder}: {edge}_token is {name!r}, which the vocabulary does not have")
-        numbers.append(number)
-    return with_edges(tokenizer, *numbers)
+def _as_told(tokenizer: Tokenizer, told: Told, folder: Path) -> Tokenizer:
+    """With the tokens beside the vocabulary, and the first and last token that tokenizer_config.json asks for.
+
+    Raises `ValueError` where an added token gets another id than it is told to have.
+    """
+    try:
+        with_told(tokenizer, told)
+    except ValueError as error:
+        raise ValueError(f"{folder}: {error}") from error
+    for number, token in told.added.items():
+        if (found := tokenizer.token_to_id(token.content)) != number:
+            raise ValueError(
+                f"{folder}: its added token {quoted(token.content)} is to be {number}, and comes to be {found}"
+            )
+    return with_edges(tokenizer, *(tokenizer.token_to_id(text) if text else None for text in (told.first, told.last)))
 
 
 def _family(folder: Path) -> str:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import reprlib
 from collections.abc import Callable
 from types import MappingProxyType
-from typing import Final
+from typing import Any, Final
 
 from tokenizers import Tokenizer
 
@@ -60,7 +61,13 @@ def _tokens(fields: Fields) -> tuple[list[str], list[int]]:
     kinds = fields.get("token_type", list, [Kind.NORMAL] * len(tokens))
     if len(kinds) != len(tokens):
         raise ValueError(f"{len(tokens)} tokens with {len(kinds)} token_type entries")
-    return tokens, kinds
+    return _all("tokens", tokens, str), _all("token_type", kinds, int)
+
+
+def _all(key: str, found: list[Any], kind: type) -> list[Any]:
+    if odd := [one for one in found if not isinstance(one, kind) or isinstance(one, bool)]:
+        raise ValueError(f"{key} must be of type {kind.__name__} each, got {reprlib.repr(odd[0])}")
+    return found
 
 
 def _of_merges(fields: Fields) -> Tokenizer:
@@ -71,7 +78,7 @@ def _of_merges(fields: Fields) -> Tokenizer:
     unused = {token for token, kind in of_kind if kind == Kind.UNUSED}
     vocabulary = {token: place for place, token in enumerate(tokens) if token not in unused}
     return byte_pair_tokenizer(
-        vocabulary, fields.get("merges", list), SPLITS[fields.get("pre", str, "default")],
+        vocabulary, _all("merges", fields.get("merges", list), str), SPLITS[fields.get("pre", str, "default")],
         [token for token, kind in of_kind if kind == Kind.CONTROL],
         [token for token, kind in of_kind if kind == Kind.USER_DEFINED],
     )  # fmt: skip
@@ -80,4 +87,5 @@ def _of_merges(fields: Fields) -> Tokenizer:
 def _of_scores(fields: Fields) -> Tokenizer:
     tokens, kinds = _tokens(fields)
     prefix: Prefix = "each" if fields.get("add_space_prefix", bool, True) else "none"
-    return piece_tokenizer(Pieces(tokens, fields.get("scores", list), kinds, prefix, escapes_first=False))
+    scores = _all("scores", fields.get("scores", list), float)
+    return piece_tokenizer(Pieces(tokens, scores, kinds, prefix, escapes_first=False))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -11,6 +12,9 @@ from typing import Final, Literal
 
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, normalizers, pre_tokenizers
 from tokenizers.models import BPE
+
+from refmodel.tokenizer.library import refusals
+from refmodel.words import shown
 
 _SPACE: Final = "\u2581"
 _LACKING: Final = MappingProxyType({"each lacking": "always", "first lacking": "first"})
@@ -60,6 +64,13 @@ def piece_tokenizer(pieces: Pieces) -> Tokenizer:
     if not len(pieces.texts) == len(pieces.scores) == len(pieces.kinds):
         lengths = (len(pieces.texts), len(pieces.scores), len(pieces.kinds))
         raise ValueError("{} tokens with {} scores and {} token_type entries".format(*lengths))
+    if odd := [text for text, score in zip(pieces.texts, pieces.scores, strict=True) if math.isnan(score)]:
+        raise ValueError(f"the score of {shown(odd[0])} is no number")
+    with refusals("its pieces make no tokenizer"):
+        return _of_pieces(pieces)
+
+
+def _of_pieces(pieces: Pieces) -> Tokenizer:
     with_kinds = list(zip(pieces.texts, pieces.kinds, strict=True))
     of_kind = {kind: [text for text, own in with_kinds if own == kind] for kind in Kind}
     unknown = next(iter(of_kind[Kind.UNKNOWN]), None)
@@ -85,9 +96,11 @@ def _merges(pieces: Pieces) -> list[tuple[str, str]]:
     normal = [place for place, kind in enumerate(pieces.kinds) if kind == Kind.NORMAL]
     normal.sort(key=lambda place: -pieces.scores[place])
     known = {pieces.texts[place]: None for place in normal}
+    lengths = set(map(len, known))  # only where both parts may be pieces: a long piece is not cut everywhere
+    cuts = {length: [cut for cut in lengths if length - cut in lengths] for length in lengths}
     return [
         (text[:cut], text[cut:])
-        for text in known for cut in range(1, len(text)) if text[:cut] in known and text[cut:] in known
+        for text in known for cut in sorted(cuts[len(text)]) if text[:cut] in known and text[cut:] in known
     ]  # fmt: skip
 
 

@@ -9,15 +9,18 @@ The fields are those of sentencepiece's sentencepiece_model.proto.
 
 from __future__ import annotations
 
+import operator
 import struct
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, Final
 
 from refmodel.tokenizer.pieces import Kind, Pieces
+from refmodel.words import reason
 
 _VARINT, _EIGHT, _MESSAGE, _FOUR = 0, 1, 2, 5
 _BYTE_PAIRS: Final = 2
+_MOST_BITS: Final = 70  # ten bytes of seven
 
 
 def read_pieces(path: Path) -> Pieces:
@@ -28,16 +31,18 @@ def read_pieces(path: Path) -> Pieces:
         trained, normalised = (_merged(value for number, value in found if number == which) for which in (2, 3))
         texts = [piece[1].decode() for piece in pieces]
         scores = [struct.unpack("<f", piece.get(2, b"\0\0\0\0"))[0] for piece in pieces]
+        kinds = [operator.index(piece.get(3, Kind.NORMAL)) for piece in pieces]
+        charsmap = memoryview(normalised.get(2, b"")).tobytes()
     except (OSError, ValueError, LookupError, TypeError, AttributeError, struct.error) as error:
-        raise ValueError(f"{path}: not a readable file of sentencepiece ({error!r})") from error
+        said = f"{type(error).__name__}: {reason(error)}"
+        raise ValueError(f"{path}: not a readable file of sentencepiece ({said})") from error
     if not pieces:
         raise ValueError(f"{path}: not a readable file of sentencepiece (it holds no pieces)")
     if trained.get(3, 1) != _BYTE_PAIRS:
         raise ValueError(f"{path}: a sentencepiece model of another algorithm than byte pairs; give a tokenizer.json")
     return Pieces(
-        texts, scores, [piece.get(3, Kind.NORMAL) for piece in pieces],
-        prefix="each" if normalised.get(3, 1) else "none", single_spaces=bool(normalised.get(4, 1)),
-        charsmap=normalised.get(2, b""),
+        texts, scores, kinds, prefix="each" if normalised.get(3, 1) else "none",
+        single_spaces=bool(normalised.get(4, 1)), charsmap=charsmap,
     )  # fmt: skip
 
 
@@ -76,3 +81,5 @@ def _varint(buffer: bytes, place: int) -> tuple[int, int]:
         place, shift = place + 1, shift + 7
         if byte < 0x80:
             return value, place
+        if shift >= _MOST_BITS:
+            raise ValueError("a number of more than 64 bits")

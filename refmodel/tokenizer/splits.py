@@ -54,8 +54,18 @@ class Split:
 
     @property
     def pre_tokenizer(self) -> PreTokenizer:
-        cuts = [SplitBy(Regex(pattern), "isolated") for pattern in self.patterns]
-        return Sequence([*cuts, ByteLevel(add_prefix_space=False, use_regex=False)])
+        return self._then(ByteLevel(add_prefix_space=False, use_regex=False))
+
+    @property
+    def spaced(self) -> PreTokenizer:
+        """With a space in front of what has none (`add_prefix_space`), as transformers has it: of each piece, but of
+        the whole stretch where GPT-2's pattern is the only one."""
+        if self.patterns == (_GPT2,):
+            return ByteLevel(add_prefix_space=True)
+        return self._then(ByteLevel(add_prefix_space=True, use_regex=False))
+
+    def _then(self, last: PreTokenizer) -> PreTokenizer:
+        return Sequence([*(SplitBy(Regex(pattern), "isolated") for pattern in self.patterns), last])
 
 
 _DEFAULT: Final = Split((r"[\p{P}\$\+<=>\^~\|]+", _GPT2, r"\p{N}+", "[0-9][0-9][0-9]"))

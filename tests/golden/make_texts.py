@@ -43,6 +43,15 @@ def byte_pairs() -> Tokenizer:
     return tokenizer
 
 
+def write_named(folder: Path) -> None:
+    """tokenizer.json without added tokens, whose special ones are in the vocabulary and named beside it."""
+    tokenizer = json.loads(byte_pairs().to_str())
+    vocabulary = tokenizer["model"]["vocab"]
+    vocabulary |= {"<s>": len(vocabulary), "</s>": len(vocabulary) + 1}
+    (folder / "tokenizer.json").write_text(json.dumps(tokenizer))
+    (folder / "tokenizer_config.json").write_text(json.dumps({"eos_token": "</s>", "image_token": "<s>"}))
+
+
 def write_template(folder: Path) -> None:
     """tokenizer.json whose template begins a text, with the truncation and padding that training left."""
     tokenizer = byte_pairs()
@@ -56,15 +65,36 @@ def write_template(folder: Path) -> None:
 
 
 def write_merges(folder: Path) -> None:
-    model = json.loads(byte_pairs().to_str())["model"]
-    (folder / "vocab.json").write_text(json.dumps(model["vocab"]))
-    merges = (one if isinstance(one, str) else " ".join(one) for one in model["merges"])
-    (folder / "merges.txt").write_text("\n".join(["#version: 0.2", *merges]) + "\n", encoding="utf-8")
-    first = len(model["vocab"])
+    """Its special tokens listed with their ids."""
+    first = len(write_vocabulary(folder))
     added = {str(first + i): {"content": token, "special": True} for i, token in enumerate(("<s>", "</s>"))}
     edges = dict.fromkeys(("unk_token", "eos_token", "pad_token"), "</s>")
     told = {"tokenizer_class": "Qwen2Tokenizer", "added_tokens_decoder": added, "bos_token": None, **edges}
     (folder / "tokenizer_config.json").write_text(json.dumps(told))
+
+
+def write_vocabulary(folder: Path, *special: str) -> dict[str, int]:
+    """vocab.json and merges.txt."""
+    model = json.loads(byte_pairs().to_str())["model"]
+    vocabulary = model["vocab"] | {token: len(model["vocab"]) + i for i, token in enumerate(special)}
+    (folder / "vocab.json").write_text(json.dumps(vocabulary))
+    merges = (one if isinstance(one, str) else " ".join(one) for one in model["merges"])
+    (folder / "merges.txt").write_text("\n".join(["#version: 0.2", *merges]) + "\n", encoding="utf-8")
+    return vocabulary
+
+
+def write_spaced(tokenizer_class: str) -> Callable[[Path], None]:
+    """vocab.json that has the special tokens, which are only named; a space in front is asked for."""
+
+    def write(folder: Path) -> None:
+        first = len(write_vocabulary(folder, "<s>", "</s>"))
+        ends = {"content": "</s>", "lstrip": True, "rstrip": False, "normalized": False, "single_word": False}
+        told = {"tokenizer_class": tokenizer_class, "add_prefix_space": True, "add_bos_token": True}
+        (folder / "tokenizer_config.json").write_text(json.dumps(told))
+        (folder / "special_tokens_map.json").write_text(json.dumps({"bos_token": "<s>", "eos_token": ends}))
+        (folder / "added_tokens.json").write_text(json.dumps({"IT": first, "<|endoftext|>": first + 1}))
+
+    return write
 
 
 def write_pieces(told: dict[str, Any], **training: Any) -> Callable[[Path], None]:
@@ -87,6 +117,9 @@ def write_pieces(told: dict[str, Any], **training: Any) -> Callable[[Path], None
 CASES: Final[MappingProxyType[str, tuple[str, Callable[[Path], None]]]] = MappingProxyType({
     "template": ("llama", write_template),
     "qwen2-merges": ("qwen3", write_merges),
+    "qwen2-spaced": ("qwen3", write_spaced("Qwen2Tokenizer")),
+    "gpt2-spaced": ("gpt2", write_spaced("GPT2Tokenizer")),
+    "template-named": ("llama", write_named),
     "llama-pieces": ("llama", write_pieces({"tokenizer_class": "LlamaTokenizer", "add_bos_token": True})),
     "mistral-pieces": ("mistral", write_pieces({"tokenizer_class": "LlamaTokenizer", "add_bos_token": True,
                                                 "add_eos_token": True})),
@@ -94,6 +127,8 @@ CASES: Final[MappingProxyType[str, tuple[str, Callable[[Path], None]]]] = Mappin
         {"tokenizer_class": "GemmaTokenizer", "add_bos_token": True}, add_dummy_prefix=False,
         user_defined_symbols=["\u2581\u2581", "\n\n"],
     )),
+    "named-pieces": ("mistral", write_pieces({"tokenizer_class": "LlamaTokenizer", "pad_token": "sh",
+                                              "mask_token": "\u2013"})),
     "normalised-pieces": ("llama", write_pieces({}, normalization_rule_name="nmt_nfkc", remove_extra_whitespaces=True)),
 })  # fmt: skip
 """By name: the model_type of config.json, and what writes the tokenizer's files."""

@@ -10,6 +10,8 @@ from gguf import TokenType
 from tokenizers.pre_tokenizers import ByteLevel
 
 from refmodel.default_model import default_gguf, default_text
+from refmodel.fields import Fields
+from refmodel.tokenizer.gguf import gguf_tokenizer
 from refmodel.tokenizer.splits import SPLITS
 from tests.checkpoints import load_tokenizer
 
@@ -157,6 +159,47 @@ def test_pieces_with_scores(tmp_path, told, text, pieces):
 def test_gguf_refusals(tmp_path, changed, message):
     with pytest.raises(ValueError, match=f"t.gguf: tokenizer.ggml: .*{message}"):
         load_tokenizer(write_gguf(tmp_path, **changed))
+
+
+@pytest.mark.parametrize("number", [-1, 2**31, 2**32, 2**40])
+@pytest.mark.parametrize("edge", ["bos", "eos"])
+def test_a_first_or_last_token_of_no_vocabulary_is_refused(edge, number):
+    """llama.cpp warns of it and takes its default, with which a text would not begin as its file says."""
+    told = {"model": "gpt2", "tokens": TOKENS, "merges": MERGES, f"add_{edge}_token": True, f"{edge}_token_id": number}
+    fields = Fields({f"tokenizer.ggml.{key}": value for key, value in told.items()}, "t.gguf")
+    with pytest.raises(ValueError, match=rf"t.gguf: .* with token {number}, which the vocabulary does not have"):
+        gguf_tokenizer(fields)
+
+
+@pytest.mark.parametrize(
+    ("model", "key", "value", "message"),
+    [
+        ("gpt2", "tokens", [1], "tokens must be of type str each, got 1"),
+        ("llama", "tokens", [None], "tokens must be of type str each, got None"),
+        ("gpt2", "tokens", ["\udc80"], "merges do not fit the tokens"),
+        ("llama", "tokens", ["\udc80"], "its pieces make no tokenizer"),
+        ("gpt2", "token_type", ["x"], "token_type must be of type int each, got 'x'"),
+        ("llama", "token_type", [True], "token_type must be of type int each, got True"),
+        ("gpt2", "merges", [3], "merges must be of type str each, got 3"),
+        ("gpt2", "merges", ["a  b"], "merges do not fit the tokens"),
+        ("llama", "scores", ["0"], "scores must be of type float each, got '0'"),
+        ("llama", "scores", [float("nan")], "the score of a is no number"),
+    ],
+)
+def test_lists_of_other_things_are_refused(model, key, value, message):
+    told = {"model": model, "tokens": ["a"], "token_type": [1], "merges": [], "scores": [0.0]} | {key: value}
+    fields = Fields({f"tokenizer.ggml.{name}": one for name, one in told.items()}, "t.gguf")
+    with pytest.raises(ValueError, match=rf"^t.gguf: tokenizer.ggml: .*({message})") as refusal:
+        gguf_tokenizer(fields)
+    assert "\n" not in str(refusal.value)
+
+
+@pytest.mark.parametrize("first", ["$A", "b:c", "$B:1", ":", "$0"])
+def test_a_first_token_may_be_spelled_like_a_sign_of_templates(tmp_path, first):
+    told = {"add_bos_token": True, "bos_token_id": len(TOKENS)}
+    path = write_gguf(tmp_path, tokens=[*TOKENS, first], types=[*TYPES, TokenType.CONTROL], **told)
+    encoding = load_tokenizer(path).encode("1")
+    assert encoding.ids == [len(TOKENS), TOKENS.index("1")] and encoding.tokens == [first, "1"]
 
 
 def test_unreadable_file_is_named(tmp_path):
