@@ -14,7 +14,7 @@ BREAK_EVENS = (PRINTED, f"{REPORT}test_report_files.py::test_break_even_is_the_f
 
 MUTANTS = [
     *of(
-        "eval/report/settings.py", f"{REPORT}test_summary.py",
+        "eval/report/settings.py", f"{REPORT}test_settings.py",
         ('"device", "device_kind", "cpu"', '"device", "cpu"'),
         ('"cores", "dtype")', '"cores")'),
         ('("weights", "config", "params")', '("config", "params")'),

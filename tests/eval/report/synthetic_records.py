@@ -109,3 +109,17 @@ def compared(lines, *, mixed=False) -> Comparison:
 
 def summaries(lines, *, mixed=False) -> tuple[Summary, ...]:
     return summarise(map(from_json, lines), CONFIG, mixed=mixed)
+
+
+def only(records, **options):
+    (summary,) = summaries(records, **options)
+    return summary
+
+
+def names(summary):
+    return tuple(layout.name for layout in summary.layouts)
+
+
+def row(summary, layout, tokens):
+    (found,) = (row for row in summary.of(layout) if row.tokens == tokens)
+    return found

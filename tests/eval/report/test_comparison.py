@@ -86,8 +86,7 @@ def test_kept_records_are_those_of_the_command_and_can_be_resumed(tmp_path, caps
     prefillwall.compare("tiny-dense", ["swa(5)"], [17], out=tmp_path, budget=QUICK, on_record=told.append)
     kept = file.read(tmp_path / "records.jsonl")
     assert [from_json(json.loads(json.dumps(to_json(one)))) for one in told] == told == kept
-    argv = ["compare", "--model", "tiny-dense", "--layouts", "swa(5)", "--tokens", "17", "--out", str(tmp_path)]
-    assert main([*argv, "--resume"]) == 0
+    assert main(f"compare --model tiny-dense --layouts swa(5) --tokens 17 --out {tmp_path} --resume".split()) == 0
     assert file.read(tmp_path / "records.jsonl") == kept
     again = prefillwall.compare("tiny-dense", ["swa(5)"], [17], out=tmp_path, resume=True, on_record=told.append)
     assert list(again.records) == kept and len(told) == len(kept)
@@ -116,8 +115,7 @@ def test_a_folder_of_records_is_read_back(tmp_path, capsys):
     assert f"kept as {aside};" in capsys.readouterr().err
     assert Comparison.read(tmp_path) == second == Comparison.read(str(tmp_path / "records.jsonl"))
     assert Comparison.read(aside) == first and first.rows() != second.rows()
-    other = preset("tiny-dense").with_layout("swa(3)")
-    assert Comparison.read(aside, other).config == other
+    assert Comparison.read(aside, other := preset("tiny-dense").with_layout("swa(3)")).config == other
 
 
 CELL = record("prefill", "full", 5, model="tiny-dense")

@@ -7,25 +7,10 @@ import pytest
 from eval.cost.flops.closed_form import prefill_flops
 from eval.measure.records.schema import UNTOLD
 from eval.report.layout_result import Gain, PartFlops
-from eval.report.run_facts import cautions
 from tests.eval.report import synthetic_records as given
-from tests.eval.report.synthetic_records import CONFIG, measured, record, summaries, synthetic_records
+from tests.eval.report.synthetic_records import CONFIG, measured, names, only, record, row, summaries, synthetic_records
 
 MIXED = "5*swa(1024)+full"
-
-
-def only(records, **options):
-    (summary,) = summaries(records, **options)
-    return summary
-
-
-def names(summary):
-    return tuple(layout.name for layout in summary.layouts)
-
-
-def row(summary, layout, tokens):
-    (found,) = (row for row in summary.of(layout) if row.tokens == tokens)
-    return found
 
 
 def without(records, **fields):
@@ -169,53 +154,6 @@ def test_the_longest_prompt_is_the_longest_that_has_a_time():
     no_whole = [r | {"status": "out-of-memory"} if r["kind"] == "prefill" else r for r in records]
     assert {r.tokens for r in only(no_whole).at_longest().results} == {8192}
     assert [(r.tokens, r.status) for r in only(in_parts).at_longest().results] == [(8192, "out-of-memory")] * 3
-
-
-@pytest.mark.parametrize("field", ["device", "dtype"])
-def test_devices_and_dtypes_are_never_compared(field):
-    records = synthetic_records()
-    others = [r | {field: "other"} for r in synthetic_records(layouts=("swa(1024)",))]
-    with pytest.raises(ValueError, match=f"records of more than one {field}, .* and other .*; mixed=True"):
-        summaries(records + others)
-    ours, theirs = summaries(records + others, mixed=True)
-    assert getattr(theirs, field) == "other"
-    assert names(theirs) == ("swa(1024)",)
-    assert all(r.whole_gain == Gain() == r.attention_gain for r in theirs.results)
-    assert ours == only(records)
-
-
-OTHERS = {
-    "machine": {"environment": given.ENVIRONMENT | {"device_kind": "another"}},
-    "weights": {"weights": "random (seed 1)"},
-}
-
-
-@pytest.mark.parametrize("change", OTHERS)
-def test_machines_and_weights_are_never_compared(change):
-    """Ten times as slow elsewhere: nobody's speed-up is ten."""
-    lines = synthetic_records(lengths=(512,), quality_tokens=0)
-    slow = [line | OTHERS[change] | slowed_line(line, 10) for line in lines if line["kind"] != "attention"]
-    ours, theirs = summaries(lines + slow, mixed=True)
-    assert ours == only(lines)
-    assert [one.whole_gain for one in theirs.results] == [one.whole_gain for one in ours.results]
-    assert row(theirs, "full", 512).whole_ms.median == pytest.approx(10 * row(ours, "full", 512).whole_ms.median)
-    attention_of = {one.name: one.attention_ms for one in theirs.results}
-    assert all(attention_of.values()) == (change == "weights")  # which one layer's attention does not read
-
-
-def slowed_line(line, factor):
-    return {"timing": {"samples_ms": [factor * ms for ms in line["timing"]["samples_ms"]]}}
-
-
-def test_commits_and_versions_are_compared_and_named():
-    newer = {"environment": given.ENVIRONMENT | {"git_commit": "f" * 40, "jax": "0.99"}}
-    lines = synthetic_records(lengths=(512,))
-    lines = [line | newer if line["layout"] == "swa(1024)" else line for line in lines]
-    summary = only(lines, mixed=True)
-    assert row(summary, "swa(1024)", 512).whole_gain.speed_up
-    (caution, *_) = cautions(summary)
-    assert caution.startswith("Compared although the records were made by several programs: git_commit 0123456789ab")
-    assert caution.endswith(f"ffffffffffff; jax {given.ENVIRONMENT['jax']}, 0.99.")
 
 
 def test_implementations_share_a_summary_unless_they_compete():
