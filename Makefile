@@ -37,6 +37,8 @@ test-slow: $(VENV)/.installed-test
 test-long: $(VENV)/.installed-test
 	$(BIN)/python -m pytest tests/attention/test_drawn_cases.py -m slow --cases 10000
 	$(BIN)/python -m pytest tests/eval/report/test_foreign_records.py -m slow --cases 50000
+	$(BIN)/python -m pytest tests/refmodel/checkpoint/test_hostile_configs.py -m slow --cases 50000
+	$(BIN)/python -m pytest tests/refmodel/checkpoint/test_hostile_gguf.py -m slow --cases 50000
 	$(BIN)/python -m pytest tests/eval/cost/test_llama_bench.py -m slow --cases 50000
 
 # Small faults, each of which the tests of its module must catch: all of them, or SAMPLE=8, others with each commit.

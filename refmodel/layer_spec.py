@@ -26,8 +26,8 @@ from refmodel.words import brief
 MOST_SIZE: Final = 2**31 - 1
 """Of any axis: a bound for products of sizes, which no model comes near."""
 
-MOST_HEAD_DIM: Final = 2**16
-"""Of H: a table of H/2 frequencies is made where a description is read."""
+MOST_OF_HEADS: Final = 2**16
+"""Of N, K and H: H/2 frequencies and a span for each head are made where a description is read."""
 
 
 @dataclass(frozen=True)
@@ -136,8 +136,7 @@ def check_layer(name: str, layer: LayerSpec, d_model: int) -> None:
     """Raises `ValueError` for sizes that no layer of a model of width `d_model` can have."""
     n, k, h, d = layer.heads.n_heads, layer.heads.n_kv_heads, layer.heads.head_dim, layer.heads.d_model
     if layer.mixer:
-        check_sizes(name, {"n_heads": n, "n_kv_heads": k})
-        check_sizes(name, {"head_dim": h}, MOST_HEAD_DIM)
+        check_sizes(name, {"n_heads": n, "n_kv_heads": k, "head_dim": h}, MOST_OF_HEADS)
         if n % k:
             raise ValueError(f"{name}: n_heads {n} is not a multiple of n_kv_heads {k}")
         if h % 2:

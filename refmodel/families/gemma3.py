@@ -88,12 +88,13 @@ def _from_config(name: str, fields: Fields) -> ModelConfig:
 
 def _positions(fields: Fields, head_dim: int) -> tuple[Positions, Positions]:
     """Of local and of global layers: in fields of their own in older files, in `rope_parameters` in newer ones."""
-    bases, older = {SLIDING: "rope_local_base_freq", FULL: "rope_theta"}, {SLIDING: "", FULL: "rope_scaling"}
+    bases = {SLIDING: "rope_local_base_freq", FULL: "rope_theta"}
 
     def own(kind: str) -> dict[str, Any]:
         newer = Fields(fields.get("rope_parameters", dict, {}), f"{fields.where}: rope_parameters")
         newer.refuse_others((SLIDING, FULL))
-        given = {**newer.get(kind, dict, {}), **fields.get(older[kind], dict, {})}
+        older = fields.get("rope_scaling", dict, {}) if kind == FULL else {}
+        given = {**newer.get(kind, dict, {}), **older}
         return {"rope_theta": fields.values[bases[kind]], **{key: one for key, one in given.items() if one is not None}}
 
     local, world = (

@@ -13,7 +13,7 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 
 from refmodel.fields import LEAST_ABOVE_0, MOST_NUMBER, MOST_WHOLE, Fields, told
-from refmodel.layer_spec import MOST_HEAD_DIM
+from refmodel.layer_spec import MOST_OF_HEADS
 from refmodel.parts import Rope
 from refmodel.rope_scaling import (
     Dynamic,
@@ -80,7 +80,7 @@ def computed(rope: Rope, head_dim: int, where: str) -> Rope:
 
     A head size that no model has passes: it is refused as such.
     """
-    if head_dim % 2 or not 2 <= head_dim <= MOST_HEAD_DIM:
+    if head_dim % 2 or not 2 <= head_dim <= MOST_OF_HEADS:
         return rope
     if isinstance(rope.scaling, Yarn) and rope.theta <= 1:
         raise ValueError(f"{where}: yarn positions need a base (theta) above 1, got {rope.theta}")

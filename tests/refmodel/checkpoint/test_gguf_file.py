@@ -65,7 +65,7 @@ def stored_tensors(config, params, arch):
             yield f"blk.{layer}.ffn_gate_inp.weight", ffn["router"].T
 
 
-def write_file(path, arch, tensors, quantised=Type.F32, **settings):
+def write_file(path, arch, tensors, quantised=Type.F32, also=lambda writer: None, **settings):
     config = MODELS[arch]
     writer = gguf.GGUFWriter(path, arch.split()[-1])
     writer.add_name(config.name)
@@ -83,6 +83,7 @@ def write_file(path, arch, tensors, quantised=Type.F32, **settings):
         writer.add_expert_count(feed_forward.n_experts)
         writer.add_expert_used_count(feed_forward.experts_per_token)
         writer.add_expert_feed_forward_length(feed_forward.d_expert)
+    also(writer)
     for name, tensor in tensors.items():
         kind = Type.F32 if tensor.ndim == 1 or "gate_inp" in name else quantised
         if tensor.dtype == np.float64:

@@ -123,6 +123,7 @@ def test_hf_layers_without_positions():
         (QWEN3 | {"num_hidden_layers": 2**63}, "num_hidden_layers must be a whole number of 32 bits, got 922"),
         (QWEN3 | {"num_hidden_layers": 10**6}, "num_hidden_layers must be from 1 to 10,000, got 1000000"),
         (QWEN3 | {"hidden_size": 10**4000}, "hidden_size must be a whole number of 32 bits, got 1000"),
+        (QWEN3 | {"num_attention_heads": 2**20}, "n_heads must be at most 65,536, got 1048576"),
         (QWEN3 | {"head_dim": 2**17}, "head_dim must be at most 65,536, got 131072"),
         (QWEN3 | {"rms_norm_eps": math.nan}, "rms_norm_eps must be from 0 to 1, got nan"),
         (QWEN3 | {"max_position_embeddings": 0}, "max_positions must be at least 1, got 0"),

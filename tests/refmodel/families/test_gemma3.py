@@ -57,6 +57,10 @@ def test_the_older_spelling_is_the_same_model():
     assert from_hf(older) == from_hf(FIELDS)
 
 
+def test_a_field_without_a_name_is_none_of_positions():
+    assert from_hf(FIELDS | {"": 7}) == from_hf(FIELDS)
+
+
 def test_what_files_on_the_hub_leave_out():
     """What gemma-3-4b's `text_config` holds, and no more than that."""
     found = from_hf(

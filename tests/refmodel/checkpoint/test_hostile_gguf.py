@@ -1,0 +1,103 @@
+"""GGUF files that are broken in a place that means something: each is read, counted, or refused in one line."""
+
+from __future__ import annotations
+
+import random
+
+import gguf
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from gguf import GGMLQuantizationType as Type
+
+from refmodel.checkpoint import open_checkpoint
+from refmodel.tree import abstract_params
+from tests.refmodel.checkpoint.gguf_mutants import mutant, parts_of, written
+from tests.refmodel.checkpoint.held import held
+from tests.refmodel.checkpoint.test_gguf_file import random_model, write_file
+from tests.refmodel.families import test_gemma3
+
+FEW, MANY = 150, 2_000  # `--cases` says otherwise
+
+
+def with_merges(writer: gguf.GGUFWriter) -> None:
+    writer.add_tokenizer_model("gpt2")
+    writer.add_tokenizer_pre("qwen2")
+    writer.add_token_list([*"abcdefgh", "ab", "<s>"])
+    writer.add_token_types([1] * 9 + [3])
+    writer.add_token_merges(["a b"])
+    writer.add_eos_token_id(9)
+    writer.add_add_bos_token(False)
+
+
+def with_scores(writer: gguf.GGUFWriter) -> None:
+    writer.add_tokenizer_model("llama")
+    writer.add_token_list(["<unk>", "<s>", "</s>", "\u2581", *"abcd", "ab"])
+    writer.add_token_scores([0.0] * 8 + [-1.0])
+    writer.add_token_types([2, 3, 3] + [1] * 6)
+    writer.add_bos_token_id(1)
+    writer.add_eos_token_id(2)
+
+
+@pytest.fixture(scope="module")
+def originals(tmp_path_factory):
+    """The parts of a file of each kind."""
+    folder = tmp_path_factory.mktemp("originals")
+    factors = {"rope_freqs.weight": np.full(8, 2.0, np.float32)}
+    paths = [
+        write_file(folder / "llama.gguf", "llama", random_model("llama")[1] | factors, also=with_scores),
+        write_file(folder / "moe.gguf", "qwen3moe", random_model("qwen3moe")[1], Type.Q8_0, with_merges),
+        write_file(folder / "qwen2.gguf", "qwen2", random_model("qwen2")[1], also=with_merges),
+        test_gemma3.write_gguf(folder / "gemma3.gguf"),
+    ]  # fmt: skip
+    for path in paths:
+        assert written(parts_of(path)) == path.read_bytes()
+    return [parts_of(path) for path in paths]
+
+
+def read_whole(path, *, finite: bool) -> str:
+    """How it ends, where nothing raises."""
+    opened = open_checkpoint(path)
+    config = opened.config
+    assert config.params > 0 < config.linear_macs and config.layout_name
+    if config.cannot_run:
+        assert "\n" not in config.cannot_run
+        return "counted"
+    wanted = abstract_params(config)
+    params = opened.params(jnp.float32)
+    assert jax.tree.map(jnp.shape, params) == jax.tree.map(jnp.shape, wanted)
+    if finite:
+        assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(params))
+    try:
+        tokenizer = opened.tokenizer()
+        assert tokenizer.decode(tokenizer.encode("ab ba").ids) is not None
+        opened.end_tokens()
+    except ValueError as error:
+        assert str(path) in str(error) and "\n" not in str(error), repr(error)
+    return "read"
+
+
+def mutants(originals, seed: int, count: int, path) -> dict[str, int]:
+    rng, ends = random.Random(seed), {"refused": 0, "counted": 0, "read": 0}
+    for _ in range(count):
+        content, same_data = mutant(rng.choice(originals), rng)
+        path.write_bytes(content)
+        with held(len(content)):
+            try:
+                ends[read_whole(path, finite=same_data)] += 1
+            except ValueError as error:
+                assert str(path) in str(error) and "\n" not in str(error) and len(str(error)) < 1_000, repr(error)
+                ends["refused"] += 1
+    return ends
+
+
+def test_mutants_are_refused_counted_or_read(originals, tmp_path):
+    ends = mutants(originals, 0, FEW, tmp_path / "m.gguf")
+    assert ends["refused"] > FEW // 3 and ends["read"] > FEW // 10 and ends["counted"] > 0, ends
+
+
+@pytest.mark.slow
+def test_many_mutants_are_refused_counted_or_read(request, originals, tmp_path):
+    ends = mutants(originals, 1, request.config.getoption("--cases") or MANY, tmp_path / "m.gguf")
+    assert ends["refused"] > MANY // 3 and ends["read"] > MANY // 10 and ends["counted"] > MANY // 100, ends
