@@ -32,8 +32,8 @@ class Fields:
     def get(self, key: str, kind: type, default: Any = _REQUIRED) -> Any:
         """The value of `key`, an instance of `kind` (a whole number passes as a float), or `default` if absent.
 
-        Raises `ValueError` for another type, for a whole number of more than 32 bits, and for an absent key without a
-        default.
+        Raises `ValueError` for another type, for a whole number of more than 32 bits where one is wanted, for one that
+        no float holds, and for an absent key without a default.
         """
         value = self.values.get(key)
         if value is None:
@@ -43,9 +43,16 @@ class Fields:
         wanted = (int, float) if kind is float else (kind,)
         if type(value) not in wanted:
             raise ValueError(f"{self.where}: {key} must be of type {kind.__name__}, got {brief(value)}")
-        if type(value) is int and not -MOST_WHOLE - 1 <= value <= MOST_WHOLE:
+        if kind is float:
+            try:
+                return float(value)
+            except OverflowError as error:
+                raise ValueError(
+                    f"{self.where}: {key} must be a number that floats hold, got {brief(value)}"
+                ) from error
+        if kind is int and not -MOST_WHOLE - 1 <= value <= MOST_WHOLE:
             raise ValueError(f"{self.where}: {key} must be a whole number of 32 bits, got {brief(value)}")
-        return kind(value) if kind is float else value
+        return value
 
     def with_defaults(self, defaults: Mapping[str, Any]) -> Fields:
         """The same with what a file means by a field that it does not speak of; a null that it holds stays one."""

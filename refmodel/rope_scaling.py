@@ -72,6 +72,8 @@ class Stretched(Scaling):
     stretch: float
 
     def frequencies(self, theta: float, head_dim: int) -> np.ndarray:
+        if head_dim <= 2:
+            raise ValueError(f"dynamic positions need a head size above 2, got {head_dim}")
         return plain_frequencies(theta * self.stretch ** (head_dim / (head_dim - 2)), head_dim)
 
 
@@ -143,6 +145,8 @@ class Yarn(Scaling):
     truncate: bool = True
 
     def frequencies(self, theta: float, head_dim: int) -> np.ndarray:
+        if theta <= 1:
+            raise ValueError(f"yarn positions need a base (theta) above 1, got {theta}")
         frequency_h = plain_frequencies(theta, head_dim)
         first, last = (self._index(turns, theta, head_dim) for turns in (self.fast, self.slow))
         if self.truncate:
@@ -165,6 +169,10 @@ def yarn_attention(factor: float, mscale: float = 1.0) -> float:
 
 def longrope_attention(factor: float, original_positions: int) -> float:
     """(1 + ln(factor) / ln(original_positions))^(1/2), LongRoPE's; 1 where nothing is stretched."""
+    if original_positions <= 1:
+        raise ValueError(
+            f"longrope needs an attention factor, or an original context above 1, got {original_positions}"
+        )
     return math.sqrt(1 + math.log(factor) / math.log(original_positions)) if factor > 1 else 1.0
 
 

@@ -109,13 +109,12 @@ def _from_header(header: GgufHeader) -> ModelConfig:
     heads, layers = (found["n_heads"], found["n_kv_heads"], found["head_dim"]), found["n_layers"]
     world = gguf_positions.positions(header, found["head_dim"], _WORLD.theta)
     local, no_local = told(lambda: _local(own, found["head_dim"]), _LOCAL)
-    others = (own.objection(key, 0) for key in ("final_logit_softcapping", "attn_logit_softcapping"))
     return gemma3(
         header.name, found["d_model"], heads, gguf_fields.width(own), _stored_layout(own, layers),
         vocab_size=found["vocab_size"], query_scale=_query_scale(layers, found["d_model"], heads),
         norm_eps=found["norm_eps"], local=local, world=world.rope, max_positions=found["max_positions"],
         tied_head=found["tied_head"], attention_bias=found["attention_bias"],
-        cannot_run=next(filter(None, (*others, found["cannot_run"], world.cannot_run, no_local)), ""),
+        cannot_run=next(filter(None, (found["cannot_run"], world.cannot_run, no_local)), ""),
     )  # fmt: skip
 
 

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 from refmodel.families.family import GgufHeader
 from refmodel.families.gguf_positions import decimal, positions
 from refmodel.fields import Fields
 from refmodel.specification import MOST_LAYERS
+
+_OF_SCORES: Final = (
+    "attn_logit_softcapping", "final_logit_softcapping", "attention.clamp_kqv", "attention.max_alibi_bias",
+)  # fmt: skip
+"""Keys that change scores or logits in ways that are not computed; 0 stands for none."""
 
 
 def sizes(header: GgufHeader) -> dict[str, Any]:
@@ -21,6 +26,7 @@ def sizes(header: GgufHeader) -> dict[str, Any]:
     head_dim = own.get("attention.key_length", int, d_model // max(n_heads, 1))
     own.require("attention.value_length", head_dim)
     rope, why_not = positions(header, head_dim)
+    others = (*(own.objection(key, 0) for key in _OF_SCORES), own.objection("rope.dimension_count", head_dim))
     return {
         "name": header.name,
         "n_layers": own.within("block_count", 1, MOST_LAYERS, kind=int),
@@ -34,7 +40,7 @@ def sizes(header: GgufHeader) -> dict[str, Any]:
         "attention_bias": header.attention_bias,
         "norm_eps": decimal(own.within("attention.layer_norm_rms_epsilon", 0, 1)),
         "max_positions": own.get("context_length", int),
-        "cannot_run": own.objection("rope.dimension_count", head_dim) or why_not,
+        "cannot_run": next(filter(None, (*others, why_not)), ""),
     }
 
 

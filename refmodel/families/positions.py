@@ -12,7 +12,7 @@ from typing import Any, Final, NamedTuple
 
 import numpy as np
 
-from refmodel.fields import LEAST_ABOVE_0, MOST_NUMBER, MOST_WHOLE, Fields, told
+from refmodel.fields import LEAST_ABOVE_0, MOST_NUMBER, MOST_WHOLE, Fields, naming, told
 from refmodel.layer_spec import MOST_OF_HEADS
 from refmodel.parts import Rope
 from refmodel.rope_scaling import (
@@ -82,16 +82,15 @@ def computed(rope: Rope, head_dim: int, where: str) -> Rope:
     """
     if head_dim % 2 or not 2 <= head_dim <= MOST_OF_HEADS:
         return rope
-    if isinstance(rope.scaling, Yarn) and rope.theta <= 1:
-        raise ValueError(f"{where}: yarn positions need a base (theta) above 1, got {rope.theta}")
-    if isinstance(rope.scaling, Dynamic) and head_dim == 2:
-        raise ValueError(f"{where}: dynamic positions need a head size above 2")
+
+    def numbers() -> list[tuple[float, ...]]:
+        found = [rope.at_length(tokens) for tokens in (1, MOST_WHOLE)]
+        return [(*one.frequencies(head_dim), one.attention_factor) for one in found]
+
     try:
         with np.errstate(all="ignore"):
-            found = [rope.at_length(tokens) for tokens in (1, MOST_WHOLE)]
-            numbers = [(*one.frequencies(head_dim), one.attention_factor) for one in found]
-        fits = bool((np.abs(numbers) <= _MOST_ANGLE).all())
-    except (ArithmeticError, ValueError):  # of whole numbers, powers and logarithms that Python takes itself
+            fits = bool((np.abs(naming(where, numbers)) <= _MOST_ANGLE).all())
+    except ArithmeticError:  # of powers that Python takes itself
         fits = False
     if not fits:
         raise ValueError(f"{where}: base {rope.theta} and scaling give angles that float32 does not hold")
@@ -140,9 +139,8 @@ def _longrope(group: Fields, context: _Context) -> Scaling:
     )
     if group.values.get("attention_factor") is not None:
         return LongRope(short, long, original, group.above_0("attention_factor"))
-    if original == 1:
-        raise ValueError(f"{group.where}: {ORIGINAL} must be above 1 where there is no attention_factor, got 1")
-    return LongRope(short, long, original, longrope_attention(_factor(group, context), original))
+    own = naming(group.where, lambda: longrope_attention(_factor(group, context), original))
+    return LongRope(short, long, original, own)
 
 
 def factors(found: Sequence[Any], count: int, name: str) -> tuple[float, ...]:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 
 from attention.full import Full
 from attention.sliding_window import SlidingWindow
+from refmodel import json_object
 from refmodel.parts import Dense, Experts, Rope
 from refmodel.presets import preset
 from refmodel.read_hf_config import from_hf
@@ -137,6 +139,14 @@ def test_hf_windows(fields, layout):
 def test_hf_refusals(fields, message):
     with pytest.raises(ValueError, match=message):
         from_hf(fields)
+
+
+def test_a_file_longer_than_any_is_not_read(tmp_path, monkeypatch):
+    (tmp_path / "config.json").write_text(json.dumps(LLAMA))
+    monkeypatch.setattr(json_object, "_MOST_BYTES", 99)
+    monkeypatch.setattr(Path, "read_text", lambda *_, **__: pytest.fail("it is read"))
+    with pytest.raises(ValueError, match=r"config.json: not readable as text \(it is longer than 99 bytes\)"):
+        from_hf(tmp_path / "config.json")
 
 
 @pytest.mark.parametrize("content", [None, "{", "[1]", "[" * 200_000, '{"a": ' + "9" * 5_000 + "}"])

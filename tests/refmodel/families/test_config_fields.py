@@ -13,7 +13,7 @@ from refmodel.rope_scaling import LongRope
 from tests.refmodel.test_read_config import LLAMA, QWEN3
 
 LONGROPE = {"rope_type": "longrope", "short_factor": [1.0] * 2, "long_factor": [2.0] * 2}
-YARN = {"rope_type": "yarn", "factor": 4.0}
+YARN, DYNAMIC = ({"rope_type": kind, "factor": 4.0} for kind in ("yarn", "dynamic"))
 SMOLLM3 = LLAMA | {"model_type": "smollm3"}
 GEMMA3 = LLAMA | {"model_type": "gemma3_text"}
 
@@ -45,7 +45,7 @@ GEMMA3 = LLAMA | {"model_type": "gemma3_text"}
         (LLAMA | {"rope_theta": -5}, "rope_theta must be above 0, got -5.0"),
         (LLAMA | {"rope_theta": math.nan}, "rope_theta must be above 0, got nan"),
         (LLAMA | {"rope_theta": math.inf}, "rope_theta must be from 1e-30 to 1e+30, got inf"),
-        (LLAMA | {"rope_theta": 10**400}, "rope_theta must be a whole number of 32 bits, got 1000"),
+        (LLAMA | {"rope_theta": 10**400}, "rope_theta must be a number that floats hold, got 1000"),
         (LLAMA | {"rope_theta": None}, "rope_theta is missing"),
         (QWEN3 | {"rope_theta": 1e-30}, "base 1e-30 and scaling give angles that float32 does not hold"),
         (LLAMA | {"rope_theta": 1.0, "rope_scaling": YARN}, "yarn positions need a base (theta) above 1, got 1.0"),
@@ -60,12 +60,13 @@ GEMMA3 = LLAMA | {"model_type": "gemma3_text"}
         ),
         (
             LLAMA | {"rope_scaling": LONGROPE | {"original_max_position_embeddings": 1}},
-            "original_max_position_embeddings must be above 1 where there is no attention_factor, got 1",
+            "longrope needs an attention factor, or an original context above 1, got 1",
         ),
         (LLAMA | {"rope_scaling": LONGROPE | {"short_factor": [1.0, 10**400]}}, "got 2 items, 1 of them so"),
         (LLAMA | {"rope_scaling": LONGROPE | {"short_factor": [1.0, True]}}, "short_factor must hold 2 numbers"),
         (LLAMA | {"rope_scaling": LONGROPE | {"short_factor": [1.0, math.nan]}}, "short_factor must hold 2 numbers"),
         (LLAMA | {"rope_scaling": {"type": "dynamic", "factor": 1e29}}, "angles that float32 does not hold"),
+        (QWEN3 | {"head_dim": 2, "rope_scaling": DYNAMIC}, "dynamic positions need a head size above 2, got 2"),
         (LLAMA | {"rope_scaling": {"a\nb": 1}}, "rope_scaling holds 'a\\nb'; accepted: "),
     ],
 )
@@ -135,6 +136,11 @@ def test_what_is_no_model_is_refused_in_one_line(fields, message):
         from_hf(fields)
     assert str(caught.value).startswith("config: ") and len(str(caught.value).splitlines()) == 1
     assert len(str(caught.value)) < 300
+
+
+def test_a_base_may_be_a_whole_number_of_more_than_32_bits():
+    found = from_hf(LLAMA | {"rope_theta": 10**11})
+    assert (found.layers[0].rope, found.cannot_run) == (Rope(1e11), "")
 
 
 def test_what_only_a_default_would_need_is_not_looked_at():

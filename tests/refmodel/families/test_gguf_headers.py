@@ -169,6 +169,8 @@ def test_gguf_factors_are_llama3_s(tmp_path):
         ({}, {"rope_factors_long": [2.0] * 7}, "holds one of rope_factors_long.weight and rope_factors_short.weight"),
         (YARN, {"rope_freqs": [2.0] * 7}, "rope.scaling.type is 'yarn' beside factors of each frequency"),
         ({"rope.dimension_count": 7}, {}, "rope.dimension_count is 7; accepted: 14"),
+        ({"attn_logit_softcapping": 50.0}, {}, "attn_logit_softcapping is 50.0; accepted: 0"),
+        ({"attention.clamp_kqv": 8.0}, {}, "attention.clamp_kqv is 8.0; accepted: 0"),
         ({"rope.freq_base": -5.0}, {}, "rope.freq_base must be above 0, got -5.0"),
         ({"rope.freq_base": math.nan}, {}, "rope.freq_base must be above 0, got nan"),
         ({"rope.freq_base": 1.0} | YARN, {}, "yarn positions need a base (theta) above 1, got 1.0"),
