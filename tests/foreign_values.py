@@ -28,9 +28,9 @@ def mutated(value: Any, rng: random.Random) -> Any:
     return found
 
 
-def mutated_text(text: str, rng: random.Random) -> bytes:
+def mutated_text(text: str | bytes, rng: random.Random) -> bytes:
     """The bytes of a text, torn, flipped or grown in one place."""
-    content = bytearray(text.encode())
+    content = bytearray(text.encode() if isinstance(text, str) else text)
     place, kind = rng.randrange(len(content)), rng.randrange(5)
     if kind == 0:
         del content[place:]

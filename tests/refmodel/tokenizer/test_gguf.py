@@ -167,7 +167,9 @@ def test_a_first_or_last_token_of_no_vocabulary_is_refused(edge, number):
     """llama.cpp warns of it and takes its default, with which a text would not begin as its file says."""
     told = {"model": "gpt2", "tokens": TOKENS, "merges": MERGES, f"add_{edge}_token": True, f"{edge}_token_id": number}
     fields = Fields({f"tokenizer.ggml.{key}": value for key, value in told.items()}, "t.gguf")
-    with pytest.raises(ValueError, match=rf"t.gguf: .*( with token {number}, which the vocabulary|32 bits, got {number})"):
+    with pytest.raises(
+        ValueError, match=rf"t.gguf: .*( with token {number}, which the vocabulary|32 bits, got {number})"
+    ):
         gguf_tokenizer(fields)
 
 

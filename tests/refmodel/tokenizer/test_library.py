@@ -36,7 +36,7 @@ def test_a_text_that_a_tokenizer_cannot_read_is_refused_in_one_line():
         text_ids(tokenizer, "b", 1)
 
 
-def as_json():
+def whole_json():
     tokenizer = byte_tokenizer("<s>")
     tokenizer.post_processor = processors.TemplateProcessing(single="<s> $A", special_tokens=[("<s>", 256)])
     found = json.loads(tokenizer.to_str())
@@ -46,7 +46,7 @@ def as_json():
 
 
 def test_what_goes_together_reaches_the_library(tmp_path):
-    (tmp_path / "tokenizer.json").write_text(json.dumps(as_json()))
+    (tmp_path / "tokenizer.json").write_text(json.dumps(whole_json()))
     assert tokenizer_json.read_tokenizer_json(tmp_path / "tokenizer.json").encode("ab").ids == [256, 257]
 
 
@@ -74,7 +74,7 @@ def test_what_goes_together_reaches_the_library(tmp_path):
     ],
 )
 def test_what_the_library_would_fail_on_does_not_reach_it(tmp_path, monkeypatch, change, message):
-    path, found = tmp_path / "tokenizer.json", as_json()
+    path, found = tmp_path / "tokenizer.json", whole_json()
     monkeypatch.setattr(tokenizer_json, "Tokenizer", None)
     change(found)
     path.write_text(json.dumps(found))

@@ -1,0 +1,111 @@
+"""Folders with a broken file: each ends in the parameters that it stands for, or in one line that names it."""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import pytest
+
+from refmodel.checkpoint import open_checkpoint
+from tests.foreign_values import as_json, mutated, mutated_text
+from tests.refmodel.checkpoint.held import held
+from tests.refmodel.checkpoint.safetensors_mutants import mutant, mutant_index, parts_of, written
+from tests.refmodel.checkpoint.written_folder import LLAMA, assert_same, write_folder
+
+FEW, MANY = 100, 2_000  # `--cases` says otherwise
+Ends = dict[str, int]
+
+
+def one_line(error: ValueError, name: Path) -> None:
+    assert str(name) in str(error) and len(str(error).splitlines()) == 1 and len(str(error)) < 1_500, repr(error)
+
+
+def torn_or(change: Callable[[Any, random.Random], Any], original: Any, rng: random.Random) -> bytes:
+    """JSON that is changed in its values, or in its bytes."""
+    return mutated_text(as_json(original), rng) if rng.random() < 0.2 else as_json(change(original, rng)).encode()
+
+
+def safetensors_mutants(seed: int, count: int, folder: Path) -> Ends:
+    rng, ends = random.Random(seed), {"refused": 0, "read": 0}
+    _, params = write_folder(folder, LLAMA)
+    path = folder / "model.safetensors"
+    original = path.read_bytes()
+    assert parts_of(written(*parts_of(original))) == parts_of(original)
+    for _ in range(count):
+        content, is_same = mutant(original, rng)
+        path.write_bytes(content)
+        with held(len(content)):
+            opened = open_checkpoint(folder)
+            assert opened.described.params > 0
+            try:
+                found = opened.params(jnp.float32)
+                opened.remarks()
+            except ValueError as error:
+                one_line(error, folder)
+                ends["refused"] += 1
+                continue
+        ends["read"] += 1
+        head = found.pop("head", None)
+        assert head is None or head["kernel"].shape == (11, 17)
+        if is_same:
+            assert_same(found, params)
+        assert jax.tree.map(jnp.shape, found) == jax.tree.map(jnp.shape, params)
+    return ends
+
+
+def index_mutants(seed: int, count: int, folder: Path) -> Ends:
+    rng, ends = random.Random(seed), {"refused": 0, "read": 0}
+    _, params = write_folder(folder, LLAMA, n_shards=3)
+    (folder / "folder.safetensors").mkdir()
+    path = folder / "model.safetensors.index.json"
+    original = json.loads(path.read_text()) | {"metadata": {"total_size": 7}}
+    for _ in range(count):
+        path.write_bytes(torn_or(mutant_index, original, rng))
+        with held(path.stat().st_size):
+            try:
+                found = open_checkpoint(folder).params(jnp.float32)
+            except ValueError as error:
+                one_line(error, folder)
+                ends["refused"] += 1
+                continue
+        ends["read"] += 1
+        assert_same(found, params)
+    return ends
+
+
+def generation_mutants(seed: int, count: int, folder: Path) -> Ends:
+    rng, ends = random.Random(seed), {"refused": 0, "read": 0}
+    write_folder(folder, LLAMA)
+    path = folder / "generation_config.json"
+    original = {"eos_token_id": [3, 5], "bos_token_id": 1, "temperature": 0.5}
+    for _ in range(count):
+        path.write_bytes(torn_or(mutated, original, rng))
+        with held(path.stat().st_size):
+            try:
+                found = open_checkpoint(folder).end_tokens()
+            except ValueError as error:
+                one_line(error, path)
+                ends["refused"] += 1
+                continue
+        ends["read"] += 1
+        assert found == tuple(sorted(found)) and all(0 <= number < 17 for number in found)
+    return ends
+
+
+@pytest.mark.parametrize("mutants", [safetensors_mutants, index_mutants, generation_mutants])
+def test_mutants_are_refused_or_read(mutants, tmp_path):
+    ends = mutants(0, FEW, tmp_path)
+    assert ends["refused"] > FEW // 4 and ends["read"] > FEW // 10, ends
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("mutants", [safetensors_mutants, index_mutants, generation_mutants])
+def test_many_mutants_are_refused_or_read(request, mutants, tmp_path):
+    ends = mutants(1, request.config.getoption("--cases") or MANY, tmp_path)
+    assert ends["refused"] > MANY // 4 and ends["read"] > MANY // 10, ends
