@@ -36,8 +36,8 @@ def gguf_tokenizer(metadata: Fields) -> Tokenizer:
         begins = fields.get("add_bos_token", bool, split.begins if split else True)
         ends = fields.get("add_eos_token", bool, False)
         usual = _USUAL_EDGES[model]
-        first = fields.get("bos_token_id", int, usual[0]) if begins else None
-        return with_edges(tokenizer, first, fields.get("eos_token_id", int, usual[1]) if ends else None)
+        first = _token_id(fields, "bos_token_id", usual[0]) if begins else None
+        return with_edges(tokenizer, first, _token_id(fields, "eos_token_id", usual[1]) if ends else None)
     except ValueError as error:
         if str(error).startswith(fields.where):
             raise
@@ -47,13 +47,21 @@ def gguf_tokenizer(metadata: Fields) -> Tokenizer:
 def gguf_end_tokens(metadata: Fields) -> tuple[int, ...]:
     """The ids that a file says end a text, a turn or a message."""
     fields = _fields(metadata)
-    found = (fields.get(key, int, None) for key in _ENDS)
+    found = (_token_id(fields, key, None) for key in _ENDS)
     return tuple(sorted({number for number in found if number is not None}))
 
 
 def _fields(metadata: Fields) -> Fields:
     values = {key.removeprefix(_KEY): value for key, value in metadata.values.items() if key.startswith(_KEY)}
     return Fields(values, f"{metadata.where}: tokenizer.ggml")
+
+
+def _token_id(fields: Fields, key: str, default: int | None) -> int | None:
+    """Of any size: what stands for none may be the largest number of 32 bits."""
+    found = fields.values.get(key, default)
+    if found is not None and type(found) is not int:
+        raise ValueError(f"{fields.where}: {key} must be of type int, got {reprlib.repr(found)}")
+    return found
 
 
 def _tokens(fields: Fields) -> tuple[list[str], list[int]]:

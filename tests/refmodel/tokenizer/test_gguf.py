@@ -9,11 +9,13 @@ import pytest
 from gguf import TokenType
 from tokenizers.pre_tokenizers import ByteLevel
 
+from refmodel.checkpoint import open_checkpoint
 from refmodel.default_model import default_gguf, default_text
 from refmodel.fields import Fields
-from refmodel.tokenizer.gguf import gguf_tokenizer
+from refmodel.tokenizer.gguf import gguf_end_tokens, gguf_tokenizer
 from refmodel.tokenizer.splits import SPLITS
 from tests.checkpoints import load_tokenizer
+from tests.refmodel.checkpoint.test_gguf_file import random_model, write_file
 
 MERGES = ["Ġ Ġ", "1 2", "a 1", "' S", ". Ċ", "Ġ a"]
 ADDED = {"<|end|>": TokenType.CONTROL, "<think>": TokenType.USER_DEFINED, "[PAD0]": TokenType.UNUSED}
@@ -167,10 +169,28 @@ def test_a_first_or_last_token_of_no_vocabulary_is_refused(edge, number):
     """llama.cpp warns of it and takes its default, with which a text would not begin as its file says."""
     told = {"model": "gpt2", "tokens": TOKENS, "merges": MERGES, f"add_{edge}_token": True, f"{edge}_token_id": number}
     fields = Fields({f"tokenizer.ggml.{key}": value for key, value in told.items()}, "t.gguf")
-    with pytest.raises(
-        ValueError, match=rf"t.gguf: .*( with token {number}, which the vocabulary|32 bits, got {number})"
-    ):
+    with pytest.raises(ValueError, match=rf"t.gguf: .* with token {number}, which the vocabulary does not have"):
         gguf_tokenizer(fields)
+
+
+def test_end_tokens_that_the_vocabulary_does_not_have_are_left_out_and_said(tmp_path):
+    """Files spell a token that there is not as the largest number of 32 bits."""
+
+    def ends(writer):
+        writer.add_eos_token_id(5)
+        writer.add_uint32("tokenizer.ggml.eot_token_id", 2**32 - 1)
+
+    tensors = random_model("qwen3")[1]
+    opened = open_checkpoint(write_file(tmp_path / "m.gguf", "qwen3", tensors, also=ends))
+    assert opened.end_tokens() == (5,)
+    said = f"left out: end token {2**32 - 1}, for the vocabulary is 0 to {opened.config.vocab_size - 1}"
+    assert opened.remarks() == [f"{tmp_path / 'm.gguf'}: {said}"]
+
+
+@pytest.mark.parametrize("number", ["5", 5.0, True, [5]])
+def test_an_end_token_that_is_no_id_is_named(number):
+    with pytest.raises(ValueError, match=r"^t.gguf: tokenizer.ggml: eot_token_id must be of type int, got "):
+        gguf_end_tokens(Fields({"tokenizer.ggml.eot_token_id": number}, "t.gguf"))
 
 
 @pytest.mark.parametrize(
