@@ -85,7 +85,7 @@ def calls() -> dict[str, tuple]:
         ),
         "[B, T], one at least, got float32[1, 3]": lambda: generate(config, params, floats, 3),
         "n_layers must be a whole number from 1 to 10,000, got 0": lambda: layers(0),
-        "n_layers must be a whole number of at least 1, got 2.5": lambda: layers(2.5),
+        "n_layers must be a whole number from 1 to 10,000, got 2.5": lambda: layers(2.5),
         # loading, layouts
         "a model is named by text, got 5": lambda: refmodel.load(5),
         "dtype must be one of floats, got int8 ": lambda: refmodel.load("tiny-dense", dtype=jnp.int8),
