@@ -24,7 +24,8 @@ def open_checkpoint(source: str | Path) -> Checkpoint:
 
     if is_there(path):
         refuse_pointer(path)
-    if not (is_gguf(path) or path.suffix == ".gguf"):
+    is_named_so = path.suffix == ".gguf" and (not is_there(path) or path.is_file())  # no pipe, which would be waited on
+    if not (is_gguf(path) or is_named_so):
         accepted = "accepted: a folder with config.json, or a GGUF file"
         raise ValueError(f"{path}: no model here: {no_model(path)}; {accepted}")
     from refmodel.checkpoint.gguf_file import GgufFile

@@ -21,11 +21,15 @@ from refmodel.words import quoted, reason, shown
 
 SINGLE: Final = "model.safetensors"
 INDEX: Final = "model.safetensors.index.json"
-_COMPARED_ROWS: Final = 4096
+_COMPARED_ROWS: Final = 256
+_MOST_HEADER_BYTES: Final = 2**25  # of a quarter of a million tensors, where a shard has some hundreds
 _MOST_BYTES: Final = 255  # that systems take as the name of a file
 _DTYPES: Final[Mapping[str, Any]] = MappingProxyType(
-    {"F64": np.float64, "F32": np.float32, "F16": np.float16, "BF16": jnp.bfloat16}
-)
+    {
+        "F64": np.float64, "F32": np.float32, "F16": np.float16, "BF16": jnp.bfloat16, "F8_E4M3": jnp.float8_e4m3fn,
+        "F8_E5M2": jnp.float8_e5m2, "F8_E8M0": jnp.float8_e8m0fnu,
+    }
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -46,9 +50,15 @@ class StoredTensor:
         return tuple(self.file.get_slice(self.name).get_shape())
 
     def array(self) -> np.ndarray:
-        """The numbers, mapped into memory and not copied where numpy has their type."""
+        """The numbers, mapped into memory and not copied where they are floats of whole bytes.
+
+        Raises `ValueError` for a type that numpy does not have.
+        """
         if (dtype := _DTYPES.get(self.dtype)) is None:
-            return self.file.get_tensor(self.name)
+            try:
+                return self.file.get_tensor(self.name)
+            except Exception as error:  # its own type, and what numpy raises
+                raise ValueError(f"{shown(self.name)} is stored as {self.dtype}, which numpy does not have") from error
         start, stop = self.place
         return self.mapped[start:stop].view(dtype).reshape(self.shape)
 
@@ -59,9 +69,13 @@ def same_numbers(ours: np.ndarray, theirs: np.ndarray) -> bool:
         return False
     ours, theirs = np.atleast_1d(ours), np.atleast_1d(theirs)
     cuts = [slice(start, start + _COMPARED_ROWS) for start in range(0, len(ours), _COMPARED_ROWS)]
-    return all(
-        np.array_equal(ours[cut].astype(np.float64), theirs[cut].astype(np.float64), equal_nan=True) for cut in cuts
-    )
+    return all(_equal(ours[cut], theirs[cut]) for cut in cuts)
+
+
+def _equal(ours: np.ndarray, theirs: np.ndarray) -> bool:
+    if ours.dtype == theirs.dtype and ours.tobytes() == theirs.tobytes():  # mostly so, and faster
+        return True
+    return np.array_equal(ours.astype(np.float64), theirs.astype(np.float64), equal_nan=True)
 
 
 def stored_tensors(folder: Path) -> dict[str, StoredTensor]:
@@ -72,6 +86,7 @@ def stored_tensors(folder: Path) -> dict[str, StoredTensor]:
     found: dict[str, StoredTensor] = {}
     for path in weight_files(folder):
         refuse_pointer(path)
+        _refuse_long_header(path)
         try:
             shard = safe_open(path, framework="numpy")
         except Exception as error:  # safetensors raises its own type, and OSError
@@ -82,6 +97,18 @@ def stored_tensors(folder: Path) -> dict[str, StoredTensor]:
                 raise ValueError(f"{path}: {shown(name)} is stored in an earlier shard too")
             found[name] = StoredTensor(shard, name, mapped, places[name])
     return found
+
+
+def _refuse_long_header(path: Path) -> None:
+    """Before it is read, for what it becomes takes many times its size."""
+    try:
+        with path.open("rb") as file:
+            length = int.from_bytes(file.read(8), "little")
+    except OSError as error:
+        raise ValueError(f"{path}: not a readable safetensors file ({reason(error)})") from error
+    if length > _MOST_HEADER_BYTES:
+        limit = f"of at most {_MOST_HEADER_BYTES:,} bytes"
+        raise ValueError(f"{path}: not a readable safetensors file (a header {limit}, got {length:,})")
 
 
 def _data(path: Path) -> tuple[np.ndarray, dict[str, tuple[int, int]]]:

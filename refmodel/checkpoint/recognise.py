@@ -35,7 +35,7 @@ def no_model(path: Path) -> str:
         return f"pickled by PyTorch, and nothing is unpickled here; {SAVE_AS_SAFETENSORS}"
     if path.suffix in _OF_A_FOLDER:
         return f"one file of a model's folder; give the folder, {path.parent}"
-    return "it does not begin with GGUF"
+    return "it does not begin with GGUF" if path.is_file() else "it is no regular file"
 
 
 SAVE_AS_SAFETENSORS: Final = (
@@ -45,6 +45,8 @@ SAVE_AS_SAFETENSORS: Final = (
 
 def _begins(path: Path, *magics: bytes) -> bool:
     try:
+        if not path.is_file():  # a pipe would be waited on for ever
+            return False
         with path.open("rb") as file:
             return file.read(max(map(len, magics))).startswith(magics)
     except OSError:

@@ -22,7 +22,7 @@ from refmodel.parameters import Parameter
 from refmodel.read_hf_config import from_hf
 from refmodel.specification import ModelConfig
 from refmodel.token_ids import ends_outside, in_vocabulary
-from refmodel.words import shown
+from refmodel.words import reason, shown
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -134,7 +134,13 @@ class SafetensorsFolder(Checkpoint):
         return self._decoded(name, self._formats[name])
 
     def _decoded(self, name: str, one: WeightFormat) -> np.ndarray:
-        return one.decode(*(self._files[part].array() for part in (name, *(name + ending for ending in one.beside))))
+        try:
+            found = one.decode(*(self._files[part].array() for part in (name, *(name + end for end in one.beside))))
+        except ValueError as error:
+            raise ValueError(f"{self.where}: {shown(name)} cannot be read ({reason(error)})") from error
+        if found.shape != (wanted := one.shape(self._files[name].shape)):
+            raise ValueError(f"{self.where}: {one.name} makes {found.shape} of {shown(name)}; accepted: {wanted}")
+        return found
 
     @cached_property
     def _tokenizer(self) -> Tokenizer:

@@ -31,7 +31,10 @@ def with_edges(tokenizer: Tokenizer, first: int | None, last: int | None) -> Tok
 
 
 def whole_texts(tokenizer: Tokenizer) -> Tokenizer:
-    """The tokenizer, changed in place, without the truncation and padding that training left in its file."""
+    """The tokenizer, changed in place, without what training left in its file: truncation, padding, and merges that are
+    left out at random (dropout)."""
     tokenizer.no_truncation()
     tokenizer.no_padding()
+    if getattr(tokenizer.model, "dropout", None) is not None:
+        tokenizer.model.dropout = None
     return tokenizer

@@ -108,6 +108,13 @@ def test_a_file_that_is_no_model_is_said_to_be_what_it_is(tmp_path, file, conten
         open_config(str(tmp_path / file))
 
 
+def test_a_pipe_is_not_waited_on(tmp_path):
+    for name in ("m.gguf", "model"):
+        os.mkfifo(tmp_path / name)
+        with pytest.raises(ValueError, match=rf"{name}: no model here: it is no regular file"):
+            open_config(str(tmp_path / name))
+
+
 def test_a_folder_without_a_config_names_the_gguf_file_in_it(tmp_path):
     (tmp_path / "m.gguf").write_bytes(b"GGUF")
     with pytest.raises(ValueError, match=r"no config.json here, .*; it holds m.gguf: give that file"):

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import refmodel
-from refmodel.checkpoint import open_checkpoint
+from refmodel.checkpoint import folder_files, open_checkpoint
 from refmodel.checkpoint.find import open_config
 from refmodel.checkpoint.folder_files import StoredTensor
 from refmodel.checkpoint.formats import WEIGHT_FORMATS, WeightFormat
@@ -208,6 +208,45 @@ def test_what_belongs_to_a_tensor_is_looked_at_before_the_first_is_read(tmp_path
     monkeypatch.setattr(StoredTensor, "array", lambda _: pytest.fail("weights are read"))
     scaled = WeightFormat("I8", lambda stored, scale: stored * scale, beside=("_scale",))
     with WEIGHT_FORMATS.temporarily(scaled), pytest.raises(ValueError, match=message):
+        load(tmp_path, jnp.float32)
+
+
+@pytest.mark.parametrize(
+    ("decode", "message"),
+    [
+        (
+            lambda stored: stored[:2],
+            r"F8_E4M3 makes \(2, 11\) of model.layers.1.mlp.up_proj.weight; accepted: \(13, 11\)",
+        ),
+        (
+            lambda stored: np.reshape(stored, (7, 7)),
+            r"model.layers.1.mlp.up_proj.weight cannot be read \(cannot reshape",
+        ),
+        (lambda stored: stored.astype(np.float32), ""),
+    ],
+)
+def test_a_format_of_eight_bits_reads_and_a_wrong_one_is_named(tmp_path, decode, message):
+    _, params = write_folder(tmp_path, LLAMA)
+    name = "model.layers.1.mlp.up_proj.weight"
+    rewrite(tmp_path, lambda tensors: tensors.update({name: tensors[name].astype(jnp.float8_e4m3fn)}))
+    with WEIGHT_FORMATS.temporarily(WeightFormat("F8_E4M3", decode)):
+        if message:
+            with pytest.raises(ValueError, match=message):
+                load(tmp_path, jnp.float32)
+            return
+        found = load(tmp_path, jnp.float32)[1]
+    up, wanted = (tree["blocks"]["dense"]["ffn"]["up"][1] for tree in (found, params))
+    np.testing.assert_array_equal(up, wanted.astype(jnp.float8_e4m3fn))
+
+
+@pytest.mark.parametrize("length", [2**25 + 1, 10**8, 2**63, 2**64 - 1])
+def test_a_header_is_bounded_before_it_is_read(tmp_path, monkeypatch, length):
+    write_folder(tmp_path, LLAMA)
+    monkeypatch.setattr(folder_files, "safe_open", lambda *_, **__: pytest.fail("the header is read"))
+    (tmp_path / "model.safetensors").write_bytes(length.to_bytes(8, "little") + bytes(9))
+    with pytest.raises(
+        ValueError, match=rf"model.safetensors: not a readable .* at most 33,554,432 bytes, got {length:,}"
+    ):
         load(tmp_path, jnp.float32)
 
 

@@ -36,6 +36,12 @@ def test_truncation_and_padding_change_nothing_and_the_template_s_first_token_is
         assert load_tokenizer(tmp_path).encode(text).ids == wanted
 
 
+def test_merges_that_training_left_out_at_random_are_all_there(tmp_path):
+    tokenizer = Tokenizer(models.BPE({"a": 0, "b": 1, "ab": 2}, [("a", "b")], dropout=0.9))
+    tokenizer.save(str(tmp_path / "tokenizer.json"))
+    assert load_tokenizer(tmp_path).encode("ab" * 99).ids == [2] * 99
+
+
 def write_merges(folder, told, listed=None):
     vocabulary = {token: i for i, token in enumerate([*LETTERS, "ab", "12"])}
     (folder / "vocab.json").write_text(json.dumps(vocabulary))
