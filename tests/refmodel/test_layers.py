@@ -21,6 +21,10 @@ def test_rms_norm_in_bfloat16_has_float32_statistics():
     out = rms_norm(jnp.asarray(x, jnp.bfloat16), jnp.asarray(scale, jnp.bfloat16), Norm(1e-6))
     assert out.dtype == jnp.bfloat16
     chex.assert_trees_all_close(out.astype(jnp.float32), expected, rtol=2e-2)
+    exact = np.asarray(short := jnp.asarray(x - 100, jnp.bfloat16), np.float64)
+    rounded_once = exact / np.sqrt((exact**2).mean(-1, keepdims=True) + 1e-6)
+    out = rms_norm(short, jnp.ones(257, jnp.bfloat16), Norm(1e-6)).astype(jnp.float32)
+    np.testing.assert_allclose(out, rounded_once, rtol=1.01 * 2**-8)
 
 
 def test_rope_turns_the_pairs_i_and_i_plus_half():

@@ -94,6 +94,7 @@ def test_validate_takes_them(tmp_path: Path, capsys: pytest.CaptureFixture[str])
     ("changed", "model"),
     [
         ({"model_filename": "", "model_type": "gpt-oss 20B MXFP4 MoE"}, "gpt-oss-20b"),
+        ({"model_filename": "Qwen3-8B-Q8_0.gguf", "model_type": "unheard of"}, "qwen3-8b"),
         ({"model_filename": "C:\\m\\Qwen3-8B-Q8_0.gguf", "model_type": "qwen3 8B Q8_0"}, "qwen3-8b"),
         ({"model_filename": "m.gguf", "model_type": "llama 7B Q4_0", "model_n_params": 6_738_415_616}, "llama2-7b"),
         ({"model_filename": "m.gguf", "model_type": "llama 7B Q4_0", "model_n_params": 7_241_732_096}, "mistral-7b"),
@@ -103,6 +104,15 @@ def test_models_by_file_description_or_parameters(changed: dict[str, object], mo
     path = tmp_path / "mine.json"
     path.write_text(json.dumps([RECORDS[0] | changed]))
     assert [one.model for one in published(path)] == [model]
+
+
+def test_models_of_a_table_by_their_parameters_and_empty_fields_of_csv(tmp_path: Path) -> None:
+    path = tmp_path / "mine"
+    for described, params, model in (("llama 7B", "6.74 B", "llama2-7b"), ("llama 1B", "134.52 M", "smollm2-135m")):
+        path.write_text(MARKDOWN.replace("qwen3moe 30B.A3B", described).replace("30.53 B", params))
+        assert {one.model for one in published(path)} == {model}
+    path.write_text(as_csv([RECORDS[0] | {"n_depth": "", "stddev_ts": "", "n_ubatch": ""}]))
+    assert [(one.depth, one.repeat_error, one.setup.micro_batch) for one in published(path)] == [(0, 0, 512)]
 
 
 @pytest.mark.parametrize(

@@ -51,8 +51,10 @@ def test_a_backend_that_nothing_is_known_of_is_named(backend: str) -> None:
 
 def test_a_device_that_is_told_is_no_default_card(tmp_path: Path) -> None:
     path = tmp_path / "mine.csv"
-    for device, given, name in (("", None, "r9700"), ("", CARDS["w7900"], "w7900"), ("RX 9070 XT", None, "rx-9070-xt"),
-                                ("Arc B580", CARDS["w7900"], "w7900")):  # fmt: skip
+    other = CARDS["w7900"]
+    cases = [("", None, "r9700"), ("", other, "w7900"), ("RX 9070 XT", None, "rx-9070-xt"),
+             ("RX 9070 XT", other, "rx-9070-xt"), ("Arc B580", other, "w7900")]  # fmt: skip
+    for device, given, name in cases:
         path.write_text(f"{','.join(COLUMNS)}\na:b/x,e,Vulkan,{device},Llama 8B,Q4,pp2048,pp,9.5,\n")
         assert [one.card.name for one in published(path, given)] == [name]
     with pytest.raises(ValueError, match=r"mine\.csv: no card of the device 'Arc B580' is known; say which"):

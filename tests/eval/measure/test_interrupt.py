@@ -53,6 +53,13 @@ def test_what_somebody_swallows_is_remembered():
         breathe()
 
 
+def test_what_was_heard_while_it_was_held_is_known_outside():
+    interrupt = listen()
+    with pytest.raises(KeyboardInterrupt), held():
+        signal.raise_signal(signal.SIGINT)
+    assert interrupt.told
+
+
 def test_handlers_of_others_and_other_threads_are_left_alone():
     heard = []
     signal.signal(signal.SIGINT, lambda *_: heard.append(1))

@@ -141,6 +141,8 @@ def test_what_every_record_has_is_missed(name):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
+        ({"tokens": 0}, "tokens must be at least 1 and at most .*, got 0"),
+        ({"memory": {"temp_bytes": -1}}, "memory.temp_bytes must be at least 0 and"),
         ({"tokens": -5}, "tokens must be at least 1 and at most .*, got -5"),
         ({"layout": ""}, "layout must name one, got ''"),
         ({"schema": True}, "schema must be at most 2, .* got True"),

@@ -1,0 +1,114 @@
+"""Faults in what a token goes through: positions, experts, cache, decoding, and how files are read."""
+
+from __future__ import annotations
+
+from tests.mutants.mutant import of
+
+HERE = "tests/refmodel/"
+LAYERS, POSITIONS, SOURCE = f"{HERE}test_layers.py", f"{HERE}test_positions.py", f"{HERE}test_source.py"
+FREQUENCIES = f"{POSITIONS}::test_frequencies_of_transformers"
+BY_LENGTH = f"{POSITIONS}::test_the_length_decides_at_the_original_context"
+IDS, FOLDER = f"{SOURCE}::test_ids_outside_the_vocabulary_are_refused", f"{HERE}tokenizer/test_folder.py"
+GGUF, EXPERTS = f"{HERE}checkpoint/test_gguf_parts.py", f"{HERE}kernels/test_grouped.py"
+GENERATE = f"{HERE}test_model.py::test_sampling_repeats_with_its_seed_and_stops"
+
+MUTANTS = [
+    *of(
+        "refmodel/rope.py", LAYERS,
+        ("[first * cos - second * sin", "[first * cos + second * sin"),
+        ("second * cos + first * sin]", "second * cos - first * sin]"),
+    ),
+    *of(
+        "refmodel/rope.py", f"{POSITIONS}::test_the_attention_factor_is_in_both_rotations",
+        ("(factor * cos, factor * sin)", "(factor * cos, sin)"),
+    ),
+    *of(
+        "refmodel/rope_scaling.py", BY_LENGTH,
+        ("self.long if total_tokens > self.original_positions", "self.long if total_tokens >= self.original_positions"),
+        ("self.factor * longer - (self.factor - 1))", "self.factor * longer)"),
+        ("longer = max(total_tokens, self.max_positions) /", "longer = total_tokens /"),
+    ),
+    *of(
+        "refmodel/rope_scaling.py", FREQUENCIES,
+        ("(kept_h + (1 - kept_h) / self.factor)", "(kept_h / self.factor + (1 - kept_h))"),
+        ("self.stretch ** (head_dim / (head_dim - 2))", "self.stretch ** ((head_dim - 2) / head_dim)"),
+        ("math.floor(first), math.ceil(last)", "math.ceil(first), math.floor(last)"),
+        ("(1 - scaled_h + scaled_h / self.factor)", "(scaled_h + (1 - scaled_h) / self.factor)"),
+        ("return 0.1 * mscale * math.log(factor) + 1 if", "return 0.1 * mscale * math.log(factor) if"),
+        ("math.sqrt(1 + math.log(factor) / math.log(original_positions))",
+         "math.sqrt(1 + math.log(original_positions) / math.log(factor))"),
+    ),
+    *of(
+        "refmodel/cache.py", f"{HERE}test_cache.py",
+        ("jnp.int32(0))", "jnp.int32(1))"),
+        ("capacity_tokens, dtype, ragged=ragged)", "capacity_tokens, dtype)"),
+        ("jnp.broadcast_to(x, (layers, *x.shape))", "jnp.broadcast_to(x, (1, *x.shape))"),
+    ),
+    *of(
+        "refmodel/token_ids.py", IDS,
+        ("(found < 0) | (found >= vocab_size)", "(found < 0) | (found > vocab_size)"),
+        ("(found < 0) | (found >= vocab_size)", "found >= vocab_size"),
+    ),
+    *of(
+        "refmodel/token_ids.py", FOLDER,
+        ("if number >= vocab_size), None)", "if number > vocab_size), None)"),
+        ("return whole.removeprefix(prompt) if whole.startswith(prompt) else tokenizer.decode(new_ids)",
+         "return tokenizer.decode(new_ids)"),
+    ),
+    *of(
+        "refmodel/kernels/choose_experts.py", LAYERS,
+        ("if renormalise else weight_rk", "if not renormalise else weight_rk"),
+    ),
+    *of(
+        "refmodel/layers.py", LAYERS,
+        ("experts.experts_per_token, experts.norm_topk_prob)", "experts.experts_per_token, True)"),
+        ("choose_experts(logits_re,", "choose_experts(-logits_re,"),
+    ),
+    *of(
+        "refmodel/norm.py", LAYERS,
+        ("x32 = x.astype(jnp.float32)", "x32 = x"),
+    ),
+    *of(
+        "refmodel/kernels/grouped.py", EXPERTS,
+        ('einsum("rk,rkd->rd", weight_rk, ', 'einsum("rk,rkd->rd", 0 * weight_rk + 1, '),
+        ("rows, row_t // choices)", "rows, row_t % rows)"),
+        ("(layer, expert, 0, 0)", "(0, expert, 0, 0)"),
+        ("number < tiles.n_used", "number < tiles.n_used - 1"),
+    ),
+    *of(
+        "refmodel/tokenizer/edges.py", f"{HERE}tokenizer/test_gguf.py",
+        ('[first, "$A", last]', '[last, "$A", first]'),
+    ),
+    *of(
+        "refmodel/tokenizer/edges.py", FOLDER,
+        ("    tokenizer.no_truncation()\n", ""),
+        ("    tokenizer.no_padding()\n", ""),
+    ),
+    *of(
+        "refmodel/generate.py", GENERATE,
+        ("jnp.where(_is_one_of(token_b, stops), token_b, next_b)", "jnp.where(_is_one_of(token_b, stops), next_b, token_b)"),
+        ("logits_bv / temperature)", "logits_bv)"),
+        ("keys[jnp.minimum(start + jnp.arange(TOKENS_A_CALL), new_tokens - 1)]",
+         "keys[jnp.minimum(jnp.arange(TOKENS_A_CALL), new_tokens - 1)]"),
+    ),
+    *of(
+        "refmodel/checkpoint/gguf_header.py", GGUF,
+        ("start = -(-header_bytes // alignment) * alignment", "start = header_bytes // alignment * alignment"),
+        ("if self.items > _MOST_ITEMS:", "if items > _MOST_ITEMS:"),
+        ("tuple(reversed([cursor.number(\"<u8\") for _ in range(n_axes)]))", "tuple([cursor.number(\"<u8\") for _ in range(n_axes)])"),
+    ),
+    *of(
+        "refmodel/checkpoint/safetensors_folder.py", f"{HERE}checkpoint/test_safetensors_folder.py::test_round_trip",
+        ('if one.leaf.endswith("gate") else', 'if one.leaf.endswith("up") else'),
+    ),
+    *of(
+        "refmodel/checkpoint/put.py", f"{HERE}checkpoint/test_put.py",
+        ("        done.result()\n", "        done\n"),
+        ("range(0, len(rows_oi), _ROWS)", "range(0, len(rows_oi) - _ROWS, _ROWS)"),
+    ),
+    *of(
+        "refmodel/decoder.py", f"{HERE}test_read_config.py",
+        ("(layer + 1) % decoder_sparse_step", "layer % decoder_sparse_step"),
+        ("layer not in mlp_only_layers", "layer + 1 not in mlp_only_layers"),
+    ),
+]  # fmt: skip
