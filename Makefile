@@ -42,6 +42,7 @@ test-long: $(VENV)/.installed-test
 	$(BIN)/python -m pytest tests/refmodel/checkpoint/test_hostile_folders.py -m slow --cases 50000
 	$(BIN)/python -m pytest tests/refmodel/tokenizer/test_hostile_tokenizers.py -m slow --cases 50000
 	$(BIN)/python -m pytest tests/eval/cost/test_llama_bench.py -m slow --cases 50000
+	$(BIN)/python -m pytest tests/eval/measure/test_killed_runs.py -m slow --cases 30
 
 # Small faults, each of which the tests of its module must catch: all of them, or SAMPLE=8, others with each commit.
 SAMPLE ?=

@@ -59,14 +59,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _run(list(argv))
     interrupt = listen()
     try:
-        status = _run(sys.argv[1:])
-    except BaseException:
-        if not interrupt.told:
-            raise
-        _leave()  # what came of it on its way is no error
-    if interrupt.told:
-        _leave()
-    return status
+        return _run(sys.argv[1:])
+    finally:
+        if signal.getsignal(signal.SIGINT) is interrupt:
+            signal.signal(signal.SIGINT, signal.SIG_IGN)  # while the interpreter ends there is nothing to interrupt
+        if interrupt.told:
+            _leave()  # what came of it on its way is no error
 
 
 def _leave() -> NoReturn:

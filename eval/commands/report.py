@@ -29,7 +29,7 @@ EXAMPLES = (
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("records", type=Path, metavar="RECORDS", help="a comparison's folder, or a file of records")
     parser.add_argument(
-        "--model", metavar="MODEL", help="a folder, a .gguf file or a preset (default: what the records name)"
+        "--model", metavar="MODEL", help="a preset, a folder, a .gguf file or a Hub id (default: what the records name)"
     )
     parser.add_argument(
         "--out", type=Path,
@@ -69,8 +69,10 @@ def draw(
 
 
 def _record(compared: Comparison, command: str, path: Path) -> dict[str, Any]:
+    reading = (record for record in compared.records if record.kind != "attention")  # one layer alone reads no weights
     return {
-        "command": command, "model": compared.config.name, "weights": compared.records[0].run.weights,
+        "command": command, "model": compared.config.name,
+        "weights": next(reading, compared.records[0]).run.weights,
         "conventions": {
             "linear": "layers; the head on the last token only", "pairs": "causal, exact",
             "time": "median of the samples; linear and attention are timed apart",

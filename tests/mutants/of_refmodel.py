@@ -77,7 +77,7 @@ MUTANTS = [
     ),
     *of(
         "refmodel/tokenizer/edges.py", f"{HERE}tokenizer/test_gguf.py",
-        ('[first, "$A", last]', '[last, "$A", first]'),
+        ('for name in ("first", "$A", "last") if', 'for name in ("last", "$A", "first") if'),
     ),
     *of(
         "refmodel/tokenizer/edges.py", FOLDER,
