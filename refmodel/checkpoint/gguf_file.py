@@ -101,11 +101,10 @@ class GgufFile(Checkpoint):
     def _own(self) -> Fields:
         """The settings of the architecture; `block_count` without the layers that predict tokens beyond the next."""
         prefix = f"{self.family.architecture}."
-        own = {key.removeprefix(prefix): value for key, value in self.metadata.values.items()}
-        fields = Fields(own, f"{self.where}: {self.family.architecture}")
-        if extra := fields.within("nextn_predict_layers", 0, MOST_LAYERS, 0, int):
-            own["block_count"] = fields.get("block_count", int) - extra
-        return fields
+        values = {key.removeprefix(prefix): value for key, value in self.metadata.values.items()}
+        own = Fields(values, f"{self.where}: {self.family.architecture}")
+        extra = own.within("nextn_predict_layers", 0, MOST_LAYERS, 0, int)
+        return Fields({**values, "block_count": own.get("block_count", int) - extra}, own.where) if extra else own
 
     def shapes(self) -> dict[str, Shape]:
         """Without the factors of rotary frequencies, which the description holds, and what is said to be left out."""
