@@ -10,7 +10,7 @@ FREQUENCIES = f"{POSITIONS}::test_frequencies_of_transformers"
 BY_LENGTH = f"{POSITIONS}::test_the_length_decides_at_the_original_context"
 IDS, FOLDER = f"{SOURCE}::test_ids_outside_the_vocabulary_are_refused", f"{HERE}tokenizer/test_folder.py"
 GGUF, EXPERTS = f"{HERE}checkpoint/test_gguf_parts.py", f"{HERE}kernels/test_grouped.py"
-GENERATE = f"{HERE}test_model.py::test_sampling_repeats_with_its_seed_and_stops"
+STOPS = f"{HERE}test_model.py::test_sampling_repeats_with_its_seed_and_stops"
 
 MUTANTS = [
     *of(
@@ -85,8 +85,11 @@ MUTANTS = [
         ("    tokenizer.no_padding()\n", ""),
     ),
     *of(
-        "refmodel/generate.py", GENERATE,
+        "refmodel/generate.py", STOPS,
         ("jnp.where(_is_one_of(token_b, stops), token_b, next_b)", "jnp.where(_is_one_of(token_b, stops), next_b, token_b)"),
+    ),
+    *of(
+        "refmodel/generate.py", f"{HERE}test_generate.py",
         ("logits_bv / temperature)", "logits_bv)"),
         ("keys[jnp.minimum(start + jnp.arange(TOKENS_A_CALL), new_tokens - 1)]",
          "keys[jnp.minimum(jnp.arange(TOKENS_A_CALL), new_tokens - 1)]"),
