@@ -18,12 +18,14 @@ lint: $(VENV)/.installed-test
 	$(BIN)/python -m ruff check .
 	$(BIN)/python -m mypy
 
-# The fast tests once more, on Python 3.12 with jax 0.12, whose compiler takes twice as long: with fewer drawn examples.
-# Where there is no such Python, it says so and is content.
+# The fast tests once more, on Python 3.12 with jax 0.12, whose compiler takes twice as long: with fewer drawn examples,
+# and with ONE_IN=3 a third of them, another with each commit.  Where there is no such Python, it says so and is content.
+ONE_IN ?= 1
 test-312:
 	@if python="$$(.ci/find-python 3.12)"; then \
 	  $(MAKE) --no-print-directory PYTHON="$$python" VENV=$(VENV)-312 JAX="jax==0.12.0.1" \
-	    OPTIONS="--hypothesis-profile=few" test; \
+	    OPTIONS="--hypothesis-profile=few --one-in $(ONE_IN) --turn $$(git rev-list --count HEAD 2>/dev/null || echo 0)" \
+	    test; \
 	else \
 	  echo "test-312 did not run: no Python 3.12 is on the path, and pyenv and uv have none"; \
 	fi

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -32,6 +33,16 @@ gc.set_threshold(50_000, 20, 20)
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--cases", type=int, help="how many cases the suites of drawn cases draw (default: those of CI)")
+    parser.addoption("--one-in", type=int, default=1, help="run one in so many tests, drawn by name and --turn")
+    parser.addoption("--turn", type=int, default=0, help="of --one-in: in as many turns every test has been run")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Hashes of names: every worker, machine and commit draws the same."""
+    one_in, turn = config.getoption("--one-in"), config.getoption("--turn")
+    drawn = {item for item in items if zlib.crc32(item.nodeid.encode()) % one_in == turn % one_in}
+    config.hook.pytest_deselected(items=[item for item in items if item not in drawn])
+    items[:] = [item for item in items if item in drawn]
 
 
 @pytest.fixture
