@@ -65,14 +65,10 @@ def read_bytes(folder: Path) -> list[np.ndarray]:
     """Every tensor's bytes, in an array of its own."""
     found = []
     for path in sorted(folder.glob("*.safetensors")):
-        with path.open("rb", buffering=0) as file:
+        with path.open("rb") as file:
             header = json.loads(file.read(int.from_bytes(file.read(8), "little")))
             for start, end in (one["data_offsets"] for name, one in header.items() if name != "__metadata__"):
-                array = np.empty(end - start, np.uint8)
-                read = 0
-                while read < array.size:
-                    read += file.readinto(memoryview(array)[read:])
-                found.append(array)
+                found.append(np.fromfile(file, np.uint8, end - start))
     return found
 
 

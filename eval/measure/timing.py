@@ -105,14 +105,14 @@ def time_programs(
 ) -> dict[str, Timing]:
     """Timings of several programs, sampled in turns so that a drift of the machine meets them all alike."""
     warmups = {name: program.run_ms() for name, program in programs.items()}
-    samples = {name: (ms,) if ms > 1e3 * budget.warm_after_s else () for name, ms in warmups.items()}
-    counted = {name for name, taken in samples.items() if taken}
-    samples = _sampled(programs, budget, on_run, samples)
+    counted = {name for name, ms in warmups.items() if ms > 1e3 * budget.warm_after_s}
+    taken = {name: (ms,) if name in counted else () for name, ms in warmups.items()}
+    samples = _sampled(programs, budget, on_run, taken)
     for _ in range(budget.rounds - 1):
-        if all(spread_of(taken) <= MOST_SPREAD for taken in samples.values()):
+        if all(spread_of(one) <= MOST_SPREAD for one in samples.values()):
             break
         again = _sampled(programs, budget, on_run, dict.fromkeys(programs, ()))
-        samples = {name: (*taken, *again[name]) for name, taken in samples.items()}
+        samples = {name: (*one, *again[name]) for name, one in samples.items()}
     return {
         name: Timing(samples[name], program.lower_ms, program.compile_ms, None if name in counted else warmups[name])
         for name, program in programs.items()
@@ -120,7 +120,7 @@ def time_programs(
 
 
 def _sampled(
-    programs: Mapping[str, Program], budget: Budget, on_run: Callable[[], None], taken: Mapping[str, tuple[float, ...]]
+    programs: Mapping[str, Program], budget: Budget, on_run: Callable[[], None], taken: Mapping[str, Sequence[float]]
 ) -> dict[str, tuple[float, ...]]:
     """A round of samples of each program, of which some may be `taken` already."""
     samples = {name: list(taken[name]) for name in programs}

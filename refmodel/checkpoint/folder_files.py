@@ -34,11 +34,11 @@ _DTYPES: Final[Mapping[str, Any]] = MappingProxyType(
 
 @dataclass(frozen=True)
 class StoredTensor:
-    """A tensor in an open file, nothing of it read."""
+    """A tensor in an open file, nothing of it read; `place` is where its bytes begin and end in the file `path`."""
 
     file: Any
     name: str
-    mapped: np.ndarray
+    path: Path
     place: tuple[int, int]
 
     @property
@@ -52,6 +52,8 @@ class StoredTensor:
     def array(self) -> np.ndarray:
         """The numbers, mapped into memory and not copied where they are floats of whole bytes.
 
+        Each tensor is a mapping of its own, so that what was read of a file is resident no longer than its tensor.
+
         Raises `ValueError` for a type that numpy does not have.
         """
         if (dtype := _DTYPES.get(self.dtype)) is None:
@@ -60,7 +62,9 @@ class StoredTensor:
             except Exception as error:  # its own type, and what numpy raises
                 raise ValueError(f"{shown(self.name)} is stored as {self.dtype}, which numpy does not have") from error
         start, stop = self.place
-        return self.mapped[start:stop].view(dtype).reshape(self.shape)
+        if start == stop:  # no mapping is empty
+            return np.empty(self.shape, dtype)
+        return np.memmap(self.path, np.uint8, "r", start, stop - start).view(dtype).reshape(self.shape)
 
 
 def same_numbers(ours: np.ndarray, theirs: np.ndarray) -> bool:
@@ -91,11 +95,11 @@ def stored_tensors(folder: Path) -> dict[str, StoredTensor]:
             shard = safe_open(path, framework="numpy")
         except Exception as error:  # safetensors raises its own type, and OSError
             raise ValueError(f"{path}: not a readable safetensors file ({reason(error)})") from error
-        mapped, places = _data(path)
+        places = _places(path)
         for name in shard.keys():  # noqa: SIM118 - a file is no mapping
             if name in found:
                 raise ValueError(f"{path}: {shown(name)} is stored in an earlier shard too")
-            found[name] = StoredTensor(shard, name, mapped, places[name])
+            found[name] = StoredTensor(shard, name, path, places[name])
     return found
 
 
@@ -111,16 +115,16 @@ def _refuse_long_header(path: Path) -> None:
         raise ValueError(f"{path}: not a readable safetensors file (a header {limit}, got {length:,})")
 
 
-def _data(path: Path) -> tuple[np.ndarray, dict[str, tuple[int, int]]]:
-    """The bytes of a file that `safe_open` has checked, behind its header, and where each tensor lies in them.
+def _places(path: Path) -> dict[str, tuple[int, int]]:
+    """Where each tensor lies in a file that `safe_open` has checked.
 
-    The header is JSON, and its length in 8 bytes before it.
+    The header is JSON, its length in 8 bytes before it, and offsets count from behind it.
     """
-    mapped = np.memmap(path, np.uint8, "r")
-    start = 8 + int(mapped[:8].view("<u8")[0])
-    header = json.loads(mapped[8:start].tobytes())
-    places = {name: tuple(one["data_offsets"]) for name, one in header.items() if name != "__metadata__"}
-    return mapped[start:], places
+    with path.open("rb") as file:
+        header_bytes = int.from_bytes(file.read(8), "little")
+        header = json.loads(file.read(header_bytes))
+    offsets = {name: one["data_offsets"] for name, one in header.items() if name != "__metadata__"}
+    return {name: (8 + header_bytes + start, 8 + header_bytes + stop) for name, (start, stop) in offsets.items()}
 
 
 def weight_files(folder: Path) -> list[Path]:

@@ -38,10 +38,10 @@ MUTANTS = [
     *of(
         "eval/measure/timing.py", "tests/eval/measure/test_timing.py",
         ('needed, free = memory.get("temp_bytes", 0) + memory.get("output_bytes", 0)', 'needed, free = memory.get("temp_bytes", 0)'),
-        ("(*taken, *again[name])", "again[name]"),
-        ("if all(spread_of(taken)", "if any(spread_of(taken)"),
+        ("(*one, *again[name])", "again[name]"),
+        ("if all(spread_of(one)", "if any(spread_of(one)"),
         ("range(budget.rounds - 1)", "range(budget.rounds)"),
-        ("(ms,) if ms > 1e3 * budget.warm_after_s", "(ms,) if ms > budget.warm_after_s"),
+        ("if ms > 1e3 * budget.warm_after_s", "if ms > budget.warm_after_s"),
         ("None if name in counted else warmups[name]", "warmups[name]"),
     ),
 ]  # fmt: skip

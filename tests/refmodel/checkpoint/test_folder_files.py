@@ -5,14 +5,17 @@ from __future__ import annotations
 import json
 import os
 import shutil
+from mmap import ALLOCATIONGRANULARITY
 
+import chex
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from safetensors.numpy import save_file
 
 from refmodel.checkpoint import safetensors_folder
 from refmodel.checkpoint.find import open_config
-from refmodel.checkpoint.folder_files import shard_names
+from refmodel.checkpoint.folder_files import shard_names, stored_tensors
 from tests.checkpoints import load, load_tokenizer
 from tests.refmodel.checkpoint.written_folder import LLAMA, assert_same, rewrite, write_folder
 
@@ -25,6 +28,16 @@ def test_a_single_file_counts_whatever_a_stale_index_says(tmp_path):
     for file in (tmp_path / "old").glob("model*"):
         shutil.copy(file, tmp_path / "new")
     assert_same(load(tmp_path / "new", jnp.float32)[1], params)
+
+
+def test_no_more_of_a_file_is_mapped_than_the_tensor_that_is_read(tmp_path):
+    """What was read of a mapping stays resident as long as that: with one for the file, twice the parameters."""
+    numbers = {"a": np.arange(7919, dtype=np.float32), "b": np.zeros((0, 3), np.float16), "c": np.arange(5.0)}
+    save_file(numbers, tmp_path / "model.safetensors")
+    stored = {name: one.array() for name, one in stored_tensors(tmp_path).items()}
+    chex.assert_trees_all_equal(stored, numbers)
+    assert stored["a"].nbytes <= len(stored["a"]._mmap) < 4 * 7919 + ALLOCATIONGRANULARITY
+    assert len(stored["c"]._mmap) < ALLOCATIONGRANULARITY
 
 
 @pytest.mark.parametrize("outside", ["../{}", "sub/../../{}", "{root}/{}", "..\\{}", "C:\\{}", "\\{}"])
