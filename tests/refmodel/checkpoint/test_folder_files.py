@@ -143,6 +143,8 @@ def test_a_head_is_the_embedding_where_its_numbers_are_whatever_their_type(tmp_p
     rewrite(tmp_path, lambda t: t.update({"model.embed_tokens.weight": t["lm_head.weight"].astype(np.float32)}))
     config, found = load(tmp_path, jnp.float32)
     assert config.tied_head and "head" not in found
+    rewrite(tmp_path, lambda t: t.update({"model.embed_tokens.weight": t["lm_head.weight"].view(jnp.bfloat16)}))
+    assert not load(tmp_path, jnp.float32)[0].tied_head
 
 
 @pytest.mark.parametrize("shape", [(), (17,), (16, 11), (0, 11), (17, 11, 1)])

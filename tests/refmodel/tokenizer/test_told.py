@@ -30,6 +30,14 @@ def test_a_token_that_is_only_named_is_found_in_a_text(tmp_path):
     assert load_tokenizer(tmp_path).encode("<|endoftext|>").ids[0] == LETTERS.index("<")
 
 
+def test_a_name_leaves_a_token_what_it_is_and_makes_it_special(tmp_path):
+    added = {"258": {"content": "<s>", "lstrip": True}, "259": {"content": "<t>"}}
+    write_merges(tmp_path, {"tokenizer_class": "GPT2Tokenizer", "bos_token": "<s>", "added_tokens_decoder": added})
+    tokenizer = load_tokenizer(tmp_path)
+    ids = tokenizer.encode("ab <s><t>").ids
+    assert ids == [256, 258, 259] and tokenizer.decode(ids) == "ab<t>"
+
+
 def test_tokens_that_tokenizer_json_has_keep_what_they_are(tmp_path):
     byte_tokenizer("<s>").save(str(tmp_path / "tokenizer.json"))
     added = {"7": {"content": "<s>", "lstrip": True}, "257": {"content": "<t>"}}
