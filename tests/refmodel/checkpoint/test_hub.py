@@ -16,7 +16,7 @@ import refmodel
 from eval.cli import main
 from refmodel import source
 from refmodel.checkpoint.find import open_config
-from tests.refmodel.checkpoint.written_folder import LLAMA, assert_same, write_folder
+from tests.refmodel.checkpoint.written_folder import LLAMA, assert_same, rewrite, write_folder
 from tests.refmodel.tokenizer.test_folder import byte_tokenizer
 
 OTHERS = ("consolidated.safetensors", "original/params.json", "onnx/model.safetensors", "pytorch_model.bin")
@@ -102,6 +102,16 @@ def test_costs_of_a_hub_id_take_its_config_alone(hub, capsys):
     assert open_config("someone/model").n_layers == config.n_layers
     assert main(["crossover", "--model", "someone/model", "--layout", "swa(5)"]) == 0
     assert set(fetched) == {"config.json"}
+
+
+def test_costs_of_a_hub_id_are_those_of_its_folder(hub):
+    """Also of a tied model that stores a head of its own, which loading takes."""
+    repository, _ = hub
+    fill(repository)
+    rewrite(repository, lambda tensors: tensors.update({"lm_head.weight": tensors["model.embed_tokens.weight"] + 1}))
+    at_hub, in_folder = open_config("someone/model"), open_config(str(repository))
+    assert (at_hub.params, at_hub.linear_macs) == (in_folder.params, in_folder.linear_macs)
+    assert refmodel.load("someone/model").config.params == at_hub.params + 257 * 11
 
 
 def test_a_prompt_without_a_tokenizer_is_refused_before_the_weights(hub, capsys):
