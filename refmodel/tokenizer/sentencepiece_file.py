@@ -25,6 +25,8 @@ _MOST_BITS: Final = 70  # ten bytes of seven
 
 def read_pieces(path: Path) -> Pieces:
     """The vocabulary of a file.  Raises `ValueError` for one that is no model of byte pairs."""
+    if not path.is_file():  # a pipe would be waited on for ever
+        raise ValueError(f"{path} is no regular file")
     try:
         found = list(_fields(path.read_bytes()))
         pieces = [dict(_fields(value)) for number, value in found if number == 1]

@@ -103,6 +103,14 @@ def test_a_file_that_is_none_of_text_is_named(tmp_path, file, change):
         load_tokenizer(tmp_path)
 
 
+@pytest.mark.parametrize("file", ["tokenizer.json", "tokenizer.model"])
+@pytest.mark.parametrize("make", [os.mkdir, os.mkfifo])
+def test_a_folder_or_a_pipe_is_no_tokenizer(tmp_path, file, make):
+    make(tmp_path / file)
+    with pytest.raises(ValueError, match=rf"^{tmp_path}/{file} is no regular file$"):
+        load_tokenizer(tmp_path)
+
+
 @pytest.mark.parametrize(
     ("vocabulary", "merges", "message"),
     [
