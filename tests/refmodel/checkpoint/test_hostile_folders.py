@@ -18,7 +18,7 @@ from tests.refmodel.checkpoint.held import held
 from tests.refmodel.checkpoint.safetensors_mutants import mutant, mutant_index, parts_of, written
 from tests.refmodel.checkpoint.written_folder import LLAMA, assert_same, write_folder
 
-FEW, MANY = 100, 2_000  # `--cases` says otherwise
+FEW, MANY = 150, 2_000  # `--cases` says otherwise
 Ends = dict[str, int]
 
 
