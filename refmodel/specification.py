@@ -58,7 +58,9 @@ class ModelConfig:
         check_sizes(self.name, {"n_layers": len(self.layers)}, MOST_LAYERS)
         sizes = {"d_model": self.d_model, "vocab_size": self.vocab_size, "max_positions": self.max_positions}
         check_sizes(self.name, sizes)
-        for layer in dict.fromkeys(self.layers):
+        one_of = {layer: layer for layer in self.layers}  # layers that are alike share what they work out
+        object.__setattr__(self, "layers", tuple(one_of[layer] for layer in self.layers))
+        for layer in one_of:
             check_layer(self.name, layer, self.d_model)
         _check_stacks(self)
 

@@ -92,7 +92,10 @@ def written(parts: Parts, version: int = 3, more: tuple[int, int] = (0, 0)) -> b
 
 
 def mutant(parts: Parts, rng: random.Random) -> tuple[bytes, bool]:
-    """A file that differs in one place or two from that of `parts`, and whether its data are as they were."""
+    """A file that differs in one place or two from that of `parts`, and whether its data are as they were.
+
+    An alignment that it did not have before says that they begin elsewhere: they are other numbers then.
+    """
     for _ in range(rng.choice((0, 0, 0, 1))):
         parts = rng.choice(_CHANGES)(parts, rng)
     if rng.random() < 0.75:

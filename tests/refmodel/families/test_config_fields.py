@@ -138,6 +138,12 @@ def test_what_is_no_model_is_refused_in_one_line(fields, message):
     assert len(str(caught.value)) < 300
 
 
+def test_layers_that_are_alike_are_worked_out_once():
+    deep = from_hf(QWEN3 | {"num_hidden_layers": 10_000, "use_sliding_window": True})
+    assert len({id(layer) for layer in deep.layers}) == 2
+    assert deep.params == 3 * deep.layers[0].params + 9_997 * deep.layers[-1].params + 2 * 17 * 24 + 24
+
+
 def test_a_base_may_be_a_whole_number_of_more_than_32_bits():
     found = from_hf(LLAMA | {"rope_theta": 10**11})
     assert (found.layers[0].rope, found.cannot_run) == (Rope(1e11), "")
