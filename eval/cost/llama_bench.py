@@ -25,9 +25,11 @@ _ARCHITECTURES: Final = MappingProxyType({
 _FILE_ENDS: Final = re.compile(r"(-\d{5}-of-\d{5})?\.gguf$", re.IGNORECASE)
 _DESCRIBED: Final = re.compile(r"(?P<family>\S+) (?P<size>[\d.]+[BM](?:\.A[\d.]+B)?) (?P<quant>.+)")
 _MARKDOWN: Final = ("model", "test", "t/s")
-MOST_PARAMS: Final = 1e14
 _RECORD: Final = ("model_type", "n_prompt", "n_gen", "avg_ts")
 """Of each of its CSV and JSON records."""
+
+MOST_PARAMS: Final = 1e14
+"""Of a model."""
 
 
 def bench_rows(text: str, source: str) -> list[Row] | None:
