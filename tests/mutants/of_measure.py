@@ -67,6 +67,27 @@ MUTANTS = [
         ("os.write(2, SAID)", "os.write(1, SAID)"),
     ),
     *of(
+        "eval/measure/comparison_run.py", INTERRUPT,
+        ("    sweep = planned(request)\n    with held():\n", "    with held():\n        sweep = planned(request)\n"),
+    ),
+    *of(
+        "eval/measure/plan.py", INTERRUPT,
+        ("on_piece=breathe", "on_piece=lambda: None"),
+    ),
+    *of(
+        "eval/measure/finite.py", f"{HERE}test_finite.py",
+        ("~np.isfinite(", "np.isnan("),
+    ),
+    *of(
+        "eval/measure/layers_apart.py", f"{HERE}test_layers_apart.py",
+        ("compile_program(layer, own, tokens_bt, check=refuse_no_numbers)", "compile_program(layer, own, tokens_bt)"),
+        ("max(0.0, timings[name].median_ms - ends_ms)", "timings[name].median_ms - ends_ms"),
+    ),
+    *of(
+        "eval/report/run_facts.py", "tests/eval/report/test_run_facts.py::test_layers_apart_name_what_spreads",
+        ("if record.timing and not record.parts:", "if record.timing:"),
+    ),
+    *of(
         "eval/measure/records/bounds.py", DECODE,
         ('"tokens": (1, MOST_TOKENS)', '"tokens": (0, MOST_TOKENS)'),
         ("MOST_TOKENS: Final = 2**31 - 2", "MOST_TOKENS: Final = 2**31 - 1"),

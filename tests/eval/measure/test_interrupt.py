@@ -5,9 +5,14 @@ from __future__ import annotations
 import signal
 import threading
 
+import jax.numpy as jnp
 import pytest
 
+from eval.measure import comparison_run, plan
+from eval.measure.comparison_run import ComparisonRequest, run_comparison
 from eval.measure.interrupt import breathe, held, listen
+from refmodel.presets import preset
+from refmodel.source import Model
 
 
 @pytest.fixture(autouse=True)
@@ -80,3 +85,27 @@ def test_handlers_of_others_and_other_threads_are_left_alone():
     thread.start()
     thread.join()
     assert found == [signal.default_int_handler]
+
+
+def test_what_is_fetched_is_left_at_once_and_what_is_hashed_after_a_piece(tmp_path, monkeypatch):
+    """Both take minutes, of large models."""
+    done = []
+
+    def fetch(*_):
+        signal.raise_signal(signal.SIGINT)
+        done.append("never")
+
+    def digest(_, on_piece):
+        signal.raise_signal(signal.SIGINT)
+        done.append("a piece")
+        on_piece()
+        done.append("never")
+
+    monkeypatch.setattr(comparison_run, "find_checkpoint", fetch)
+    monkeypatch.setattr(plan, "params_digest", digest)
+    at_hand = Model(preset("tiny-dense"), {"embed": {"embedding": jnp.zeros((257, 48))}}, None, "random")
+    for model in ("owner/name", at_hand):
+        request = ComparisonRequest(model=model, layouts=["full"], tokens=[5], quality_tokens=0)
+        with pytest.raises(KeyboardInterrupt):
+            run_comparison(request, tmp_path, invocation=str)
+    assert done == ["a piece"] and not list(tmp_path.iterdir())
