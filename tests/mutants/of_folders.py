@@ -5,7 +5,7 @@ from __future__ import annotations
 from tests.mutants.mutant import of
 
 CHECKPOINT, TOKENIZER = "tests/refmodel/checkpoint/", "tests/refmodel/tokenizer/"
-FILES, STORED = f"{CHECKPOINT}test_folder_files.py", f"{CHECKPOINT}test_safetensors_folder.py"
+FILES, STORED, FORMATS = (f"{CHECKPOINT}test_{name}.py" for name in ("folder_files", "safetensors_folder", "formats"))
 TOLD, LIBRARY, FOLDER = (f"{TOKENIZER}test_{name}.py" for name in ("told", "library", "folder"))
 SOURCE, GOLDEN = "tests/refmodel/test_source.py", f"{TOKENIZER}test_golden_texts.py"
 
@@ -20,14 +20,17 @@ MUTANTS = [
     *of(
         "refmodel/checkpoint/folder_files.py", STORED,
         ("if length > _MOST_HEADER_BYTES:", "if length > 2 * _MOST_HEADER_BYTES:"),
+    ),
+    *of(
+        "refmodel/checkpoint/folder_files.py", FORMATS,
         ('"F8_E4M3": jnp.float8_e4m3fn', '"F8_E4M3": jnp.float8_e5m2'),
     ),
     *of(
-        "refmodel/checkpoint/formats.py", STORED,
+        "refmodel/checkpoint/formats.py", FORMATS,
         ("np.broadcast_shapes(numbers, *beside) == numbers", "bool(np.broadcast_shapes(numbers, *beside))"),
     ),
     *of(
-        "refmodel/checkpoint/safetensors_folder.py", (FILES, STORED),
+        "refmodel/checkpoint/safetensors_folder.py", (FILES, STORED, FORMATS),
         ("if missing := [part for part in beside if part not in files]:", "if missing := []:"),
         ("self.described.tied_head and not self._has_head_of_its_own", "self.described.tied_head"),
     ),

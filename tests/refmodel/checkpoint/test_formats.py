@@ -1,0 +1,81 @@
+"""Formats of weights: one from outside, and what belongs to a tensor beside it."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from refmodel.checkpoint.folder_files import StoredTensor
+from refmodel.checkpoint.formats import WEIGHT_FORMATS, WeightFormat
+from tests.checkpoints import load
+from tests.refmodel.checkpoint.written_folder import LLAMA, rewrite, write_folder
+
+
+def test_a_weight_format_from_outside(tmp_path):
+    """Eight bits and a scale for each row, stored beside; two numbers in a byte would be `per_item=2`."""
+    config, params = write_folder(tmp_path, LLAMA)
+    scaled = WeightFormat("I8", lambda stored, scale: stored * scale, beside=("_scale",))
+
+    def quantise(tensors):
+        name = "model.layers.1.mlp.up_proj.weight"
+        scale = np.abs(tensors[name]).max(1, keepdims=True) / 127
+        tensors[f"{name}_scale"], tensors[name] = scale, np.rint(tensors[name] / scale).astype(np.int8)
+
+    rewrite(tmp_path, quantise)
+    with pytest.raises(ValueError, match="is stored as I8; accepted: F32, F16, BF16, F64"):
+        load(tmp_path, jnp.float32)
+    with WEIGHT_FORMATS.temporarily(scaled):
+        found_config, found = load(tmp_path, jnp.float32)
+    assert found_config == config
+    errors = jax.tree.map(lambda x, y: float(np.abs(x - y).max()), found, params)
+    assert 0 < errors["blocks"]["dense"]["ffn"].pop("up") < 0.5 * 4 / 127
+    assert max(jax.tree.leaves(errors)) == 0
+
+
+@pytest.mark.parametrize(
+    ("scale", "message"),
+    [
+        (None, r"up_proj.weight_scale is missing, which model.layers.1.mlp.up_proj.weight is read with"),
+        (np.ones(12, np.float32), r"up_proj.weight of I8\[13, 11\] its _scale may not be \[12\]"),
+        (np.ones((3, 13, 11), np.float32), r"its _scale may not be \[3, 13, 11\]"),
+    ],
+)
+def test_what_belongs_to_a_tensor_is_looked_at_before_the_first_is_read(tmp_path, monkeypatch, scale, message):
+    write_folder(tmp_path, LLAMA)
+    name = "model.layers.1.mlp.up_proj.weight"
+    further = {name: np.ones((13, 11), np.int8)} | ({} if scale is None else {f"{name}_scale": scale})
+    rewrite(tmp_path, lambda tensors: tensors.update(further))
+    monkeypatch.setattr(StoredTensor, "array", lambda _: pytest.fail("weights are read"))
+    scaled = WeightFormat("I8", lambda stored, scale: stored * scale, beside=("_scale",))
+    with WEIGHT_FORMATS.temporarily(scaled), pytest.raises(ValueError, match=message):
+        load(tmp_path, jnp.float32)
+
+
+@pytest.mark.parametrize(
+    ("decode", "message"),
+    [
+        (
+            lambda stored: stored[:2],
+            r"F8_E4M3 makes \(2, 11\) of model.layers.1.mlp.up_proj.weight; accepted: \(13, 11\)",
+        ),
+        (
+            lambda stored: np.reshape(stored, (7, 7)),
+            r"model.layers.1.mlp.up_proj.weight cannot be read \(cannot reshape",
+        ),
+        (lambda stored: stored.astype(np.float32), ""),
+    ],
+)
+def test_a_format_of_eight_bits_reads_and_a_wrong_one_is_named(tmp_path, decode, message):
+    _, params = write_folder(tmp_path, LLAMA)
+    name = "model.layers.1.mlp.up_proj.weight"
+    rewrite(tmp_path, lambda tensors: tensors.update({name: tensors[name].astype(jnp.float8_e4m3fn)}))
+    with WEIGHT_FORMATS.temporarily(WeightFormat("F8_E4M3", decode)):
+        if message:
+            with pytest.raises(ValueError, match=message):
+                load(tmp_path, jnp.float32)
+            return
+        found = load(tmp_path, jnp.float32)[1]
+    up, wanted = (tree["blocks"]["dense"]["ffn"]["up"][1] for tree in (found, params))
+    np.testing.assert_array_equal(up, wanted.astype(jnp.float8_e4m3fn))
