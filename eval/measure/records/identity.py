@@ -1,8 +1,8 @@
 """What a record was measured of, as digests: names and spellings are no proof, for two checkpoints may share them.
 
-Two records are of the same thing iff `identity_of` is equal.  What a figure does not depend on is left out: one layer's
-attention alone (kind `attention`) runs on drawn operands, so that neither weights nor text are in it.  The times of
-whole prefills hold them, for weights and text choose the experts and the routes of tokens.
+Two records of one cell are of the same thing iff their `identity_of` is equal.  What a figure does not depend on is
+left out: one layer's attention alone (kind `attention`) runs on drawn operands, so that neither weights nor text are in
+its identity.  They are in that of whole prefills, for weights and text choose the experts and the routes of tokens.
 """
 
 from __future__ import annotations
