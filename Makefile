@@ -9,8 +9,9 @@ BIN := $(VENV)/bin
 compare: $(VENV)/.installed
 	$(BIN)/prefillwall compare
 
+# One worker a core, so that none of them needs numpy's threads.
 test: $(VENV)/.installed-test
-	XLA_FLAGS="$$($(BIN)/python -m tests.compiling)" \
+	OPENBLAS_NUM_THREADS=1 XLA_FLAGS="$$($(BIN)/python -m tests.compiling)" \
 	  $(BIN)/python -m pytest -n auto -m "not slow and not gpu and not lower and not browser" --durations=15 $(OPTIONS)
 
 # Style, and types of the three packages.

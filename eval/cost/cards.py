@@ -16,6 +16,7 @@ from typing import Any, Final
 from attention.unknown import unknown
 from eval.cost import row_fields as fields
 from eval.cost.file_errors import reason
+from refmodel.words import brief
 
 GIB: Final = 2**30
 MIB: Final = 2**20
@@ -231,5 +232,5 @@ def _checked(path: Path, table: str, values: dict[str, Any], accepted: tuple[str
         if key not in accepted:
             raise ValueError(f"{path}: {table} has no {reprlib.repr(key)}; accepted: {', '.join(accepted)}")
         if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < 1e30:
-            raise ValueError(f"{path}: {key} must be a finite number above 0, got {fields.shown(value)}")
+            raise ValueError(f"{path}: {key} must be a finite number above 0, got {brief(value)}")
     return values

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 import re
-import reprlib
 from typing import Any, Final
+
+from refmodel.words import brief
 
 MOST_TOKENS: Final = 2**22
 """Of a prompt, a context or a micro-batch."""
@@ -29,7 +30,7 @@ def whole(name: str, value: Any, least: int = 0, most: int = MOST_TOKENS) -> int
     elif isinstance(value, str) and re.fullmatch(r"[0-9]{1,18}", value.strip()):
         found = int(value)
     if not least <= found <= most:
-        raise ValueError(f"{name} must be a whole number from {least:,} to {most:,}, got {shown(value)}")
+        raise ValueError(f"{name} must be a whole number from {least:,} to {most:,}, got {brief(value)}")
     return found
 
 
@@ -40,7 +41,7 @@ def number(name: str, value: Any, least: float, most: float) -> float:
     except (TypeError, ValueError, OverflowError):
         found = math.nan
     if not least <= found <= most:
-        raise ValueError(f"{name} must be a number from {least:g} to {most:g}, got {shown(value)}")
+        raise ValueError(f"{name} must be a number from {least:g} to {most:g}, got {brief(value)}")
     return found
 
 
@@ -53,13 +54,5 @@ def text(name: str, value: Any) -> str:
     """Text of one line; nothing for None.  Raises `ValueError` that names the field and what is wanted there."""
     found = "" if value is None else value
     if not isinstance(found, str) or not found.isprintable() or len(found) > MOST_SIGNS:
-        raise ValueError(f"{name} must be one line of text, of at most {MOST_SIGNS:,} signs, got {shown(value)}")
+        raise ValueError(f"{name} must be one line of text, of at most {MOST_SIGNS:,} signs, got {brief(value)}")
     return found
-
-
-def shown(value: Any) -> str:
-    """Short, also of whole numbers with more digits than Python prints."""
-    try:
-        return reprlib.repr(value)
-    except ValueError:
-        return f"a number of {value.bit_length():,} bits" if isinstance(value, int) else "numbers too long to print"
