@@ -34,10 +34,16 @@ def reason(error: BaseException) -> str:
 
 
 def brief(value: Any) -> str:
-    """Any value of a file, as `repr` writes it, cut where it is long."""
+    """Any value of a file, as `repr` writes it, cut where it is long.
+
+    Examples:
+        >>> brief("x" * 5_000)[-8:], brief(1 << 20_000), brief([1 << 20_000])
+        ("xxxxxxx'", 'a whole number of 20,001 bits', 'numbers too long to print')
+    """
     few = reprlib.Repr()
     few.maxstring = few.maxother = few.maxlong = 80
     try:
         return few.repr(value)
     except ValueError:  # more digits than Python spells
-        return f"a whole number of {value.bit_length()} bits"
+        one = isinstance(value, int)
+        return f"a whole number of {value.bit_length():,} bits" if one else "numbers too long to print"
