@@ -17,7 +17,7 @@ from eval.measure.records import file
 from eval.measure.records.identity import identity_of
 
 ROOT = Path(__file__).parents[3]
-FEW = 4
+FEW = 2
 """Signals of each kind; `--cases` says otherwise."""
 
 READY = "at work"
