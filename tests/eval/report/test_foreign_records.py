@@ -22,7 +22,7 @@ from tests.foreign_values import as_json, mutated, mutated_text
 LINES = synthetic_records(("full", "swa(1024)", "29*swa(7,sinks=3)+full"), lengths=(512, 2048), quality_tokens=0)
 LINES += synthetic_records(lengths=(), quality_tokens=1024)
 FEW, MANY = 200, 2_000  # `--cases` says otherwise
-EVERY_REPORT = 40
+EVERY_REPORT = 30
 """Of the mutants that are read, one in so many goes through the whole report, which takes long."""
 
 LAYOUTS = (
