@@ -22,9 +22,6 @@ from tests.foreign_values import as_json, mutated, mutated_text
 LINES = synthetic_records(("full", "swa(1024)", "29*swa(7,sinks=3)+full"), lengths=(512, 2048), quality_tokens=0)
 LINES += synthetic_records(lengths=(), quality_tokens=1024)
 FEW, MANY = 200, 2_000  # `--cases` says otherwise
-EVERY_REPORT = 30
-"""Of the mutants that are read, one in so many goes through the whole report, which takes long."""
-
 LAYOUTS = (
     ["full", "swa(128)", "spans(256|full, sinks=4)", "moba(block=64, topk=4)"],
     {"sinks": 64, "spans": [[256, "full", "64+0.25N"]] * 4},
@@ -59,7 +56,8 @@ def through_every_module(found: Comparison, folder) -> None:
         left_out(rows)
 
 
-def records_mutants(seed: int, count: int, tmp_path) -> dict[str, int]:
+def records_mutants(seed: int, count: int, every: int, tmp_path) -> dict[str, int]:
+    """Of the mutants that are read, one in `every` goes through the whole report, which takes long."""
     rng, path, ends = random.Random(seed), tmp_path / "records.jsonl", {"refused": 0, "read": 0, "reported": 0}
     for _ in range(count):
         lines = [as_json(line) for line in LINES]
@@ -75,7 +73,7 @@ def records_mutants(seed: int, count: int, tmp_path) -> dict[str, int]:
             ends["refused"] += 1
             continue
         ends["read"] += 1
-        if ends["read"] % EVERY_REPORT:
+        if ends["read"] % every:
             continue
         try:
             through_every_module(found, tmp_path)
@@ -86,13 +84,13 @@ def records_mutants(seed: int, count: int, tmp_path) -> dict[str, int]:
 
 
 def test_records_are_refused_or_reported(tmp_path):
-    ends = records_mutants(0, FEW, tmp_path)
+    ends = records_mutants(0, FEW, 12, tmp_path)
     assert ends["refused"] > FEW // 3 and ends["reported"] > 0, ends
 
 
 @pytest.mark.slow
 def test_many_records_are_refused_or_reported(request, tmp_path):
-    ends = records_mutants(1, request.config.getoption("--cases") or MANY, tmp_path)
+    ends = records_mutants(1, request.config.getoption("--cases") or MANY, 40, tmp_path)
     assert ends["refused"] > MANY // 3 and ends["reported"] > 3, ends
 
 
