@@ -13,7 +13,7 @@ from eval.measure.default_sweep import usual_sweep
 from eval.measure.device import open_device
 from eval.measure.interrupt import held
 from eval.measure.layers_apart import random_layers
-from eval.measure.named_layout import NamedLayout
+from eval.measure.named_layout import NamedLayout, named_layouts
 from eval.measure.plan import Cell, Sweep
 from eval.measure.progress import say_foreign, say_set_aside, watched_sweep
 from eval.measure.records import file
@@ -89,8 +89,8 @@ def run_comparison(
 def planned(request: ComparisonRequest) -> Sweep:
     """The sweep of a request, its model opened.
 
-    Raises `ValueError` in one line for what does not go together, an implementation that cannot run here before the
-    weights are read.
+    Raises `ValueError` in one line for what does not go together; an implementation that cannot run here and a layout
+    that the model cannot have before the weights are read.
     """
     model = _model(request)
     with held():
@@ -111,6 +111,7 @@ def _model(request: ComparisonRequest) -> Model:
     refuse_impl(request.impl, dtype)
     if isinstance(model, str) and not request.layers_apart:
         found = find_checkpoint(model, request.seed)
+        _refuse_layouts(request, found.described)
         reads = request.quality_tokens or (request.text is not None and request.quality_tokens is None)
         if reads and found.weights == "checkpoint":
             found.tokenizer()  # a missing one is refused before weights are read
@@ -119,5 +120,14 @@ def _model(request: ComparisonRequest) -> Model:
         with held():  # weights are drawn by compiled programs
             return read_model(found, model, dtype)
     config = open_config(model) if isinstance(model, str) else model.config
+    _refuse_layouts(request, config)
     with held():
         return Model(config, random_layers(config, request.seed, dtype), None, f"random (seed {request.seed})")
+
+
+def _refuse_layouts(request: ComparisonRequest, config: ModelConfig) -> None:
+    """Raises `ValueError` for a layout that the model cannot have: found before gigabytes are read."""
+    for given in (request.layouts, request.whole):
+        if isinstance(given, list | tuple):  # `usual_sweep` refuses others
+            for layout in named_layouts(given, config.n_layers):
+                config.with_layout(layout.variants)
