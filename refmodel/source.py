@@ -20,10 +20,10 @@ from attention.checks import described, float_dtype, whole
 from attention.layout import LayoutSpec
 from refmodel.cache import Cache
 from refmodel.checkpoint.find import find_checkpoint
-from refmodel.checkpoint.paths import path_named
 from refmodel.default_model import DEFAULT_MODEL
 from refmodel.device_memory import free_device_bytes
 from refmodel.model import Params, prefill
+from refmodel.paths import path_named
 from refmodel.presets import PRESETS, refuse_to_run
 from refmodel.specification import ModelConfig
 from refmodel.token_ids import check_token_ids, text_ids

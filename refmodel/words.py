@@ -5,7 +5,7 @@ from __future__ import annotations
 import reprlib
 from typing import Any, Final
 
-_MOST_LETTERS: Final = 200
+_MOST_CHARACTERS: Final = 200
 
 
 def shown(text: str) -> str:
@@ -25,7 +25,7 @@ def quoted(text: str) -> str:
 
 
 def _cut(text: str) -> str:
-    return text if len(text) <= _MOST_LETTERS else f"{text[:_MOST_LETTERS]}..."
+    return text if len(text) <= _MOST_CHARACTERS else f"{text[:_MOST_CHARACTERS]}..."
 
 
 def reason(error: BaseException) -> str:

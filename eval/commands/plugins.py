@@ -12,6 +12,8 @@ import traceback
 from collections.abc import Sequence
 from pathlib import Path
 
+from refmodel.paths import is_there, path_named
+
 OPTION = "--plugin"
 
 
@@ -34,8 +36,6 @@ def load_plugins(words: Sequence[str]) -> None:
 
 def load_plugin(word: str) -> None:
     """Imports a file, once in a process.  Raises `ValueError` in one line."""
-    from refmodel.checkpoint.paths import is_there, path_named  # brings JAX, which --help does without
-
     path = (path_named(word) or Path(word)).resolve()
     name = f"plugin {path}"  # where dataclasses look a class's module up
     if name in sys.modules:

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from attention.layout import describe_cut
 from attention.unknown import unknown
 from refmodel.checkpoint.find import is_hub_id, open_config
-from refmodel.checkpoint.paths import path_named
+from refmodel.paths import path_named
 from refmodel.presets import PRESETS, preset, refuse_to_run
 from refmodel.specification import ModelConfig
 

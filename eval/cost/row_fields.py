@@ -18,7 +18,7 @@ LEAST_RATE: Final = 1e-6
 MOST_RATE: Final = 1e12
 """Tokens per second."""
 
-MOST_SIGNS: Final = 1000
+MOST_CHARACTERS: Final = 1000
 """Of a name or a remark."""
 
 
@@ -53,6 +53,6 @@ def rate(name: str, value: Any) -> float:
 def text(name: str, value: Any) -> str:
     """Text of one line; nothing for None.  Raises `ValueError` that names the field and what is wanted there."""
     found = "" if value is None else value
-    if not isinstance(found, str) or not found.isprintable() or len(found) > MOST_SIGNS:
-        raise ValueError(f"{name} must be one line of text, of at most {MOST_SIGNS:,} signs, got {brief(value)}")
+    if not isinstance(found, str) or not found.isprintable() or len(found) > MOST_CHARACTERS:
+        raise ValueError(f"{name} must be a line of at most {MOST_CHARACTERS:,} characters, got {brief(value)}")
     return found

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from refmodel.checkpoint.checkpoint import Checkpoint
-from refmodel.checkpoint.paths import is_there
+from refmodel.paths import is_there
 
 
 def open_checkpoint(source: str | Path) -> Checkpoint:

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 
 from attention.unknown import did_you_mean
 from refmodel.checkpoint import Checkpoint, open_checkpoint
-from refmodel.checkpoint.paths import path_named
 from refmodel.checkpoint.random_weights import RandomWeights
 from refmodel.default_model import DEFAULT_MODEL, default_gguf
+from refmodel.paths import path_named
 from refmodel.presets import PRESETS, RUNNING, preset
 from refmodel.specification import ModelConfig
 

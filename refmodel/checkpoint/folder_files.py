@@ -13,10 +13,10 @@ import jax.numpy as jnp
 import numpy as np
 from safetensors import safe_open
 
-from refmodel.checkpoint.paths import is_there
 from refmodel.checkpoint.placement import Shape
 from refmodel.checkpoint.recognise import SAVE_AS_SAFETENSORS, refuse_pointer
 from refmodel.json_object import read_json
+from refmodel.paths import is_there
 from refmodel.words import quoted, reason, shown
 
 SINGLE: Final = "model.safetensors"

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Final
 
 from refmodel.checkpoint.gguf_header import MAGIC
-from refmodel.checkpoint.paths import is_there
+from refmodel.paths import is_there
 
 _POINTER: Final = b"version https://git-lfs"
 _OLDER: Final = (b"lmgg", b"fmgg", b"tjgg", b"algg")  # ggml, ggmf, ggjt, ggla, read from their last letter

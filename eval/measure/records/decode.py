@@ -12,6 +12,7 @@ from typing import Any, Final, TypeVar
 from attention.unknown import unknown
 from eval.measure.records.bounds import check_number
 from eval.measure.records.schema import NO_IMPL, SCHEMA, Record, RunInfo
+from refmodel.words import shown
 
 T = TypeVar("T")
 
@@ -42,7 +43,7 @@ def _check(record: Record) -> None:
     """Raises `ValueError` for what no measurement has, beside numbers out of `eval.measure.records.bounds`."""
     if not record.layout:
         raise ValueError("layout must name one, got ''")
-    parts = {f"parts.{_shown(name)}": timing for name, timing in record.parts.items()}
+    parts = {f"parts.{shown(name)}": timing for name, timing in record.parts.items()}
     for name, timing in {"timing": record.timing, **parts}.items():
         if timing is not None and not timing.samples_ms:
             raise ValueError(f"{name}.samples_ms must be one time or more, got none")
@@ -80,7 +81,7 @@ def read_value(hint: Any, value: Any, name: str) -> Any:
     if origin is tuple and isinstance(value, list):
         return tuple(read_value(arguments[0], one, f"{name}[{place}]") for place, one in enumerate(value))
     if origin is Mapping and isinstance(value, dict):
-        return {read_value(str, key, f"a name in {name}"): read_value(arguments[1], one, f"{name}.{_shown(key)}")
+        return {read_value(str, key, f"a name in {name}"): read_value(arguments[1], one, f"{name}.{shown(key)}")
                 for key, one in value.items()}  # fmt: skip
     if dataclasses.is_dataclass(hint):
         return read_fields(typing.cast(type, hint), value, f"{name}.")
@@ -94,11 +95,6 @@ def read_value(hint: Any, value: Any, name: str) -> Any:
             raise ValueError(f"{name} must be text that can be written, got {reprlib.repr(value)}")
         return value
     raise ValueError(f"{name} must be {_in_words(hint)}, got {reprlib.repr(value)}")
-
-
-def _shown(key: str) -> str:
-    """A name as a part of a path, on one line."""
-    return key if key.isprintable() and len(key) < 99 else reprlib.repr(key)
 
 
 def _in_words(hint: Any) -> str:

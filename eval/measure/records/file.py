@@ -18,6 +18,7 @@ from eval.measure.records.decode import from_json, to_json
 from eval.measure.records.schema import Cell, Record, RunInfo, names_of
 from refmodel.presets import PRESETS, preset
 from refmodel.specification import ModelConfig
+from refmodel.words import shown
 
 FILE_NAME = "records.jsonl"
 
@@ -158,7 +159,7 @@ def config_of(records: Sequence[Record], file: Path) -> ModelConfig:
 
     names = sorted({record.run.model for record in records})
     if len(names) > 1:
-        told = ", ".join(name if name.isprintable() else repr(name) for name in names)
+        told = ", ".join(map(shown, names))
         raise ValueError(f"{file} holds records of several models, {told}; a comparison is of one")
     (name,) = names
     try:

@@ -135,7 +135,7 @@ def test_a_table_of_the_users_own(tmp_path: Path) -> None:
             for length, rate, notes, said in (
                 *(("pp2048", rate, "", "tokens_per_s must be a number from 1e-06 to 1e.12") for rate in RATES),
                 ("pp0", "9", "", "a length must be a whole number from 1 to 4,194,304, got '0'"),
-                (f"pp{'9' * 5000}", "9", "", "prompt_or_depth must be one line of text"),
+                (f"pp{'9' * 5000}", "9", "", "prompt_or_depth must be a line of at most"),
                 (f"pp2048@d{2**23}", "9", "", "a depth must be a whole number from 0 to 4,194,304, got '8388608'"),
                 ("pp2048", "9", "ub=0", "the micro-batch must be a whole number from 1 to 4,194,304, got '0'"),
                 ("pp65536", "9", "ub=1", "65,536 tokens in micro-batches of 1 is more than 8,192 passes"),
