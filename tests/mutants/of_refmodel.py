@@ -106,8 +106,9 @@ MUTANTS = [
     ),
     *of(
         "refmodel/checkpoint/put.py", f"{HERE}checkpoint/test_put.py",
-        ("        done.result()\n", "        done\n"),
-        ("range(0, len(rows_oi), _ROWS)", "range(0, len(rows_oi) - _ROWS, _ROWS)"),
+        ("        one.result()\n", "        one\n"),
+        ("range(0, size, step)", "range(0, size - step + 1, step)"),
+        ("apart.view(number).T", "apart.T"),
     ),
     *of(
         "refmodel/decoder.py", f"{HERE}test_read_config.py",

@@ -1,4 +1,4 @@
-"""Stored tensors put into leaves by rows and tasks: what numpy makes of the whole at once."""
+"""Stored tensors put into leaves by tiles, of more and fewer rows and columns than one has: what numpy makes of all."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from refmodel.parameters import Parameter
 ROWS = {
     "norm": Parameter("norm", ("embed",), (523,)),
     "embedding": Parameter("embedding", ("vocab", "embed"), (523, 7), ("embed",)),
-    "into heads": Parameter("q", ("embed", "heads", "head_dim"), (7, 3, 173), ("embed",)),
+    "into heads": Parameter("q", ("embed", "heads", "head_dim"), (1031, 3, 173), ("embed",)),
     "out of heads": Parameter("o", ("heads", "head_dim", "embed"), (3, 5, 523), ("heads", "head_dim")),
     "experts": Parameter("up", ("experts", "embed", "mlp"), (3, 7, 521), ("embed",), copies=3),
     "router": Parameter("router", ("embed", "experts"), (7, 11), ("embed",)),
