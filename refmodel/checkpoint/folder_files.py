@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from safetensors import safe_open
 
+from refmodel.checkpoint.mapped import mapped
 from refmodel.checkpoint.placement import Shape
 from refmodel.checkpoint.recognise import SAVE_AS_SAFETENSORS, refuse_pointer
 from refmodel.json_object import read_json
@@ -52,8 +53,6 @@ class StoredTensor:
     def array(self) -> np.ndarray:
         """The numbers, mapped into memory and not copied where they are floats of whole bytes.
 
-        Each tensor is a mapping of its own, so that what was read of a file is resident no longer than its tensor.
-
         Raises `ValueError` for a type that numpy does not have.
         """
         if (dtype := _DTYPES.get(self.dtype)) is None:
@@ -61,10 +60,7 @@ class StoredTensor:
                 return self.file.get_tensor(self.name)
             except Exception as error:  # its own type, and what numpy raises
                 raise ValueError(f"{shown(self.name)} is stored as {self.dtype}, which numpy does not have") from error
-        start, stop = self.place
-        if start == stop:  # no mapping is empty
-            return np.empty(self.shape, dtype)
-        return np.memmap(self.path, np.uint8, "r", start, stop - start).view(dtype).reshape(self.shape)
+        return mapped(self.path, self.place).view(dtype).reshape(self.shape)
 
 
 def same_numbers(ours: np.ndarray, theirs: np.ndarray) -> bool:

@@ -6,9 +6,11 @@ import dataclasses
 from collections.abc import Mapping
 from functools import cached_property, partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Final
 
 import gguf
+import jax.numpy as jnp
 import numpy as np
 from gguf import GGML_QUANT_SIZES, GGMLQuantizationType
 
@@ -32,12 +34,16 @@ if TYPE_CHECKING:
 _EMBEDDING: Final = "token_embd.weight"
 _PROJECTIONS: Final[Mapping[str, str]] = {"q": "attn_q", "k": "attn_k", "v": "attn_v", "o": "attn_output"}
 _ROWS: Final = 1024  # dequantised at a time
+_FLOATS: Final[Mapping[GGMLQuantizationType, Any]] = MappingProxyType({
+    GGMLQuantizationType.F32: np.float32, GGMLQuantizationType.F16: np.float16,
+    GGMLQuantizationType.BF16: jnp.bfloat16,
+})  # fmt: skip
 
 
 class GgufFile(Checkpoint):
     """A GGUF file; every tensor type that the gguf package dequantises is accepted.
 
-    Tensor data stay on disk, mapped into memory.
+    Tensor data stay on disk; a tensor is mapped into memory when it is read.
     """
 
     def __init__(self, source: str | Path) -> None:
@@ -160,7 +166,7 @@ def _refuse_unreadable(tensors: Mapping[str, GgufTensor], where: str) -> None:
                 f"{where}: {name} is stored as {tensor.kind_name}, which the package gguf does not turn into numbers; "
                 "take the file in another quantisation, such as Q8_0; costs need no weights"
             )
-        if tensor.data is None:
+        if tensor.place is None:
             raise ValueError(f"{where} ends before its tensor {name} does: fetch the file again")
 
 
@@ -178,7 +184,7 @@ def _unpacked(one: Placement, interleaved: bool) -> Placement:
     """With what llama.cpp's converter did to a tensor undone."""
     row = one.row
     if row.gguf_adds:
-        return dataclasses.replace(one, pick=lambda stored: stored - row.gguf_adds)
+        return dataclasses.replace(one, pick=lambda stored: stored.astype(np.float32) - row.gguf_adds)
     if interleaved and row.path in ("attn.q", "attn.k", "attn.q_bias", "attn.k_bias"):
         return dataclasses.replace(one, pick=lambda stored: _split_halves(stored, row.shape[-1]))
     return one
@@ -194,9 +200,14 @@ def _split_halves(stored: np.ndarray, head_dim: int) -> np.ndarray:
 
 
 def _dequantised(tensor: GgufTensor) -> np.ndarray:
-    """The tensor in float32, row group by row group: `gguf.dequantize` alone holds its result twice."""
-    assert tensor.data is not None and isinstance(tensor.kind, GGMLQuantizationType)
-    stored = tensor.data
+    """The tensor: floats as they are stored, and others in float32.
+
+    They are taken row group by row group: `gguf.dequantize` alone holds its result twice.
+    """
+    assert isinstance(tensor.kind, GGMLQuantizationType)
+    stored = tensor.rows()
+    if (dtype := _FLOATS.get(tensor.kind)) is not None:
+        return stored.view(dtype).reshape(tensor.shape)
     values = np.empty((len(stored), tensor.shape[-1]), np.float32)
     with np.errstate(all="ignore"):  # numbers that are none are stored as such
         for start in range(0, len(stored), _ROWS):

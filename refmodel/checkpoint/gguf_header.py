@@ -20,6 +20,7 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 from gguf import GGML_QUANT_SIZES, GGMLQuantizationType, GGUFValueType
 
+from refmodel.checkpoint.mapped import mapped
 from refmodel.checkpoint.placement import Shape
 from refmodel.fields import MOST_WHOLE, Fields
 from refmodel.words import shown
@@ -42,17 +43,23 @@ _NUMBERS: Final = MappingProxyType({
 
 @dataclass(frozen=True)
 class GgufTensor:
-    """One tensor: its shape, the slowest axis first, and its rows as bytes [rows, bytes of a row].
+    """One tensor, nothing of it read: its shape, the slowest axis first, and where its bytes lie in the file `path`.
 
     Attributes:
         kind: how its numbers are stored; the bare number of a type that the package `gguf` does not know.
-        data: None where the type is not known, or where the file ends before the tensor does.
+        place: where they begin and end; None where the type is not known, or the file ends before the tensor does.
     """
 
     name: str
     shape: Shape
     kind: GGMLQuantizationType | int
-    data: np.ndarray | None
+    path: Path
+    place: tuple[int, int] | None
+
+    def rows(self) -> np.ndarray:
+        """Its bytes [rows, bytes of a row], mapped into memory and not copied."""
+        assert self.place is not None
+        return mapped(self.path, self.place).reshape(math.prod(self.shape[:-1]), -1)
 
     @property
     def kind_name(self) -> str:
@@ -78,23 +85,23 @@ class GgufPart:
 
 
 def read_header(path: Path) -> GgufPart:
-    """The header of the file, whose data stay on disk, mapped into memory.
+    """The header of the file, whose data stay on disk.
 
     Raises `ValueError` for what is no GGUF file that can be read here.
     """
     try:
         with path.open("rb") as file:
-            mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-        return _parsed(path, mapped)
+            content = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        return _parsed(path, content)
     # What lies behind a broken length is anything: a number too large, a text that is none, a type that there is not.
     except (OSError, ValueError, OverflowError, MemoryError, RecursionError, struct.error) as error:
         raise ValueError(f"{path}: not a readable GGUF file ({type(error).__name__}: {error})") from error
 
 
-def _parsed(path: Path, mapped: mmap.mmap) -> GgufPart:
-    if mapped[:4] != MAGIC:
-        raise ValueError(f"it begins with {mapped[:4]!r}, not with {MAGIC!r}")
-    cursor = _Cursor(mapped, 4)
+def _parsed(path: Path, content: mmap.mmap) -> GgufPart:
+    if content[:4] != MAGIC:
+        raise ValueError(f"it begins with {content[:4]!r}, not with {MAGIC!r}")
+    cursor = _Cursor(content, 4)
     version = cursor.number("<u4")
     if version & 0xFFFF == 0:
         raise ValueError("its byte order is not this machine's")
@@ -111,7 +118,7 @@ def _parsed(path: Path, mapped: mmap.mmap) -> GgufPart:
     if n_tensors > _MOST_TENSORS:
         raise ValueError(f"{n_tensors:,} tensors; accepted: at most {_MOST_TENSORS:,}")
     listed = [_listed(cursor) for _ in range(n_tensors)]
-    return GgufPart(path, settings, _placed(mapped, cursor.place, _alignment(settings), listed))
+    return GgufPart(path, settings, _placed(path, len(content), cursor.place, _alignment(settings), listed))
 
 
 def _alignment(settings: dict[str, Any]) -> int:
@@ -131,7 +138,9 @@ def _listed(cursor: _Cursor) -> _Listed:
     return _Listed(name, shape, cursor.number("<u4"), cursor.number("<u8"))
 
 
-def _placed(mapped: mmap.mmap, header_bytes: int, alignment: int, listed: list[_Listed]) -> dict[str, GgufTensor]:
+def _placed(
+    path: Path, file_bytes: int, header_bytes: int, alignment: int, listed: list[_Listed]
+) -> dict[str, GgufTensor]:
     """The tensors, each in its place behind the others."""
     start = -(-header_bytes // alignment) * alignment
     after: int | None = 0
@@ -142,32 +151,30 @@ def _placed(mapped: mmap.mmap, header_bytes: int, alignment: int, listed: list[_
         if one.offset % alignment or (after is not None and one.offset != after):
             wanted = f"a multiple of {alignment}" if after is None else f"{after:,}, behind the tensor before it"
             raise ValueError(f"{shown(one.name)} begins at {one.offset:,} of the data; accepted: {wanted}")
-        tensors[one.name], size_bytes = _tensor(mapped, start + one.offset, one)
+        tensors[one.name], size_bytes = _tensor(path, file_bytes, start + one.offset, one)
         after = None if size_bytes is None else one.offset + -(-size_bytes // alignment) * alignment
     return tensors
 
 
-def _tensor(mapped: mmap.mmap, start: int, one: _Listed) -> tuple[GgufTensor, int | None]:
+def _tensor(path: Path, file_bytes: int, start: int, one: _Listed) -> tuple[GgufTensor, int | None]:
     """The tensor and its size in bytes, where that is known."""
     try:
         kind = GGMLQuantizationType(one.kind)
     except ValueError:
-        return GgufTensor(one.name, one.shape, one.kind, None), None
+        return GgufTensor(one.name, one.shape, one.kind, path, None), None
     block, block_bytes = GGML_QUANT_SIZES[kind]
     if one.shape[-1] % block:
         raise ValueError(f"{shown(one.name)} has rows of {one.shape[-1]}; {kind.name} stores {block} at a time")
-    rows, row_bytes = math.prod(one.shape[:-1]), one.shape[-1] // block * block_bytes
-    if start + rows * row_bytes > len(mapped):
-        return GgufTensor(one.name, one.shape, kind, None), rows * row_bytes
-    data = np.frombuffer(mapped, np.uint8, rows * row_bytes, start).reshape(rows, row_bytes)
-    return GgufTensor(one.name, one.shape, kind, data), data.nbytes
+    stop = start + math.prod(one.shape[:-1]) * (one.shape[-1] // block * block_bytes)
+    place = (start, stop) if stop <= file_bytes else None
+    return GgufTensor(one.name, one.shape, kind, path, place), stop - start
 
 
 class _Cursor:
     """A place in the file that moves on with what is read."""
 
-    def __init__(self, mapped: mmap.mmap, place: int) -> None:
-        self.mapped, self.place, self.items = mapped, place, 0
+    def __init__(self, content: mmap.mmap, place: int) -> None:
+        self.content, self.place, self.items = content, place, 0
 
     def count(self, items: int) -> None:
         """Before so many are read.  Raises `ValueError` for more than any model has."""
@@ -179,9 +186,9 @@ class _Cursor:
         return self.numbers(dtype, 1)[0]
 
     def numbers(self, dtype: str, count: int) -> list[Any]:
-        if self.place + count * np.dtype(dtype).itemsize > len(self.mapped):
+        if self.place + count * np.dtype(dtype).itemsize > len(self.content):
             raise ValueError("it ends within its header")  # numpy's own check wraps around for large counts
-        found = np.frombuffer(self.mapped, dtype, count, self.place)
+        found = np.frombuffer(self.content, dtype, count, self.place)
         self.place += found.nbytes
         return found.tolist()
 
@@ -190,16 +197,16 @@ class _Cursor:
 
     def texts(self, count: int) -> list[str]:
         """Each is its length in bytes and UTF-8."""
-        mapped, place, length_of = self.mapped, self.place, struct.Struct("<Q").unpack_from
+        content, place, length_of = self.content, self.place, struct.Struct("<Q").unpack_from
         found = []
         for _ in range(count):
-            length = length_of(mapped, place)[0]
+            length = length_of(content, place)[0]
             end = place + 8 + length
-            if end > len(mapped):
+            if end > len(content):
                 raise ValueError("it ends within a text")
             if length > _MOST_TEXT_BYTES:
                 raise ValueError(f"a text of {length:,} bytes; accepted: at most {_MOST_TEXT_BYTES:,}")
-            found.append(mapped[place + 8 : end].decode())
+            found.append(content[place + 8 : end].decode())
             place = end
         self.place = place
         return found

@@ -50,7 +50,8 @@ def _copy(into: np.ndarray, rows: np.ndarray) -> None:
 def _transpose(into_io: np.ndarray, tile_oi: np.ndarray) -> None:
     """Of whatever type the tile is, it is transposed as plain numbers of the type that is kept."""
     rows, columns = tile_oi.shape
-    apart = np.empty((rows, _COLUMNS + _LINE_BYTES // into_io.itemsize), into_io.dtype)[:, :columns]
+    lines = -(-columns * into_io.itemsize // _LINE_BYTES) | 1
+    apart = np.empty((rows, lines * _LINE_BYTES // into_io.itemsize), into_io.dtype)[:, :columns]
     apart[...] = tile_oi
     number = f"u{into_io.itemsize}"
     into_io.view(number)[...] = apart.view(number).T

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import tracemalloc
 from functools import partial
+from mmap import ALLOCATIONGRANULARITY
 
 import gguf
 import jax
@@ -14,6 +15,7 @@ import pytest
 from gguf import GGMLQuantizationType as Type
 
 from refmodel.checkpoint import open_checkpoint
+from refmodel.checkpoint.gguf_header import read_header
 from refmodel.decoder import decoder
 from refmodel.default_model import default_gguf
 from refmodel.presets import preset
@@ -175,6 +177,14 @@ def test_peak_memory_is_the_tree_and_one_tensor(tmp_path, monkeypatch):
     tree_bytes = sum(leaf.nbytes for leaf in jax.tree.leaves(found))
     one_tensor_bytes = tensors["token_embd.weight"].nbytes
     assert tree_bytes <= peak_bytes <= tree_bytes + one_tensor_bytes + 1_500_000
+
+
+def test_no_more_of_a_file_is_mapped_than_the_tensor_that_is_read(tmp_path):
+    """As of safetensors: what was read of a mapping stays resident as long as that."""
+    _, tensors = random_model("qwen3")
+    for one in read_header(write_file(tmp_path / "m.gguf", "qwen3", tensors, Type.Q8_0)).tensors.values():
+        rows = one.rows()
+        assert rows.nbytes <= len(rows._mmap) < rows.nbytes + ALLOCATIONGRANULARITY
 
 
 def test_smollm2():
