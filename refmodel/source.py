@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-import math
 import reprlib
 import warnings
 from dataclasses import dataclass
@@ -21,13 +20,12 @@ from attention.layout import LayoutSpec
 from refmodel.cache import Cache
 from refmodel.checkpoint.find import find_checkpoint
 from refmodel.default_model import DEFAULT_MODEL
-from refmodel.device_memory import free_device_bytes
 from refmodel.model import Params, prefill
 from refmodel.paths import path_named
 from refmodel.presets import PRESETS, refuse_to_run
+from refmodel.room import refuse_what_cannot_fit
 from refmodel.specification import ModelConfig
 from refmodel.token_ids import check_token_ids, text_ids
-from refmodel.tree import abstract_params
 from refmodel.weights.random import variant_params
 
 if TYPE_CHECKING:
@@ -191,7 +189,7 @@ def read_model(found: Found, spec: str, dtype: Any) -> Model:
     What is left out of the files, or read otherwise than they say, goes to the log `refmodel` as a warning.
     """
     refuse_to_run(found.described)
-    _refuse_what_cannot_fit(found.described, dtype)
+    refuse_what_cannot_fit(found.described, dtype)
     (tokenizer, no_tokenizer), end_tokens = _tokenizer(found), found.end_tokens()
     checkpoint = found.fetched()
     config, params = checkpoint.config, checkpoint.params(dtype)
@@ -208,21 +206,3 @@ def _tokenizer(found: Found) -> tuple[Tokenizer | None, str]:
         return found.tokenizer(), ""
     except ValueError as error:
         return None, str(error)
-
-
-def _refuse_what_cannot_fit(config: ModelConfig, dtype: Any) -> None:
-    """Before anything is read or drawn: what the weights become, against what is free; and what would fit."""
-    leaves = jax.tree.leaves(abstract_params(config, dtype))
-    numbers, item_bytes = sum(math.prod(leaf.shape) for leaf in leaves), jnp.dtype(dtype).itemsize
-    needed_bytes, memory_bytes = numbers * item_bytes, free_device_bytes()
-    if memory_bytes is None or needed_bytes <= memory_bytes:
-        return
-    fewer_bits = "" if item_bytes <= 2 else (
-        f"in bfloat16 it takes {2 * numbers / 1e9:.1f} GB{', which fits' * (2 * numbers <= memory_bytes)}; "
-    )  # fmt: skip
-    layer_bytes = max(layer.params for layer in config.distinct_layers) * item_bytes
-    raise ValueError(
-        f"{config.name} needs {needed_bytes / 1e9:.1f} GB of weights in {jnp.dtype(dtype).name}, the device has "
-        f"{memory_bytes / 1e9:.1f} GB free; {fewer_bits}`prefillwall compare --layers-apart` takes a layer at a time, "
-        f"{layer_bytes / 1e9:.1f} GB, with random weights; costs need no weights: see `prefillwall crossover`"
-    )

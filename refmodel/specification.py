@@ -174,6 +174,11 @@ class ModelConfig:
         same = next((layer for layer in layers if layer.mixer == mixer), layers[0])
         return dataclasses.replace(self, layers=(same.with_mixer(mixer),))
 
+    @property
+    def one_of_each_stack(self) -> ModelConfig:
+        """The model with a single layer of each stack: the last one."""
+        return self._with_layers({layer.stack_name: layer for layer in self.layers}.values())
+
     def _with_layers(self, layers: Iterable[LayerSpec]) -> ModelConfig:
         changed = tuple(layers)
         return self if changed == self.layers else dataclasses.replace(self, layers=changed)

@@ -22,6 +22,8 @@ from eval.measure.refuse_impl import refuse_impl
 from eval.measure.sweep import missing_cells, records_file, run_of
 from eval.measure.timing import Budget
 from refmodel.checkpoint.find import find_checkpoint, open_config
+from refmodel.presets import refuse_to_run
+from refmodel.room import refuse_what_cannot_fit
 from refmodel.source import Model, read_model
 from refmodel.specification import ModelConfig
 
@@ -121,6 +123,8 @@ def _model(request: ComparisonRequest) -> Model:
             return read_model(found, model, dtype)
     config = open_config(model) if isinstance(model, str) else model.config
     _refuse_layouts(request, config)
+    refuse_to_run(config)
+    refuse_what_cannot_fit(config, dtype, apart=True)
     with held():
         return Model(config, random_layers(config, request.seed, dtype), None, f"random (seed {request.seed})")
 

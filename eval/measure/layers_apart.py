@@ -27,10 +27,7 @@ from refmodel.weights.random import random_params, variant_params
 
 def random_layers(config: ModelConfig, seed: int, dtype: Any) -> Params:
     """Random parameters of one layer of each kind, and of what is outside the layers."""
-    params: Params = {}
-    for kind, variant in dict(zip(config.stacks, config.layout, strict=True)).items():
-        found = random_params(config.one_layer(variant, kind), seed, dtype)
-        params = {**found, "blocks": {**params.get("blocks", {}), **found["blocks"]}}
+    params: Params = random_params(config.one_of_each_stack, seed, dtype)
     return params
 
 

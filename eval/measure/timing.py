@@ -187,5 +187,6 @@ def _refuse_what_does_not_fit(memory: Mapping[str, int]) -> None:
     needed, free = memory.get("temp_bytes", 0) + memory.get("output_bytes", 0), free_device_bytes()
     if free is not None and needed > free:
         raise MemoryError(
-            f"the program needs {needed / 1e9:.1f} GB beside its arguments, the device has {free / 1e9:.1f} GB free"
+            f"the program needs {needed / 1e9:.1f} GB beside its arguments, the device has {free / 1e9:.1f} GB free; "
+            "shorter prompts and fewer bits need less"
         )

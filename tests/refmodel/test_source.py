@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 
 import chex
 import jax
@@ -19,7 +18,6 @@ import refmodel
 from eval.commands.resolve import shape_named
 from eval.measure.records.file import config_of
 from eval.quality.divergence import final_hidden
-from refmodel import device_memory, source
 from refmodel import generate as generate_module
 from refmodel.checkpoint.find import open_config
 from refmodel.checkpoint.folder_files import StoredTensor
@@ -65,30 +63,6 @@ def test_a_missing_hub_package_is_said(monkeypatch):
         open_model("someone/some-model")
 
 
-def test_what_cannot_fit_is_refused_before_it_is_made(monkeypatch):
-    monkeypatch.setattr(device_memory, "available_host_bytes", lambda: 10**9)
-    with pytest.raises(ValueError, match=r"qwen3-4b needs 16.1 GB of weights in float32, the device has 1.0 GB free"):
-        open_model("qwen3-4b")
-    assert open_config("qwen3-4b").n_layers == 36
-    monkeypatch.setattr(device_memory, "available_host_bytes", lambda: 9 * 10**9)
-    with pytest.raises(ValueError, match=r"in bfloat16 it takes 8.0 GB, which fits; .*--layers-apart` takes"):
-        open_model("qwen3-4b")
-
-
-@pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
-def test_a_checkpoint_that_cannot_fit_is_refused_before_it_is_read(dtype, tmp_path, monkeypatch):
-    """It counts what the weights become, not what they are stored as."""
-    write_folder(tmp_path, LLAMA, jnp.bfloat16)
-    monkeypatch.setattr(StoredTensor, "array", lambda _: pytest.fail("weights are read"))
-    needed_bytes = open_config(str(tmp_path)).params * jnp.dtype(dtype).itemsize
-    monkeypatch.setattr(source, "free_device_bytes", lambda: needed_bytes - 1)
-    with pytest.raises(ValueError, match=rf"of weights in {jnp.dtype(dtype).name}, the device has 0.0 GB free"):
-        open_model(str(tmp_path), dtype)
-    monkeypatch.undo()
-    monkeypatch.setattr(source, "free_device_bytes", lambda: needed_bytes)
-    assert open_model(str(tmp_path), dtype).weights == "checkpoint"
-
-
 @pytest.mark.parametrize("ids", [[5, 257], [5, 151_643], [5, -1], [10_000_000], [2**40]])
 def test_ids_outside_the_vocabulary_are_refused(ids):
     model = open_model("tiny-dense")
@@ -98,16 +72,6 @@ def test_ids_outside_the_vocabulary_are_refused(ids):
         for enter in (final_hidden, lambda *args: generate(*args[:2], args[2][None], 1)):
             with pytest.raises(ValueError, match=r"not in the vocabulary; accepted: 0 to 256"):
                 enter(model.config, model.params, jnp.asarray(ids))
-
-
-@pytest.mark.parametrize(("stats", "free_bytes"), [
-    ({"bytes_limit": 101, "bytes_in_use": 29}, 72), ({"bytes_limit": 101}, 101), ({"bytes_in_use": 29}, None),
-    (None, None),
-])  # fmt: skip
-def test_a_gpu_says_what_of_its_memory_is_free(stats, free_bytes, monkeypatch):
-    gpu = SimpleNamespace(platform="gpu", memory_stats=lambda: stats)
-    monkeypatch.setattr(source.jax, "devices", lambda: [gpu])
-    assert device_memory.free_device_bytes() == free_bytes
 
 
 def test_a_layout_may_come_with_the_model(fast_compile):

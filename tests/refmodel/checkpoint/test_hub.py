@@ -14,7 +14,7 @@ import pytest
 
 import refmodel
 from eval.cli import main
-from refmodel import source
+from refmodel import room
 from refmodel.checkpoint.find import open_config
 from tests.refmodel.checkpoint.written_folder import LLAMA, assert_same, rewrite, write_folder
 from tests.refmodel.tokenizer.test_folder import byte_tokenizer
@@ -69,7 +69,7 @@ def test_only_what_is_read_is_fetched(hub, n_shards):
 def test_what_is_refused_is_refused_before_gigabytes(hub, monkeypatch):
     repository, fetched = hub
     fill(repository)
-    monkeypatch.setattr(source, "free_device_bytes", lambda: 1000)
+    monkeypatch.setattr(room, "free_device_bytes", lambda: 1000)
     with pytest.raises(ValueError, match=r"0.0 GB free"):
         refmodel.load("someone/model", jnp.float32)
     (repository / "config.json").write_text(json.dumps(LLAMA | {"model_type": "unheard-of"}))
