@@ -3,11 +3,13 @@ is kept, and an interrupt ends in its own status."""
 
 from __future__ import annotations
 
+import os
 import random
 import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -15,10 +17,13 @@ import pytest
 from eval.cli import INTERRUPTED
 from eval.measure.records import file
 from eval.measure.records.identity import identity_of
+from tests.refmodel.checkpoint.written_folder import LLAMA, write_folder
 
 ROOT = Path(__file__).parents[3]
 FEW = 2
 """Signals of each kind; `--cases` says otherwise."""
+
+ENDS = {signal.SIGKILL: -signal.SIGKILL, signal.SIGINT: INTERRUPTED}
 
 READY = "at work"
 PLUGIN = f"""
@@ -31,16 +36,18 @@ print({READY!r}, flush=True)
 
 
 class Runs:
-    """Runs of one small comparison in processes of their own."""
+    """Runs of one small comparison in processes of their own, of a checkpoint: it is read, where weights that are drawn
+    are compiled for half of the time."""
 
     def __init__(self, folder: Path) -> None:
-        self.plugin = folder / "quick.py"
+        self.plugin, self.model = folder / "quick.py", folder / "model"
         self.plugin.write_text(PLUGIN)
+        write_folder(self.model, LLAMA)
 
     def start(self, out: Path) -> subprocess.Popen[str]:
         """Given back where it is listening for signals."""
-        words = ["compare", "--model", "tiny-dense", "--layouts", "swa(5)", "--tokens", "16", "--quality-tokens", "0"]
-        words += ["--out", str(out), "--resume", "--plugin", str(self.plugin)]
+        words = ["compare", "--model", str(self.model), "--layouts", "swa(5)", "--tokens", "16", "--resume"]
+        words += ["--quality-tokens", "0", "--out", str(out), "--plugin", str(self.plugin)]
         command = [sys.executable, "-c", "import sys; from eval.cli import main; sys.exit(main())", *words]
         pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
         started = subprocess.Popen(command, cwd=ROOT, text=True, **pipes)
@@ -56,29 +63,38 @@ def found(out: Path) -> dict:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
+@pytest.mark.parametrize("number", ENDS)
 def test_what_is_stopped_at_any_moment_goes_on_to_the_same(request, tmp_path, number):
-    rng, runs, count = random.Random(int(number)), Runs(tmp_path), request.config.getoption("--cases") or FEW
+    """One folder after the other on each core, each stopped and resumed until a run of it comes to its end."""
+    runs, count = Runs(tmp_path), request.config.getoption("--cases") or FEW
     whole, start = runs.start(tmp_path / "whole"), time.monotonic()
     said, _ = whole.communicate()
     seconds, wanted = time.monotonic() - start, found(tmp_path / "whole")
     assert whole.returncode == 0 and len(wanted) == 5, said
-    stopped, folder = 0, 0
-    while stopped < count or not (tmp_path / str(folder) / "report.html").exists():
-        if (tmp_path / str(folder) / "report.html").exists():
-            assert found(tmp_path / str(folder)) == wanted
-            folder += 1
-        out = tmp_path / str(folder)
+    stopped: list[Path] = []
+
+    def run(out: Path, after_s: float) -> int:
         run = runs.start(out)
-        if stopped < count:
-            time.sleep(rng.uniform(0, seconds))
+        if len(stopped) < count:
+            time.sleep(after_s)
             run.send_signal(number)  # nothing, where it has ended
-            stopped += run.poll() is None
         said, _ = run.communicate()
         kept = found(out)
+        assert run.returncode in (0, ENDS[number]), said
         assert all(wanted[cell] == of for cell, of in kept.items())
         if run.returncode:
-            assert run.returncode == {signal.SIGKILL: -signal.SIGKILL, signal.SIGINT: INTERRUPTED}[number], said
+            stopped.append(out)
         else:
             assert kept == wanted and (out / "report.html").exists(), said
-    assert found(tmp_path / str(folder)) == wanted
+        return run.returncode
+
+    def work(core: int) -> None:
+        rng, folder = random.Random(f"{number} {core}"), 0
+        while len(stopped) < count:
+            folder += 1
+            while run(tmp_path / f"{core}-{folder}", rng.uniform(0, seconds)):
+                pass
+
+    with ThreadPoolExecutor(cores := os.cpu_count() or 1) as pool:
+        assert len(list(pool.map(work, range(cores)))) == cores
+    assert len(stopped) >= count
