@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Final
 
 from refmodel.words import reason
 
-_MOST_BYTES: Final = 2**26
-"""Of a file that is text: what JSON becomes takes twenty times its own size."""
+_MOST_BYTES: Final = 2**20
+_OF_MANY_ENTRIES: Final[Mapping[str, int]] = MappingProxyType(
+    {
+        "tokenizer.json": 40_000_000, "vocab.json": 40_000_000, "merges.txt": 40_000_000,
+        "model.safetensors.index.json": 2**24, "tokenizer_config.json": 2**23, "added_tokens.json": 2**23,
+    }
+)  # fmt: skip
+"""Of a file of text, by its name: what JSON becomes takes up to thirty times its own size."""
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -34,8 +42,8 @@ def read_text(path: Path) -> str:
     if path.exists() and not path.is_file():  # a pipe would be waited on for ever
         raise ValueError(f"{path} is no regular file")
     try:
-        if path.stat().st_size > _MOST_BYTES:
-            raise ValueError(f"it is longer than {_MOST_BYTES:,} bytes")
+        if path.stat().st_size > (most := _OF_MANY_ENTRIES.get(path.name, _MOST_BYTES)):
+            raise ValueError(f"it is longer than {most:,} bytes")
         return path.read_text(encoding="utf-8")
     except (OSError, ValueError) as error:
         raise ValueError(f"{path}: not readable as text ({reason(error)})") from error

@@ -23,7 +23,10 @@ from refmodel.words import quoted, reason, shown
 SINGLE: Final = "model.safetensors"
 INDEX: Final = "model.safetensors.index.json"
 _COMPARED_ROWS: Final = 256
-_MOST_HEADER_BYTES: Final = 2**25  # of a quarter of a million tensors, where a shard has some hundreds
+_MOST_HEADER_BYTES: Final = 2**23  # of seventy thousand tensors, where a shard has some hundreds
+_ANY_HEADER_BYTES: Final = 2**18
+_HEADER_TIMES: Final = 32
+"""What a header becomes takes at most so many times its size: half of that of the file is twice the file."""
 _MOST_BYTES: Final = 255  # that systems take as the name of a file
 _DTYPES: Final[Mapping[str, Any]] = MappingProxyType(
     {
@@ -100,14 +103,15 @@ def stored_tensors(folder: Path) -> dict[str, StoredTensor]:
 
 
 def _refuse_long_header(path: Path) -> None:
-    """Before it is read, for what it becomes takes many times its size."""
+    """Before it is read: what it becomes may take no more than twice the file, or than a small header's would."""
     try:
         with path.open("rb") as file:
             length = int.from_bytes(file.read(8), "little")
+        most = min(max(_ANY_HEADER_BYTES, 2 * path.stat().st_size // _HEADER_TIMES), _MOST_HEADER_BYTES)
     except OSError as error:
         raise ValueError(f"{path}: not a readable safetensors file ({reason(error)})") from error
-    if length > _MOST_HEADER_BYTES:
-        limit = f"of at most {_MOST_HEADER_BYTES:,} bytes"
+    if length > most:
+        limit = f"of at most {most:,} bytes in a file of this size"
         raise ValueError(f"{path}: not a readable safetensors file (a header {limit}, got {length:,})")
 
 

@@ -9,6 +9,7 @@ The fields are those of sentencepiece's sentencepiece_model.proto.
 
 from __future__ import annotations
 
+import itertools
 import operator
 import struct
 from collections.abc import Iterable, Iterator
@@ -21,6 +22,8 @@ from refmodel.words import reason
 _VARINT, _EIGHT, _MESSAGE, _FOUR = 0, 1, 2, 5
 _BYTE_PAIRS: Final = 2
 _MOST_BITS: Final = 70  # ten bytes of seven
+_MOST_BYTES: Final = 2**23  # the largest of models that are known take half of it
+_MOST_FIELDS: Final = 2**20
 
 
 def read_pieces(path: Path) -> Pieces:
@@ -28,7 +31,11 @@ def read_pieces(path: Path) -> Pieces:
     if not path.is_file():  # a pipe would be waited on for ever
         raise ValueError(f"{path} is no regular file")
     try:
-        found = list(_fields(path.read_bytes()))
+        if path.stat().st_size > _MOST_BYTES:
+            raise ValueError(f"it is longer than {_MOST_BYTES:,} bytes")
+        found = list(itertools.islice(_fields(path.read_bytes()), _MOST_FIELDS + 1))
+        if len(found) > _MOST_FIELDS:
+            raise ValueError(f"it has more than {_MOST_FIELDS:,} pieces")
         pieces = [dict(_fields(value)) for number, value in found if number == 1]
         trained, normalised = (_merged(value for number, value in found if number == which) for which in (2, 3))
         texts = [piece[1].decode() for piece in pieces]

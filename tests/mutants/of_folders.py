@@ -19,7 +19,9 @@ MUTANTS = [
     ),
     *of(
         "refmodel/checkpoint/folder_files.py", STORED,
-        ("if length > _MOST_HEADER_BYTES:", "if length > 2 * _MOST_HEADER_BYTES:"),
+        ("_HEADER_TIMES: Final = 32", "_HEADER_TIMES: Final = 16"),
+        ("if length > most:", "if length > 2 * most:"),
+        ("min(max(_ANY_HEADER_BYTES,", "min(min(_ANY_HEADER_BYTES,"),
     ),
     *of(
         "refmodel/checkpoint/folder_files.py", FORMATS,

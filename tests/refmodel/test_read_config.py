@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import pytest
 
 from attention.full import Full
 from attention.sliding_window import SlidingWindow
-from refmodel import json_object
+from refmodel.json_object import read_object
 from refmodel.parts import Dense, Experts, Rope
 from refmodel.presets import preset
 from refmodel.read_hf_config import from_hf
@@ -141,12 +142,13 @@ def test_hf_refusals(fields, message):
         from_hf(fields)
 
 
-def test_a_file_longer_than_any_is_not_read(tmp_path, monkeypatch):
-    (tmp_path / "config.json").write_text(json.dumps(LLAMA))
-    monkeypatch.setattr(json_object, "_MOST_BYTES", 99)
+@pytest.mark.parametrize(("name", "most"), [("config.json", 2**20), ("tokenizer.json", 40_000_000)])
+def test_a_file_longer_than_any_is_not_read(tmp_path, monkeypatch, name, most):
+    (tmp_path / name).write_text("{}")
+    os.truncate(tmp_path / name, most + 1)  # nothing on disk
     monkeypatch.setattr(Path, "read_text", lambda *_, **__: pytest.fail("it is read"))
-    with pytest.raises(ValueError, match=r"config.json: not readable as text \(it is longer than 99 bytes\)"):
-        from_hf(tmp_path / "config.json")
+    with pytest.raises(ValueError, match=rf"{name}: not readable as text \(it is longer than {most:,} bytes\)"):
+        read_object(tmp_path / name)
 
 
 @pytest.mark.parametrize("content", [None, "{", "[1]", "[" * 200_000, '{"a": ' + "9" * 5_000 + "}"])

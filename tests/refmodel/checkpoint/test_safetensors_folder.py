@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import mmap
+import os
 import shutil
 import tracemalloc
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -11,8 +14,10 @@ import numpy as np
 import pytest
 
 import refmodel
+from eval.measure.timing import PeakMemory
 from refmodel.checkpoint import folder_files, open_checkpoint
 from refmodel.checkpoint.find import open_config
+from refmodel.checkpoint.folder_files import stored_tensors
 from tests.checkpoints import load
 from tests.refmodel.checkpoint.written_folder import LLAMA, MOE, assert_same, rewrite, write_folder
 
@@ -169,15 +174,38 @@ def test_peak_memory_is_the_tree_and_one_tensor(tmp_path):
     assert tree_bytes <= peak_bytes <= tree_bytes + params["embed"]["embedding"].nbytes + 300_000
 
 
-@pytest.mark.parametrize("length", [2**25 + 1, 10**8, 2**63, 2**64 - 1])
-def test_a_header_is_bounded_before_it_is_read(tmp_path, monkeypatch, length):
+@pytest.mark.parametrize(
+    ("file_bytes", "most", "length"),
+    [(17, 2**18, 2**18 + 1), (17, 2**18, 2**64 - 1), (2**25, 2**21, 2**21 + 1), (2**30, 2**23, 10**8)],
+)
+def test_a_header_is_bounded_before_it_is_read(tmp_path, monkeypatch, file_bytes, most, length):
     write_folder(tmp_path, LLAMA)
     monkeypatch.setattr(folder_files, "safe_open", lambda *_, **__: pytest.fail("the header is read"))
-    (tmp_path / "model.safetensors").write_bytes(length.to_bytes(8, "little") + bytes(9))
-    with pytest.raises(
-        ValueError, match=rf"model.safetensors: not a readable .* at most 33,554,432 bytes, got {length:,}"
-    ):
+    (tmp_path / "model.safetensors").write_bytes(length.to_bytes(8, "little"))
+    os.truncate(tmp_path / "model.safetensors", file_bytes)  # nothing on disk
+    said = rf"model.safetensors: not a readable .* at most {most:,} bytes in a file of this size, got {length:,}"
+    with pytest.raises(ValueError, match=said):
         load(tmp_path, jnp.float32)
+
+
+@pytest.mark.parametrize(
+    ("whole", "entry"),
+    [('{"__metadata__":{%s}}', '"%x":""'), ("{%s}", '"%x":{"dtype":"U8","shape":[0],"data_offsets":[0,0]}')],
+)
+def test_a_header_becomes_at_most_as_much_as_its_bound_counts_on(tmp_path, monkeypatch, whole, entry):
+    """Of as many entries as there can be; resident memory, since the library underneath allocates beside Python."""
+    length = 2**20
+    monkeypatch.setattr(folder_files, "_ANY_HEADER_BYTES", length)
+    text = (whole % ",".join(entry % number for number in range(length // len(entry % 2**20)))).encode().ljust(length)
+    assert len(text) == length
+    (tmp_path / "model.safetensors").write_bytes(length.to_bytes(8, "little") + text)
+    peak, before_bytes = PeakMemory(), resident_bytes()
+    stored_tensors(tmp_path)
+    assert peak.peak_bytes() - before_bytes <= folder_files._HEADER_TIMES * length
+
+
+def resident_bytes():
+    return int(Path("/proc/self/statm").read_text().split()[1]) * mmap.PAGESIZE
 
 
 def test_names_out_of_files_stay_on_one_line(tmp_path):

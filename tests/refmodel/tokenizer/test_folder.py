@@ -9,6 +9,7 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
 
 import refmodel
 from refmodel.token_ids import continuation, text_ids
+from refmodel.tokenizer import sentencepiece_file
 from refmodel.tokenizer.pieces import Pieces, piece_tokenizer
 from tests.checkpoints import load_tokenizer
 from tests.refmodel.checkpoint.written_folder import LLAMA, write_folder
@@ -85,6 +86,18 @@ def test_what_cannot_be_read_is_said(tmp_path, change, message):
 def test_a_broken_file_of_sentencepiece_is_refused(tmp_path, content):
     (tmp_path / "tokenizer.model").write_bytes(content)
     with pytest.raises(ValueError, match=r"tokenizer.model: (not a readable file of|a) sentencepiece"):
+        load_tokenizer(tmp_path)
+
+
+def test_a_file_of_sentencepiece_is_bounded(tmp_path, monkeypatch):
+    monkeypatch.setattr(sentencepiece_file, "_MOST_FIELDS", len(PIECES))
+    (tmp_path / "tokenizer.model").write_bytes(message(*PIECES))
+    assert load_tokenizer(tmp_path).encode("ab").tokens == ["▁ab"]
+    (tmp_path / "tokenizer.model").write_bytes(message(*PIECES, (2, b"")))
+    with pytest.raises(ValueError, match=rf"tokenizer.model: .* it has more than {len(PIECES)} pieces"):
+        load_tokenizer(tmp_path)
+    (tmp_path / "tokenizer.model").write_bytes(bytes(2**23 + 1))
+    with pytest.raises(ValueError, match=r"tokenizer.model: .* it is longer than 8,388,608 bytes"):
         load_tokenizer(tmp_path)
 
 
