@@ -53,7 +53,8 @@ def step(
 
     `positions_bt` defaults to the next T positions; -1 marks padding (a ragged cache keeps rows of several lengths).
     `first` says that the cache is empty, so that nothing but the step's own tokens needs to be looked at.
-    A step past the cache's capacity gives NaN logits: under jit nothing can raise, and nothing may be silently lost.
+    Raises `ValueError` for a step past the cache's room.  Under jit nothing can raise: there its logits are NaN, so
+    that nothing is lost in silence.
     """
     hidden = hidden_states(config, params, cache, tokens_bt, positions_bt=positions_bt, attend=attend, first=first)
     final_btd = hidden.final_btd
@@ -76,6 +77,7 @@ def hidden_states(
 ) -> Hidden:
     """The body of `step`, before the head.  `every_layer` also returns what each layer put out."""
     _check_tokens(tokens_bt)
+    _check_room(config, cache, tokens_bt.shape[1])
     plan = layer_plan(config)
     in_order = first and positions_bt is None
     positions_bt = _positions(config, cache, tokens_bt, positions_bt)
@@ -118,7 +120,7 @@ def hidden_states(
     x_btd, stacks = carry
     final_btd = rms_norm(x_btd, params["final_norm"]["scale"], config.final_norm)
     length = cache.length + tokens_bt.shape[1]
-    final_btd = jnp.where(_overflows(config, cache, length), jnp.nan, final_btd)
+    final_btd = jnp.where(length > _room_tokens(config, cache), jnp.nan, final_btd)
     return Hidden(final_btd, Cache(stacks, length), layers_lbtd)
 
 
@@ -205,8 +207,18 @@ def _positions(config: ModelConfig, cache: Cache, tokens_bt: jax.Array, position
     return positions_bt
 
 
-def _overflows(config: ModelConfig, cache: Cache, length: jax.Array) -> jax.Array:
-    """Whether some layer has lost a token that a later query may see."""
+def _room_tokens(config: ModelConfig, cache: Cache) -> int:
+    """Tokens after which some layer has lost one that a later query may see."""
     runs = zip(layer_plan(config).runs, cache.runs, strict=True)
     most = [tokens for run, stack in runs if (tokens := run.variant.most_tokens(stack)) is not None]
-    return length > min(most, default=jnp.iinfo(jnp.int32).max)
+    return min(most, default=jnp.iinfo(jnp.int32).max)
+
+
+def _check_room(config: ModelConfig, cache: Cache, tokens: int) -> None:
+    """Raises `ValueError` where that is known: outside of jit."""
+    room = _room_tokens(config, cache)
+    if not isinstance(cache.length, jax.core.Tracer) and int(cache.length) + tokens > room:
+        raise ValueError(
+            f"the cache has room for {room:,} tokens, {int(cache.length):,} went in and {tokens:,} are to follow: "
+            "make it with more capacity_tokens"
+        )

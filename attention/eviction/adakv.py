@@ -6,10 +6,10 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jax import lax
 
 from attention.eviction.policy import Retention
 from attention.eviction.snapkv import SnapKV
+from attention.kernels.first_best import first_best
 
 FLOOR = 0.2
 """Part of the mean budget that every head keeps."""
@@ -32,9 +32,9 @@ class AdaKV(SnapKV):
 
     def retained(self, score_bks: jax.Array, retention: Retention, layer_budget: Any, most: int) -> jax.Array:
         least = max(1, int(FLOOR * retention.budget))
-        score_bkp, slots_bkp = lax.top_k(score_bks, most)
+        score_bkp, slots_bkp = first_best(score_bks, most)
         score_bkp = jnp.where(jnp.arange(most) < least, jnp.inf, score_bkp)
         batch, n_kv_heads = score_bks.shape[:2]
-        _, best = lax.top_k(score_bkp.reshape(batch, -1), n_kv_heads * layer_budget)
+        _, best = first_best(score_bkp.reshape(batch, -1), n_kv_heads * layer_budget)
         stays = jnp.zeros((batch, n_kv_heads * most), bool).at[jnp.arange(batch)[:, None], best].set(True)
         return jnp.where(stays.reshape(score_bkp.shape), slots_bkp, -1)

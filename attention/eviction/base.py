@@ -106,6 +106,11 @@ class Eviction(Mixer):
         )
         return init_evicting_cache(shape, self.policy, dtype)
 
+    def most_tokens(self, state: EvictingCache) -> int | None:
+        """Its slots where no event ever makes room among them."""
+        slots = state.positions.shape[-1]
+        return slots if self.cache_tokens(slots + 1) > slots else None
+
     def state_bytes(self, state: EvictingCache) -> int:
         """Of keys and values."""
         return state.keys.nbytes + state.values.nbytes

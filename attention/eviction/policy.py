@@ -13,9 +13,9 @@ from typing import Any, ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jax import lax
 
 from attention.cost import Depth, Heads
+from attention.kernels.first_best import first_best
 from attention.parameters import Part
 
 
@@ -159,7 +159,7 @@ class Policy(Part):
 
     def retained(self, score_bks: jax.Array, retention: Retention, layer_budget: Any, most: int) -> jax.Array:
         """Slots that stay in a layer of that budget, [B, K, most], in no order; -1 where fewer stay."""
-        _, slots_bkp = lax.top_k(score_bks, most)
+        _, slots_bkp = first_best(score_bks, most)
         return jnp.where(jnp.arange(most) < layer_budget, slots_bkp, -1)
 
     def score_flops(self, heads: Heads, keys: int, retention: Retention) -> int:

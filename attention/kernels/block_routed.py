@@ -23,6 +23,7 @@ from jaxtyping import Array, Float, Float32, Int
 from attention.attended import Attended
 from attention.exact_count import ExactCount
 from attention.kernels.dense import attend_masked
+from attention.kernels.first_best import first_best
 from attention.kernels.row_tiles import choose_row_tile, most_tiles, tile_rows
 from attention.kernels.target import current_target, is_gpu
 from attention.pattern import UNBOUNDED, OnEither
@@ -115,7 +116,7 @@ def _choose_blocks(q_btnh: jax.Array, mean_bkch: jax.Array, own_bt: jax.Array, c
 
 def best_by_sorting(gate_xc: jax.Array, choices: int) -> jax.Array:
     """int32 [..., choices]: the blocks with the greatest gates, the earlier of equals first, -1 for gates of -inf."""
-    gate_xe, block_xe = lax.top_k(gate_xc, choices)
+    gate_xe, block_xe = first_best(gate_xc, choices)
     return jnp.where(gate_xe == -jnp.inf, -1, block_xe).astype(jnp.int32)
 
 

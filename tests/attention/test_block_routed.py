@@ -154,8 +154,8 @@ def test_many_tiles_at_a_time_are_tiles_one_by_one(monkeypatch):
 
 @pytest.mark.parametrize("choices", [1, 3, 5])
 def test_maxima_one_after_the_other_are_the_first_of_a_sort(choices):
-    """Few values, so that many are equal."""
-    gate = np.random.default_rng(0).choice([-np.inf, -1.0, 0.0, 2.0], (7, 13, 5)).astype(np.float32)
+    """Few values, so that many are equal; zeros of both signs are."""
+    gate = np.random.default_rng(0).choice([-np.inf, -1.0, 0.0, -0.0, 2.0], (7, 13, 5)).astype(np.float32)
     gate[0] = -np.inf
     chex.assert_trees_all_equal(*(best(jnp.asarray(gate), choices) for best in (best_by_maximum, best_by_sorting)))
 

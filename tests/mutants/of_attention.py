@@ -31,6 +31,10 @@ MUTANTS = [
         ("out = jnp.where(q_pos_t[:, None] >= 0, out, 0).astype", "out = out.astype"),
     ),
     *of(
+        "attention/kernels/first_best.py", f"{HERE}eviction/test_policies.py::test_zeros_of_both_signs",
+        ("jnp.where(x == 0, jnp.zeros_like(x), x)", "x"),
+    ),
+    *of(
         "attention/kernels/cover.py", COUNTED,
         ("q.left_low.min(0), side=\"right\")", "q.left_low.max(0), side=\"right\")"),
         ("kinds.max(0) == Tile.SKIP", "kinds.min(0) == Tile.SKIP"),

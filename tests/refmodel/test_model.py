@@ -147,10 +147,25 @@ def test_positions_per_row_need_a_ragged_cache():
 
 def test_a_full_cache_never_loses_tokens_silently():
     config, params = model("tiny-dense", "swa(3)+full")
-    logits, cache = step(config, params, init_cache(config, 1, 5), prompt(1, 5))
+    logits, cache = jitted_step(config, params, init_cache(config, 1, 5), prompt(1, 5))
     assert np.isfinite(logits).all()
-    logits, _ = step(config, params, cache, prompt(1, 1))
+    logits, _ = jitted_step(config, params, cache, prompt(1, 1))
     assert np.isnan(logits).all()
+
+
+@pytest.mark.parametrize(
+    ("layout", "room"),
+    [("swa(3)+full", 5), ("swa(7)", 5), ("evict_after(knorm,budget=3,sinks=0)", 5), ("moba(3,topk=2)", 5),
+     ("evict(knorm,budget=3,chunk=7,sinks=0)", 5), ("evict(knorm,budget=3,chunk=2,sinks=0)", None), ("swa(3)", None)],
+)  # fmt: skip
+def test_a_full_cache_is_refused_in_words_outside_of_jit(layout, room):
+    config, params = model("tiny-dense", layout)
+    _, cache = jitted_prefill(config, params, prompt(1, 5))
+    if room is None:
+        assert np.isfinite(step(config, params, cache, prompt(1, 1))[0]).all()
+        return
+    with pytest.raises(ValueError, match="room for 5 tokens, 5 went in and 1 are to follow: make it with"):
+        step(config, params, cache, prompt(1, 1))
 
 
 def test_last_logits_are_the_last_of_all():

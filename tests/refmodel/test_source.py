@@ -23,11 +23,13 @@ from refmodel.checkpoint.find import open_config
 from refmodel.checkpoint.folder_files import StoredTensor
 from refmodel.default_model import default_gguf
 from refmodel.generate import generate
-from refmodel.model import prefill
+from refmodel.model import prefill, step
 from refmodel.presets import preset
-from refmodel.source import open_model
+from refmodel.source import DECODE_ROOM, open_model
 from tests.eval.measure.records.test_file import ONE
 from tests.refmodel.checkpoint.written_folder import LLAMA, write_folder
+
+jitted_step = jax.jit(step, static_argnums=0)
 
 
 def test_a_preset_has_random_weights_that_its_seed_decides(fast_compile):
@@ -91,6 +93,27 @@ def test_a_prompt_is_ids_of_one_row_or_several(fast_compile):
     assert int(cache.length) == 13 and cache.runs[1].keys.shape[2] == 17
     chex.assert_trees_all_close(model.prefill(tokens_bt[1].tolist())[0], expected[1:], atol=1e-4)
     assert model.prefill(tokens_bt, logits="all", impl="blockwise")[0].shape == (2, 13, model.config.vocab_size)
+
+
+@pytest.mark.parametrize("layout", ["swa(5)+full", "evict_after(snapkv,budget=7,recent=3)"])
+def test_decode_goes_on_with_the_cache_of_a_prompt(layout, fast_compile):
+    model = refmodel.load("tiny-dense", layout=layout)
+    ids = jnp.arange(13)[None]
+    _, cache = model.prefill(ids[:, :11])
+    logits = []
+    for t in (11, 12):
+        after, cache = jitted_step(model.config, model.params, cache, ids[:, t : t + 1])
+        logits.append(after)
+    _, cache = model.prefill(ids[:, :11], capacity_tokens=13)
+    for t, found in zip((11, 12), logits, strict=True):
+        expected, cache = jitted_step(model.config, model.params, cache, ids[:, t : t + 1])
+        chex.assert_trees_all_close(found, expected, atol=1e-5)
+
+
+def test_a_cache_has_room_for_some_tokens_more_unless_the_length_changes_the_model(fast_compile):
+    model = refmodel.load("tiny-dense")
+    assert model.prefill([1, 2, 3])[1].runs[0].keys.shape[2] == 3 + DECODE_ROOM
+    assert model.with_layout("spans(2|1+0.5N)").prefill([1, 2, 3])[1].runs[0].keys.shape[2] <= 3
 
 
 @pytest.mark.parametrize("tokens", [[], [0.5, 1.0], [[[1]]]])

@@ -16,7 +16,7 @@ from attention.evict import Evict
 from attention.evict_after import EvictAfter
 from attention.eviction.base import Eviction
 from attention.eviction.knorm import TIE
-from attention.eviction.policy import State
+from attention.eviction.policy import Retention, State
 from attention.eviction.random import Random
 from attention.eviction.registry import POLICIES
 from tests.attention.eviction.references import SCORES, simulate
@@ -172,6 +172,16 @@ def test_heads_of_adakv_hold_different_numbers():
     _, kept = run(Evict(POLICIES["adakv"](), budget=12, chunk=12, sinks=1, recent=3), tokens)
     sizes = [[len(head) for head in row] for row in held(kept)]
     assert all(sum(row) == 24 and row[0] != row[1] and min(row) >= 4 for row in sizes)
+
+
+@pytest.mark.parametrize("policy", ["knorm", "adakv"])
+def test_zeros_of_both_signs_are_equal_and_the_older_key_stays(policy):
+    """knorm keeps what every policy does, adakv over all heads."""
+    score_bks = jnp.array([[[-0.0, 0.0, -0.0, 0.0, -1.0], [0.0, -0.0, -1.0, -0.0, 0.0]]])
+    kept = POLICIES[policy]().retained(score_bks, Retention(2, 0, 0), 2, 2 * (1 + (policy == "adakv")))
+    # adakv: one key of each head for certain, and the other two are the lower head's
+    expected = [[[0, 1], [0, 1]]] if policy == "knorm" else [[[-1, 0, 1, 2], [-1, -1, -1, 0]]]
+    assert jnp.sort(kept).tolist() == expected
 
 
 def test_knorm_keeps_the_smallest_norms_where_they_lie_close():
