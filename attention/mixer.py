@@ -23,7 +23,7 @@ from attention.pattern import SpanPattern
 from attention.stacked import read_layer, write_layer
 
 
-class Operands(NamedTuple):
+class MixerInput(NamedTuple):
     """What a layer gives its mixer in one step of T tokens.
 
     Attributes:
@@ -148,12 +148,12 @@ class Mixer:
 
     # ---------------------------------------------------------------------------------------------------- its step
 
-    def step(self, inputs: Operands, now: StepContext, stack: Any, layer: jax.Array) -> tuple[Attended, Any]:
+    def step(self, inputs: MixerInput, now: StepContext, stack: Any, layer: jax.Array) -> tuple[Attended, Any]:
         """What the tokens of a step get, and the stacked states with what later steps need in that `layer` of them."""
         attended, state = self.mix(inputs, now, read_layer(stack, layer))
         return attended, write_layer(stack, state, layer)
 
-    def mix(self, inputs: Operands, now: StepContext, state: Any) -> tuple[Attended, Any]:
+    def mix(self, inputs: MixerInput, now: StepContext, state: Any) -> tuple[Attended, Any]:
         """The same with one layer's state alone."""
         raise NotImplementedError
 

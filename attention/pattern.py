@@ -203,17 +203,6 @@ def classify_tiles(q: QueryBounds, kv_bounds: tuple[Array, Array, Array], sink: 
     return xp.where(some, xp.where(every, int(Tile.DENSE), int(Tile.PARTIAL)), int(Tile.SKIP))
 
 
-def tile_map(pattern: SpanPattern, q_pos_t: Array, kv_pos_s: Array, q_tile: int, kv_tile: int) -> np.ndarray:
-    """The whole `Tile` map [heads of the pattern, query tiles, key tiles] on the host, for pictures and counts."""
-    heads = max(len(pattern.span), len(pattern.sink))
-    span_ht, sink_h = np.asarray(pattern.per_head(heads), np.int64).T.reshape(2, heads, 1)
-    q = query_bounds(pad_positions(np.asarray(q_pos_t), q_tile), span_ht, q_tile)
-    kv_bounds = tile_bounds(pad_positions(np.asarray(kv_pos_s), kv_tile), kv_tile)
-    return classify_tiles(
-        QueryBounds(*(bound[..., None] for bound in q)), tuple(bound[None] for bound in kv_bounds), sink_h[..., None]
-    )
-
-
 def pad_positions(pos: Array, tile: int, xp: ModuleType = np) -> Array:
     """`pos` [..., S] filled up with empty slots to a multiple of `tile`."""
     missing = -pos.shape[-1] % tile

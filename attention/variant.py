@@ -18,7 +18,7 @@ import numpy as np
 from attention.attended import Attended, AttendFn
 from attention.cost import ONLY_LAYER, Cost, Depth, Growth, Heads, executed_span_pairs, span_keys, step_positions
 from attention.kv_cache import LayerCache, extend, init_layer_cache
-from attention.mixer import Mixer, Operands, StepContext
+from attention.mixer import Mixer, MixerInput, StepContext
 from attention.outline import Outline, of_spans
 from attention.pattern import UNBOUNDED, SpanPattern, cache_tokens, holds_everything, visible_pairs
 
@@ -110,14 +110,14 @@ class Variant(Mixer):
         return state._replace(positions=known)
 
     def step(
-        self, inputs: Operands, now: StepContext, stack: LayerCache, layer: jax.Array
+        self, inputs: MixerInput, now: StepContext, stack: LayerCache, layer: jax.Array
     ) -> tuple[Attended, LayerCache]:
         attend = partial(now.attend, order="prompt") if now.in_order else now.attend
         operands, stack = self.layer_input(inputs, now, stack, layer)
         return self.attend(attend, operands), stack
 
     def layer_input(
-        self, inputs: Operands, now: StepContext, stack: LayerCache, layer: jax.Array
+        self, inputs: MixerInput, now: StepContext, stack: LayerCache, layer: jax.Array
     ) -> tuple[LayerInput, LayerCache]:
         """What the step attends to, and the caches with its tokens where they belong: only one that lets tokens go is
         copied."""

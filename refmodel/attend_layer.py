@@ -9,7 +9,7 @@ import jax
 
 from attention.attended import Attended, AttendFn
 from attention.cost import Depth
-from attention.mixer import Mixer, Operands, StepContext
+from attention.mixer import Mixer, MixerInput, StepContext
 from refmodel.layer_spec import LayerSpec
 
 
@@ -68,4 +68,4 @@ def attend_layer(
     depth = Depth(index.depth, step.n_layers)
     theta = spec.rope.theta if spec.rope.scaling is None else None  # who turns queries back knows no scaled positions
     now = StepContext(step.q_pos_bt, step.length, step.attend, depth, step.first, step.in_order, theta)
-    return mixer.step(Operands(*inputs, params), now, stack, index.of_run)
+    return mixer.step(MixerInput(*inputs, params), now, stack, index.of_run)

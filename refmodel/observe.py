@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from attention.attend import attend
 from attention.attended import Attended, AttendFn
 from attention.cost import Heads
-from attention.mixer import Mixer, Operands, StepContext
+from attention.mixer import Mixer, MixerInput, StepContext
 from attention.token_routed import Routed, RouteStatistics, route_statistics
 from attention.variant import LayerInput
 from refmodel.attend_layer import LayerIndex, StepInput
@@ -84,7 +84,7 @@ class _Spy(Mixer):
     def params(self, heads: Heads) -> Mapping[str, tuple[int, ...]]:
         return self.variant.params(heads)
 
-    def step(self, inputs: Operands, now: StepContext, stack: Any, layer: jax.Array) -> tuple[Attended, Any]:
+    def step(self, inputs: MixerInput, now: StepContext, stack: Any, layer: jax.Array) -> tuple[Attended, Any]:
         operands, stack = self.variant.layer_input(inputs, now, stack, layer)
         self.seen[self.layer] = self.look(self.variant, operands)
         return Attended(jnp.zeros_like(inputs.q_btnh)), stack

@@ -16,14 +16,14 @@ from attention.cost import Depth
 from attention.eviction.base import Eviction
 from attention.eviction.cache import EvictingCache, append, compact
 from attention.eviction.policy import CachedKeys, Queries
-from attention.mixer import Operands, StepContext
+from attention.mixer import MixerInput, StepContext
 from attention.pattern import SpanPattern
 
 
 class EvictionInChunks(Eviction):
     """An eviction that runs: its schedule says which pieces a step falls into."""
 
-    def mix(self, inputs: Operands, now: StepContext, state: EvictingCache) -> tuple[Attended, EvictingCache]:
+    def mix(self, inputs: MixerInput, now: StepContext, state: EvictingCache) -> tuple[Attended, EvictingCache]:
         in_order = self.keys_in_order(now.first, now.depth.n_layers)
         attend = partial(now.attend, order="keys") if in_order else now.attend
         return attend_in_chunks(

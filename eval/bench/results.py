@@ -24,7 +24,7 @@ END: Final = "<!-- end of figures -->"
 
 README: Final = "README.md"
 RESULTS: Final = "docs/results.md"
-FIGURES: Final[Mapping[tuple[str, str], Callable[[Path], str]]] = {
+MARKS: Final[Mapping[tuple[str, str], Callable[[Path], str]]] = {
     (README, "what was found"): lambda root: _bare(
         cpu_results.found_table(cpu_results.cpu_summary(root)).to_markdown()
     ),
@@ -53,7 +53,7 @@ def mark(name: str) -> str:
 
 def whole_page(page: str, text: str, root: Path = ROOT) -> str:
     """`text` of `page` with all its figures as the kept records under `root` give them."""
-    for (where, name), figures in FIGURES.items():
+    for (where, name), figures in MARKS.items():
         if where == page:
             text = spliced(page, text, figures(root), name)
     return text
@@ -77,7 +77,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         _keep(options.keep)
     for picture, (records, figure) in PICTURES.items():
         pictures.save(figure(ROOT), ROOT / picture, ROOT / records)
-    for page in dict.fromkeys(page for page, _ in FIGURES):
+    for page in dict.fromkeys(page for page, _ in MARKS):
         text = (ROOT / page).read_text(encoding="utf-8")
         (ROOT / page).write_text(whole_page(page, text), encoding="utf-8")
 

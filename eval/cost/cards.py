@@ -73,7 +73,7 @@ class Card:
         return int(self.figure("memory_bytes"))
 
 
-FIGURES: Final = (
+CARD_FIELDS: Final = (
     "bandwidth_bytes_per_s", "memory_bytes", "l2_bytes", "last_level_bytes", "workgroup_bytes", "lanes",
 )  # fmt: skip
 
@@ -191,7 +191,7 @@ CARDS: Final[Mapping[str, Card]] = MappingProxyType({card.name: card for card in
 def card(name: str | Path) -> Card:
     """The named card, or the one that a TOML file describes; a `ValueError` lists what is accepted.
 
-    A TOML file holds `name`, any of `FIGURES`, and a table `peak_tflops` with an entry per dtype.
+    A TOML file holds `name`, any of `CARD_FIELDS`, and a table `peak_tflops` with an entry per dtype.
     """
     if str(name).endswith(".toml"):
         return _from_toml(Path(name))
@@ -223,7 +223,7 @@ def _from_toml(path: Path) -> Card:
     peak = _checked(path, "peak_tflops", peaks, DTYPES)
     return _card(
         name, str(path), {dtype: SourcedValue(value * 1e12, str(path)) for dtype, value in peak.items()},
-        {key: SourcedValue(value, str(path)) for key, value in _checked(path, "card", values, FIGURES).items()},
+        {key: SourcedValue(value, str(path)) for key, value in _checked(path, "card", values, CARD_FIELDS).items()},
     )  # fmt: skip
 
 

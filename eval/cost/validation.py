@@ -23,7 +23,7 @@ from eval.cost.efficiency.groups import SCHEMES, groups
 from eval.cost.efficiency.interval import FEWEST, KNOWN_WITHIN, NORMAL, half_width
 from eval.cost.efficiency.model import TimeModel
 from eval.cost.efficiency.naive import two_point_rate
-from eval.cost.efficiency.posterior import Predicted, fit, predict
+from eval.cost.efficiency.posterior import LogTimes, fit, predict
 from eval.cost.efficiency.prompts import ROCM, VULKAN
 from eval.cost.efficiency.relations import Relations
 from eval.cost.published import Measured
@@ -142,7 +142,7 @@ def _left_out(rows: Iterable[Measured], others: Iterable[Measured], schemes: Seq
 
 
 def _predictions(
-    model: TimeModel, known: list[Measured], scheme: str, group: list[int], found: Predicted, relations: Relations
+    model: TimeModel, known: list[Measured], scheme: str, group: list[int], found: LogTimes, relations: Relations
 ) -> Iterator[_LeftOut]:
     left = frozenset(known[i] for i in group)
     for g, i in enumerate(group):

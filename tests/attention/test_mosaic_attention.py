@@ -22,11 +22,12 @@ from attention.kernels.mosaic_item import KEYS, ROWS, count_items, item_place, m
 from attention.kernels.mosaic_spans import attend_mosaic_spans
 from attention.kernels.target import compiling_for
 from attention.kernels.tiles import AttentionTiles
-from attention.pattern import SpanPattern, Spans, Tile, tile_map
+from attention.pattern import SpanPattern, Spans, Tile
 from eval.cost.flops.traced import count_flops
 from tests.attention.span_problem import draw_operands, oracle, safe_oracle
 from tests.attention.test_pallas_attention import tiles_to_visit
 from tests.gpu import close, gpu_interpreter
+from tests.tile_map import tile_map
 
 # The interpreter wants a thread for each warpgroup of a cluster, and may wait for ever where there are fewer; an odd
 # number of programs forms no cluster.  On fewer cores: `NPROC=8 pytest -m slow ...`.

@@ -19,9 +19,10 @@ from attention.kernels.dense import attend_dense
 from attention.kernels.pallas_attention import attend_pallas
 from attention.kernels.target import current_target
 from attention.kernels.tiles import ATTENTION, AttentionTiles, attention_tiles
-from attention.pattern import UNBOUNDED, SpanPattern, Tile, tile_map
+from attention.pattern import UNBOUNDED, SpanPattern, Tile
 from tests.attention.span_problem import ORDERS, draw_operands, oracle, safe_oracle
 from tests.gpu import TRITON_IS_LEAVING, absent_gpu, close
+from tests.tile_map import tile_map
 
 pytestmark = [TRITON_IS_LEAVING, pytest.mark.usefixtures("fast_off_gpu")]
 

@@ -17,12 +17,12 @@ from attention.pattern import (
     dense_mask,
     holds_everything,
     still_needed,
-    tile_map,
     visible_pairs,
 )
 from attention.variants import VARIANTS
 from tests.examples import EXAMPLES
 from tests.strategies import patterns
+from tests.tile_map import tile_map
 
 N_HEADS = 3
 

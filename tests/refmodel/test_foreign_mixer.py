@@ -17,7 +17,7 @@ import attention
 from attention.attended import Attended
 from attention.cost import ONLY_LAYER, Cost, Depth, Heads
 from attention.layout import format_layout, parse_layout
-from attention.mixer import Mixer, Operands, StepContext
+from attention.mixer import Mixer, MixerInput, StepContext
 from attention.variants import VARIANTS
 from eval.cost.crossover import crossover_tokens, limiting_share
 from eval.cost.flops.closed_form import steps_flops
@@ -55,7 +55,7 @@ class Decaying(Mixer):
     def state_values(self, heads: Heads) -> int:
         return heads.n_kv_heads * heads.head_dim**2
 
-    def mix(self, inputs: Operands, now: StepContext, state: jax.Array) -> tuple[Attended, jax.Array]:
+    def mix(self, inputs: MixerInput, now: StepContext, state: jax.Array) -> tuple[Attended, jax.Array]:
         b, h = len(inputs.q_btnh), inputs.q_btnh.shape[-1]
 
         def token(s_bkhi: jax.Array, qkv: tuple[jax.Array, ...]) -> tuple[jax.Array, jax.Array]:

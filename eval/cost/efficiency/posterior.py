@@ -66,7 +66,7 @@ class Fit:
 
 
 @dataclass(frozen=True)
-class Predicted:
+class LogTimes:
     """Log seconds with their standard deviation, and the factors behind them (means that are not data: exp(-f))."""
 
     log_seconds_g: Floats
@@ -101,7 +101,7 @@ def fit(problem: Problem) -> Fit:
     return Fit(share_kn, weight_n, whole_nn, float(np.median(p.noise_n[known])))
 
 
-def predict(problem: Problem, fitted: Fit, targets: Sequence[int], without: Sequence[int] = ()) -> Predicted:
+def predict(problem: Problem, fitted: Fit, targets: Sequence[int], without: Sequence[int] = ()) -> LogTimes:
     """`targets` from all known rows but `without`; noise and run of the target itself are in the deviation."""
     p, g, out = problem, np.asarray(targets), np.asarray([i for i in without if problem.known_n[i]], int)
     weight_n, inverse_nn = fitted.weight_n, fitted.inverse_nn
@@ -117,7 +117,7 @@ def predict(problem: Problem, fitted: Fit, targets: Sequence[int], without: Sequ
     own_g = np.einsum("kg,kg->g", share_kg**2, p.prior_knn[:, g, g]) + p.run_nn[g, g]
     explained_gn = cross_gn @ inverse_nn - (cross_gn @ drop_no) @ inverse_nn[out]
     variance_g = own_g - np.einsum("gj,gj->g", explained_gn, cross_gn)
-    return Predicted(
+    return LogTimes(
         log_sum_g + p.run_nn[g] @ weight_n,
         np.sqrt(np.maximum(variance_g, 0.0) + fitted.noise),
         factor_kg + p.mean_k[:, None],
