@@ -56,7 +56,7 @@ def attend_blockwise(
     walks_b = b if max(q_pos_bt.shape[0], kv_pos_bks.shape[0], span_bnt.shape[0]) > 1 else 1
     walks_m = walks_over_heads(pattern, n, k, kv_pos_bks.shape[1] > 1)
 
-    walks, kv_heads = walks_b * walks_m, k if walks_m == 1 else 1  # key-value heads in a walk
+    walks, rows, kv_heads = walks_b * walks_m, b // walks_b, k if walks_m == 1 else 1  # rows and heads of a walk
 
     def per_walk(x: OnEither) -> jax.Array:  # what a walk's streams have in common, [B or 1, M or fewer, ...]
         x = x.repeat(walks_m // x.shape[1], axis=1)
@@ -83,7 +83,6 @@ def attend_blockwise(
     k_bksh, v_bksh = (
         jnp.pad(x.swapaxes(1, 2), ((0, 0), (0, 0), (0, kv_pos_ws.shape[1] - s), (0, 0))) for x in (k_bskh, v_bskh)
     )
-    rows = b // walks_b
     walk = _named(walk_name(blocks), partial(_walk, blocks=blocks))
 
     def one_walk(operand: Any) -> tuple[jax.Array, ...]:
@@ -107,7 +106,7 @@ def attend_blockwise(
         x = x.reshape(walks_b, walks_m, *x.shape[1:])
         return jnp.moveaxis(x, 1, 3).reshape(b, t, n, *x.shape[6:])
 
-    pairs = ExactCount.of(visited) * (blocks.q_tile * GRANULE * (b // walks_b) * (n // walks_m))
+    pairs = ExactCount.of(visited) * (blocks.q_tile * GRANULE * rows * (n // walks_m))
     return Attended(by_row(out), by_row(lse).swapaxes(1, 2), pairs)
 
 

@@ -14,6 +14,7 @@ PACKAGES = ("eval", "refmodel", "attention")
 ROOMS = ("bench", "commands", "lowering", "report", "testing", "measure", "quality", "cost")
 """Each may import those to its right."""
 LOOSE = {"__init__.py", "cli.py"}
+MOST_LINES_OF_A_FILE, MOST_LINES_OF_A_FUNCTION = 250, 80
 
 
 def imports(file: Path) -> Iterator[str]:
@@ -60,6 +61,15 @@ def test_tests_mirror_the_packages(package):
     for folder in (ROOT / "tests" / package).rglob("*"):
         if folder.is_dir() and folder.name != "__pycache__":
             assert (ROOT / package / folder.relative_to(ROOT / "tests" / package)).is_dir(), folder
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_files_and_functions_are_short(package):
+    for file in (ROOT / package).rglob("*.py"):
+        text = file.read_text(encoding="utf-8")
+        functions = (node for node in ast.walk(ast.parse(text)) if isinstance(node, ast.FunctionDef))
+        long = [f.name for f in functions if f.end_lineno - f.lineno >= MOST_LINES_OF_A_FUNCTION]
+        assert (len(text.splitlines()) <= MOST_LINES_OF_A_FILE, long) == (True, []), file
 
 
 def module_name(file: Path) -> str:
