@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import dataclasses
+import inspect
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from types import MappingProxyType
 from typing import Any, Final, TypeVar
 
+from attention.call import PARTS
 from attention.evict import Evict
 from attention.evict_after import EvictAfter
 from attention.eviction.policy import Policy
 from attention.eviction.registry import POLICIES
 from attention.mixer import Mixer
+from attention.parameters import READABLE, parameter_types
 from attention.registry import Registry
 from attention.routers import ROUTERS, Router
 from attention.token_routed import Routed
+from attention.variant import Variant
 from attention.variants import VARIANTS
 
 T = TypeVar("T", bound=type)
@@ -28,6 +32,11 @@ TAKEN: Final[Mapping[type, frozenset[str]]] = MappingProxyType(
 )
 """Parameters of the variants that a policy or a router goes into: a text spells all of them in one call."""
 
+OWED: Final[Mapping[type, tuple[str, ...]]] = MappingProxyType(
+    {Mixer: ("init_state", "useful", "executed", "limiting_flops"), Variant: ("pattern",), Policy: ("score",)}
+)
+"""Methods that nobody says for a subclass."""
+
 REGISTRIES: Final[dict[type, Registry[Any]]] = {Mixer: VARIANTS, Policy: POLICIES, Router: ROUTERS}
 
 
@@ -37,8 +46,9 @@ def register(kind: T) -> T:
     Returns the class, so that it decorates it.  As objects they work without: `Evict(MyPolicy())`, `[MyVariant(5)]`.
 
     Raises:
-        ValueError: it is none of the three, its name is not one that a layout can spell or another has it, or a
-            parameter of a policy or router is called like one of the variant around it.
+        ValueError: it is none of the three, its name is not one that a layout can spell or another has it, a method
+            is missing that each has to say, or a parameter is none that a layout can write: the class is no dataclass,
+            its type is not known, or it is called like one of the variant that a policy or router goes into.
 
     Examples:
         >>> import attention
@@ -60,7 +70,27 @@ def register(kind: T) -> T:
     name = getattr(kind, "name", None)
     if not isinstance(name, str) or not re.fullmatch(r"[a-z_][a-z0-9_]*", name):
         raise ValueError(f"{kind.__name__}: name must be of a-z, 0-9 and _, as layouts spell it, got {name!r}")
-    own = {f.name for f in dataclasses.fields(kind)} if dataclasses.is_dataclass(kind) else set()
-    if clash := sorted(own & TAKEN.get(bases[0], frozenset())):
-        raise ValueError(f"{name}: the variant that it goes into has a parameter {clash[0]!r} too; name it otherwise")
+    for fault in _faults(kind, bases[0]):
+        raise ValueError(f"{name}: {fault}")
     return REGISTRIES[bases[0]].register(kind)
+
+
+def _faults(kind: type, base: type) -> Iterator[str]:
+    """What keeps a layout from spelling a class, or a model from running it, in words."""
+    for of, methods in OWED.items():
+        for method in methods if issubclass(kind, of) else ():
+            if getattr(kind, method) is getattr(of, method):
+                yield f"{method!r} is missing, which each {of.__name__} says itself"
+    hints = [hint for cls in kind.__mro__ for hint in inspect.get_annotations(cls).items()]
+    of_class = {name for name, hint in hints if "ClassVar" in str(hint)}
+    own = parameter_types(kind)
+    for name, hint in own.items():
+        if name in of_class:
+            yield f"{name!r} is the class's own and no parameter: say it without a type"
+        elif name in TAKEN.get(base, ()):
+            yield f"the variant that it goes into has a parameter {name!r} too; name it otherwise"
+        elif hint not in (*READABLE, *PARTS):
+            known = ", ".join(map(inspect.formatannotation, READABLE))
+            yield f"a layout cannot write {name!r} of type {inspect.formatannotation(hint)}; accepted: {known}"
+    for name in sorted({name for name, _ in hints} - of_class - own.keys()):
+        yield f"{name!r} has a type but is no parameter: @dataclass(frozen=True) belongs above the class"

@@ -18,7 +18,7 @@ import numpy as np
 from attention.attended import Attended, AttendFn
 from attention.cost import ONLY_LAYER, Cost, Depth, Growth, Heads
 from attention.outline import Outline, evenly
-from attention.parameters import written
+from attention.parameters import refuse_hidden, written
 from attention.pattern import SpanPattern
 from attention.stacked import read_layer, write_layer
 
@@ -74,6 +74,9 @@ class Mixer:
     name: ClassVar[str]
     example: ClassVar[str]
     """A spelling with small numbers, for pictures and for the tests that every mixer has to pass."""
+
+    def __init_subclass__(cls) -> None:
+        refuse_hidden(cls)
 
     # --------------------------------------------------------------------------------------------- what it declares
 

@@ -42,6 +42,22 @@ class Part:
 
     name: ClassVar[str]
 
+    def __init_subclass__(cls) -> None:
+        refuse_hidden(cls)
+
+
+def refuse_hidden(kind: type) -> None:
+    """Raises `ValueError` where a parameter of a new class has the name of a method that it inherits.
+
+    The value would stand where others call the method: a variant's `step`, a policy's `window`.
+    """
+    for name in inspect.get_annotations(kind):
+        for base in kind.__mro__[1:]:
+            if callable(found := vars(base).get(name)) or isinstance(found, property):
+                raise ValueError(
+                    f"{kind.__name__}: a parameter {name!r} would hide {base.__name__}.{name}; name it otherwise"
+                )
+
 
 def _decimal(share: Fraction) -> str:
     """0.25, and 1/3 where decimals would not end."""
@@ -89,10 +105,7 @@ def parameter_types(variant: type) -> dict[str, Any]:
 
 
 def read_parameter(kind: Any, text: str) -> Any:
-    """A value of type `kind`, as `parameter_types` gives it; raises `ValueError` that says what is wanted."""
-    if kind not in _READERS:
-        known = ", ".join(map(inspect.formatannotation, _READERS))
-        raise TypeError(f"no way to write a parameter of type {inspect.formatannotation(kind)}; known: {known}")
+    """A value of type `kind`, one of `READABLE`; raises `ValueError` that says what is wanted."""
     wanted, read = _READERS[kind]
     try:
         return read(text.strip())
@@ -153,3 +166,6 @@ _READERS: Final[MappingProxyType[Any, tuple[str, Callable[[str], Any]]]] = Mappi
         tuple[SpanRule, ...]: ("spans like 256|64+0.25N|full", _rules),
     }
 )
+
+READABLE: Final = tuple(_READERS)
+"""Types that a parameter of a layout may have."""

@@ -1,6 +1,7 @@
 """`--plugin FILE`: a Python file of the user's own, imported before the other words of a command line are read.
 
-What it registers (`attention.register`: variants, policies, routers) is known to layout strings and to every command.
+What it registers (`attention.register`: variants, policies, routers; backends, metrics, figures and weight formats by
+their registries) is known to layout strings and to every command.
 """
 
 from __future__ import annotations

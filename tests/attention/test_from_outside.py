@@ -75,6 +75,12 @@ OBJECTS = (
     EvictAfter(ValueNorm(), budget=7),
     Routed((3, UNBOUNDED), sinks=1, per="group", router=Every(period=5)),
 )
+
+
+def with_parameter(base: type, name: str, kind: type) -> type:
+    return dataclasses.make_dataclass(base.__name__, [(name, kind)], bases=(base,), frozen=True)
+
+
 each = pytest.mark.parametrize("mixer", OBJECTS, ids=lambda mixer: mixer.name)
 
 
@@ -130,7 +136,16 @@ def test_its_name_is_spelled_by_itself_and_read_once_it_is_registered(mixer):
         (Wedge(5), "got Wedge"),
         (type("Shouting", (Policy,), {"name": "VNorm"}), "Shouting: name must be of a-z, 0-9 and _"),
         (type("Nameless", (Router,), {}), "Nameless: name must be .* got None"),
-        (type("Taken", (Policy,), {"name": "h2o"}), "eviction policy 'h2o' is there already"),
+        (type("Taken", (ValueNorm,), {"name": "h2o"}), "eviction policy 'h2o' is there already"),
+        (type("Scoreless", (Policy,), {"name": "none"}), "none: 'score' is missing, which each Policy says itself"),
+        (type("Bare", (Variant,), {"name": "bare"}), "bare: 'pattern' is missing, which each Variant says itself"),
+        (with_parameter(Wedge, "depth", dict), "wedge: a layout cannot write 'depth' of type dict; accepted: int, int"),
+        (with_parameter(ValueNorm, "name", str), "vnorm: 'name' is the class's own and no parameter: say it without a"),
+        (with_parameter(ValueNorm, "chunk", int), "vnorm: the variant that it goes into has a parameter 'chunk' too"),
+        (
+            type("Plain", (ValueNorm,), {"__annotations__": {"gain": float}}),
+            "vnorm: 'gain' has a type but is no parameter: @dataclass\\(frozen=True\\) belongs above the class",
+        ),
     ],
 )
 def test_what_cannot_be_registered_is_told(kind, said):
@@ -148,17 +163,12 @@ def test_routes_of_ones_own_are_looked_up_in_each_layer():
         assert mixer.useful(heads, TOKENS, depth=Depth(layer, 4)).pairs == seen
 
 
-def test_a_parameter_that_the_variant_around_has_too_is_refused():
-    """One call spells both: `evict(mine, chunk=16)`."""
-
-    @dataclass(frozen=True)
-    class Chunked(Policy):
-        name = "chunked"
-        chunk: int = 7
-
-    with pytest.raises(ValueError, match="chunked: the variant that it goes into has a parameter 'chunk' too"):
-        attention.register(Chunked)
-    assert "chunked" not in POLICIES
+@pytest.mark.parametrize(
+    ("base", "name", "of"), [(Variant, "step", "Variant"), (Policy, "window", "Policy"), (Router, "choose", "Router")]
+)
+def test_a_parameter_may_not_take_the_place_of_a_method(base, name, of):
+    with pytest.raises(ValueError, match=f"Mine: a parameter '{name}' would hide {of}.{name}; name it otherwise"):
+        type("Mine", (base,), {"name": "mine", "__annotations__": {name: int}})
 
 
 def test_products_with_keys_are_useful_for_each_visible_pair():
