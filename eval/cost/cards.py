@@ -222,7 +222,7 @@ def _from_toml(path: Path) -> Card:
         raise ValueError(f"{path}: {error}") from error
     peak = _checked(path, "peak_tflops", peaks, DTYPES)
     return _card(
-        name, str(path), {dtype: SourcedValue(value * 1e12, str(path)) for dtype, value in peak.items()},
+        name, name, {dtype: SourcedValue(value * 1e12, str(path)) for dtype, value in peak.items()},
         {key: SourcedValue(value, str(path)) for key, value in _checked(path, "card", values, CARD_FIELDS).items()},
     )  # fmt: skip
 

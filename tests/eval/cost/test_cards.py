@@ -65,7 +65,7 @@ def test_a_card_from_a_file(tmp_path: Path) -> None:
     path = tmp_path / "mine.toml"
     path.write_text('name = "mine"\nbandwidth_bytes_per_s = 5e11\n[peak_tflops]\nbf16 = 100\n')
     mine = card(path)
-    assert (mine.name, mine.peak_flops_per_s(), mine.bandwidth_bytes_per_s) == ("mine", 1e14, 5e11)
+    assert (mine.name, mine.title, mine.peak_flops_per_s(), mine.bandwidth_bytes_per_s) == ("mine", "mine", 1e14, 5e11)
     for missing in (lambda: mine.memory_bytes, lambda: mine.peak_flops_per_s("fp8")):
         with pytest.raises(ValueError, match=r"card mine has no .* Give"):
             missing()
