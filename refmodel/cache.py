@@ -42,6 +42,14 @@ def init_cache(
 
 
 def cache_bytes(config: ModelConfig, cache: Cache) -> int:
-    """Bytes that stand for tokens (keys and values, recurrent states), all layers."""
+    """Bytes that stand for tokens (keys and values, recurrent states), all layers.
+
+    Examples:
+        >>> from refmodel.cache import cache_bytes, init_cache
+        >>> from refmodel.presets import preset
+        >>> config = preset("tiny-dense").with_layout("swa(5)")
+        >>> cache_bytes(config, init_cache(config, batch=1, capacity_tokens=1024)) // (config.n_layers * (5 - 1))
+        256
+    """
     runs = zip(layer_plan(config).runs, cache.runs, strict=True)
     return sum(run.variant.state_bytes(states) for run, states in runs)

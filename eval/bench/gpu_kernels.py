@@ -12,7 +12,7 @@ import argparse
 import dataclasses
 import os
 import statistics
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -29,6 +29,7 @@ from eval.bench.chain import chain_ms, invocation
 from eval.bench.gpu_cases import AttentionCase, Contender, MatmulCase, Skip
 from eval.bench.gpu_peers import ATTENTION, MATMUL
 from eval.bench.jax_peers import Fastest
+from eval.bench.kept import KernelRun, kept
 from eval.measure.records.environment import environment, now
 from eval.measure.records.json_lines import append
 
@@ -56,16 +57,16 @@ def main() -> None:
         "invocation": invocation(__spec__.name),
         **dataclasses.asdict(environment()),
     }
-    records = []
+    runs = []
     every: list[Case] = [*attention_cases(), *matmul_cases()]
     cases = [case for case in every if arguments.only in case.name]
     if not cases:
         raise SystemExit(f"no case's name holds {arguments.only!r}")
     for case in cases:
         for record in run_case(case, arguments.samples):
-            records.append(common | record)
-            append(arguments.out / "records.jsonl", records[-1])
-    show(records)
+            append(arguments.out / "records.jsonl", common | record)
+            runs.append(kept(KernelRun, common | record))
+    show(runs)
 
 
 def attention_cases() -> list[AttentionCase]:
@@ -182,34 +183,30 @@ def _error(name: str, out: Any, rows: np.ndarray, exact: np.ndarray) -> float:
     return float(np.linalg.norm(out - exact) / np.linalg.norm(exact))
 
 
-def show(records: list[dict[str, Any]]) -> None:
+def show(runs: Sequence[KernelRun]) -> None:
     """Per case: speed of each contender, ours over theirs, error."""
-    table = Table(title=f"{records[0]['device_kind']}, bfloat16")
+    table = Table(title=f"{runs[0].device_kind}, bfloat16")
     for header in ("case", "rows", "contender", "median ms", "TFLOPS", "ours / theirs", "relative error"):
         table.add_column(header)
-    our_tflops = {(r["case"], r["rows"]): r["tflops"] for r in records if r["contender"] == "ours" and "tflops" in r}
-    for record in records:
-        cells = [record["case"], f"{record['rows']:,}", record["contender"]]
-        if record["status"] == "ok":
-            ratio = our_tflops.get((record["case"], record["rows"]), float("nan")) / record["tflops"]
-            cells += [
-                f"{statistics.median(record['samples_ms']):.3f}", f"{record['tflops']:.0f}", f"{ratio:.2f}x",
-                f"{record['relative_error']:.1e}",
-            ]  # fmt: skip
+    our_tflops = {(run.case, run.rows): run.tflops for run in runs if run.contender == "ours" and run.status == "ok"}
+    for run in runs:
+        cells = [run.case, f"{run.rows:,}", run.contender]
+        if run.status == "ok":
+            ratio = our_tflops.get((run.case, run.rows), float("nan")) / run.tflops
+            median = f"{statistics.median(run.samples_ms):.3f}"
+            cells += [median, f"{run.tflops:.0f}", f"{ratio:.2f}x", f"{run.relative_error:.1e}"]
         else:
-            cells += [record["status"], "", "", record["reason"][:48]]
+            cells += [run.status, "", "", run.reason[:48]]
         table.add_row(*cells)
     console = Console(width=160)
     console.print(table)
-    for record in records:
-        if record["contender"] == "ours" and "weights_read_ms" in record:
-            read_ms, took_ms = min(record["weights_read_ms"]), statistics.median(record["samples_ms"])
-            case = f"{record['case']}, {record['rows']:,} rows"
+    for run in runs:
+        if run.contender == "ours" and run.weights_read_ms:
+            read_ms, took_ms = min(run.weights_read_ms), statistics.median(run.samples_ms)
+            case = f"{run.case}, {run.rows:,} rows"
             console.print(f"{case}: {READING} once takes {read_ms:.3f} ms, {read_ms / took_ms:.0%} of ours")
     for name in ("ours", "ours, Hopper"):
-        tflops = {
-            r["case"]: r["tflops"] for r in records if (r["contender"], r["rows"], r["status"]) == (name, 65536, "ok")
-        }
+        tflops = {run.case: run.tflops for run in runs if (run.contender, run.rows, run.status) == (name, 65536, "ok")}
         for case in tflops if "causal" in tflops else ():
             if not case.startswith("experts"):
                 console.print(f"realisation of {case}, attention alone, {name}: {tflops[case] / tflops['causal']:.2f}")

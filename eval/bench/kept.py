@@ -30,6 +30,8 @@ class KernelRun:
     tflops: float = 0.0
     samples_ms: tuple[float, ...] = ()
     weights_read_ms: tuple[float, ...] = ()
+    relative_error: float | None = None
+    reason: str = ""
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ from attention.pattern import UNBOUNDED, SpanPattern, visible_pairs
 from eval.bench import gpu_kernels
 from eval.bench.gpu_cases import AttentionCase, MatmulCase, Skip
 from eval.bench.jax_peers import Fastest, jax_mha, jax_ragged_dot
+from eval.bench.kept import KernelRun, kept
 
 pytestmark = pytest.mark.usefixtures("fast_compile")
 
@@ -21,6 +22,10 @@ pytestmark = pytest.mark.usefixtures("fast_compile")
 def test_flops_are_those_of_the_visible_pairs(span):
     case = AttentionCase("window", 67, np.full(67, span), n_heads=6, n_kv_heads=2, head_dim=8)
     assert case.flops == 4 * 8 * visible_pairs(SpanPattern((span,)), 6, 67)
+
+
+def as_kept(record) -> KernelRun:
+    return kept(KernelRun, record | {"time": "now", "device_kind": "cpu", "jax": "0", "git_commit": None})
 
 
 def plain_attention(case):
@@ -44,8 +49,9 @@ def test_a_case_records_speed_error_and_reasons(monkeypatch, capsys):
     assert ours["status"] == "ok" and len(ours["samples_ms"]) == 2 and ours["relative_error"] < 1e-2
     assert (peer["status"], peer["reason"]) == ("skipped", "not installed")
     assert (other["status"], other["reason"]) == ("failed", "TypeError('out_shape')")
-    gpu_kernels.show([record | {"device_kind": "cpu"} for record in (ours, peer, other)])
-    assert "1.00x" in capsys.readouterr().out
+    gpu_kernels.show([as_kept(record) for record in (ours, peer, other)])
+    printed = capsys.readouterr().out
+    assert "1.00x" in printed and "not installed" in printed and f"{ours['relative_error']:.1e}" in printed
 
 
 def test_products_are_beside_the_time_that_reading_their_weights_takes(monkeypatch, capsys):
@@ -56,7 +62,7 @@ def test_products_are_beside_the_time_that_reading_their_weights_takes(monkeypat
     case = MatmulCase("experts", np.sort(np.arange(61) % 5), 5, 16, 32)
     (ours,) = gpu_kernels.run_case(case, samples=3)
     assert ours["status"] == "ok" and len(ours["weights_read_ms"]) == 3 and min(ours["weights_read_ms"]) > 0
-    gpu_kernels.show([ours | {"device_kind": "cpu"}])
+    gpu_kernels.show([as_kept(ours)])
     assert "experts, 61 rows: reading the weights once takes" in capsys.readouterr().out
 
 
