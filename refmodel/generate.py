@@ -11,6 +11,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from attention.checks import described, whole
+from refmodel.beyond_context import say_beyond_context
 from refmodel.cache import Cache, init_cache
 from refmodel.model import Params, step
 from refmodel.specification import ModelConfig
@@ -33,7 +34,7 @@ def generate(
     """The prompt's continuation, [B, new_tokens].
 
     Greedy at temperature 0, otherwise drawn from softmax(logits / temperature).  A row that has produced
-    one of `stop_tokens` repeats it to the end.
+    one of `stop_tokens` repeats it to the end.  More tokens than the model is made for are said in the log `refmodel`.
 
     Raises:
         ValueError: an empty prompt, an id that the vocabulary does not have, in the prompt or as a stop, no new tokens,
@@ -46,6 +47,7 @@ def generate(
     if not 0 <= temperature < math.inf:
         raise ValueError(f"temperature must be a finite number of at least 0, got {temperature}")
     check_token_ids(tokens_bt, config.vocab_size)
+    say_beyond_context(config, prompt_tokens, new_tokens)
     stops = tuple(sorted({whole("stop_tokens", one, 0, config.vocab_size - 1) for one in stop_tokens}))
     config = config.at_length(prompt_tokens + new_tokens - 1)
     cache = init_cache(config, batch, prompt_tokens + new_tokens - 1, params["embed"]["embedding"].dtype)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import logging
 import reprlib
-import warnings
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Literal, get_args
@@ -17,6 +16,7 @@ import numpy as np
 from attention.attend import attend
 from attention.checks import described, float_dtype, whole
 from attention.layout import LayoutSpec
+from refmodel.beyond_context import say_beyond_context
 from refmodel.cache import Cache
 from refmodel.checkpoint.find import find_checkpoint
 from refmodel.default_model import DEFAULT_MODEL
@@ -82,7 +82,7 @@ class Model:
         if self.tokenizer is None:
             said = f"{self.config.name} with {self.weights} weights has no tokenizer: give token ids"
             raise ValueError(self.no_tokenizer or said)
-        return jnp.asarray(text_ids(self.tokenizer, text, self.config.vocab_size), jnp.int32)[None]
+        return jnp.asarray(text_ids(self.tokenizer, text, self.config.vocab_size, self.config.name), jnp.int32)[None]
 
     def prefill(
         self,
@@ -123,13 +123,8 @@ class Model:
                 whole(name, count)
         if logits not in get_args(Logits):
             raise ValueError(f"logits must be one of {', '.join(get_args(Logits))}, got {logits!r}")
-        if ids.shape[-1] > self.config.max_positions:
-            warnings.warn(
-                f"{self.config.name} is made for {self.config.max_positions:,} tokens, the prompt has "
-                f"{ids.shape[-1]:,}: what comes beyond may make no sense",
-                stacklevel=2,
-            )
         check_token_ids(ids, self.config.vocab_size)
+        say_beyond_context(self.config, ids.shape[-1])
         room = self._room_tokens(ids.shape[-1]) if capacity_tokens is None else capacity_tokens
         return _prefill(self.config, self.params, jnp.atleast_2d(ids), chunk_tokens, room, logits, impl)
 

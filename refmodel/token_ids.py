@@ -35,17 +35,17 @@ def ends_outside(ids: Sequence[int], vocab_size: int) -> list[str]:
     return [f"left out: end token {', '.join(outside)}, for the vocabulary is 0 to {vocab_size - 1}"] if outside else []
 
 
-def text_ids(tokenizer: Tokenizer, text: str, vocab_size: int) -> list[int]:
+def text_ids(tokenizer: Tokenizer, text: str, vocab_size: int, where: str) -> list[int]:
     """The ids of a text, with the first and last token that the tokenizer puts around it.
 
     Raises `ValueError` for a token that the tokenizer has beyond the embedding's `vocab_size` rows, and for a text that
-    it cannot read.
+    it cannot read, naming the model `where` it is from.
     """
-    with refusals("the tokenizer cannot read this text"):
+    with refusals(f"{where}: its tokenizer cannot read this text"):
         ids: list[int] = tokenizer.encode(text).ids
     if beyond := next((number for number in ids if number >= vocab_size), None):
         token = tokenizer.id_to_token(beyond)
-        raise ValueError(f"the tokenizer has {token!r} as {beyond}, beyond the embedding's {vocab_size} rows")
+        raise ValueError(f"{where}: its tokenizer has {token!r} as {beyond}, beyond the embedding's {vocab_size} rows")
     return ids
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import itertools
-import sys
 from typing import TYPE_CHECKING
 
 import jax.numpy as jnp
@@ -18,7 +17,6 @@ from refmodel.default_model import DEFAULT_MODEL
 from refmodel.generate import generate
 from refmodel.presets import PRESETS, preset, refuse_to_run
 from refmodel.source import read_model
-from refmodel.specification import ModelConfig
 from refmodel.token_ids import continuation, text_ids
 
 if TYPE_CHECKING:
@@ -55,7 +53,7 @@ def run(options: argparse.Namespace) -> int:
     refuse_presets_without_words(options)
     found = find_checkpoint(options.model, options.seed)
     config, tokenizer = found.described, found.tokenizer()  # what is refused is refused before weights are read
-    ids = text_ids(tokenizer, options.prompt, config.vocab_size)
+    ids = text_ids(tokenizer, options.prompt, config.vocab_size, options.model)
     if not ids:
         raise ValueError(f"the prompt {options.prompt!r} has no token in this vocabulary; a text is wanted")
     asked = None if options.stop is None else asked_stops(tokenizer, options.stop)
@@ -65,7 +63,6 @@ def run(options: argparse.Namespace) -> int:
     if options.layout is not None:
         model = model.with_layout(options.layout, options.seed)
         say_cuts([options.layout], model.config.n_layers)
-    say_beyond_context(model.config, len(ids), options.new)
     stops = model.end_tokens if asked is None else asked
     new = generate(
         model.config, model.params, jnp.asarray([ids], jnp.int32), options.new,
@@ -96,16 +93,6 @@ def refuse_presets_without_words(options: argparse.Namespace) -> None:
         refuse_to_run(preset(options.model))
         if options.model != DEFAULT_MODEL:
             raise ValueError(f"{options.model} has random weights and no tokenizer; give a checkpoint")
-
-
-def say_beyond_context(config: ModelConfig, prompt_tokens: int, most_new: int) -> None:
-    """One line on stderr where the text may grow longer than what the model has been trained on."""
-    if prompt_tokens + most_new > config.max_positions:
-        print(
-            f"{config.name} is made for {config.max_positions:,} tokens; the prompt has {prompt_tokens:,} and up to "
-            f"{most_new:,} are asked for: what comes beyond may make no sense",
-            file=sys.stderr,
-        )
 
 
 def asked_stops(tokenizer: Tokenizer, asked: str) -> tuple[int, ...]:

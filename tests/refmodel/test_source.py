@@ -19,6 +19,7 @@ from eval.commands.resolve import shape_named
 from eval.measure.records.file import config_of
 from eval.quality.divergence import final_hidden
 from refmodel import generate as generate_module
+from refmodel import source
 from refmodel.checkpoint.find import open_config
 from refmodel.checkpoint.folder_files import StoredTensor
 from refmodel.default_model import default_gguf
@@ -74,6 +75,16 @@ def test_ids_outside_the_vocabulary_are_refused(ids):
         for enter in (final_hidden, lambda *args: generate(*args[:2], args[2][None], 1)):
             with pytest.raises(ValueError, match=r"not in the vocabulary; accepted: 0 to 256"):
                 enter(model.config, model.params, jnp.asarray(ids))
+
+
+def test_a_prompt_beyond_what_the_model_is_made_for_is_said(monkeypatch, caplog):
+    model = refmodel.load("tiny-dense")
+    monkeypatch.setattr(source, "_prefill", lambda *_: None)
+    for tokens in (model.config.max_positions, model.config.max_positions + 1):
+        assert not caplog.records
+        model.prefill(np.ones(tokens, int))
+    (record,) = caplog.records
+    assert record.getMessage().endswith("the prompt has 40,961: what comes beyond may make no sense")
 
 
 def test_a_layout_may_come_with_the_model(fast_compile):

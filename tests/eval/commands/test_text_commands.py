@@ -71,13 +71,14 @@ def test_generate_reads_a_folder_as_its_files_say(tmp_path, capsys, fast_compile
     assert "eos_token_id is '</s>'; accepted: a token id, or a list of them" in capsys.readouterr().err
 
 
-def test_generate_says_what_lies_beyond_the_models_context(with_words, monkeypatch, capsys, fast_compile):
+def test_generate_says_what_lies_beyond_the_models_context(with_words, monkeypatch, caplog, fast_compile):
     small = dataclasses.replace(with_words, config=dataclasses.replace(with_words.config, max_positions=7))
     monkeypatch.setattr(eval.commands.generate, "read_model", lambda *_: small)
     assert main(["generate", "word3 word5", "--new", "5"]) == 0
-    assert capsys.readouterr().err == ""
+    assert not caplog.records
     assert main(["generate", "word3 word5", "--new", "6"]) == 0
-    assert "made for 7 tokens; the prompt has 2 and up to 6 are asked for" in capsys.readouterr().err
+    (record,) = caplog.records
+    assert "made for 7 tokens; the prompt has 2 and up to 6 are asked for" in record.getMessage()
 
 
 @pytest.mark.slow

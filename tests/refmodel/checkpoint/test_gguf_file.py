@@ -31,13 +31,16 @@ QWEN3 = small(vocab_size=37, d_ff=64, tied_head=True)
 QWEN3_MOE = small(vocab_size=37, n_experts=5, experts_per_token=2, d_expert=96, tied_head=True)
 QWEN2 = small(vocab_size=37, d_ff=64, qk_norm=False, attention_bias="qkv")
 BIASED = small(vocab_size=37, d_ff=64, qk_norm=False, attention_bias="qkvo", mlp_bias=True)
-MODELS = {"llama": LLAMA, "qwen3": QWEN3, "qwen3moe": QWEN3_MOE, "qwen2": QWEN2, "biased llama": BIASED}
-# How llama stores a head's rows: 0, 8, 1, 9, ...
+SMOLLM3 = small(n_layers=5, vocab_size=37, d_ff=64, qk_norm=False, rotates=(True,) * 3 + (False, True))
+MODELS = {
+    "llama": LLAMA, "qwen3": QWEN3, "qwen3moe": QWEN3_MOE, "qwen2": QWEN2, "biased llama": BIASED, "smollm3": SMOLLM3,
+}  # fmt: skip
+# How llama and smollm3 store a head's rows: 0, 8, 1, 9, ...
 HEAD_ORDER = [half * 8 + pair for pair in range(8) for half in range(2)]
 
 
 def stored_tensors(config, params, arch):
-    """{GGUF name: [out, in] matrix}, with llama's row order for q and k."""
+    """{GGUF name: [out, in] matrix}, with llama's and smollm3's row order for q and k."""
     yield "token_embd.weight", params["embed"]["embedding"]
     yield "output_norm.weight", params["final_norm"]["scale"]
     if not config.tied_head:
@@ -47,7 +50,7 @@ def stored_tensors(config, params, arch):
         own = jax.tree.map(lambda leaf, layer=layer: leaf[layer], block)
         attn, ffn = own["attn"], own["ffn"]
         for name in "qkv":
-            order = HEAD_ORDER if arch.endswith("llama") and name in "qk" else slice(None)
+            order = HEAD_ORDER if arch.endswith(("llama", "smollm3")) and name in "qk" else slice(None)
             yield f"blk.{layer}.attn_{name}.weight", attn[name][..., order].reshape(config.d_model, -1).T
             if name in config.layers[0].attention_bias:
                 yield f"blk.{layer}.attn_{name}.bias", attn[f"{name}_bias"][..., order].reshape(-1)

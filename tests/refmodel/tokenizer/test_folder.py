@@ -124,6 +124,7 @@ PIECES = (*((1, message((1, text.encode()))) for text in ("▁", "a", "b", "▁a
         ((1, message((1, 5))), "not a readable file of sentencepiece"),
         ((1, message((1, b"c"), (3, b"x"))), "not a readable file of sentencepiece"),
         ((1, message((1, b"c"), (2, 5))), "not a readable file of sentencepiece"),
+        ((2, message((3, 1))), "a sentencepiece model of another algorithm than byte pairs; give a tokenizer.json"),
         ((1, b"\x08" + b"\xff" * 500_000), r"not a readable file of .* \(ValueError: a number of more than 64 bits\)"),
     ],
 )
@@ -146,9 +147,9 @@ def test_a_continuation_keeps_its_first_space():
 
 def test_a_token_beyond_the_embedding_is_refused(tmp_path):
     tokenizer = byte_tokenizer("<a>", "<b>")
-    assert text_ids(tokenizer, "x<a>", 257)[-1] == 256
-    with pytest.raises(ValueError, match=r"the tokenizer has '<b>' as 257, beyond the embedding's 257 rows"):
-        text_ids(tokenizer, "x<b>", 257)
+    assert text_ids(tokenizer, "x<a>", 257, "here")[-1] == 256
+    with pytest.raises(ValueError, match=r"^here: its tokenizer has '<b>' as 257, beyond the embedding's 257 rows"):
+        text_ids(tokenizer, "x<b>", 257, "here")
     write_folder(tmp_path, LLAMA)
     tokenizer.save(str(tmp_path / "tokenizer.json"))
     with pytest.raises(ValueError, match=r"beyond the embedding's 17 rows"):

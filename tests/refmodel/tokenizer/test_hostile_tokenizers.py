@@ -59,7 +59,7 @@ def broken(content: Any, rng: random.Random) -> bytes:
 
 def one_line(error: ValueError, name: Path) -> None:
     said = str(error)
-    assert str(name) in said or said.startswith("the tokenizer cannot read this text"), repr(error)
+    assert str(name) in said, repr(error)
     assert len(said.splitlines()) == 1 and len(said) < 1_500, repr(error)
     while error.__cause__ is not None:
         error = error.__cause__
@@ -72,14 +72,14 @@ def mutants(kind: int, seed: int, count: int, folder: Path) -> dict[str, int]:
     for name, content in files.items():
         (folder / name).write_bytes(written(content))
     (folder / "config.json").write_text(json.dumps({"model_type": "llama"}))
-    assert text_ids(load_tokenizer(folder), TEXT, 999)
+    assert text_ids(load_tokenizer(folder), TEXT, 999, "here")
     for _ in range(count):
         name = rng.choice(list(files))
         (folder / name).write_bytes(changed := broken(files[name], rng))
         with held(len(changed)):
             try:
                 tokenizer = load_tokenizer(folder)
-                ids = text_ids(tokenizer, TEXT, 2**32)
+                ids = text_ids(tokenizer, TEXT, 2**32, str(folder))
             except ValueError as error:
                 one_line(error, folder)
                 ends["refused"] += 1

@@ -32,8 +32,8 @@ def test_interrupts_pass(error):
 
 def test_a_text_that_a_tokenizer_cannot_read_is_refused_in_one_line():
     tokenizer = Tokenizer(WordLevel({"a": 0}, unk_token="<unk>"))
-    with pytest.raises(ValueError, match=r"^the tokenizer cannot read this text \(.*\[UNK\]"):
-        text_ids(tokenizer, "b", 1)
+    with pytest.raises(ValueError, match=r"^here: its tokenizer cannot read this text \(.*\[UNK\]"):
+        text_ids(tokenizer, "b", 1, "here")
 
 
 def whole_json():
