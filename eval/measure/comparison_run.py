@@ -75,6 +75,7 @@ def run_comparison(
     the command or call `invocation`.  An interrupt ends it, as `KeyboardInterrupt`: at once while a model is
     fetched and read, and between two programs from then on.
     """
+    file.refuse_place(folder)
     sweep = planned(request)
     with held():
         run = run_of(sweep, invocation(sweep))
@@ -114,13 +115,14 @@ def _model(request: ComparisonRequest) -> Model:
     if isinstance(model, str) and not request.layers_apart:
         found = find_checkpoint(model, request.seed)
         _refuse_layouts(request, found.described)
-        reads = request.quality_tokens or (request.text is not None and request.quality_tokens is None)
-        if reads and found.weights == "checkpoint":
+        if isinstance(request.text, str) or (request.quality_tokens and found.weights == "checkpoint"):
             found.tokenizer()  # a missing one is refused before weights are read
         if found.weights == "checkpoint":
             return read_model(found, model, dtype)
         with held():  # weights are drawn by compiled programs
             return read_model(found, model, dtype)
+    if request.text is not None:
+        raise ValueError("layers apart are no model that reads a text: leave it out, or time the whole model")
     config = open_config(model) if isinstance(model, str) else model.config
     _refuse_layouts(request, config)
     refuse_to_run(config)

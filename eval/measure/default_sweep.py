@@ -68,6 +68,8 @@ def usual_sweep(
         checks.whole("quality_tokens", quality_tokens, 0)
     if text is not None and not isinstance(text, str):
         raise ValueError(f"text must be text, got {text!r}")
+    if text is not None and model.tokenizer is None:
+        raise ValueError(f"{model.config.name} with {model.weights} weights has no tokenizer to read a text with")
     refuse_impl(impl, model.params["embed"]["embedding"].dtype, model.config.head_dim)
     on_gpu = jax.default_backend() == "gpu"
     lengths = tuple(sorted(set(tokens or (GPU_LENGTHS if on_gpu else LENGTHS))))

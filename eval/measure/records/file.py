@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import itertools
 import os
@@ -72,6 +73,20 @@ def only_writer(folder: Path) -> Iterator[None]:
         yield
 
 
+def refuse_place(folder: Path) -> None:
+    """Raises `OSError` that names what stands in the way of a folder, before a model is read for it; makes nothing."""
+    if "\0" in str(folder):
+        raise ValueError(f"{str(folder)!r} is no name of a folder")
+    there = next(one for one in (folder, *folder.parents) if one.exists())
+    if not there.is_dir():
+        number = errno.EEXIST if there == folder else errno.ENOTDIR
+    elif not os.access(there, os.W_OK | os.X_OK):
+        number = errno.EACCES
+    else:
+        return
+    raise OSError(number, os.strerror(number), str(there))
+
+
 def _try_to_write(folder: Path) -> None:
     with json_lines.naming(folder), tempfile.TemporaryFile(dir=folder) as file:
         file.write(bytes(PROBE_BYTES))
@@ -138,8 +153,12 @@ def refuse_others(path: Path, run: RunInfo) -> None:
 
 def records_path(path: str | Path) -> Path:
     """The file of records that a folder or a file stands for.  Raises `ValueError` where there is none."""
-    file = Path(path) / FILE_NAME if Path(path).is_dir() else Path(path)
-    if not file.is_file():
+    try:
+        file = Path(path) / FILE_NAME if Path(path).is_dir() else Path(path)
+        is_there = file.is_file()
+    except OSError:  # a name that no file can have
+        file, is_there = Path(path), False
+    if not is_there:
         raise ValueError(f"no records at {file}; the folder of a comparison is wanted, or its {FILE_NAME}")
     return file
 

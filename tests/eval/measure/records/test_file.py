@@ -40,6 +40,13 @@ def test_the_latest_record_of_a_cell_speaks():
     assert file.latest([ONE, TWO, again]) == [again, TWO]
 
 
+@pytest.mark.parametrize("name", ["none", "x" * 300, "pipe"])
+def test_what_holds_no_records_is_named(tmp_path, name):
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(ValueError, match=rf"no records at {tmp_path / name}; the folder of a comparison is wanted"):
+        file.records_path(tmp_path / name)
+
+
 def test_a_folder_has_one_writer(tmp_path):
     with file.only_writer(tmp_path), pytest.raises(ValueError, match="another run writes to"):
         file.only_writer(tmp_path).__enter__()
