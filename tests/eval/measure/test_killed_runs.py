@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 import random
+import resource
 import signal
 import subprocess
 import sys
@@ -55,6 +56,12 @@ class Runs:
         return started
 
 
+def cpu_seconds(run: subprocess.Popen[str]) -> float:
+    """What a run has used of the processor: its moments are drawn in it, since it does not depend on what else runs."""
+    fields = Path(f"/proc/{run.pid}/stat").read_text().rpartition(")")[2].split()
+    return int(fields[11]) / os.sysconf("SC_CLK_TCK")
+
+
 def found(out: Path) -> dict:
     """What the newest record of each cell is of."""
     records = file.latest(file.read(out / file.FILE_NAME))
@@ -67,16 +74,19 @@ def found(out: Path) -> dict:
 def test_what_is_stopped_at_any_moment_goes_on_to_the_same(request, tmp_path, number):
     """One folder after the other on each core, each stopped and resumed until a run of it comes to its end."""
     runs, count = Runs(tmp_path), request.config.getoption("--cases") or FEW
-    whole, start = runs.start(tmp_path / "whole"), time.monotonic()
+    before_s, whole = resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime, runs.start(tmp_path / "whole")
+    first_s = cpu_seconds(whole)
     said, _ = whole.communicate()
-    seconds, wanted = time.monotonic() - start, found(tmp_path / "whole")
+    last_s = resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime - before_s
+    wanted = found(tmp_path / "whole")
     assert whole.returncode == 0 and len(wanted) == 5, said
     stopped: list[Path] = []
 
-    def run(out: Path, after_s: float) -> int:
+    def run(out: Path, moment_s: float) -> int:
         run = runs.start(out)
         if len(stopped) < count:
-            time.sleep(after_s)
+            while run.poll() is None and cpu_seconds(run) < moment_s:
+                time.sleep(0.01)
             run.send_signal(number)  # nothing, where it has ended
         said, _ = run.communicate()
         kept = found(out)
@@ -92,7 +102,7 @@ def test_what_is_stopped_at_any_moment_goes_on_to_the_same(request, tmp_path, nu
         rng, folder = random.Random(f"{number} {core}"), 0
         while len(stopped) < count:
             folder += 1
-            while run(tmp_path / f"{core}-{folder}", rng.uniform(0, seconds)):
+            while run(tmp_path / f"{core}-{folder}", rng.uniform(first_s, last_s)):
                 pass
 
     with ThreadPoolExecutor(cores := os.cpu_count() or 1) as pool:
