@@ -55,3 +55,8 @@ def console(*, stderr: bool = False) -> Console:
 def is_watched() -> bool:
     """Whether a person looks on: bars and spinners are drawn on stderr, and only then."""
     return sys.stdout.isatty() and sys.stderr.isatty()
+
+
+def proportion(share: float, within: tuple[float, float]) -> str:
+    """A share and its interval: "75% (30-95)"."""
+    return f"{share:.0%} ({100 * within[0]:.0f}-{100 * within[1]:.0f})"

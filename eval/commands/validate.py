@@ -34,6 +34,7 @@ CONVENTIONS = {
     "error": "of the rate, relative; where the answer is not known, none",
     "naive": "a parabola t = aN + bN^2 through two other rows of the series",
     "interval": f"{COVERAGE:.0%}, split conformal: calibrated on other left-out rows",
+    "cover": "the share of intervals that do, and its interval of 95% (Wilson), as if rows were independent",
     "fits": f"median error below {GOOD_FIT:.0%}",
 }
 
@@ -105,7 +106,7 @@ def run(options: argparse.Namespace) -> int:
         out.print(_every_row(predictions))
     if not predictions:
         out.print("I don't know: nothing is left to learn from", highlight=False)
-    for name in ("naive", "interval", "fits"):
+    for name in ("naive", "interval", "cover", "fits"):
         out.print(f"[dim]{name}: {CONVENTIONS[name]}[/dim]", highlight=False)
     return 0
 
@@ -113,7 +114,7 @@ def run(options: argparse.Namespace) -> int:
 def _cells(one: FamilySummary) -> tuple[str, ...]:
     return (
         one.family, f"{one.count:,}", f"{one.unknown:,}", _percent(one.median_error), _percent(one.p90_error),
-        f"{one.coverage:.0%}", f"{one.naive_count:,}", _percent(one.naive_median_error),
+        output.proportion(one.coverage, one.coverage_within), f"{one.naive_count:,}", _percent(one.naive_median_error),
         _percent(one.beside_naive_error), one.verdict,
     )  # fmt: skip
 

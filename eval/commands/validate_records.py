@@ -9,7 +9,7 @@ from typing import Any
 
 from eval.commands import output
 from eval.cost.cards import card_of_device
-from eval.cost.family_errors import GOOD_FIT
+from eval.cost.family_errors import GOOD_FIT, proportion_within
 from eval.measure.left_out_records import SCHEMES, LeftOut, left_out, of_another_model, prefills
 from eval.measure.records import file
 from eval.measure.records.identity import refuse_mixed
@@ -52,7 +52,7 @@ def run_records(options: argparse.Namespace) -> int:
     for one in summary:
         table.add_row(
             one["left_out"], str(one["rows"]), f"{one['median_error']:.1%}", f"{one['largest_error']:.1%}",
-            f"{one['coverage']:.0%}", "fits" if one["fits"] else "does not fit",
+            output.proportion(one["coverage"], one["coverage_within"]), "fits" if one["fits"] else "does not fit",
         )  # fmt: skip
     out.print(table)
     if other:
@@ -66,12 +66,14 @@ def run_records(options: argparse.Namespace) -> int:
 def _summary(scheme: str, made: Sequence[LeftOut]) -> dict[str, Any]:
     errors = [abs(one.error) for one in made]
     median = statistics.median(errors) if errors else 0.0
+    covered = sum(one.low <= one.prefill.ms <= one.high for one in made)
     return {
         "left_out": scheme,
         "rows": len(made),
         "median_error": median,
         "largest_error": max(errors, default=0.0),
-        "coverage": statistics.fmean(one.low <= one.prefill.ms <= one.high for one in made) if made else 0.0,
+        "coverage": covered / len(made) if made else 0.0,
+        "coverage_within": proportion_within(covered, len(made)) if made else (0.0, 1.0),
         "fits": median < GOOD_FIT,
     }
 

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from eval.cost.efficiency.decode import DECODE
 from eval.cost.efficiency.effects import codes
 from eval.cost.efficiency.groups import SCHEMES, groups
-from eval.cost.efficiency.interval import FEWEST, KNOWN_WITHIN, NORMAL, half_width
+from eval.cost.efficiency.interval import FEWEST, KNOWN_WITHIN, half_width
 from eval.cost.efficiency.model import TimeModel
 from eval.cost.efficiency.naive import two_point_rate
 from eval.cost.efficiency.posterior import LogTimes, fit, predict
@@ -154,10 +154,7 @@ def _predictions(
 
 
 def _with_intervals(left_out: Sequence[_LeftOut], calibration: Sequence[_LeftOut]) -> Iterator[Prediction]:
-    """Calibrated on rows outside its group: of its family and scheme, or where these are few of its family, or kind.
-
-    Others than of its own scheme may widen an interval, never narrow it: they are no sample of what it is asked.
-    """
+    """Calibrated on rows outside its group: of its family and scheme, or where these are few of its family, or kind."""
     everything = (*left_out, *calibration)
     z_n = np.array([one.z for one in everything])
     nearest = (
@@ -172,10 +169,7 @@ def _with_intervals(left_out: Sequence[_LeftOut], calibration: Sequence[_LeftOut
         if one.group not in members:
             members[one.group] = ~np.isin(row_n, [number[row] for row in one.group])
         outside = members[one.group]
-        alike, *near = (z_n[outside & (code == code[i])] for code in nearest)
-        if alike.size >= FEWEST:
-            width = half_width(alike)
-        else:
-            width = max(NORMAL, half_width(next((z for z in near if z.size >= FEWEST), alike)))
+        near = (z_n[outside & (code == code[i])] for code in nearest)
+        width = half_width(next((z for z in near if z.size >= FEWEST), np.empty(0)))
         rate, spread = one.made.tokens_per_s, math.exp(width * one.sd)
         yield dataclasses.replace(one.made, low=rate / spread, high=rate * spread)

@@ -2,7 +2,8 @@
 
 With z = |log measured - log predicted| / deviation of m calibration rows, the interval of a new row is its deviation
 times the ceil((m + 1)·0.9)-th smallest z (Vovk, Gammerman and Shafer, 2005; Lei et al., 1604.04173), so that it covers
-nine of ten exchangeable rows whatever the distribution.
+nine of ten exchangeable rows whatever the distribution.  It is never less than the deviation itself asks for: rows are
+left out in groups (a model, a build), of which a few others are no sample, and may widen an interval but not narrow it.
 """
 
 from __future__ import annotations
@@ -28,4 +29,4 @@ def half_width(z: Floats) -> float:
     if len(z) < FEWEST:
         return NORMAL
     rank = min(math.ceil((len(z) + 1) * COVERAGE), len(z))
-    return float(np.sort(z)[rank - 1])
+    return max(NORMAL, float(np.sort(z)[rank - 1]))

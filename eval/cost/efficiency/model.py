@@ -10,7 +10,7 @@ import numpy as np
 
 from eval.cost.efficiency.effects import Effect, covariance
 from eval.cost.efficiency.posterior import Problem
-from eval.cost.efficiency.work import context_log2, traits, work_of
+from eval.cost.efficiency.work import context_log2, rows_log2, traits
 from eval.cost.published import Measured
 
 Terms = Callable[[Measured], tuple[float, ...]]
@@ -65,9 +65,10 @@ def features_of(rows: Sequence[Measured]) -> dict[str, list[object]]:
         "weights": lambda r: (r.model, r.bits),
         "floats": lambda r: r.bits >= 16,
         "experts": lambda r: traits(r.model).has_experts,
+        "states": lambda r: (r.model, r.setup.build) if traits(r.model).has_states else None,
         "head_dim": lambda r: traits(r.model).head_dim,
         "micro_batch_log2": lambda r: math.log2(r.micro_batch / 512),
         "context_log2": context_log2,
-        "kept_log2": lambda r: math.log2(work_of(r).kept_values / 2**24),
+        "rows_log2": rows_log2,
     }
     return {name: [column(row) for row in rows] for name, column in columns.items()}

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from eval.cost.flops.closed_form import linear_flops, steps_flops
 from eval.cost.flops.traffic import steps_bytes
 from eval.cost.published import Measured
+from refmodel.parts import Experts
 from refmodel.presets import preset
 from refmodel.schedule import Step
 from refmodel.specification import ModelConfig
@@ -24,7 +25,6 @@ class Work:
         useful_attention_flops: of the pairs that a layer's definition asks for.
         weight_values: weights read, each once a step.
         cache_values: keys and values read and written.
-        kept_values: keys and values that one layer of full attention keeps, halfway.
         steps: passes over the weights.
     """
 
@@ -33,17 +33,26 @@ class Work:
     useful_attention_flops: int
     weight_values: int
     cache_values: int
-    kept_values: int
     steps: int
 
 
 @dataclass(frozen=True)
 class Traits:
-    """What of a model bears on efficiency."""
+    """What of a model bears on efficiency.
+
+    Attributes:
+        expert_share: part of a step's tokens that one expert gets on average; 1 without experts.
+        has_states: whether some layers are recurrent.
+    """
 
     head_dim: int
-    has_experts: bool
     n_layers: int
+    expert_share: float
+    has_states: bool
+
+    @property
+    def has_experts(self) -> bool:
+        return self.expert_share < 1
 
 
 def work_of(row: Measured) -> Work:
@@ -57,12 +66,23 @@ def work_of(row: Measured) -> Work:
 def traits(model: str) -> Traits:
     config = preset(model)
     head_dim = max(layer.heads.head_dim for layer in config.layers)
-    return Traits(head_dim, config.has_experts, config.n_layers)
+    shares = [
+        forward.experts_per_token / forward.n_experts
+        for layer in config.layers
+        if isinstance(forward := layer.feed_forward, Experts)
+    ]
+    has_states = any(one.component == "linear_attention" for layer in config.layers for one in layer.told)
+    return Traits(head_dim, config.n_layers, min(shares, default=1.0), has_states)
 
 
 def context_log2(row: Measured) -> float:
     """Octaves of the middle query's context above 8,192 tokens."""
     return math.log2((row.depth + row.tokens / 2) / 8192)
+
+
+def rows_log2(row: Measured) -> float:
+    """Octaves above 512 of the rows that a matrix product of a step has, an expert's where there are experts."""
+    return math.log2(row.micro_batch * traits(row.model).expert_share / 512)
 
 
 @functools.cache
@@ -76,12 +96,10 @@ def _work(model: str, tokens: int, depth: int, micro_batch: int, times: int) -> 
     linear = linear_flops(flops)
     weights = sum(value for name, value in moved.items() if name != "attention")
     attention = sum(_tile_flops(config, step) for step in steps)
-    full = max((layer.kv_values for layer in config.layers), default=0)
-    kept = full * (depth + tokens // 2)
     cache = moved.get("attention", 0)
     return Work(
         times * linear, times * attention, times * flops.get("attention", 0), times * weights // 2, times * cache // 2,
-        kept, times * len(steps),
+        times * len(steps),
     )  # fmt: skip
 
 

@@ -7,10 +7,11 @@ from collections.abc import Iterable
 
 import numpy as np
 import pytest
+from scipy.stats import binomtest
 
 from eval.cost.efficiency.groups import SCHEMES, groups
 from eval.cost.efficiency.work import work_of
-from eval.cost.family_errors import GOOD_FIT, FamilySummary, summarise
+from eval.cost.family_errors import GOOD_FIT, FamilySummary, proportion_within, summarise
 from eval.cost.published import Measured, published
 from eval.cost.validation import TABLE, Prediction, validate
 from tests.eval.cost.packaged import measured, predictions
@@ -93,7 +94,7 @@ def test_every_packaged_row_is_predicted_under_every_scheme() -> None:
         ("row", "ROCm, whole prompt", 0.10), ("row", "Vulkan, at depth", 0.08), ("row", "Vulkan, short prompt", 0.07),
         ("row", "Vulkan, whole prompt", 0.09), ("row", "Vulkan, decode", 0.03),
         ("long rows of a series", "ROCm, at depth", 0.01), ("long rows of a series", "Vulkan, at depth", 0.08),
-        ("long rows of a model", "ROCm, at depth", 0.045), ("long rows of a model", "Vulkan, at depth", 0.08),
+        ("long rows of a model", "ROCm, at depth", 0.035), ("long rows of a model", "Vulkan, at depth", 0.08),
         ("build", "ROCm, at depth", 0.01), ("build", "ROCm, short prompt", 0.01),
         ("revision", "ROCm, at depth", 0.03), ("revision", "ROCm, short prompt", 0.02),
     ],
@@ -108,9 +109,15 @@ def test_medians_of_left_out_rows(scheme: str, family: str, most: float) -> None
 def test_nine_of_ten_intervals_hold_what_was_published(scheme: str) -> None:
     """Of all together, and of every family with thirty rows or more of which some are said to be known."""
     for found in by(predictions(), scheme).values():
-        assert found.count < 30 or found.unknown == found.count or 0.83 < found.coverage < 0.95, found
+        assert found.count < 30 or found.unknown == found.count or 0.85 < found.coverage < 0.95, found
     of_scheme = [one.covered for one in predictions() if one.scheme == scheme]
     assert 0.85 < np.mean(of_scheme) < 0.95
+
+
+@pytest.mark.parametrize(("count", "of"), [(0, 7), (3, 4), (5, 5), (231, 257)])
+def test_what_a_coverage_may_be(count: int, of: int) -> None:
+    expected = binomtest(count, of).proportion_ci(method="wilson")
+    assert proportion_within(count, of) == pytest.approx((expected.low, expected.high), abs=1e-5)
 
 
 def test_no_parabola_is_better() -> None:

@@ -14,6 +14,10 @@ def test_the_rank_by_hand() -> None:
     assert half_width(np.arange(float(FEWEST))) == 18  # ceil(21 x 0.9) = 19th of 0, 1, ...
 
 
+def test_others_never_narrow_an_interval() -> None:
+    assert half_width(np.linspace(0, 1, 99)) == NORMAL
+
+
 def test_too_few_rows_are_taken_at_their_word() -> None:
     assert half_width(np.full(FEWEST - 1, 7.0)) == NORMAL
 

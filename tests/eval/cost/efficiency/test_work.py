@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from eval.cost.efficiency.work import context_log2, traits, work_of
+from eval.cost.efficiency.work import context_log2, rows_log2, traits, work_of
 from refmodel.presets import preset
 from tests.eval.cost.packaged import measured
 
@@ -20,7 +20,6 @@ def test_a_prompt_in_micro_batches() -> None:
     visible = sum(300 + i + 1 for i in range(1100))
     assert work.useful_attention_flops == 32 * 4 * 32 * 128 * visible
     assert work.weight_values == 3 * (shape.linear_macs + shape.head_macs)
-    assert work.kept_values == 2 * 32 * 128 * (300 + 550)
 
 
 def test_a_window_keeps_its_keys_and_a_micro_batch_its_own() -> None:
@@ -41,6 +40,15 @@ def test_traits_and_context() -> None:
     assert traits("gemma4-26b-a4b").head_dim == 512 and traits("qwen3-30b-a3b").has_experts
     assert traits("ministral-3-8b").n_layers == 34 and not traits("ministral-3-8b").has_experts
     assert context_log2(measured("llama2-7b", 2048, 16_384 - 1024)) == pytest.approx(math.log2(2))
+    assert [traits(one).has_states for one in ("qwen3-next-80b-a3b", "nemotron-3-nano-30b-a3b", "gpt-oss-20b")] == [
+        True, True, False
+    ]  # fmt: skip
+
+
+def test_an_expert_s_products_have_few_rows() -> None:
+    assert rows_log2(measured("llama2-7b", 4096, micro_batch=2048)) == 2
+    assert rows_log2(measured("qwen3-30b-a3b", 4096, micro_batch=2048)) == 2 + math.log2(8 / 128)
+    assert rows_log2(measured("qwen3-30b-a3b", 1024, micro_batch=2048)) == 1 + math.log2(8 / 128)
 
 
 @pytest.mark.parametrize(
