@@ -17,6 +17,7 @@ import sys
 import tempfile
 import time
 from dataclasses import asdict
+from importlib import import_module
 from pathlib import Path
 from typing import Any, Final
 
@@ -82,6 +83,7 @@ READERS: Final = {"bytes": read_bytes, "load": load}
 def once(reader: str, folder: Path) -> None:
     """In a process of its own: one reading, as a line of JSON."""
     jax.block_until_ready(jnp.zeros(1))  # the device is there
+    import_module("refmodel.checkpoint.safetensors_folder")  # which is imported when a folder is opened
     peak = PeakMemory()
     before = peak.peak_bytes() or 0
     start = time.perf_counter()

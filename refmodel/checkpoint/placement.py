@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -29,6 +29,8 @@ Shape = tuple[int, ...]
 _MOST_THREADS: Final = 8
 _SPARE: Final = 1_000
 """Tensors that may lack in any case: the first of them is named."""
+_SMALL_BYTES: Final = 2**26
+"""Of a tensor that may be in memory beside the next one."""
 _ALIGNMENT_BYTES: Final = 64
 """What XLA asks of memory that it is to use in place."""
 
@@ -99,7 +101,8 @@ def fill(
         where: the checkpoint, for messages.
 
     Raises `ValueError` for a missing, surplus or misshapen tensor before it allocates anything.  Each leaf is
-    allocated once and handed over to JAX, which on a CPU uses it in place: the peak is the tree and one tensor.
+    allocated once and handed over to JAX, which on a CPU uses it in place: the peak is the tree and one tensor, or
+    two small ones.
     """
     _check(placed, shapes, where)
     tree = abstract_params(config, dtype)
@@ -123,15 +126,28 @@ def _check(placed: Sequence[Placement], shapes: Mapping[str, Shape], where: str)
 
 
 def _filled(struct: jax.ShapeDtypeStruct, placed: Sequence[Placement], read: Callable[[str], np.ndarray]) -> jax.Array:
+    """A leaf: while the threads end one small tensor, the next is read."""
     leaf = _aligned_empty(struct.shape, struct.dtype)
     covered = 0
+    before: list[Future[None]] = []
     with ThreadPoolExecutor(min(os.cpu_count() or 1, _MOST_THREADS)) as pool:
         for one in placed:
             part = leaf[one.index]
-            put(part, one.row, one.pick(read(one.name)), pool)
+            tasks = put(part, one.row, one.pick(read(one.name)), pool)
+            _finish(before)
+            before = tasks
+            if part.nbytes > _SMALL_BYTES:
+                _finish(tasks)
             covered += part.size
+        _finish(before)
     assert covered == leaf.size
     return jax.device_put(leaf)
+
+
+def _finish(tasks: Sequence[Future[None]]) -> None:
+    """Waits, and raises what was raised in one of them."""
+    for task in tasks:
+        task.result()
 
 
 def _aligned_empty(shape: Shape, dtype: Any) -> np.ndarray:

@@ -7,7 +7,7 @@ all in one place of it.  A tile is copied first, to rows an odd number of lines 
 
 from __future__ import annotations
 
-from concurrent.futures import Executor
+from concurrent.futures import Executor, Future
 from typing import Final
 
 import numpy as np
@@ -20,23 +20,20 @@ _COLUMNS: Final = 1024
 _LINE_BYTES: Final = 64
 
 
-def put(part: np.ndarray, row: Parameter, stored: np.ndarray, pool: Executor) -> None:
-    """Fills `part`, contiguous and of the row's shape, with the stored tensor of it."""
+def put(part: np.ndarray, row: Parameter, stored: np.ndarray, pool: Executor) -> list[Future[None]]:
+    """The tasks that fill `part`, contiguous and of the row's shape, with the stored tensor of it."""
     if part.dtype == stored.dtype:  # as plain numbers, of whatever kind: the copies of others are slower
         part, stored = (array.view(f"u{array.itemsize}") for array in (part, stored))
     if not row.is_transposed:
         own = row.from_stored(stored)
-        tasks = [pool.submit(_copy, part[cut], own[cut]) for cut in _cuts(len(own), _ROWS)]
-    else:
-        out, fan_in = row.stored_shape[-2:]
-        tasks = [
-            pool.submit(_transpose, into_io[columns, rows], matrix_oi[rows, columns])
-            for into_io, matrix_oi in zip(part.reshape(-1, fan_in, out), stored.reshape(-1, out, fan_in), strict=True)
-            for rows in _cuts(out, _ROWS)
-            for columns in _cuts(fan_in, _COLUMNS)
-        ]
-    for one in tasks:
-        one.result()
+        return [pool.submit(_copy, part[cut], own[cut]) for cut in _cuts(len(own), _ROWS)]
+    out, fan_in = row.stored_shape[-2:]
+    return [
+        pool.submit(_transpose, into_io[columns, rows], matrix_oi[rows, columns])
+        for into_io, matrix_oi in zip(part.reshape(-1, fan_in, out), stored.reshape(-1, out, fan_in), strict=True)
+        for rows in _cuts(out, _ROWS)
+        for columns in _cuts(fan_in, _COLUMNS)
+    ]
 
 
 def _cuts(size: int, step: int) -> list[slice]:

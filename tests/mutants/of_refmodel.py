@@ -105,8 +105,13 @@ MUTANTS = [
         ('if one.leaf.endswith("gate") else', 'if one.leaf.endswith("up") else'),
     ),
     *of(
+        "refmodel/checkpoint/placement.py", f"{HERE}checkpoint/test_placement.py",
+        ("        task.result()\n", "        task\n"),
+        ("            _finish(before)\n", "            pass\n"),
+        ("        _finish(before)\n    assert", "    assert"),
+    ),
+    *of(
         "refmodel/checkpoint/put.py", f"{HERE}checkpoint/test_put.py",
-        ("        one.result()\n", "        one\n"),
         ("range(0, size, step)", "range(0, size - step + 1, step)"),
         ("apart.view(number).T", "apart.T"),
     ),

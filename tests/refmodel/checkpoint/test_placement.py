@@ -77,3 +77,11 @@ def test_fill_checks_before_it_allocates(monkeypatch, found, message):
     monkeypatch.setattr(subject, "_aligned_empty", lambda *args: pytest.fail("allocated"))
     with pytest.raises(ValueError, match=message):
         subject.fill(CONFIG, jnp.bfloat16, PLACED, found, STORED.__getitem__, "here")
+
+
+@pytest.mark.parametrize("name", ["l0.attn_norm.scale", "l2.attn.o"])
+def test_a_fault_in_a_task_is_not_lost(name):
+    """Of the last tensor of a leaf, and of one before it."""
+    stored = STORED | {name: np.full(STORED[name].shape, "x")}
+    with pytest.raises(ValueError, match="could not convert string to float"):
+        subject.fill(CONFIG, jnp.float32, PLACED, shapes(), stored.__getitem__, "here")
