@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Final
 
-from attention.unknown import did_you_mean
 from refmodel.families.family import Family
 from refmodel.fields import Fields
 from refmodel.words import brief
@@ -35,6 +34,12 @@ def family_named(fields: Fields, key: str, known: Mapping[str, Family]) -> Famil
     if name in known:
         return known[name]
     presets = " or ".join(COUNTED.get(name, ()))
-    instead = f", which is not read; its costs: --model {presets}" if presets else did_you_mean(name, known)
+    instead = f", which is not read; its costs: --model {presets}" if presets else _other_spelling(name, known)
     accepted = ", ".join(map(repr, known))
     raise ValueError(f"{fields.where}: {key} is {brief(name)}{instead}; accepted: {accepted}")
+
+
+def _other_spelling(name: str, known: Mapping[str, Family]) -> str:
+    """What is said of `qwen3moe` for `qwen3_moe`; a name that is merely alike, as `mixtral`, is another model's."""
+    same = [one for one in known if one.replace("_", "") == name.lower().replace("_", "").replace("-", "")]
+    return f" (did you mean {same[0]!r}?)" if same else ""

@@ -27,7 +27,7 @@ def test_every_preset_that_is_only_counted_is_named():
         ),
         ("gemma3", "its costs: --model gemma3-4b or gemma3-12b or gemma3-27b; "),
         ("qwen3moe", r"model_type is 'qwen3moe' \(did you mean 'qwen3_moe'\?\); accepted: "),
-        ("bert", "model_type is 'bert'; accepted: "),
+        ("mixtral", "model_type is 'mixtral'; accepted: "),
     ],
 )
 def test_config_files(family, said):

@@ -67,7 +67,7 @@ def test_gguf_moe_and_llama(tmp_path):
         (
             "gemma2",
             DENSE_KEYS,
-            "general.architecture is 'gemma2' .did you mean 'gemma3'..; accepted: 'q",
+            "general.architecture is 'gemma2'; accepted: 'q",
         ),
         (
             "qwen3",
