@@ -154,16 +154,12 @@ def test_a_full_cache_never_loses_tokens_silently():
 
 
 @pytest.mark.parametrize(
-    ("layout", "room"),
-    [("swa(3)+full", 5), ("swa(7)", 5), ("evict_after(knorm,budget=3,sinks=0)", 5), ("moba(3,topk=2)", 5),
-     ("evict(knorm,budget=3,chunk=7,sinks=0)", 5), ("evict(knorm,budget=3,chunk=2,sinks=0)", None), ("swa(3)", None)],
-)  # fmt: skip
-def test_a_full_cache_is_refused_in_words_outside_of_jit(layout, room):
+    "layout",
+    ["swa(3)+full", "evict_after(knorm,budget=3,sinks=0)", "evict(knorm,budget=3,chunk=7,sinks=0)"],
+)
+def test_a_full_cache_is_refused_in_words_outside_of_jit(layout):
     config, params = model("tiny-dense", layout)
     _, cache = jitted_prefill(config, params, prompt(1, 5))
-    if room is None:
-        assert np.isfinite(step(config, params, cache, prompt(1, 1))[0]).all()
-        return
     with pytest.raises(ValueError, match="room for 5 tokens, 5 went in and 1 are to follow: make it with"):
         step(config, params, cache, prompt(1, 1))
 
