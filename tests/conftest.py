@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import signal
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -35,6 +36,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--cases", type=int, help="how many cases the suites of drawn cases draw (default: those of CI)")
     parser.addoption("--one-in", type=int, default=1, help="run one in so many tests, drawn by name and --turn")
     parser.addoption("--turn", type=int, default=0, help="of --one-in: in as many turns every test has been run")
+
+
+def pytest_configure() -> None:
+    """A shell's background ignores SIGINT, and so would every process that a test starts and interrupts."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

@@ -102,6 +102,7 @@ def test_what_is_stopped_at_any_moment_goes_on_to_the_same(request, tmp_path, nu
         rng, folder = random.Random(f"{number} {core}"), 0
         while len(stopped) < count:
             folder += 1
+            assert folder <= 2 * count, "runs do not hear the signal"
             while run(tmp_path / f"{core}-{folder}", rng.uniform(first_s, last_s)):
                 pass
 
