@@ -5,9 +5,19 @@ from __future__ import annotations
 import itertools
 from typing import Final
 
-from tests.mutants import of_attention, of_cost, of_folders, of_measure, of_page, of_refmodel, of_report
+from tests.mutants import (
+    of_attention,
+    of_cost,
+    of_folders,
+    of_measure,
+    of_page,
+    of_refmodel,
+    of_report,
+    of_summaries,
+    of_sweeps,
+)
 from tests.mutants.mutant import Mutant
 
-PARTS: Final = (of_attention, of_refmodel, of_folders, of_cost, of_measure, of_report, of_page)
+PARTS: Final = (of_attention, of_refmodel, of_folders, of_cost, of_measure, of_report, of_summaries, of_page, of_sweeps)
 
 MUTANTS: Final[tuple[Mutant, ...]] = tuple(itertools.chain.from_iterable(part.MUTANTS for part in PARTS))

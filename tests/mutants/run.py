@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import contextlib
 import multiprocessing
 import os
 import random
@@ -19,7 +18,8 @@ from tests.mutants.all_mutants import MUTANTS
 from tests.mutants.mutant import ROOT, Mutant
 
 SECONDS = 900  # a mutant whose tests do not end is caught
-PASSED, FAILED = pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED
+TOLD = 100  # beside pytest's own code: a process that dies of anything else ends with 1 too, which is FAILED
+PASSED, FAILED = TOLD + pytest.ExitCode.OK, TOLD + pytest.ExitCode.TESTS_FAILED
 OPTIONS = "-x", "-q", "-p", "no:cacheprovider", "-p", "no:xdist", "-m", "not slow and not gpu and not lower"
 
 
@@ -32,10 +32,7 @@ def test(tests: Sequence[str], mutant: Mutant | None, log: Path) -> None:
     sys.dont_write_bytecode, sys.pycache_prefix = False, f"{log.parent}/bytecode"  # what is not mutated compiles once
     if mutant:
         mutant.install()
-    code = pytest.ExitCode.INTERNAL_ERROR  # an exception in a process would be told as FAILED
-    with contextlib.suppress(Exception):
-        code = pytest.main([*OPTIONS, *tests])
-    sys.exit(code)
+    sys.exit(TOLD + pytest.main([*OPTIONS, *tests]))
 
 
 def wrong(tests: Sequence[str], mutant: Mutant | None, folder: Path) -> str:
@@ -55,7 +52,8 @@ def wrong(tests: Sequence[str], mutant: Mutant | None, folder: Path) -> str:
         return ""
     if process.exitcode == PASSED:
         return "survives"
-    return f"exit code {process.exitcode}:\n{log.read_text(encoding='utf-8', errors='replace')[-3000:]}"
+    code = process.exitcode - TOLD if process.exitcode >= TOLD else process.exitcode
+    return f"exit code {code}:\n{log.read_text(encoding='utf-8', errors='replace')[-3000:]}"
 
 
 def main() -> int:

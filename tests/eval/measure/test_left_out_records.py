@@ -8,7 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from attention.full import Full
 from eval.cost.cards import card
+from eval.cost.flops.closed_form import prefill_flops
 from eval.measure.left_out_records import SCHEMES, Prefill, left_out, of_another_model, prefills
 from eval.measure.records import file
 from refmodel.presets import preset
@@ -30,6 +32,17 @@ def test_lengths_and_layouts_that_were_left_out_are_predicted(kept: list[Prefill
         assert statistics.median(errors) < most, scheme
     covered = statistics.fmean(one.low <= one.prefill.ms <= one.high for one in made)
     assert 0.8 < covered < 0.96
+
+
+def test_the_work_of_attention_is_told_by_mixer(kept: list[Prefill]) -> None:
+    peak, attends = card("h100-sxm").peak_flops_per_s("bf16"), ("attention", "selection")
+    for one in kept:
+        mixers = CONFIG.with_layout(one.layout).layout
+        full, all_full = (sum(isinstance(mixer, Full) for mixer in some) for some in (mixers, CONFIG.layout))
+        of_full = prefill_flops(CONFIG, one.tokens)["attention"] * full / all_full / peak
+        flops = prefill_flops(CONFIG.with_layout(one.layout), one.tokens)
+        assert one.terms_s[1] == pytest.approx(of_full) and (one.terms_s[2] > 0) == (full < len(mixers))
+        assert sum(one.terms_s[1:3]) * peak == pytest.approx(sum(flops.get(name, 0) for name in attends))
 
 
 def test_what_is_left_out_is_not_read(kept: list[Prefill]) -> None:

@@ -29,6 +29,7 @@ def test_floor_is_the_rooflines_and_weights_are_stored_so_that_they_fit():
     assert by_layout["linear layers"][-1] == f"{linear / 1e3:.2f} s"
     assert by_layout["full"][-1] == f"{ms['attention'] / 1e3:.2f} s ({100 * share:.1f} %)"
     assert f"adds {short['head']:.3f} ms" in found.floor.note
+    assert "peak (191 TFLOP/s, bf16) and bytes over bandwidth (640 GB/s)" in found.floor.note
     small = on_card(preset("smollm2-135m"), (), CARDS["r9700"])
     assert small.under == Assumptions() and "weights in bf16 (269 MB)" in small.floor.note
 

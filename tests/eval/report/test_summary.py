@@ -34,6 +34,20 @@ def test_a_row_holds_the_whole_and_its_parts():
     assert (found.status, found.impl, found.error) == ("ok", "blockwise", "")
 
 
+def test_samples_are_those_of_cells_that_went_well():
+    lines = [r | {"status": "failed", "error": "E: no"} if r["tokens"] == 4096 else r for r in synthetic_records()]
+    found, whole = (only(records).samples_ms("prefill", MIXED) for records in (lines, synthetic_records()))
+    assert 4096 in whole and found == {tokens: samples for tokens, samples in whole.items() if tokens != 4096}
+    assert list(found) == sorted(found) and found[8192][0] == pytest.approx(given.whole_ms(MIXED, 8192), rel=0.06)
+
+
+@pytest.mark.parametrize("status", ["ok", "failed"])
+def test_layers_apart_are_a_figure_and_what_failed_is_none(status):
+    apart = [r | {"kind": "apart", "status": status} for r in synthetic_records() if r["kind"] == "prefill"]
+    assert only(apart).is_empty == (status == "failed")
+    assert not only(synthetic_records()).is_empty
+
+
 def test_what_a_library_did_not_tell_is_not_shown():
     told = [r | {"executed_from": {"cudnn": UNTOLD}} if r["layout"] == "full" else r for r in synthetic_records()]
     summary = only(told)
