@@ -80,4 +80,15 @@ MUTANTS = [
         ("SIDE / rows, SIDE / columns)", "SIDE / columns, SIDE / columns)",
          "a map has as many rows of cells as columns, so that both sides of a cell are the same"),
     ),
+    *of(
+        "eval/report/report_files.py", (f"{REPORT}test_reproduce.py", FILES),
+        ("any(record.run.invocation is None", "all(record.run.invocation is None"),
+        ('f"{place + 1}-" if several else ""\n        parts', 'f"{place}-" if several else ""\n        parts'),
+        ("parts += pictures.get(table.title, [])", "parts += pictures.get(table.title, [])[:1]"),
+    ),
+    *of(
+        "eval/report/page/page.py", f"{REPORT}page/test_told.py",
+        ("layout_sentence(context.summary, series.name), data_v", "layout_sentence(context.summary, \"full\"), data_v"),
+        ("scheme(PAGE_DARK, DARK)", "scheme(PAGE_DARK, LIGHT)"),
+    ),
 ]  # fmt: skip

@@ -20,6 +20,12 @@ MUTANTS = [
         ('counted.pop("attention")', 'counted.pop("head")'),
     ),
     *of(
+        "eval/measure/sweep.py", (SWEEP, f"{HERE}test_resume.py"),
+        ('isinstance(error, MemoryError) or "RESOURCE_EXHAUSTED" in str(error)', '"RESOURCE_EXHAUSTED" in str(error)'),
+        ("if len(cell.layouts) > 1:\n            return", "if False:\n            return"),
+        ('if record.status == "ok" and place not in foreign}', "if place not in foreign}"),
+    ),
+    *of(
         "eval/measure/records/json_lines.py", LINES,
         ("    elif keep < size:\n        file.truncate(keep)\n", ""),
         ('    if keep < size and _is_whole(content[keep:]):\n        file.write(b"\\n")\n    elif', "    if"),

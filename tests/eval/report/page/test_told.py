@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import html
 import re
+import xml.etree.ElementTree as ET
 
 import pytest
 
+from eval.report.page.figure import Context
 from eval.report.page.layout_sentence import layout_sentence
+from eval.report.page.page import _palette, _told
+from eval.report.page.series import DARK, LIGHT, PAGE_DARK, PAGE_LIGHT, all_series
 from eval.report.report_files import write_report
 from tests.eval.report.drawn_records import LAYOUTS, LENGTHS, MIXED, PERPLEXITY, READ, WINDOW, drawn_records
 from tests.eval.report.plain import figures, says
@@ -66,3 +70,21 @@ def test_each_sentence_is_on_the_page_beside_its_own_layout(tmp_path):
         assert re.sub("<[^>]+>", "", listed).startswith(html.escape(layout))
         panels = next(one for one in re.findall(r"<figure.*?</figure>", page, re.DOTALL) if said in one)
         assert re.sub("<[^>]+>", "", panels).startswith(html.escape(layout))
+
+
+def test_each_layout_has_its_own_sentence_under_its_name_and_number():
+    series = all_series(str(layout) for layout in SUMMARY.layouts)
+    told = str(_told(Context(SUMMARY, {}, {}, series, ["prefillwall compare"]), several=False))
+    items = ET.fromstring(f"<body>{told}</body>").findall("ul/li")
+    assert [(item.get("data-v"), "".join(item.itertext())) for item in items] == [
+        (str(one.number), f"{name} {''.join(ET.fromstring(f'<i>{sentence}</i>').itertext())}")
+        for name, one in series.items()
+        for sentence in [layout_sentence(SUMMARY, name)]
+    ]
+    assert len(items) == len({item.get("data-v") for item in items}) > 1
+
+
+def test_either_scheme_has_its_own_colours():
+    light, _, dark = _palette().partition("@media screen and (prefers-color-scheme:dark)")
+    for text, page, colours in ((light, PAGE_LIGHT, LIGHT), (dark, PAGE_DARK, DARK)):
+        assert re.findall(r"--c\d+:(#\w+)", text) == list(colours) and f"--page:{page};" in text
