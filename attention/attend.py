@@ -14,14 +14,15 @@ from attention.backends.registry import choose
 from attention.checks import has_axes, of_floats, of_whole_numbers
 from attention.kernels.target import current_target
 from attention.pattern import OnEither, Spans
+from attention.stacked import LayerOf, as_array
 
 
 def attend(
     q_btnh: Float[Array, "b t n h"],
-    k_bskh: Float[Array, "b s k h"],
-    v_bskh: Float[Array, "b s k h"],
+    k_bskh: Float[Array, "b s k h"] | LayerOf,
+    v_bskh: Float[Array, "b s k h"] | LayerOf,
     q_pos_bt: Int[OnEither, "#b t"],
-    kv_pos_bks: Int[OnEither, "#b #k s"],
+    kv_pos_bks: Int[OnEither, "#b #k s"] | LayerOf,
     pattern: Pattern,
     *,
     impl: str = "auto",
@@ -32,11 +33,13 @@ def attend(
 
     Args:
         q_btnh: queries, rotary positions applied.
-        k_bskh, v_bskh: keys and values; query head n reads key-value head n // (N / K).
+        k_bskh, v_bskh: keys and values; query head n reads key-value head n // (N / K).  Where they and their positions
+            are a layer of stacks, a backend that can reads them where they lie; for the others they are copied out.
         q_pos_bt: position of each query, -1 for padding, whose output is 0.  A leading 1 means shared by the batch.
         kv_pos_bks: position of each slot, -1 for an empty one.  Leading 1s mean shared by the batch or by the heads.
-        impl: a name out of `attention.backends.registry.BACKENDS` (`dense`, `blockwise`, on GPUs also `pallas`, on
-            Hopper `mosaic`, on NVIDIA's `cudnn` and `tokamax`), or `auto` (see `choose_impl`).
+        impl: a name out of `attention.backends.registry.BACKENDS` (`dense`, `blockwise`, on GPUs also `pallas` and,
+            for few queries, `decode`, on Hopper `mosaic`, on NVIDIA's `cudnn` and `tokamax`), or `auto` (see
+            `choose_impl`).
         pattern: static spans, or `Spans` that are data; where those have few values, the blockwise path packs queries;
             or a choice of blocks of keys.
         need_lse: whether `Attended.lse_bnt` will be read; then `auto` takes nobody who does not give it.
@@ -53,6 +56,9 @@ def attend(
         raise ValueError(f"a pattern is wanted, such as Full().pattern(), got {pattern!r}")
     _check(operands)
     backend = choose(_request(q_btnh, k_bskh, pattern, order, need_lse), impl)
+    if not backend.reads_stacks:
+        k, v, kv_pos = map(as_array, (k_bskh, v_bskh, kv_pos_bks))
+        operands = operands._replace(k_bskh=k, v_bskh=v, kv_pos_bks=kv_pos)
     attended = backend.run(operands, need_lse=need_lse)
     if need_lse and attended.lse_bnt is None:
         raise ValueError(f"attention by {backend.name} gave no log-sum-exp, which its `cannot` must say")
@@ -60,14 +66,14 @@ def attend(
 
 
 def choose_impl(
-    q_btnh: jax.Array | jax.ShapeDtypeStruct, k_bskh: jax.Array | jax.ShapeDtypeStruct, pattern: Pattern, *,
+    q_btnh: jax.Array | jax.ShapeDtypeStruct, k_bskh: jax.Array | LayerOf | jax.ShapeDtypeStruct, pattern: Pattern, *,
     impl: str = "auto", order: Order = "any", need_lse: bool = False,
 ) -> str:  # fmt: skip
     """The backend that `attend` will run for such operands on the device that is compiled for.
 
-    `auto` on a GPU: a few scores are dense; then whoever can express the step of Hopper's kernel, where there are
-    queries for a tile of it, cuDNN, the portable Pallas kernel and blockwise, in this order.  Elsewhere dense or
-    blockwise.
+    `auto` on a GPU: few queries of many keys are `decode`, a few scores dense; then whoever can express the step of
+    Hopper's kernel, where there are queries for a tile of it, cuDNN, the portable Pallas kernel and blockwise, in this
+    order.  Elsewhere dense or blockwise.
 
     Raises:
         ValueError: an unknown order or implementation, or a named one that cannot run this: it never falls back.
@@ -76,7 +82,7 @@ def choose_impl(
 
 
 def _request(
-    q_btnh: jax.Array | jax.ShapeDtypeStruct, k_bskh: jax.Array | jax.ShapeDtypeStruct, pattern: Pattern,
+    q_btnh: jax.Array | jax.ShapeDtypeStruct, k_bskh: jax.Array | LayerOf | jax.ShapeDtypeStruct, pattern: Pattern,
     order: Order, need_lse: bool,
 ) -> Request:  # fmt: skip
     if order not in get_args(Order):

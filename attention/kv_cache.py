@@ -1,12 +1,13 @@
-"""The ordinary cache of a layer: keys, values and positions, in position order, as small as the pattern allows.
+"""The ordinary cache of a layer: keys, values and positions, as small as the pattern allows.
 
-A step attends to [what the cache kept, its own tokens] and then keeps what a later query can still see.  A slot with
-position -1 is empty, so a cache is never "full up to an index": masks read positions.
+A step attends to [what the cache kept, its own tokens] and then keeps what a later query can still see: in position
+order after many tokens, where there was room after one.  A slot with position -1 is empty, so a cache is never "full up
+to an index": masks read positions.
 """
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -14,15 +15,18 @@ from jax import lax
 
 from attention.cost import Heads
 from attention.pattern import UNBOUNDED, SpanPattern, holds_everything, still_needed
-from attention.stacked import read_layer, write_layer
+from attention.stacked import LayerOf, read_layer, write_layer
 
 
 class LayerCache(NamedTuple):
-    """Keys and values [..., B, C, K, H] and positions [..., B or 1, K or 1, C] of C slots; layers stacked in front."""
+    """Keys and values [..., B, C, K, H] and positions [..., B or 1, K or 1, C] of C slots; layers stacked in front.
 
-    keys: jax.Array
-    values: jax.Array
-    positions: jax.Array
+    What a step attends to may be one layer of a stack that nobody has copied out.
+    """
+
+    keys: Any
+    values: Any
+    positions: Any
 
 
 def init_layer_cache(heads: Heads, batch: int, slots: int, dtype: jax.typing.DTypeLike, *, ragged: bool) -> LayerCache:
@@ -51,12 +55,33 @@ def extend(
         stack = LayerCache(
             *(_write(x, y, layer, length, axis) for x, y, axis in zip(stack, new, (1, 1, 2), strict=True))
         )
-        return own if first else read_layer(stack, layer), stack
+        return own if first else LayerCache(*(LayerOf(x, layer) for x in stack)), stack
     old = read_layer(stack, layer)
     joined = LayerCache(*(jnp.concatenate([x, y], axis) for x, y, axis in zip(old, new, (1, 1, 2), strict=True)))
     next_pos = jnp.maximum(new.positions.max(-1), old.positions.max(-1, initial=-1))[..., None] + 1
+    if new.keys.shape[1] == 1:
+        return joined, _put(stack, layer, new, old.positions, pattern, next_pos)
     kept = keep(joined, still_needed(pattern, joined.positions, next_pos), slots)
     return own if first else joined, write_layer(stack, kept, layer)
+
+
+def _put(
+    stack: LayerCache, layer: jax.Array, new: LayerCache, old_bks: jax.Array, pattern: SpanPattern, next_pos: jax.Array
+) -> LayerCache:
+    """One token a row to where an empty slot is, or the oldest key that nobody will see: nothing else is moved."""
+    if not old_bks.shape[-1]:
+        return stack
+    slot_bk = jnp.where(still_needed(pattern, old_bks, next_pos), UNBOUNDED, old_bks).argmin(-1)
+    stays_bk = still_needed(pattern, new.positions, next_pos)[..., 0]
+    slot_bk = jnp.where(stays_bk, slot_bk, old_bks.shape[-1])  # beyond the last: written nowhere
+    row_b, slot_b = jnp.arange(new.keys.shape[0]), jnp.broadcast_to(slot_bk[:, 0], new.keys.shape[0])
+    keys, values = (
+        x.at[layer, row_b, slot_b].set(y[:, 0].astype(x.dtype), mode="drop", unique_indices=True)
+        for x, y in ((stack.keys, new.keys), (stack.values, new.values))
+    )
+    at = layer, jnp.arange(len(slot_bk)), 0, slot_bk[:, 0]
+    positions = stack.positions.at[at].set(new.positions[:, 0, 0], mode="drop", unique_indices=True)
+    return LayerCache(keys, values, positions)
 
 
 def keep(cache: LayerCache, wanted_bks: jax.Array, slots: int) -> LayerCache:

@@ -21,6 +21,7 @@ from attention.cost import Heads
 from attention.parameters import Part
 from attention.pattern import Array
 from attention.registry import Registry
+from attention.stacked import as_array
 from attention.variant import LayerInput
 
 
@@ -161,6 +162,7 @@ def _own_keys(layer: LayerInput) -> jax.Array:
     """The keys of the step's own tokens, [B, T, K, H]: a run of slots, found by the position of its last token."""
     tokens = layer.q_pos_bt.shape[1]
     last_b1 = layer.q_pos_bt.argmax(1)[:, None]
-    slot_b = (layer.kv_pos_bks[:, 0] == jnp.take_along_axis(layer.q_pos_bt, last_b1, 1)).argmax(1)
-    first_b = jnp.broadcast_to(slot_b - last_b1[:, 0], len(layer.k_bskh))
-    return jax.vmap(lambda keys, first: lax.dynamic_slice_in_dim(keys, first, tokens))(layer.k_bskh, first_b)
+    slot_b = (as_array(layer.kv_pos_bks)[:, 0] == jnp.take_along_axis(layer.q_pos_bt, last_b1, 1)).argmax(1)
+    first_b = jnp.broadcast_to(slot_b - last_b1[:, 0], layer.k_bskh.shape[0])
+    own_keys = jax.vmap(lambda keys, first: lax.dynamic_slice_in_dim(keys, first, tokens))
+    return own_keys(as_array(layer.k_bskh), first_b)

@@ -2,10 +2,53 @@
 
 from __future__ import annotations
 
-from typing import Any
+import math
+from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 from jax import lax
+
+
+class LayerOf(NamedTuple):
+    """One layer of a stack [L, ...], not yet read: for whoever can read it where it lies."""
+
+    stack: jax.Array
+    layer: jax.Array
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Of the layer."""
+        return self.stack.shape[1:]
+
+    @property
+    def ndim(self) -> int:
+        """Of the layer."""
+        return self.stack.ndim - 1
+
+    @property
+    def size(self) -> int:
+        """Of the layer."""
+        return math.prod(self.shape)
+
+    @property
+    def dtype(self) -> Any:
+        """Of the stack."""
+        return self.stack.dtype
+
+    def read(self) -> jax.Array:
+        """The layer, copied out where nothing better is made of it."""
+        return lax.dynamic_index_in_dim(self.stack, self.layer, 0, keepdims=False)
+
+
+def as_array(x: Any) -> Any:
+    """An array itself, or the layer that is read out of its stack."""
+    return x.read() if isinstance(x, LayerOf) else x
+
+
+def in_stack(x: Any) -> LayerOf:
+    """The same as a layer of a stack, of its own where it is an array."""
+    return x if isinstance(x, LayerOf) else LayerOf(x[None], jnp.int32(0))
 
 
 def read_layer(stack: Any, layer: jax.Array) -> Any:

@@ -21,6 +21,7 @@ from attention.kv_cache import LayerCache, extend, init_layer_cache
 from attention.mixer import Mixer, MixerInput, StepContext
 from attention.outline import Outline, of_spans
 from attention.pattern import UNBOUNDED, SpanPattern, cache_tokens, holds_everything, visible_pairs
+from attention.stacked import LayerOf
 
 
 class LayerInput(NamedTuple):
@@ -36,10 +37,10 @@ class LayerInput(NamedTuple):
 
     x_btd: jax.Array
     q_btnh: jax.Array
-    k_bskh: jax.Array
-    v_bskh: jax.Array
+    k_bskh: jax.Array | LayerOf
+    v_bskh: jax.Array | LayerOf
     q_pos_bt: jax.Array
-    kv_pos_bks: jax.Array
+    kv_pos_bks: jax.Array | LayerOf
     params: Mapping[str, jax.Array]
     depth: jax.Array
 

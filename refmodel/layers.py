@@ -14,16 +14,17 @@ from types import MappingProxyType
 from typing import Any, Final
 
 import jax
-import jax.numpy as jnp
 from flax import linen as nn
 from jax import lax
 from jaxtyping import Array, Float, Float32, Int
 
 from attention.mixer import Mixer
+from attention.stacked import LayerOf
 from refmodel.attend_layer import LayerIndex, Projected, StepInput, attend_layer
 from refmodel.kernels.choose_experts import choose_experts
 from refmodel.kernels.grouped import expert_ffn
 from refmodel.kernels.norm_rope import norm_and_rope
+from refmodel.kernels.projection import project
 from refmodel.layer_spec import LayerSpec
 from refmodel.norm import rms_norm
 from refmodel.parts import Dense, Experts
@@ -67,7 +68,7 @@ class NormAndRope(Stacked):
 
     @nn.compact
     def __call__(self, x_btnh: jax.Array, layer: jax.Array, angles: tuple[jax.Array, jax.Array]) -> jax.Array:
-        return norm_and_rope(x_btnh, self.at(layer, "scale"), angles, self.spec.norm)
+        return norm_and_rope(x_btnh, LayerOf(self.stack("scale"), layer), angles, self.spec.norm)
 
 
 class Attention(Stacked):
@@ -78,11 +79,8 @@ class Attention(Stacked):
         self, x_btd: jax.Array, index: LayerIndex, step: StepInput, mixer: Mixer, stack: Any
     ) -> tuple[jax.Array, Any]:
         spec, layer = self.spec, index.of_kind
-        # Without the barrier XLA (of jax 0.11) multiplies by all three at once on a GPU, then copies each result out.
-        for_q, for_k, for_v = lax.optimization_barrier((x_btd,) * 3)
-        q_btnh = self.biased(layer, "q", jnp.einsum("btd,dnh->btnh", for_q, self.at(layer, "q")))
-        k_btkh = self.biased(layer, "k", jnp.einsum("btd,dkh->btkh", for_k, self.at(layer, "k")))
-        v_btkh = self.biased(layer, "v", jnp.einsum("btd,dkh->btkh", for_v, self.at(layer, "v")))
+        projected = project(x_btd, tuple(map(self.stack, "qkv")), layer)
+        q_btnh, k_btkh, v_btkh = (self.biased(layer, name, y) for name, y in zip("qkv", projected, strict=True))
         angles, q_angles = step.angles, step.angles
         if spec.query_factor != 1:  # in float32, and rounded no more often than without
             cos, sin = angles
@@ -97,7 +95,7 @@ class Attention(Stacked):
         with jax.named_scope("attention"):
             inputs = Projected(x_btd, q_btnh, k_btkh, v_btkh)
             attended, stack = attend_layer(spec, mixer, inputs, params, step, stack, index)
-        out_btd = jnp.einsum("btnh,nhd->btd", attended.out_btnh, self.at(layer, "o"))
+        (out_btd,) = project(attended.out_btnh, (self.stack("o"),), layer, axes=2)
         return self.biased(layer, "o", out_btd), stack
 
     def biased(self, layer: jax.Array, name: str, projected: jax.Array) -> jax.Array:
@@ -113,11 +111,13 @@ class FeedForward(Stacked):
         assert isinstance(self.spec.feed_forward, Dense)
         dense, activation = self.spec.feed_forward, _ACTIVATIONS[self.spec.feed_forward.activation]
 
-        def product(x: jax.Array, name: str) -> jax.Array:
-            out = x @ self.at(layer, name)
-            return out + self.at(layer, f"{name}_bias") if dense.bias else out
+        def products(x: jax.Array, *names: str) -> list[jax.Array]:
+            out = project(x, tuple(map(self.stack, names)), layer)
+            return [y + self.at(layer, f"{name}_bias") if dense.bias else y for name, y in zip(names, out, strict=True)]
 
-        return product(activation(product(x_btd, "gate")) * product(x_btd, "up"), "down")
+        gate, up = products(x_btd, "gate", "up")
+        (down,) = products(activation(gate) * up, "down")
+        return down
 
 
 class MixtureOfExperts(Stacked):
@@ -128,21 +128,22 @@ class MixtureOfExperts(Stacked):
         assert isinstance(self.spec.feed_forward, Experts)
         b, t, d = x_btd.shape
         x_rd = x_btd.reshape(b * t, d)
-        expert_rk, weight_rk = route(x_rd, self.at(layer, "router"), self.spec.feed_forward)
+        with jax.named_scope("router"):
+            expert_rk, weight_rk = route(x_btd, self.stack("router"), layer, self.spec.feed_forward)
         experts = (self.stack("gate"), self.stack("up"), self.stack("down"))
         return expert_ffn(x_rd, expert_rk, weight_rk, *experts, layer).reshape(b, t, d)
 
 
-@jax.named_scope("router")
 def route(
-    x_rd: Float[Array, "rows d"], router_de: Float[Array, "d e"], experts: Experts
+    x_btd: Float[Array, "b t d"], router_lde: Float[Array, "l d e"], layer: Int[Array, ""], experts: Experts
 ) -> tuple[Int[Array, "rows k"], Float32[Array, "rows k"]]:
-    """Chosen experts and their float32 weights, each [rows, experts per token].
+    """Chosen experts and their float32 weights, each [B * T, experts per token].
 
     Sums in float32 at full precision: in tf32 or bfloat16 the eighth and ninth expert change places between platforms.
     Products of bfloat16 operands are exact in float32, so those stay what they are: matrix units take them.
     """
-    logits_re = jnp.dot(x_rd, router_de, precision="highest", preferred_element_type=jnp.float32)
+    (logits_bte,) = project(x_btd, (router_lde,), layer, exact=True)
+    logits_re = logits_bte.reshape(-1, logits_bte.shape[-1])
     weight_rk, expert_rk = choose_experts(logits_re, experts.experts_per_token, experts.norm_topk_prob)
     return expert_rk, weight_rk
 

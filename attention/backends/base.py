@@ -12,6 +12,7 @@ from attention.attended import Attended
 from attention.kernels.block_routed import BlockChoice, most_pairs
 from attention.kernels.cover import executed_pairs, executed_pairs_of_spans
 from attention.pattern import Array, SpanPattern, Spans
+from attention.stacked import LayerOf
 
 Pattern = SpanPattern | Spans | BlockChoice
 Order = Literal["any", "keys", "prompt"]
@@ -29,7 +30,7 @@ class Request:
     """
 
     q_btnh: jax.Array | jax.ShapeDtypeStruct
-    k_bskh: jax.Array | jax.ShapeDtypeStruct
+    k_bskh: jax.Array | LayerOf | jax.ShapeDtypeStruct
     pattern: Pattern
     order: Order
     need_lse: bool
@@ -37,13 +38,16 @@ class Request:
 
 
 class Operands(NamedTuple):
-    """What `attention.attend.attend` was given, checked."""
+    """What `attention.attend.attend` was given, checked.
+
+    Keys, values and their positions are arrays, but may be layers of stacks for a backend that `reads_stacks`.
+    """
 
     q_btnh: jax.Array
-    k_bskh: jax.Array
-    v_bskh: jax.Array
+    k_bskh: Any
+    v_bskh: Any
     q_pos_bt: Array
-    kv_pos_bks: Array
+    kv_pos_bks: Any
     pattern: Any
     """A `Pattern`: of the kind that `Backend.cannot` let pass."""
 
@@ -57,11 +61,13 @@ class Backend:
         counts: where its executed pairs come from: the `closed form` of `executed_pairs`; the `visited tiles` that its
             runs report; or it is `not told`: before a run those of the blockwise walk stand for them, in records
             of a GPU the useful ones.
+        reads_stacks: whether `run` takes keys and values as `attention.stacked.LayerOf`, too.
     """
 
     name: ClassVar[str]
     place: ClassVar[int | None] = None
     counts: ClassVar[Counts] = "not told"
+    reads_stacks: ClassVar[bool] = False
 
     def cannot(self, request: Request) -> str | None:
         """Why it cannot run this, in words that begin with its name; None if it can."""

@@ -20,7 +20,7 @@ class Dense(Backend):
     """Any operands on any device, in memory that grows with queries x keys.  Differentiable."""
 
     name = "dense"
-    place = 0
+    place = 5
     counts: ClassVar[Counts] = "closed form"
 
     def cannot(self, request: Request) -> None:

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from attention.backends.base import Backend, Request
 from attention.backends.blockwise import Blockwise
 from attention.backends.cudnn import Cudnn
+from attention.backends.decode import Decode
 from attention.backends.dense import Dense
 from attention.backends.mosaic import Mosaic
 from attention.backends.pallas import Pallas
@@ -21,7 +22,7 @@ from attention.unknown import unknown
 BACKENDS: Final[Registry[Backend]] = Registry(
     "attention implementation",
     lambda backend: backend.name,
-    (Dense(), Blockwise(), Pallas(), Mosaic(), Cudnn(), Tokamax()),
+    (Dense(), Blockwise(), Pallas(), Decode(), Mosaic(), Cudnn(), Tokamax()),
 )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import product
 from typing import Final
 
 import jax.numpy as jnp
@@ -39,6 +40,22 @@ class AttentionTiles:
     stages: int
     ptx: bool = False
     v_by_column: bool = False
+
+
+@dataclass(frozen=True)
+class DecodeTiles:
+    """Sizes of the kernel for few queries.
+
+    Attributes:
+        keys: keys in a tile, a power of two.
+        programs: about as many as the device runs at once; the keys are divided among them.
+        warps, stages: warps of a program, and tiles in flight from memory.
+    """
+
+    keys: int
+    programs: int
+    warps: int
+    stages: int
 
 
 @dataclass(frozen=True)
@@ -95,6 +112,25 @@ def block_tiles(target: str, dtype: jnp.dtype, head_dim: int) -> AttentionTiles:
     return BLOCKS.get((target, jnp.dtype(dtype).itemsize, head_dim)) or attention_tiles(target, dtype, head_dim)
 
 
+DECODE: dict[tuple[str, int, int], DecodeTiles] = {
+    # (target, bytes of an input element, head size)
+    ("sm_90", 2, 64): DecodeTiles(128, 264, 4, 3),
+    ("sm_90", 2, 128): DecodeTiles(64, 264, 4, 3),
+    ("sm_90", 2, 256): DecodeTiles(32, 264, 4, 3),
+    ("gfx1201", 2, 64): DecodeTiles(64, 128, 4, 1),
+    ("gfx1201", 2, 128): DecodeTiles(32, 128, 4, 1),
+    ("gfx1201", 2, 256): DecodeTiles(16, 128, 4, 1),
+}
+
+SMALL_DECODE = DecodeTiles(16, 64, 4, 1)
+"""For targets without an entry, and for float32."""
+
+
+def decode_tiles(target: str, dtype: jnp.dtype, head_dim: int) -> DecodeTiles:
+    """Sizes of the kernel for few queries, as `attention_tiles`."""
+    return DECODE.get((target, jnp.dtype(dtype).itemsize, head_dim), SMALL_DECODE)
+
+
 KEY_MASS: dict[tuple[str, int, int], AttentionTiles] = {
     # (target, bytes of an input element, head size)
     # Each compiles without a spill for groups of 2 and 8.  At head size 128 an H100 needs as long for 2**x as for the
@@ -128,6 +164,49 @@ MATMUL: dict[tuple[str, int, bool, bool], MatmulTiles] = {
     ("gfx1201", 2, False, True): MatmulTiles(64, 32, 64, 64, 4, 1),
     ("gfx1201", 2, False, False): MatmulTiles(64, 32, 64, 64, 4, 1),
 }
+
+FEW_ROWS: dict[tuple[str, int, bool, bool], MatmulTiles] = {
+    # (target, bytes of an input element, whether for 32 rows or more, whether 1,024 deep or more)
+    # Measured on an H200: bound by reading the weights once, so that many bytes have to be on their way at a time.
+    ("sm_90", 2, False, True): MatmulTiles(16, 16, 128, 128, 4, 4),
+    ("sm_90", 2, False, False): MatmulTiles(16, 16, 128, 128, 8, 4),
+    ("sm_90", 2, True, True): MatmulTiles(16, 16, 256, 64, 4, 3),
+    ("sm_90", 2, True, False): MatmulTiles(16, 16, 128, 64, 4, 3),
+    **dict.fromkeys(product(("gfx1201",), (2,), (False, True), (False, True)), MatmulTiles(16, 16, 64, 64, 4, 1)),
+}
+
+
+def few_row_tiles(target: str, dtype: jnp.dtype, rows: int, depth: int) -> MatmulTiles:
+    """Tiles of the grouped matmul where each row has an expert of its own, contracted over `depth`."""
+    case = target, jnp.dtype(dtype).itemsize, rows >= 32, depth >= 1024
+    return FEW_ROWS.get(case, MatmulTiles(16, 16, 32, 32, 4, 1))
+
+
+@dataclass(frozen=True)
+class ProjectionTiles:
+    """Sizes of a program that multiplies few rows by a block of columns, powers of two.
+
+    Attributes:
+        columns: of the output.
+        depth: of the contraction in one step.
+        warps, stages: warps of a program, and steps in flight from memory.
+    """
+
+    columns: int
+    depth: int
+    warps: int
+    stages: int
+
+
+def projection_tiles(target: str, dtype: jnp.dtype, width: int) -> ProjectionTiles:
+    """Tiles of the kernel for few rows and matrices of `width` columns in all.
+
+    Narrow, so that the whole GPU reads, and deep, so that much is on its way; measured on an H200.
+    """
+    if (target, jnp.dtype(dtype).itemsize) == ("sm_90", 2):
+        return ProjectionTiles(32, 256, 4, 4) if width > 4096 else ProjectionTiles(16, 512, 4, 4)
+    return ProjectionTiles(16, 64, 4, 1)
+
 
 SMALL_MATMUL = MatmulTiles(32, 32, 32, 32, 4, 1)
 """For targets without an entry, and for float32."""

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from attention.full import FULL
-from eval.bench.kept import KernelRun, ModelRun, read_kept
+from eval.bench.kept import KernelRun, ModelRun, StepRun, read_kept
 from eval.measure.records import file
 from eval.measure.records.schema import Record
 from eval.measure.timing import Timing
@@ -24,6 +24,7 @@ KERNELS: Final = Path("eval/results/h100-kernels/records.jsonl")
 PEER: Final = Path("eval/results/h100-qwen3-30b-a3b/transformers.jsonl")
 VARIANTS: Final = Path("eval/results/h100-qwen3-30b-a3b/records.jsonl")
 OTHERS: Final = Path("eval/results/h100-other-layouts/records.jsonl")
+STEPS: Final = Path("eval/results/h200-decode/records.jsonl")
 OURS: Final = {"ours": "this project", "ours, Hopper": "this project, Hopper"}
 PEERS: Final = (
     "cudnn", "flash-attention-3", "flex-attention", "sdpa flash", "jax mha", "torch grouped_mm", "jax ragged_dot_mgpu",
@@ -38,6 +39,7 @@ def gpu_figures(root: Path) -> str:
     tables = (
         kernel_table(read_kept(KernelRun, root / KERNELS), KERNELS),
         model_table(read_kept(ModelRun, root / PEER), PEER),
+        step_table(read_kept(StepRun, root / STEPS), STEPS),
         *variant_tables(variants_summary(root), VARIANTS),
         *other_tables(file.read(root / OTHERS), OTHERS),
     )
@@ -144,6 +146,25 @@ def model_table(runs: Sequence[ModelRun], source: Path) -> Table:
 {library}: SDPA and grouped_mm experts. Faster: than transformers' full attention in the same run, which went before \
 ours. Records: `{source}`."
     return Table("Qwen3-30B-A3B on one GPU", header, tuple(rows), note, words=())
+
+
+def step_table(runs: Sequence[StepRun], source: Path) -> Table:
+    """One decoded token at a time, after a prompt under the same layout."""
+    rows = []
+    for run in runs:
+        ms = statistics.median(run.samples_ms)
+        read = f"{run.step_bytes / ms / 1e9:.2f}" if run.step_bytes else MISSING
+        cells = f"{ms:.2f} ms", f"{1e3 * run.batch / ms:.0f}", read, (run.git_commit or MISSING)[:7]
+        rows.append((run.layout, str(run.batch), count(run.context_tokens), *cells))
+    names = "device_kind", "jax", "model", "dtype"
+    device, version, model, dtype = (_only(getattr(run, name) for run in runs) for name in names)
+    header = ("layout", "batch", "context", "a step", "tokens/s", "TB/s", "commit")
+    note = (
+        f"{device}, jax {version}: {model} with random weights in {dtype}, greedy, 16 steps a call, median. TB/s: what "
+        "a step has to move (weights in use and cache, each once) over its time; with several rows the experts in use "
+        f"are not known. Records: `{source}`."
+    )
+    return Table("A decode step", header, tuple(rows), note, words=(0, len(header) - 1))
 
 
 def _only(values: Iterable[Any]) -> Any:

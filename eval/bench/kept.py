@@ -47,6 +47,22 @@ class ModelRun:
     transformers_version: str | None = None
 
 
+@dataclass(frozen=True)
+class StepRun:
+    """One case of `eval.bench.decode`: `step_bytes` is what a step has to move, None where that is not known."""
+
+    model: str
+    layout: str
+    batch: int
+    context_tokens: int
+    samples_ms: tuple[float, ...]
+    step_bytes: int | None
+    dtype: str
+    device_kind: str
+    jax: str
+    git_commit: str | None
+
+
 def read_kept(kind: type[T], path: Path) -> list[T]:
     """All lines of a file; what else they hold is left out.  Raises `ValueError` that names file, line and field."""
     found = []

@@ -12,13 +12,13 @@ import jax
 import jax.numpy as jnp
 
 from attention.exact_count import ExactCount
-from attention.kernels import pallas_blocks, pallas_choice, pallas_key_mass
+from attention.kernels import pallas_blocks, pallas_choice, pallas_decode, pallas_key_mass
 from attention.kernels.pallas_attention import attend_pallas
 from attention.kernels.target import current_target
 from attention.kernels.tiles import MatmulTiles, attention_tiles, matmul_tiles
 from attention.pattern import UNBOUNDED
 from eval.lowering.dtypes import dtype_of
-from refmodel.kernels import choose_experts_pallas, norm_rope_pallas
+from refmodel.kernels import choose_experts_pallas, norm_rope_pallas, projection_pallas
 from refmodel.kernels.grouped_pallas import expert_ffn_pallas
 
 
@@ -155,10 +155,11 @@ def launched_as(wanted: str, name: str) -> bool:
 def is_own(name: str) -> bool:
     """Whether a GPU kernel is one of this project's, and not one that the compiler made."""
     with_programs = (program.kernel for program in (AttentionKernel, ExpertKernel))
-    others = (
-        module.NAME
-        for module in (pallas_blocks, pallas_choice, pallas_key_mass, norm_rope_pallas, choose_experts_pallas)
-    )
+    modules = (
+        pallas_blocks, pallas_choice, pallas_decode, pallas_key_mass, norm_rope_pallas, choose_experts_pallas,
+        projection_pallas,
+    )  # fmt: skip
+    others = (pallas_decode.MERGE, *(module.NAME for module in modules))
     return any(launched_as(kernel, name) for kernel in (*with_programs, *others))
 
 

@@ -17,6 +17,7 @@ import numpy as np
 from attention.cost import Heads
 from attention.kernels.dense import attend_masked
 from attention.mixer import Mixer
+from attention.stacked import as_array
 from attention.variant import LayerInput
 from eval.cost.flops.traced import count_flops
 from eval.measure.device_work import layer_work
@@ -68,7 +69,8 @@ def assert_matches_dense(
     for steps in case.schedules():
         title = case.title(impl, steps)
         seen_bnts, by = case.oracle_mask(steps) if mask is None else (np.asarray(mask(layer)), "the mask given")
-        expected, _ = attend_masked(layer.q_btnh, layer.k_bskh, layer.v_bskh, jnp.asarray(seen_bnts))
+        k_bskh, v_bskh = as_array(layer.k_bskh), as_array(layer.v_bskh)
+        expected, _ = attend_masked(layer.q_btnh, k_bskh, v_bskh, jnp.asarray(seen_bnts))
         got = case.run(impl, steps)
         chex.assert_equal_shape([got, expected], custom_message=title)
         wrong = ~np.isclose(got, expected, rtol=0, atol=atol)

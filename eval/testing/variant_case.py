@@ -16,6 +16,7 @@ from attention.attend import attend
 from attention.cost import Heads
 from attention.mixer import Mixer
 from attention.pattern import dense_mask
+from attention.stacked import as_array
 from attention.variant import LayerInput
 from eval.measure.layer_program import Layer, layer_kernel
 from eval.testing.visibility import key_weights
@@ -99,7 +100,7 @@ class VariantCase:
     def oracle_mask(self, steps: tuple[int, ...]) -> tuple[np.ndarray, str]:
         """Who may be seen, bool [B or 1, N, T, T], and what says so."""
         pattern, layer = self.settled.pattern(), self.layer_input
-        widest = np.asarray(dense_mask(pattern, layer.q_pos_bt, layer.kv_pos_bks, self.heads.n_heads))
+        widest = np.asarray(dense_mask(pattern, layer.q_pos_bt, as_array(layer.kv_pos_bks), self.heads.n_heads))
         if self.settled.has_only_a_pattern:
             return widest, f"its pattern {pattern}"
         pairs = sum(self.settled.useful(self.heads, *step).pairs for step in zip(steps, _starts(steps), strict=True))

@@ -19,9 +19,9 @@ from jax.experimental import pallas as pl
 from jax.experimental.pallas import triton as plgpu
 
 from attention.kernels.ref import Ref
-from attention.kernels.row_tiles import RowTiles, tile_rows
+from attention.kernels.row_tiles import RowTiles, each_apart, tile_rows
 from attention.kernels.target import current_target
-from attention.kernels.tiles import MatmulTiles, matmul_tiles
+from attention.kernels.tiles import MatmulTiles, few_row_tiles, matmul_tiles
 
 LOG2_E = float(np.log2(np.e))
 
@@ -48,7 +48,8 @@ def expert_ffn_pallas(
 ) -> jax.Array:
     """sum over a token's choices of weight · SwiGLU_expert(x), [tokens, D] in x's dtype.  No derivative.
 
-    `tiles` are those of `attention.kernels.tiles` for this device if None.  More than `most_tokens` are cut into equal
+    `tiles` are those of `attention.kernels.tiles` for this device if None.  Few rows are not sorted: each reads its
+    expert's weights, which most have for themselves.  More than `most_tokens` are cut into equal
     lots, one after the other.  Raises `ValueError` for widths that are no multiple of 16.
     """
     tokens, choices = expert_tk.shape
@@ -68,10 +69,15 @@ def expert_ffn_pallas(
         return y_ltd.reshape(lots * per_lot, -1)[:tokens]
     n_experts, d_model, d_ff = gate_ledf.shape[1:]
 
+    few = tokens * choices <= n_experts // 2  # most of them have an expert of their own
+
     def tiles_for(depth: int) -> MatmulTiles:
+        if few:
+            return tiles or few_row_tiles(current_target(), x_td.dtype, tokens * choices, depth)
         return tiles or matmul_tiles(current_target(), x_td.dtype, tokens * choices, n_experts, depth)
 
-    table = tile_rows(expert_tk.reshape(-1), n_experts, tiles_for(d_model).rows)
+    expert_r, row_tile = expert_tk.reshape(-1), tiles_for(d_model).rows
+    table = each_apart(expert_r, row_tile) if few else tile_rows(expert_r, n_experts, row_tile)
     multiply = partial(grouped_matmul, layer=layer, table=table, interpret=interpret)
     h_sf = multiply(x_td, (gate_ledf, up_ledf), tiles=tiles_for(d_model), reads="token", writes="slot", choices=choices)
     y_rd = multiply(h_sf, (down_lefd,), tiles=tiles_for(d_ff), reads="slot", scale_r=weight_tk.reshape(-1))

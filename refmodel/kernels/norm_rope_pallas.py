@@ -16,6 +16,7 @@ from jax.experimental import pallas as pl
 from jax.experimental.pallas import triton as plgpu
 
 from attention.kernels.ref import Ref
+from attention.stacked import LayerOf, in_stack
 from refmodel.rope import Angles
 
 NAME: Final = "norm_rope"
@@ -25,14 +26,17 @@ ROWS, WARPS = 32, 4
 
 
 def norm_and_rope_pallas(
-    x_btnh: jax.Array, scale_h: jax.Array, angles: Angles, *, eps: float, interpret: bool = False
+    x_btnh: jax.Array, scale_h: jax.Array | LayerOf, angles: Angles, *, eps: float, interpret: bool = False
 ) -> jax.Array:
     """The kernel: `x_btnh` [B, T, N, H], `scale_h` [H], `angles` as `refmodel.rope.rope_angles` gives them.
+
+    A scale that is a layer of a stack is not copied.
 
     Computes in float32 and rounds once, at the end.  No derivative.
     """
     *_, n_heads, head_dim = x_btnh.shape
     x_rh = x_btnh.reshape(-1, head_dim)
+    scale = in_stack(scale_h)
     cos_th, sin_th = (angle.reshape(-1, head_dim // 2) for angle in angles)
     moved = 2 * x_rh.size * x_rh.dtype.itemsize + 2 * cos_th.size * cos_th.dtype.itemsize
     out_rh = pl.pallas_call(
@@ -43,11 +47,13 @@ def norm_and_rope_pallas(
         interpret=interpret,
         name=NAME,
         cost_estimate=pl.CostEstimate(flops=0, transcendentals=len(x_rh), bytes_accessed=moved),  # no matrix product
-    )(x_rh, scale_h, cos_th, sin_th)
+    )(x_rh, scale.stack, jnp.asarray(scale.layer, jnp.int32).reshape(1), cos_th, sin_th)
     return out_rh.reshape(x_btnh.shape)
 
 
-def _kernel(x_ref: Ref, scale_ref: Ref, cos_ref: Ref, sin_ref: Ref, out_ref: Ref, *, n_heads: int, eps: float) -> None:
+def _kernel(
+    x_ref: Ref, scale_ref: Ref, layer_ref: Ref, cos_ref: Ref, sin_ref: Ref, out_ref: Ref, *, n_heads: int, eps: float
+) -> None:
     rows, half = x_ref.shape[0], x_ref.shape[1] // 2
     row = pl.program_id(0) * ROWS + jnp.arange(ROWS)
     exists = jnp.broadcast_to((row < rows)[:, None], (ROWS, half))
@@ -65,7 +71,7 @@ def _kernel(x_ref: Ref, scale_ref: Ref, cos_ref: Ref, sin_ref: Ref, out_ref: Ref
     mean = sum(jnp.square(x).sum(1) for x in halves) / (2 * half)
     inverse = lax.rsqrt(mean + eps)[:, None]
 
-    scales = (scale_ref[pl.ds(start, half)].astype(jnp.float32)[None] for start in (0, half))
+    scales = (scale_ref[layer_ref[0], pl.ds(start, half)].astype(jnp.float32)[None] for start in (0, half))
     first, second = (x * inverse * scale for x, scale in zip(halves, scales, strict=True))
     cos, sin = load(cos_ref, token), load(sin_ref, token)
     for start, rotated in ((0, first * cos - second * sin), (half, second * cos + first * sin)):

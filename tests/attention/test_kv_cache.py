@@ -34,10 +34,11 @@ def test_keep_may_differ_per_head():
     np.testing.assert_array_equal(kept.keys[0, :, :, 0], [[0, 3], [2, 7]])
 
 
-@pytest.mark.parametrize("steps", [[11], [1] * 11, [4, 1, 6], [2, 9]])
-def test_a_window_keeps_its_sinks_and_its_last_keys(steps):
-    pattern = SpanPattern(span=(4,), sink=(2,))
-    stack = LayerCache(jnp.zeros((3, 1, 5, 1, 1)), jnp.zeros((3, 1, 5, 1, 1)), jnp.full((3, 1, 1, 5), -1))
+@pytest.mark.parametrize("steps", [[11], [1] * 11, [4, 1, 6], [2, 1, 1, 7]])
+@pytest.mark.parametrize(("span", "sink"), [(4, 2), (1, 3), (5, 0)])
+def test_a_window_keeps_its_sinks_and_its_last_keys(steps, span, sink):
+    pattern, slots = SpanPattern(span=(span,), sink=(sink,)), span - 1 + sink
+    stack = LayerCache(*(jnp.zeros((3, 1, slots, 1, 1)),) * 2, jnp.full((3, 1, 1, slots), -1))
     start = 0
     for tokens in steps:
         new = layer_cache(range(start, start + tokens))
@@ -45,15 +46,29 @@ def test_a_window_keeps_its_sinks_and_its_last_keys(steps):
         start += tokens
         visible = [p for p in np.asarray(seen.positions).ravel() if p >= 0]
         assert set(range(start - tokens, start)) <= set(visible)
-        wanted = sorted({p for p in range(start) if p < 2 or p > start - 4})
-        np.testing.assert_array_equal([p for p in np.asarray(stack.positions[1]).ravel() if p >= 0], wanted)
-        np.testing.assert_array_equal(stack.keys[1, 0, : len(wanted), 0, 0], wanted)
+        wanted = sorted({p for p in range(start) if p < sink or p > start - span})
+        kept, keys = np.asarray(stack.positions[1]).ravel(), np.asarray(stack.keys[1, 0, :, 0, 0])
+        np.testing.assert_array_equal(sorted(kept[kept >= 0]), wanted)  # a single token goes where there is room
+        np.testing.assert_array_equal(keys[kept >= 0], kept[kept >= 0])
+        np.testing.assert_array_equal(stack.values[1, 0, :, 0, 0][kept >= 0], -kept[kept >= 0])
     assert (stack.positions[jnp.asarray([0, 2])] == -1).all()  # the other layers are untouched
+
+
+def test_rows_of_different_lengths_each_put_their_token_where_they_have_room():
+    """The second row is padding in one step, which is kept nowhere."""
+    pattern = SpanPattern(span=(3,))
+    stack = LayerCache(*(jnp.zeros((1, 2, 2, 1, 1)),) * 2, jnp.full((1, 2, 1, 2), -1))
+    for step, positions in enumerate(([0, 0], [1, -1], [2, 1], [3, 2])):
+        keys = jnp.asarray(positions, jnp.float32)[:, None, None, None]
+        new = LayerCache(keys, -keys, jnp.asarray(positions, jnp.int32)[:, None, None])
+        _, stack = extend(stack, jnp.int32(0), new, jnp.int32(step), pattern)
+    np.testing.assert_array_equal(np.sort(stack.positions[0, :, 0]), [[2, 3], [1, 2]])
+    np.testing.assert_array_equal(stack.keys[0, :, :, 0, 0], stack.positions[0, :, 0])
 
 
 def test_a_full_cache_is_written_in_place():
     stack = LayerCache(jnp.zeros((2, 1, 7, 1, 1)), jnp.zeros((2, 1, 7, 1, 1)), jnp.full((2, 1, 1, 7), -1))
     seen, stack = extend(stack, jnp.int32(0), layer_cache([0, 1, 2]), jnp.int32(0), SpanPattern())
     seen, stack = extend(stack, jnp.int32(0), layer_cache([3, 4]), jnp.int32(3), SpanPattern())
-    np.testing.assert_array_equal(seen.positions[0, 0], [0, 1, 2, 3, 4, -1, -1])
+    np.testing.assert_array_equal(seen.positions.read()[0, 0], [0, 1, 2, 3, 4, -1, -1])
     np.testing.assert_array_equal(stack.keys[0, 0, :, 0, 0], [0, 1, 2, 3, 4, 0, 0])

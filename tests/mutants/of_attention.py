@@ -31,6 +31,17 @@ MUTANTS = [
         ("out = jnp.where(q_pos_t[:, None] >= 0, out, 0).astype", "out = out.astype"),
     ),
     *of(
+        "attention/kv_cache.py", CACHE,
+        ("UNBOUNDED, old_bks).argmin(-1)", "UNBOUNDED, old_bks).argmax(-1)"),
+        ("jnp.where(stays_bk, slot_bk, old_bks.shape[-1])", "slot_bk"),
+    ),
+    *of(
+        "attention/kernels/pallas_decode.py", f"{HERE}test_pallas_decode.py",
+        ("jnp.where(is_row, left, UNBOUNDED).min(0)", "jnp.where(is_row, left, -UNBOUNDED).max(0)"),
+        ("end = jnp.where(seen_tile == 1, tile + 1, 0)", "end = jnp.where(seen_tile == 1, tile, 0)"),
+        ("out * weights[:, None]).sum(0)", "out * weights[:, None]).max(0)"),
+    ),
+    *of(
         "attention/kernels/first_best.py", f"{HERE}eviction/test_policies.py::test_zeros_of_both_signs",
         ("jnp.where(x == 0, jnp.zeros_like(x), x)", "x"),
     ),

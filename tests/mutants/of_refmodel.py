@@ -65,6 +65,11 @@ MUTANTS = [
         ("choose_experts(logits_re,", "choose_experts(-logits_re,"),
     ),
     *of(
+        "refmodel/kernels/projection_pallas.py", f"{HERE}kernels/test_projection.py",
+        ("block < end))(partial(multiply, (block - first) * columns))",
+         "block < end))(partial(multiply, block * columns))"),
+    ),
+    *of(
         "refmodel/norm.py", LAYERS,
         ("x32 = x.astype(jnp.float32)", "x32 = x"),
     ),

@@ -52,7 +52,7 @@ def test_route_is_softmax_then_top_k(renormalise):
     experts = Experts(n_experts=11, experts_per_token=3, d_expert=24, norm_topk_prob=renormalise)
     rng = np.random.default_rng(2)
     x, router = rng.normal(size=(5, 48)), rng.normal(size=(48, experts.n_experts))
-    expert_rk, weight_rk = route(jnp.asarray(x), jnp.asarray(router), experts)
+    expert_rk, weight_rk = route(jnp.asarray(x)[None], jnp.asarray(router)[None], jnp.int32(0), experts)
     logits = x @ router
     p = np.exp(logits - logits.max(1, keepdims=True))
     p /= p.sum(1, keepdims=True)

@@ -34,6 +34,8 @@ def taken(target, tokens, keys, head_dim, dtype, pattern, order, need_lse) -> st
     gpu, short = target != "cpu", dtype != jnp.float32
     spans, blocks = isinstance(pattern, SpanPattern), isinstance(pattern, BlockChoice)
     one_window = spans and (pattern == SpanPattern() or pattern == SpanPattern((7,)))
+    if gpu and head_dim in (16, 64, 128) and tokens == 1 and not blocks:
+        return "decode"
     if tokens * keys <= 2**16:
         return "dense"
     if target == "sm_90" and tokens >= 128 and not blocks and short and head_dim in (64, 128) and order != "any":
@@ -67,14 +69,14 @@ def test_kernels_are_not_taken_for_operands_of_two_dtypes():
 
 
 @pytest.mark.skipif(jax.default_backend() != "cpu", reason="the refusals are those of a CPU")
-@pytest.mark.parametrize("impl", ["pallas", "mosaic", "cudnn", "tokamax"])
+@pytest.mark.parametrize("impl", ["pallas", "decode", "mosaic", "cudnn", "tokamax"])
 def test_a_named_implementation_never_falls_back(impl):
     with pytest.raises(ValueError, match=f"attention by {impl}: {impl} runs on"):
         choose_impl(*operands(331, 331, 64), SpanPattern(), impl=impl, order="prompt")
 
 
 def test_an_unknown_name_and_an_unknown_promise_are_refused():
-    assert impl_names() == ("auto", "dense", "blockwise", "pallas", "mosaic", "cudnn", "tokamax")
+    assert impl_names() == ("auto", "dense", "blockwise", "pallas", "decode", "mosaic", "cudnn", "tokamax")
     q = jnp.ones((1, 3, 2, 8))
     call = q, q, q, jnp.arange(3)[None], jnp.arange(3)[None, None], SpanPattern()
     for refused in (lambda: attend(*call, impl="flash"), lambda: counted_as("flash", 3, 3)):

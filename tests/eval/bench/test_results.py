@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from eval.bench.gpu_results import kernel_table, model_table, other_runs
-from eval.bench.kept import KernelRun, ModelRun
+from eval.bench.gpu_results import kernel_table, model_table, other_runs, step_table
+from eval.bench.kept import KernelRun, ModelRun, StepRun
 from eval.bench.pictures import digest
 from eval.bench.results import PICTURES, README, RESULTS, ROOT, spliced, whole_page
 from eval.measure.records.decode import from_json
@@ -73,6 +73,15 @@ def test_a_kernels_row_is_of_the_last_run_that_timed_it():
     table = kernel_table([rate("causal", "ours", "2", 11.0), *first, *failed], Path("records"))
     found = [(*row[:5], row[-1]) for row in table.rows]
     assert found == [("causal", "64", "11", "-", "-", "2bcdefg"), ("window", "64", "7", "-", "-", "1bcdefg")]
+
+
+def test_a_steps_rates_are_its_time_and_bytes():
+    def run(batch, samples_ms, step_bytes):
+        return StepRun("m", "full", batch, 1031, samples_ms, step_bytes, "bf16", "card", "0", "abcdefgh")
+
+    table = step_table([run(1, (2.0, 4.0, 5.0), 10**10), run(7, (8.0,), None)], Path("records"))
+    one = "full", "1", "1,031", "4.00 ms", "250", "2.50", "abcdefg"
+    assert table.rows == (one, ("full", "7", "1,031", "8.00 ms", "875", "-", "abcdefg"))
 
 
 def test_marks_are_needed():
