@@ -53,9 +53,29 @@ class WeightFormat:
         return (*stored[:-1], stored[-1] * self.per_item) if stored else stored
 
 
+BLOCK: Final = 128
+"""Rows and columns of a matrix that share a scale where 8-bit floats are stored with `weight_scale_inv`."""
+
+
+def _by_blocks(stored_oi: np.ndarray, scale: np.ndarray) -> np.ndarray:
+    """float32 [out, in]: each block of 128 x 128 times its scale (DeepSeek-V3, 2412.19437; Qwen3's FP8 folders)."""
+    scaled_oi = stored_oi.astype(np.float32)
+    for row, scale_i in enumerate(scale.astype(np.float32)):
+        scaled_oi[row * BLOCK : (row + 1) * BLOCK] *= np.repeat(scale_i, BLOCK)[: stored_oi.shape[1]]
+    return scaled_oi
+
+
+def _are_blocks(numbers: Shape, scale: Shape) -> bool:
+    """Whether there is a scale for each block of a matrix, those at its ends among them."""
+    return len(numbers) == 2 and scale == tuple(-(-side // BLOCK) for side in numbers)
+
+
 WEIGHT_FORMATS: Final[Registry[WeightFormat]] = Registry(
     "weight format",
     lambda one: one.name,
-    (WeightFormat("F32"), WeightFormat("F16"), WeightFormat("BF16"), WeightFormat("F64")),
+    (
+        *map(WeightFormat, ("F32", "F16", "BF16", "F64")),
+        WeightFormat("F8_E4M3", _by_blocks, beside=("_scale_inv",), fits=_are_blocks),
+    ),
 )
 """By stored type; `WEIGHT_FORMATS.register(...)` adds one."""

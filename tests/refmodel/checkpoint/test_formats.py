@@ -24,7 +24,7 @@ def test_a_weight_format_from_outside(tmp_path):
         tensors[f"{name}_scale"], tensors[name] = scale, np.rint(tensors[name] / scale).astype(np.int8)
 
     rewrite(tmp_path, quantise)
-    with pytest.raises(ValueError, match="is stored as I8; accepted: F32, F16, BF16, F64"):
+    with pytest.raises(ValueError, match="is stored as I8; accepted: F32, F16, BF16, F64, F8_E4M3"):
         load(tmp_path, jnp.float32)
     with WEIGHT_FORMATS.temporarily(scaled):
         found_config, found = load(tmp_path, jnp.float32)
@@ -58,7 +58,7 @@ def test_what_belongs_to_a_tensor_is_looked_at_before_the_first_is_read(tmp_path
     [
         (
             lambda stored: stored[:2],
-            r"F8_E4M3 makes \(2, 11\) of model.layers.1.mlp.up_proj.weight; accepted: \(13, 11\)",
+            r"F8_E5M2 makes \(2, 11\) of model.layers.1.mlp.up_proj.weight; accepted: \(13, 11\)",
         ),
         (
             lambda stored: np.reshape(stored, (7, 7)),
@@ -70,12 +70,63 @@ def test_what_belongs_to_a_tensor_is_looked_at_before_the_first_is_read(tmp_path
 def test_a_format_of_eight_bits_reads_and_a_wrong_one_is_named(tmp_path, decode, message):
     _, params = write_folder(tmp_path, LLAMA)
     name = "model.layers.1.mlp.up_proj.weight"
-    rewrite(tmp_path, lambda tensors: tensors.update({name: tensors[name].astype(jnp.float8_e4m3fn)}))
-    with WEIGHT_FORMATS.temporarily(WeightFormat("F8_E4M3", decode)):
+    rewrite(tmp_path, lambda tensors: tensors.update({name: tensors[name].astype(jnp.float8_e5m2)}))
+    with WEIGHT_FORMATS.temporarily(WeightFormat("F8_E5M2", decode)):
         if message:
             with pytest.raises(ValueError, match=message):
                 load(tmp_path, jnp.float32)
             return
         found = load(tmp_path, jnp.float32)[1]
     up, wanted = (tree["blocks"]["dense"]["ffn"]["up"][1] for tree in (found, params))
-    np.testing.assert_array_equal(up, wanted.astype(jnp.float8_e4m3fn))
+    np.testing.assert_array_equal(up, wanted.astype(jnp.float8_e5m2))
+
+
+WIDE = LLAMA | {"hidden_size": 144, "intermediate_size": 263}  # more than one block of 128, and no multiple of it
+
+
+def in_blocks(tensors, names):
+    """Each matrix as 8-bit floats with a scale for each block of 128 x 128, and what they stand for in float64."""
+    meant = {}
+    for name in names:
+        out, width = tensors[name].shape
+        scale = np.random.default_rng(out).uniform(0.5, 2, (-(-out // 128), -(-width // 128))).astype(np.float32)
+        every = np.array([[scale[i // 128, j // 128] for j in range(width)] for i in range(out)], np.float64)
+        tensors[name] = (tensors[name] / every).astype(jnp.float8_e4m3fn)
+        tensors[f"{name}_scale_inv"] = scale
+        meant[name] = np.asarray(tensors[name]).astype(np.float64) * every
+    return meant
+
+
+@pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
+def test_eight_bits_with_a_scale_for_each_block(tmp_path, dtype):
+    """As Qwen3-30B-A3B-FP8 has them: projections in blocks, norms, embedding and head as they were."""
+    write_folder(tmp_path, WIDE)
+    names = [f"model.layers.1.{part}.weight" for part in ("mlp.up_proj", "mlp.down_proj", "self_attn.q_proj")]
+    meant = {}
+    rewrite(tmp_path, lambda tensors: meant.update(in_blocks(tensors, names)))
+    _, found = load(tmp_path, dtype)
+    block = found["blocks"]["dense"]
+    leaves = block["ffn"]["up"][1], block["ffn"]["down"][1], block["attn"]["q"][1]
+    for name, leaf in zip(names, leaves, strict=True):
+        wanted = meant[name].T.reshape(leaf.shape)
+        np.testing.assert_allclose(
+            np.asarray(leaf).astype(np.float64), wanted, rtol=1e-6 if dtype == jnp.float32 else 2**-8
+        )
+
+
+@pytest.mark.parametrize(
+    ("shape", "message"),
+    [
+        (None, "up_proj.weight_scale_inv is missing, which model.layers.1.mlp.up_proj.weight is read with"),
+        ((2, 2), r"up_proj.weight of F8_E4M3\[263, 144\] its _scale_inv may not be \[2, 2\]"),
+        ((3,), r"its _scale_inv may not be \[3\]"),
+    ],
+)
+def test_a_scale_is_wanted_for_each_block(tmp_path, shape, message):
+    write_folder(tmp_path, WIDE)
+    name = "model.layers.1.mlp.up_proj.weight"
+    further = {name: np.ones((263, 144), jnp.float8_e4m3fn)}
+    further |= {} if shape is None else {f"{name}_scale_inv": np.ones(shape, np.float32)}
+    rewrite(tmp_path, lambda tensors: tensors.update(further))
+    with pytest.raises(ValueError, match=message):
+        load(tmp_path, jnp.float32)
