@@ -14,6 +14,7 @@ why a chunk, a padded batch, a ring and an evicted cache need no special case.
 from __future__ import annotations
 
 import enum
+from collections import Counter
 from dataclasses import dataclass
 from types import ModuleType
 from typing import Any, NamedTuple
@@ -145,7 +146,8 @@ def visible_pairs(pattern: SpanPattern, n_heads: int, tokens: int, start: int = 
     def up_to(n: int, span: int, sink: int) -> int:
         return _ramp(n, span) + _ramp(n - span, sink)
 
-    return sum(up_to(start + tokens, *head) - up_to(start, *head) for head in pattern.per_head(n_heads))
+    alike = Counter(pattern.per_head(n_heads))
+    return sum(heads * (up_to(start + tokens, *head) - up_to(start, *head)) for head, heads in alike.items())
 
 
 # --------------------------------------------------------------------------------------------------- tile map
