@@ -59,10 +59,11 @@ def extend(
     old = read_layer(stack, layer)
     joined = LayerCache(*(jnp.concatenate([x, y], axis) for x, y, axis in zip(old, new, (1, 1, 2), strict=True)))
     next_pos = jnp.maximum(new.positions.max(-1), old.positions.max(-1, initial=-1))[..., None] + 1
+    seen = own if first else joined
     if new.keys.shape[1] == 1:
-        return joined, _put(stack, layer, new, old.positions, pattern, next_pos)
+        return seen, _put(stack, layer, new, old.positions, pattern, next_pos)
     kept = keep(joined, still_needed(pattern, joined.positions, next_pos), slots)
-    return own if first else joined, write_layer(stack, kept, layer)
+    return seen, write_layer(stack, kept, layer)
 
 
 def _put(

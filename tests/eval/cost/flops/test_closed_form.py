@@ -13,6 +13,7 @@ from attention.cost import step_positions
 from attention.kv_cache import LayerCache, extend
 from attention.layout import parse_variant
 from attention.pattern import dense_mask
+from attention.stacked import as_array
 from eval.cost.flops.closed_form import attention_flops, linear_flops, prefill_flops, steps_flops
 from refmodel.cache import init_cache
 from refmodel.presets import PRESETS, RUNNING, preset
@@ -121,7 +122,10 @@ def test_slots_of_a_step_are_those_of_the_real_cache(variant: str, chunk: int, f
         keys = np.zeros((1, step.tokens, config.n_kv_heads, config.head_dim), np.float32)
         new = LayerCache(keys, keys, own[None, None])
         seen, stack = put(stack, np.int32(0), new, np.int32(step.start), first=step.start == 0)
-        np.testing.assert_array_equal(seen.positions[0, 0], slots)
+        found = np.asarray(as_array(seen.positions))[0, 0]
+        if step.tokens == 1:  # one token goes where there is room: as many slots of the same, in another order
+            found, slots = np.sort(found), np.sort(slots)
+        np.testing.assert_array_equal(found, slots)
 
 
 @pytest.mark.parametrize(
