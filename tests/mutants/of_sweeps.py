@@ -6,7 +6,11 @@ from tests.mutants.mutant import of
 
 HERE = "tests/eval/measure/"
 SWEEP, WORK = f"{HERE}test_sweep.py", f"{HERE}test_device_work.py"
-LINES, NAMED, LEFT_OUT = f"{HERE}records/test_json_lines.py", f"{HERE}test_named_layout.py", f"{HERE}test_left_out_records.py"
+LINES, NAMED, LEFT_OUT = (
+    f"{HERE}records/test_json_lines.py",
+    f"{HERE}test_named_layout.py",
+    f"{HERE}test_left_out_records.py",
+)
 MEMORY, ROOM = "tests/refmodel/test_device_memory.py", "tests/refmodel/test_room.py"
 
 MUTANTS = [
