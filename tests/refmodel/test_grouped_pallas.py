@@ -63,6 +63,14 @@ def test_interpreted_kernels_are_the_oracle(seed, spread):
     assert close(run(*operands, tiles=SMALL, interpret=True), oracle(*operands), 1e-5)
 
 
+@pytest.mark.parametrize(("tokens", "choices", "spread"), [(1, 3, 0.0), (3, 1, 0.0), (3, 1, 9.0)])
+def test_few_rows_each_read_their_expert_unsorted(tokens, choices, spread):
+    """An expert that several rows have is read for each of them."""
+    operands = *draw_operands(tokens, choices, 0, spread), jnp.int32(LAYER)
+    assert spread == 0 or len(np.unique(operands[1])) < tokens
+    assert close(run(*operands, tiles=SMALL, interpret=True), oracle(*operands), 1e-5)
+
+
 @pytest.mark.parametrize("most_tokens", [11, 19, 36])
 def test_lots_of_a_long_prompt_are_the_whole(most_tokens):
     operands = *draw_operands(37, 3, 0, 1.0), jnp.int32(LAYER)
