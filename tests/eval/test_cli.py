@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import importlib.metadata
 import json
 import os
@@ -39,6 +40,20 @@ NOT_RUN = {
 
 def test_every_command_is_run_below_or_has_a_reason():
     assert set(QUICK) | set(NOT_RUN) == set(COMMANDS) and not set(QUICK) & set(NOT_RUN)
+
+
+@pytest.mark.parametrize("collects", [True, False])
+def test_garbage_is_collected_after_the_imports_as_it_was_before(collects, monkeypatch):
+    seen: list[bool] = []
+    import_module = importlib.import_module
+    monkeypatch.setattr("importlib.import_module", lambda name: seen.append(gc.isenabled()) or import_module(name))
+    was = gc.isenabled()
+    try:
+        (gc.enable if collects else gc.disable)()
+        build_parser(["cards"])
+        assert seen == [False] and gc.isenabled() is collects
+    finally:
+        (gc.enable if was else gc.disable)()
 
 
 @pytest.mark.parametrize("command", QUICK)
