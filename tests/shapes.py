@@ -11,6 +11,7 @@ from jaxtyping import AbstractArray, install_import_hook
 CHECKED: Final = (
     "attention.kernels.block_routed",
     "attention.kernels.blockwise",
+    "attention.kernels.delta_rule",
     "attention.kernels.dense",
     "attention.pattern",
     "refmodel.kernels.choose_experts",
