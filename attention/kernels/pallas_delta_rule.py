@@ -13,8 +13,9 @@ their transposes, which are then the left operand of every product, and each pro
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -62,7 +63,10 @@ def gated_delta_rule_pallas(
     flops = kernel_flops(t, n, m, h, hv, exact=dtype.itemsize == 4)
     of_chunk = b, m, chunks
 
-    def call(kernel, name: str, grid: tuple[int, ...], out_shape, warps: int, stages: int, *operands: jax.Array):
+    def call(
+        kernel: Callable[..., None], name: str, grid: tuple[int, ...], out_shape: Any, warps: int, stages: int,
+        *operands: jax.Array,
+    ) -> Any:  # fmt: skip
         moved = sum(x.size * x.dtype.itemsize for x in (*operands, *jax.tree.leaves(out_shape)))
         return pl.pallas_call(
             partial(kernel, static=static),
@@ -127,7 +131,7 @@ class _Static(NamedTuple):
             return None
         return jnp.broadcast_to((start + jnp.arange(rows) < self.tokens)[:, None], (rows, columns))
 
-    def rows(self, ref: Ref, b: jax.Array, start: jax.Array, count: int, head: jax.Array, columns: pl.Slice | slice):
+    def rows(self, ref: Ref, b: jax.Array, start: jax.Array, count: int, head: jax.Array, columns: Any) -> jax.Array:
         """Tokens of a head, [count, columns]; 0 beyond the prompt."""
         at = ref.at[b, pl.ds(start, count), head, columns]
         mask = self.mask(start, count, at.shape[-1])
@@ -174,7 +178,7 @@ def _carry(
     def one_chunk(chunk: jax.Array, state: tuple[jax.Array, ...]) -> tuple[jax.Array, ...]:
         decay, last = decay_ref[b, head, chunk, :], decay_ref[b, head, chunk, CHUNK - 1]
 
-        def keys(part: pl.Slice) -> jax.Array:
+        def keys(part: Any) -> jax.Array:
             return static.rows(k_ref, b, chunk * CHUNK, CHUNK, head // static.group, part)
 
         seen = jnp.zeros((static.values, CHUNK))

@@ -25,6 +25,7 @@ PEER: Final = Path("eval/results/h100-qwen3-30b-a3b/transformers.jsonl")
 VARIANTS: Final = Path("eval/results/h100-qwen3-30b-a3b/records.jsonl")
 OTHERS: Final = Path("eval/results/h100-other-layouts/records.jsonl")
 STEPS: Final = Path("eval/results/h200-decode/records.jsonl")
+DELTA_RULE: Final = Path("eval/results/h200-delta-rule/records.jsonl")
 OURS: Final = {"ours": "this project", "ours, Hopper": "this project, Hopper"}
 PEERS: Final = (
     "cudnn", "flash-attention-3", "flex-attention", "sdpa flash", "jax mha", "torch grouped_mm", "jax ragged_dot_mgpu",
@@ -40,6 +41,7 @@ def gpu_figures(root: Path) -> str:
         kernel_table(read_kept(KernelRun, root / KERNELS), KERNELS),
         model_table(read_kept(ModelRun, root / PEER), PEER),
         step_table(read_kept(StepRun, root / STEPS), STEPS),
+        delta_rule_table(read_kept(KernelRun, root / DELTA_RULE), DELTA_RULE),
         *variant_tables(variants_summary(root), VARIANTS),
         *other_tables(file.read(root / OTHERS), OTHERS),
     )
@@ -165,6 +167,27 @@ def step_table(runs: Sequence[StepRun], source: Path) -> Table:
         f"are not known. Records: `{source}`."
     )
     return Table("A decode step", header, tuple(rows), note, words=(0, len(header) - 1))
+
+
+def delta_rule_table(runs: Sequence[KernelRun], source: Path) -> Table:
+    """Each contender of the last run, and how many times as long as ours it took."""
+    last = [run for run in runs if run.time == max(one.time for one in runs)]
+    ours = {run.rows: statistics.median(run.samples_ms) for run in last if run.contender == "ours"}
+    rows = []
+    for run in last:
+        cells = [run.reason or run.status, "", "", ""]
+        if run.status == "ok":
+            ms = statistics.median(run.samples_ms)
+            cells = [f"{ms:.3f} ms", factor(ms / ours[run.rows]), f"{run.tflops:.0f}", f"{run.relative_error:.1e}"]
+        rows.append((count(run.rows), run.contender, *cells, (run.git_commit or MISSING)[:7]))
+    device, version = (_only(getattr(run, name) for run in last) for name in ("device_kind", "jax"))
+    header = ("tokens", "contender", "time", "of ours", "TFLOP/s", "relative error", "commit")
+    note = (
+        f"{device}, jax {version}, bf16: one Gated DeltaNet layer of Qwen3.5-35B-A3B behind its projections and "
+        "convolution, 16 key and 32 value heads of 128, in turns, median. TFLOP/s: of the recurrence, 6·128·128 a "
+        f"token and value head. Error: against float32. Records: `{source}`."
+    )
+    return Table("The gated delta rule", header, tuple(rows), note, words=(1, len(header) - 1))
 
 
 def _only(values: Iterable[Any]) -> Any:
