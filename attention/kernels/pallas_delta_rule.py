@@ -169,8 +169,8 @@ def _carry(
     static: _Static,
 ) -> None:  # fmt: skip
     """Some columns of a head's state through all chunks; everything is transposed, [values, H] and [values, C]."""
-    part, head, b = (pl.program_id(axis) for axis in range(3))
-    columns = pl.ds(part * static.values, static.values)
+    share, head, b = (pl.program_id(axis) for axis in range(3))
+    columns = pl.ds(share * static.values, static.values)
     dtype = k_ref.dtype
 
     parts = [pl.ds(start, static.depth) for start in range(0, k_ref.shape[-1], static.depth)]
