@@ -28,6 +28,7 @@ COMMANDS: Final = MappingProxyType(
         "flops": "FLOPs and bytes of a step: useful, and executed by closed form, trace and compiler",
         "crossover": "where attention overtakes the linear layers, per layout",
         "variants": "attention variants: their parameters, who sees whom, and what that costs",
+        "atlas": "where the wall stands for every known model: crossovers, break-evens, caches, what fits a card",
         "models": "known model shapes: parameters, FLOPs per token, crossover",
         "cards": "peak rates, bandwidths and memory, with their sources",
         "post": "the founding post's table and figure, under its convention and counted exactly",

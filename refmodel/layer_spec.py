@@ -47,6 +47,7 @@ class LayerSpec:
             "moe", as its feed-forward is.
         key_is_value: whether keys serve as values, so that the cache holds them once (counted, not run).
         told: the parameters of a layer that can be counted and not run; empty where they follow from the rest.
+        told_kv_values: what a token of such a layer leaves in the cache; 0 where that follows from the rest.
     """
 
     mixer: Mixer | None
@@ -60,6 +61,7 @@ class LayerSpec:
     stack: str = ""
     key_is_value: bool = False
     told: Table = ()
+    told_kv_values: int = 0
 
     @cached_property
     def parameters(self) -> Table:
@@ -98,8 +100,8 @@ class LayerSpec:
     @property
     def kv_values(self) -> int:
         """Values that a token leaves in the cache: 2·K·H, K·H where keys serve as values."""
-        if self.mixer is None:
-            return 0
+        if self.mixer is None or self.told_kv_values:
+            return self.told_kv_values
         return (1 if self.key_is_value else 2) * self.heads.n_kv_heads * self.heads.head_dim
 
     @property

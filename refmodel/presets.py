@@ -12,6 +12,8 @@ from refmodel.families import (
     gemma3,
     gemma4,
     gpt_oss,
+    laguna,
+    latent,
     llama,
     mistral,
     nemotron_h,
@@ -43,6 +45,8 @@ _ALL: Final = (
     *gpt_oss.PRESETS,
     *mistral.PRESETS,
     *nemotron_h.PRESETS,
+    *latent.PRESETS,
+    *laguna.PRESETS,
     *llama.PRESETS,
     *post.PRESETS,
 )

@@ -119,6 +119,14 @@ def add_mixed(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
 
 
+def add_storage(parser: argparse.ArgumentParser, weights: str = "bf16") -> None:
+    """How weights and cache are stored, `weights` where nothing is said."""
+    from eval.cost.flops.traffic import BITS  # here, for `prefillwall cards` does without JAX
+
+    for name, what, default in (("--weights", "weights", weights), ("--kv", "the KV cache", "bf16")):
+        parser.add_argument(name, default=default, choices=tuple(BITS), help=f"format of {what} (default: {default})")
+
+
 def add_figure(parser: argparse.ArgumentParser, default: Path | None, kinds: Sequence[str] = PICTURES) -> None:
     parser.add_argument(
         "--figure", type=partial(picture, kinds=kinds), default=default, metavar="FILE",

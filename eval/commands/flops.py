@@ -12,7 +12,7 @@ from eval.commands.arguments import from_zero, positive
 from eval.commands.resolve import shape_named
 from eval.cost.cards import card
 from eval.cost.flops.closed_form import COMPONENTS, steps_flops
-from eval.cost.flops.traffic import BITS, Storage, steps_bytes
+from eval.cost.flops.traffic import Storage, steps_bytes
 from eval.cost.roofline import Assumptions, Floor, floors
 from refmodel.schedule import Step, prefill_steps
 from refmodel.specification import ModelConfig
@@ -59,8 +59,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     arguments.add_impl(parser, ("auto", "dense", "blockwise"))
     parser.add_argument("--no-compile", action="store_true", help="leave the compiler out")
     arguments.add_card(parser)
-    for name, what in (("--weights", "weights"), ("--kv", "the KV cache")):
-        parser.add_argument(name, default="bf16", choices=tuple(BITS), help=f"format of {what} (default: bf16)")
+    arguments.add_storage(parser)
     arguments.add_json(parser)
 
 

@@ -23,6 +23,7 @@ QUICK = {
     "flops": ("--model", "tiny-dense", "--tokens", "9", "--no-compile"),
     "crossover": ("--layouts", "full"),
     "variants": ("swa(3)", "--draw", "5"),
+    "atlas": ("--models", "qwen3-0.6b", "mistral-7b"),
     "models": (),
     "cards": (),
     "post": ("--layouts", "full", "--tokens", "1024"),

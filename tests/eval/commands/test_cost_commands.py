@@ -20,6 +20,7 @@ SMALL = {
     "flops": ("--model", "tiny-moe", "--layout", "swa(5)+full", "--tokens", "300", "--card", "r9700"),
     "crossover": (),
     "cards": ("--card", "r9700"),
+    "atlas": ("--models", "qwen3-0.6b", "gpt-oss-20b", "--figure", "atlas.html"),
     "models": (),
     "post": ("--tokens", "1024", "--layouts", "full"),
     "validate": ("--leave-out", "long rows of a model"),
@@ -43,6 +44,10 @@ def test_json_and_tables_have_the_same_figures(command: str, capsys) -> None:
         "flops": lambda: [f"{x:,}" for count in record["flops"].values() for x in count.values()],
         "crossover": lambda: ["13,888", "73,159", "none", "12.9%", *(one["layout"] for one in record["layouts"])],
         "cards": lambda: [f"{one['decode_crossover_tokens']:,}" for one in record["bounds"]],
+        "atlas": lambda: [
+            "atlas.html",
+            *(f"{one[n]:,}" for one in record["models"] for n in ("crossover_tokens", "longest_fit_tokens") if one[n]),
+        ],
         "models": lambda: [f"{one['params']:,}" for one in record["models"]],
         "post": lambda: [*record["rounding"], "16,785", "post.png"],
         "validate": lambda: [one["family"] for one in record["summary"]],

@@ -1,0 +1,138 @@
+"""`prefillwall atlas`: where the wall stands for every model that is known."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+from eval.commands import arguments, output
+from eval.commands.resolve import shape_named
+from eval.cost.atlas import CACHE_TOKENS, Place, place
+from eval.cost.cards import Card
+from eval.cost.flops.traffic import Storage
+from refmodel.presets import PRESETS
+
+BASE = "qwen3-30b-a3b"
+
+DESCRIPTION = "Where attention overtakes the linear layers, for every known model: by FLOPs, by roofline, on one card."
+
+EXAMPLES = (
+    "prefillwall atlas",
+    "prefillwall atlas --card h100-sxm --weights bf16 --figure out/atlas.html",
+    "prefillwall atlas --models qwen3.5-35b-a3b gemma4-26b-a4b gpt-oss-20b --base gpt-oss-20b --json",
+)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--models", nargs="+", metavar="MODEL",
+        help="names that `prefillwall models` lists, folders, GGUF files or Hub ids (default: all but the tiny ones)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--base",
+        default=BASE,
+        metavar="MODEL",
+        help="whose whole prompts others are compared with (default: %(default)s)",
+    )
+    arguments.add_storage(parser, weights="4.5bit")
+    arguments.add_card(parser, "r9700")
+    arguments.add_figure(parser, None, (*arguments.PICTURES, ".html"))
+    arguments.add_json(parser)
+
+
+def run(options: argparse.Namespace) -> int:
+    (one,) = arguments.floor_cards([options.card])
+    base, storage = shape_named(options.base), Storage(options.weights, options.kv)
+    names = options.models or [name for name in PRESETS if not name.startswith("tiny")]
+    places = [place(shape_named(name), base, one, storage) for name in names]
+    rows = [HEADER, *(_row(found) for found in places)]
+    if options.figure:
+        from eval.report.atlas_figure import save_atlas  # matplotlib takes a while to load
+
+        save_atlas(options.figure, places, rows)
+    if options.json:
+        output.print_json(_record(options, one, places))
+        return 0
+    _print(options, one, places)
+    return 0
+
+
+HEADER = (
+    "model", "GFLOP per token", "N*", "share tends to", "N* by roofline", "cheaper than the base",
+    f"cache of {CACHE_TOKENS:,}", "fits up to",
+)  # fmt: skip
+
+
+def _row(found: Place) -> tuple[str, ...]:
+    crossed = found.crossings
+    return (
+        found.model.name,
+        f"{found.linear_flops_per_token / 1e9:.3f}",
+        _tokens(crossed.first, "none" if crossed.searched_tokens is None else f"> {crossed.searched_tokens:,}"),
+        f"{found.limiting_share:.1%}",
+        _tokens(found.roofline_tokens, "none"),
+        _cheaper(found),
+        f"{found.cache_bytes / 1e9:.2f} GB",
+        _tokens(found.fits_tokens, "any"),
+    )
+
+
+def _tokens(count: int | None, without: str) -> str:
+    return without if count is None else f"{count:,}"
+
+
+def _cheaper(found: Place) -> str:
+    """From which prompt on, or up to which."""
+    changes = found.cheaper_than_base
+    if not changes.at:
+        return "never"
+    if changes.at == (1,):
+        return "always"
+    return f"from {changes.stays_from:,}" if changes.stays_from else f"at {', '.join(f'{n:,}' for n in changes.at)}"
+
+
+def _record(options: argparse.Namespace, one: Card, places: list[Place]) -> dict[str, Any]:
+    return {
+        "command": "atlas",
+        "conventions": {"linear": "layers", "pairs": "causal", "count": "useful", "roofline": "floor"},
+        "base": options.base,
+        "card": one.name,
+        "weights": options.weights,
+        "kv": options.kv,
+        "models": [
+            {
+                "model": found.model.name,
+                "linear_flops_per_token": found.linear_flops_per_token,
+                "crossover_tokens": found.crossings.first,
+                "limiting_share": found.limiting_share,
+                "roofline_crossover_tokens": found.roofline_tokens,
+                "cheaper_than_base_at": list(found.cheaper_than_base.at),
+                "cache_bytes": found.cache_bytes,
+                "cache_tokens": CACHE_TOKENS,
+                "longest_fit_tokens": found.fits_tokens,
+                "runs": not found.model.cannot_run,
+            }
+            for found in places
+        ],
+        "figure": str(options.figure) if options.figure else None,
+    }
+
+
+def _print(options: argparse.Namespace, one: Card, places: list[Place]) -> None:
+    from eval.report.atlas_strip import LENGTHS, SHADES, strip
+
+    out = output.console()
+    table = output.table(
+        f"{one.title}: weights {options.weights}, cache {options.kv}, base {options.base}", *HEADER, "1k to 1M"
+    )
+    for found in places:
+        table.add_row(*_row(found), strip(found.model))
+    out.print(table)
+    out.print(
+        f"[dim]1k to 1M: attention's share of the FLOPs at {LENGTHS[0]:,}, twice as many, ... {LENGTHS[-1]:,} tokens: "
+        f"below 10, 25, 50 and 75 %, and above: {SHADES}. N* by roofline: where attention's least time exceeds "
+        "that of the linear layers. Fits: weights and cache, no temporaries.[/dim]",
+        highlight=False,
+    )  # fmt: skip
+    if options.figure:
+        out.print(f"figure: {options.figure}", highlight=False)
