@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import argparse
-from typing import Any
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from eval.commands import arguments, output
 from eval.commands.resolve import shape_named
@@ -12,6 +15,9 @@ from eval.cost.cards import Card
 from eval.cost.flops.traffic import Storage
 from refmodel.presets import PRESETS
 
+if TYPE_CHECKING:
+    from eval.report.atlas_measured import Measured
+
 BASE = "qwen3-30b-a3b"
 
 DESCRIPTION = "Where attention overtakes the linear layers, for every known model: by FLOPs, by roofline, on one card."
@@ -19,6 +25,7 @@ DESCRIPTION = "Where attention overtakes the linear layers, for every known mode
 EXAMPLES = (
     "prefillwall atlas",
     "prefillwall atlas --card h100-sxm --weights bf16 --figure out/atlas.html",
+    "prefillwall atlas --measure --models smollm2-135m qwen3-0.6b",
     "prefillwall atlas --models qwen3.5-35b-a3b gemma4-26b-a4b gpt-oss-20b --base gpt-oss-20b --json",
 )
 
@@ -36,6 +43,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     arguments.add_storage(parser, weights="4.5bit")
     arguments.add_card(parser, "r9700")
+    parser.add_argument(
+        "--measure", action="store_true",
+        help="also build each model that fits the device, with random weights, and time it",
+    )  # fmt: skip
+    arguments.add_tokens(parser, None, "those of `prefillwall compare`; of --measure")
+    arguments.add_device(parser)
+    arguments.add_dtype(parser)
+    parser.add_argument("--out", type=Path, default=Path("out/atlas"), help="folder (default: %(default)s)")
+    parser.add_argument("--resume", action="store_true", help="keep the records in --out and measure what is missing")
     arguments.add_figure(parser, None, (*arguments.PICTURES, ".html"))
     arguments.add_json(parser)
 
@@ -50,11 +66,25 @@ def run(options: argparse.Namespace) -> int:
         from eval.report.atlas_figure import save_atlas  # matplotlib takes a while to load
 
         save_atlas(options.figure, places, rows)
+    measured = [_measured(options, found) for found in places] if options.measure else []
     if options.json:
-        output.print_json(_record(options, one, places))
+        output.print_json(_record(options, one, places, measured))
         return 0
     _print(options, one, places)
+    if measured:
+        _print_measured(measured)
     return 0
+
+
+def _measured(options: argparse.Namespace, found: Place) -> Measured:
+    from eval.report.atlas_measured import measured_place  # imports what times
+
+    name = found.model.name
+    print(f"measuring {name}", file=sys.stderr, flush=True)
+    return measured_place(
+        found.model, found.crossings.first, options.out / name, options.tokens, device=options.device,
+        dtype=options.dtype, resume=options.resume,
+    )  # fmt: skip
 
 
 HEADER = (
@@ -91,7 +121,9 @@ def _cheaper(found: Place) -> str:
     return f"from {changes.stays_from:,}" if changes.stays_from else f"at {', '.join(f'{n:,}' for n in changes.at)}"
 
 
-def _record(options: argparse.Namespace, one: Card, places: list[Place]) -> dict[str, Any]:
+def _record(
+    options: argparse.Namespace, one: Card, places: Sequence[Place], measured: Sequence[Measured]
+) -> dict[str, Any]:
     return {
         "command": "atlas",
         "conventions": {"linear": "layers", "pairs": "causal", "count": "useful", "roofline": "floor"},
@@ -114,11 +146,39 @@ def _record(options: argparse.Namespace, one: Card, places: list[Place]) -> dict
             }
             for found in places
         ],
+        "measured": [
+            {
+                "model": each.model,
+                "crossover_tokens": each.counted_tokens,
+                "measured_tokens": each.timed and each.timed.tokens,
+                "measured_interval": each.timed and [each.timed.low, each.timed.high],
+                "error": each.error,
+                "reason": each.reason,
+            }
+            for each in measured
+        ],
         "figure": str(options.figure) if options.figure else None,
     }
 
 
-def _print(options: argparse.Namespace, one: Card, places: list[Place]) -> None:
+def _print_measured(measured: Sequence[Measured]) -> None:
+    out = output.console()
+    table = output.table(
+        "measured here: random weights, own layout", "model", "N* by FLOPs", "N* of times", "90 %", "off"
+    )
+    for each in measured:
+        cells = ["none", "", ""]
+        if each.timed and each.timed.tokens and each.timed.low and each.timed.high:
+            off = "" if each.error is None else f"{each.error:+.0%}"
+            cells = [f"{each.timed.tokens:,.0f}", f"{each.timed.low:,.0f} to {each.timed.high:,.0f}", off]
+        table.add_row(each.model, _tokens(each.counted_tokens, "none"), *cells)
+    out.print(table)
+    for each in measured:
+        if each.reason:
+            out.print(f"[dim]{each.model}: {each.reason}[/dim]", highlight=False)
+
+
+def _print(options: argparse.Namespace, one: Card, places: Sequence[Place]) -> None:
     from eval.report.atlas_strip import LENGTHS, SHADES, strip
 
     out = output.console()
