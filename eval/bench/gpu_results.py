@@ -25,6 +25,7 @@ PEER: Final = Path("eval/results/h100-qwen3-30b-a3b/transformers.jsonl")
 VARIANTS: Final = Path("eval/results/h100-qwen3-30b-a3b/records.jsonl")
 OTHERS: Final = Path("eval/results/h100-other-layouts/records.jsonl")
 STEPS: Final = Path("eval/results/h200-decode/records.jsonl")
+ATLAS: Final = Path("eval/results/h200-atlas")
 DELTA_RULE: Final = Path("eval/results/h200-delta-rule/records.jsonl")
 OURS: Final = {"ours": "this project", "ours, Hopper": "this project, Hopper"}
 PEERS: Final = (
@@ -42,6 +43,7 @@ def gpu_figures(root: Path) -> str:
         model_table(read_kept(ModelRun, root / PEER), PEER),
         step_table(read_kept(StepRun, root / STEPS), STEPS),
         delta_rule_table(read_kept(KernelRun, root / DELTA_RULE), DELTA_RULE),
+        atlas_table(root),
         *variant_tables(variants_summary(root), VARIANTS),
         *other_tables(file.read(root / OTHERS), OTHERS),
     )
@@ -167,6 +169,28 @@ def step_table(runs: Sequence[StepRun], source: Path) -> Table:
         f"are not known. Records: `{source}`."
     )
     return Table("A decode step", header, tuple(rows), note, words=(0, len(header) - 1))
+
+
+def atlas_table(root: Path) -> Table:
+    """Crossovers of models under their own layouts: by FLOPs, and of times."""
+    rows, devices = [], set()
+    for path in sorted((root / ATLAS).glob("*/records.jsonl")):
+        (summary,) = summarise(file.read(path), preset(path.parent.name))
+        devices |= {(one.run.environment.device_kind, one.run.environment.git_commit) for one in summary.records}
+        timed, counted = crossovers(summary)
+        for layout, one in timed.items():
+            found, by_flops = round(one.tokens or 0), counted[layout] or 0
+            interval = f"{one.low:,.0f} to {one.high:,.0f}" if one.low and one.high else MISSING
+            rows.append(
+                (path.parent.name, layout, count(by_flops), count(found), interval, f"{by_flops / found - 1:+.0%}")
+            )
+    ((device, commit),) = devices
+    note = (
+        f"{device}, bf16, random weights, {str(commit)[:7]}: where the fits of attention's and of the linear layers' "
+        f"times cross, 90 % interval, and how far the crossover by FLOPs is off. Records: `{ATLAS}`."
+    )
+    header = ("model", "layout", "N* by FLOPs", "N* of times", "90 %", "off")
+    return Table("The atlas, measured", header, tuple(rows), note, words=(0, 1))
 
 
 def delta_rule_table(runs: Sequence[KernelRun], source: Path) -> Table:
