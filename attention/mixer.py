@@ -74,6 +74,8 @@ class Mixer:
     name: ClassVar[str]
     example: ClassVar[str]
     """A spelling with small numbers, for pictures and for the tests that every mixer has to pass."""
+    takes_sink_logits: ClassVar[bool] = False
+    """Whether all of its attention is by `StepContext.attend`, so that a layer's learned sinks are in its softmax."""
 
     def __init_subclass__(cls) -> None:
         refuse_hidden(cls)

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import jax
 import numpy as np
@@ -64,6 +64,8 @@ class Variant(Mixer):
         >>> str(Wedge(5)), Wedge(5).cache_tokens(4096)
         ('wedge(5)', 9)
     """
+
+    takes_sink_logits: ClassVar[bool] = True
 
     def pattern(self) -> SpanPattern:
         """Who sees whom at most: exactly, where nothing but the pattern decides.  It rules what a cache must keep."""

@@ -10,6 +10,7 @@ import jax
 from attention.attended import Attended, AttendFn
 from attention.cost import Depth
 from attention.mixer import Mixer, MixerInput, StepContext
+from attention.sink_logits import with_sink_logits
 from refmodel.layer_spec import LayerSpec
 
 
@@ -63,9 +64,10 @@ def attend_layer(
 ) -> tuple[Attended, Any]:
     """The step's attention in the layer at `index`, and its run's states with what later steps need.
 
-    `params` are the mixer's own, of this layer.
+    `params` are those of `LayerSpec.attention_params`, of this layer.
     """
+    attend = with_sink_logits(step.attend, params["sinks"]) if spec.sink_logits else step.attend
     depth = Depth(index.depth, step.n_layers)
     theta = spec.rope.theta if spec.rope.scaling is None else None  # who turns queries back knows no scaled positions
-    now = StepContext(step.q_pos_bt, step.length, step.attend, depth, step.first, step.in_order, theta)
+    now = StepContext(step.q_pos_bt, step.length, attend, depth, step.first, step.in_order, theta)
     return mixer.step(MixerInput(*inputs, params), now, stack, index.of_run)

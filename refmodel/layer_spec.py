@@ -10,10 +10,10 @@ from typing import Final
 
 from attention.cost import Heads
 from attention.mixer import Mixer
+from refmodel.bias_rows import attention_bias_rows, feed_forward_bias_rows, sink_rows
 from refmodel.parameters import (
     Parameter,
     Table,
-    attention_bias_rows,
     attention_rows,
     feed_forward_rows,
     mixer_rows,
@@ -42,6 +42,7 @@ class LayerSpec:
         rope: rotary positions.
         qk_norm: RMSNorm over the head dimension of queries and keys (Qwen3, Gemma 3).
         attention_bias: the projections that have a bias, a part of "qkvo".
+        sink_logits: whether each query head has a learned logit in its softmax (`attention.sink_logits`).
         softmax_scale: what scores are multiplied with; None is H^(-1/2).
         stack: under which name its parameters are stacked with those of layers of the same shapes; empty: "dense" or
             "moe", as its feed-forward is.
@@ -57,6 +58,7 @@ class LayerSpec:
     rope: Rope = Rope()
     qk_norm: bool = True
     attention_bias: str = ""
+    sink_logits: bool = False
     softmax_scale: float | None = None
     stack: str = ""
     key_is_value: bool = False
@@ -72,10 +74,18 @@ class LayerSpec:
             *norm_rows(self.norm, self.heads.d_model),
             *attention_rows(self.heads),
             *attention_bias_rows(self.heads, self.attention_bias),
+            *(sink_rows(self.heads) if self.sink_logits else ()),
             *(qk_norm_rows(self.norm, self.heads) if self.qk_norm else ()),
             *mixer_rows(self.mixer.params(self.heads) if self.mixer else {}),
             *feed_forward_rows(self.heads.d_model, self.feed_forward),
+            *feed_forward_bias_rows(self.heads.d_model, self.feed_forward),
         )
+
+    @property
+    def attention_params(self) -> Mapping[str, tuple[int, ...]]:
+        """Shapes of what attention reads between the projections, by names under "attn": the mixer's own, sinks."""
+        own = self.mixer.params(self.heads) if self.mixer else {}
+        return {**own, "sinks": (self.heads.n_heads,)} if self.sink_logits else own
 
     @cached_property
     def products(self) -> Table:
@@ -144,6 +154,8 @@ def check_layer(name: str, layer: LayerSpec, d_model: int) -> None:
         if h % 2:
             raise ValueError(f"{name}: head_dim must be even for rotary positions, got {h}")
         layer.mixer.check(layer.heads)
+        if layer.sink_logits and not layer.mixer.takes_sink_logits:
+            raise ValueError(f"{name}: learned sinks are logits of a softmax, and {layer.mixer} takes none")
     if d != d_model:
         raise ValueError(f"{name}: a layer is {d} wide in a model of d_model {d_model}")
     if layer.told:

@@ -8,12 +8,10 @@ Axes: B batch, T tokens, D model width, N query heads, K key-value heads, H head
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from functools import partial
-from types import MappingProxyType
-from typing import Any, Final
+from typing import Any
 
 import jax
+import jax.numpy as jnp
 from flax import linen as nn
 from jax import lax
 from jaxtyping import Array, Float, Float32, Int
@@ -21,18 +19,15 @@ from jaxtyping import Array, Float, Float32, Int
 from attention.mixer import Mixer
 from attention.stacked import LayerOf
 from refmodel.attend_layer import LayerIndex, Projected, StepInput, attend_layer
+from refmodel.gating import gated
 from refmodel.kernels.choose_experts import choose_experts
-from refmodel.kernels.grouped import expert_ffn
+from refmodel.kernels.grouped import Biases, expert_ffn
 from refmodel.kernels.norm_rope import norm_and_rope
 from refmodel.kernels.projection import project
 from refmodel.layer_spec import LayerSpec
 from refmodel.norm import rms_norm
 from refmodel.parts import Dense, Experts
 from refmodel.rope import apply_rope
-
-_ACTIVATIONS: Final[Mapping[str, Callable[[jax.Array], jax.Array]]] = MappingProxyType(
-    {"silu": nn.silu, "gelu_tanh": partial(nn.gelu, approximate=True)}
-)
 
 
 class Stacked(nn.Module):
@@ -91,7 +86,7 @@ class Attention(Stacked):
             k_btkh = NormAndRope(*shared, "attn.k_norm", name="k_norm")(k_btkh, layer, angles)
         else:
             q_btnh, k_btkh = apply_rope(q_btnh, q_angles), apply_rope(k_btkh, angles)
-        params = {name: self.at(layer, name) for name in mixer.params(spec.heads)}
+        params = {name: self.at(layer, name) for name in spec.with_mixer(mixer).attention_params}
         with jax.named_scope("attention"):
             inputs = Projected(x_btd, q_btnh, k_btkh, v_btkh)
             attended, stack = attend_layer(spec, mixer, inputs, params, step, stack, index)
@@ -104,38 +99,47 @@ class Attention(Stacked):
 
 
 class FeedForward(Stacked):
-    """(activation(x·gate) * x·up)·down; SwiGLU where that is silu (Shazeer, 2002.05202)."""
+    """gated(x·gate, x·up)·down (`refmodel.gating`); SwiGLU where the activation is silu (Shazeer, 2002.05202)."""
 
     @nn.compact
     def __call__(self, x_btd: jax.Array, layer: jax.Array) -> jax.Array:
         assert isinstance(self.spec.feed_forward, Dense)
-        dense, activation = self.spec.feed_forward, _ACTIVATIONS[self.spec.feed_forward.activation]
+        dense = self.spec.feed_forward
 
         def products(x: jax.Array, *names: str) -> list[jax.Array]:
             out = project(x, tuple(map(self.stack, names)), layer)
             return [y + self.at(layer, f"{name}_bias") if dense.bias else y for name, y in zip(names, out, strict=True)]
 
         gate, up = products(x_btd, "gate", "up")
-        (down,) = products(activation(gate) * up, "down")
+        (down,) = products(gated(gate, up, dense.activation), "down")
         return down
 
 
 class MixtureOfExperts(Stacked):
-    """Top-k of E SwiGLU experts per token, none dropped (Qwen3-MoE, 2505.09388)."""
+    """Top-k of E gated experts per token, none dropped (Qwen3-MoE, 2505.09388)."""
 
     @nn.compact
     def __call__(self, x_btd: jax.Array, layer: jax.Array) -> jax.Array:
         assert isinstance(self.spec.feed_forward, Experts)
-        b, t, d = x_btd.shape
+        (b, t, d), experts = x_btd.shape, self.spec.feed_forward
         x_rd = x_btd.reshape(b * t, d)
         with jax.named_scope("router"):
-            expert_rk, weight_rk = route(x_btd, self.stack("router"), layer, self.spec.feed_forward)
-        experts = (self.stack("gate"), self.stack("up"), self.stack("down"))
-        return expert_ffn(x_rd, expert_rk, weight_rk, *experts, layer).reshape(b, t, d)
+            bias_e = self.at(layer, "router_bias") if experts.bias else None
+            expert_rk, weight_rk = route(x_btd, self.stack("router"), layer, experts, bias_e)
+        biases: Biases = ()
+        if experts.bias:
+            biases = self.stack("gate_bias"), self.stack("up_bias"), self.stack("down_bias")
+        gate, up, down = map(self.stack, ("gate", "up", "down"))
+        out_rd = expert_ffn(x_rd, expert_rk, weight_rk, gate, up, down, layer, biases, activation=experts.activation)
+        return out_rd.reshape(b, t, d)
 
 
 def route(
-    x_btd: Float[Array, "b t d"], router_lde: Float[Array, "l d e"], layer: Int[Array, ""], experts: Experts
+    x_btd: Float[Array, "b t d"],
+    router_lde: Float[Array, "l d e"],
+    layer: Int[Array, ""],
+    experts: Experts,
+    bias_e: Float[Array, " e"] | None = None,
 ) -> tuple[Int[Array, "rows k"], Float32[Array, "rows k"]]:
     """Chosen experts and their float32 weights, each [B * T, experts per token].
 
@@ -144,6 +148,8 @@ def route(
     """
     (logits_bte,) = project(x_btd, (router_lde,), layer, exact=True)
     logits_re = logits_bte.reshape(-1, logits_bte.shape[-1])
+    if bias_e is not None:
+        logits_re += bias_e.astype(jnp.float32)
     weight_rk, expert_rk = choose_experts(logits_re, experts.experts_per_token, experts.norm_topk_prob)
     return expert_rk, weight_rk
 

@@ -72,9 +72,10 @@ class Parameter:
     @property
     def stored_shape(self) -> tuple[int, ...]:
         """As checkpoints hold it: a matrix as [out, in], heads in one axis; experts in one tensor as [E, out, in]."""
-        if not self.sums:
-            return (math.prod(self.shape),)
         copies = self.shape[:1] if self.axes[0] == "experts" else ()
+        if not self.sums:
+            rest = self.shape[len(copies) :]
+            return (*copies, math.prod(rest)) if rest else copies
         return (*copies, self.macs // self.fan_in, self.fan_in)
 
     @property
@@ -146,18 +147,6 @@ def attention_rows(heads: Heads, key_is_value: bool = False) -> Table:
     return (*into, out)
 
 
-def attention_bias_rows(heads: Heads, which: str) -> Table:
-    """Biases of the projections named in `which`, a part of "qkvo"."""
-    d, n, k, h = heads.d_model, heads.n_heads, heads.n_kv_heads, heads.head_dim
-    rows = [
-        _bias(f"attn.{name}_bias", (axis, "head_dim"), (count, h), f"self_attn.{name}_proj", f"attn_{name}")
-        for name, axis, count in (("q", "heads", n), ("k", "kv_heads", k), ("v", "kv_heads", k)) if name in which
-    ]  # fmt: skip
-    if "o" in which:
-        rows.append(_bias("attn.o_bias", ("embed",), (d,), "self_attn.o_proj", "attn_output"))
-    return tuple(rows)
-
-
 def qk_norm_rows(norm: Norm, heads: Heads) -> Table:
     """Norms over the head dimension of queries and of keys."""
     return tuple(
@@ -177,17 +166,11 @@ def mixer_rows(declared: Mapping[str, tuple[int, ...]]) -> Table:
 
 
 def dense_rows(d_model: int, dense: Dense) -> Table:
-    """A gated feed-forward, and its biases."""
-    gated = _gated(d_model, dense.d_ff)
-    matrices = (
+    """A gated feed-forward."""
+    return tuple(
         _layer_matrix(f"ffn.{name}", axes, shape, axes[:1], "feed_forward", f"mlp.{name}_proj", f"ffn_{name}")
-        for name, axes, shape in gated
+        for name, axes, shape in _gated(d_model, dense.d_ff)
     )
-    biases = (
-        _bias(f"ffn.{name}_bias", axes[1:], shape[1:], f"mlp.{name}_proj", f"ffn_{name}")
-        for name, axes, shape in gated if dense.bias
-    )  # fmt: skip
-    return (*matrices, *biases)
 
 
 def expert_rows(d_model: int, experts: Experts) -> Table:
@@ -209,7 +192,7 @@ def expert_rows(d_model: int, experts: Experts) -> Table:
 
 
 def feed_forward_rows(d_model: int, feed_forward: FeedForward) -> Table:
-    """Of either kind."""
+    """Of either kind; biases apart (`refmodel.bias_rows`)."""
     if isinstance(feed_forward, Dense):
         return dense_rows(d_model, feed_forward)
     return expert_rows(d_model, feed_forward)
@@ -233,12 +216,6 @@ def _layer_matrix(
         path, axes, shape, sums, component, rows_per_token, copies,
         hf=f"model.layers.{{layer}}.{hf}.weight", gguf=f"blk.{{layer}}.{gguf}.weight",
     )  # fmt: skip
-
-
-def _bias(path: str, axes: tuple[str, ...], shape: tuple[int, ...], hf: str, gguf: str) -> Parameter:
-    return Parameter(
-        path, axes, shape, hf=f"model.layers.{{layer}}.{hf}.bias", gguf=f"blk.{{layer}}.{gguf}.bias", initial=0.0
-    )
 
 
 def norm_row(path: str, norm: Norm, axis: str, size: int, hf: str, gguf: str) -> Parameter:

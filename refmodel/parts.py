@@ -9,7 +9,17 @@ import numpy as np
 
 from refmodel.rope_scaling import Scaling, plain_frequencies
 
-Activation = Literal["silu", "gelu_tanh"]
+
+@dataclass(frozen=True)
+class ClampedSwish:
+    """gpt-oss's (2508.10925): min(gate, limit) · sigmoid(slope · min(gate, limit)) times 1 + up clamped to ±limit."""
+
+    slope: float = 1.702
+    limit: float = 7.0
+
+
+Activation = Literal["silu", "gelu_tanh"] | ClampedSwish
+"""What a gate and what it gates become (`refmodel.gating`): activation(gate) · up, `ClampedSwish` as it says."""
 
 
 @dataclass(frozen=True)
@@ -64,15 +74,21 @@ class Dense:
 
 @dataclass(frozen=True)
 class Experts:
-    """A mixture of E = `n_experts` SwiGLUs of width F = `d_expert`, of which a token uses `experts_per_token`.
+    """A mixture of E = `n_experts` gated feed-forwards of width F = `d_expert`; a token uses `experts_per_token`.
 
-    `norm_topk_prob`: whether the chosen experts' probabilities are renormalised to sum to 1.
+    Attributes:
+        norm_topk_prob: whether the chosen experts' probabilities are renormalised to sum to 1, which is a softmax over
+            the chosen logits.
+        activation: of each expert's gate.
+        bias: whether the router and each product of each expert have one.
     """
 
     n_experts: int
     experts_per_token: int
     d_expert: int
     norm_topk_prob: bool = True
+    activation: Activation = "silu"
+    bias: bool = False
 
     @property
     def kind(self) -> str:

@@ -44,6 +44,7 @@ class Eviction(Mixer):
     sinks: int
     recent: int | None
 
+    takes_sink_logits: ClassVar[bool] = True
     observes_every_piece: ClassVar[bool] = True
     """Whether an event's score may need what the policy saw of earlier pieces; else only the event's piece is seen."""
 

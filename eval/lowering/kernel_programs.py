@@ -133,7 +133,7 @@ class ExpertKernel:
         """The function, and its arguments as shapes: x, experts, weights, the three stacks, the layer."""
         tiles = MatmulTiles(self.rows, self.least_rows, self.columns, self.depth, self.warps, self.stages)
 
-        def experts(*operands: jax.Array) -> jax.Array:
+        def experts(*operands: Any) -> jax.Array:
             return expert_ffn_pallas(*operands, tiles=tiles)
 
         stack = (self.n_layers, self.n_experts)

@@ -47,7 +47,7 @@ def layer_kernel(
         inputs = Projected(*(jax.random.normal(key, shape, dtype) for key, shape in zip(keys, shapes, strict=False)))
     params = {
         name: jax.random.normal(jax.random.fold_in(keys[-1], i), shape, dtype) * shape[0] ** -0.5
-        for i, (name, shape) in enumerate(variant.params(one.heads).items())
+        for i, (name, shape) in enumerate(spec.attention_params.items())
     }
     zero = jnp.int32(0)
 
@@ -88,4 +88,4 @@ def chained(kernel: Layer, calls: int) -> Callable[[Projected, dict[str, jax.Arr
 
 def no_attention(q_btnh: jax.Array, *_: Any, **__: Any) -> Attended:
     """Stands in for `attend` where the rest of a program is measured: the queries as they are."""
-    return Attended(q_btnh)
+    return Attended(q_btnh, jnp.zeros_like(q_btnh[..., 0], jnp.float32).swapaxes(1, 2))

@@ -7,6 +7,7 @@ expands to a dense product over all experts.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Literal, get_args
 
 import jax
@@ -17,8 +18,12 @@ from jaxtyping import Array, Float, Int
 from attention.kernels.derivative import with_derivative_of
 from attention.kernels.row_tiles import choose_row_tile, tile_rows
 from attention.kernels.target import current_target, is_gpu
+from refmodel.gating import gated
+from refmodel.parts import Activation
 
 Impl = Literal["auto", "blockwise", "pallas"]
+Biases = tuple[Float[Array, "l e f"], Float[Array, "l e f"], Float[Array, "l e d"]] | tuple[()]
+"""Of gate, up and down of each expert; none."""
 
 
 def resolve_impl(impl: str, d_model: int, d_ff: int) -> str:
@@ -39,37 +44,44 @@ def expert_ffn(
     up_ledf: Float[Array, "l e d f"],
     down_lefd: Float[Array, "l e f d"],
     layer: Int[Array, ""],
+    biases: Biases = (),
     row_tile: int | None = None,
     impl: str = "auto",
+    activation: Activation = "silu",
 ) -> Float[Array, "rows d"]:
-    """sum over a row's choices of weight · SwiGLU_expert(x), [rows, D] in x's dtype.
+    """sum over a row's choices of weight · (gated(x·gate, x·up)·down)_expert, [rows, D] in x's dtype.
 
+    `biases` are added to the three products; `refmodel.gating.gated` says what an `activation` makes of the first two.
     `row_tile` is for `blockwise`; the kernel's tiles are those of `attention.kernels.tiles`.
     """
-    operands = x_rd, expert_rk, weight_rk, gate_ledf, up_ledf, down_lefd, layer
+    operands = x_rd, expert_rk, weight_rk, gate_ledf, up_ledf, down_lefd, layer, biases
+    plain = partial(_blockwise, activation=activation, row_tile=row_tile)
     if resolve_impl(impl, *gate_ledf.shape[2:]) == "pallas":
         from refmodel.kernels.grouped_pallas import expert_ffn_pallas  # loads Triton's compiler
 
-        return with_derivative_of(_blockwise, expert_ffn_pallas)(*operands)
-    return _blockwise(*operands, row_tile=row_tile)
+        return with_derivative_of(plain, partial(expert_ffn_pallas, activation=activation))(*operands)
+    return plain(*operands)
 
 
 def _blockwise(
     x_rd: jax.Array, expert_rk: jax.Array, weight_rk: jax.Array, gate_ledf: jax.Array, up_ledf: jax.Array,
-    down_lefd: jax.Array, layer: jax.Array, row_tile: int | None = None,
+    down_lefd: jax.Array, layer: jax.Array, biases: tuple[jax.Array, ...], *, activation: Activation,
+    row_tile: int | None,
 ) -> jax.Array:  # fmt: skip
     rows, choices = expert_rk.shape
     n_experts = gate_ledf.shape[1]
     tiles = tile_rows(expert_rk.reshape(-1), n_experts, row_tile or choose_row_tile(rows * choices, n_experts))
 
     def of_expert(stack: jax.Array, expert: jax.Array) -> jax.Array:
-        return lax.dynamic_slice(stack, (layer, expert, 0, 0), (1, 1, *stack.shape[2:]))[0, 0]
+        sizes = stack.shape[2:]
+        return lax.dynamic_slice(stack, (layer, expert, *(0 for _ in sizes)), (1, 1, *sizes))[0, 0]
 
     def run_tile(tile: tuple[jax.Array, jax.Array]) -> jax.Array:
         expert, row_t = tile
         x_td = x_rd.at[jnp.where(row_t < 0, rows, row_t // choices)].get(mode="fill", fill_value=0)
         gate, up, down = (of_expert(stack, expert) for stack in (gate_ledf, up_ledf, down_lefd))
-        return (jax.nn.silu(x_td @ gate) * (x_td @ up)) @ down
+        gate_f, up_f, down_d = (of_expert(stack, expert) for stack in biases) if biases else (0, 0, 0)
+        return gated(x_td @ gate + gate_f, x_td @ up + up_f, activation) @ down + down_d
 
     def skip_tile(tile: tuple[jax.Array, jax.Array]) -> jax.Array:
         return jnp.zeros((tile[1].size, x_rd.shape[1]), x_rd.dtype)

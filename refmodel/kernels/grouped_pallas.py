@@ -1,9 +1,9 @@
 """The experts' feed-forward as two Pallas-Triton kernels, for CUDA and ROCm.
 
-The first gathers the rows of an expert's tile, multiplies them by the gate and up projections and writes SwiGLU
-(Shazeer, 2002.05202); the second multiplies by the down projection and by the router's weights and writes each row back
-to its (token, choice) pair; a sum over choices is left to XLA.  Weights are read out of the whole [L, E, ...] stacks at
-(layer, expert), so that scanning over layers copies nothing.  A tile that holds few rows computes few.
+The first gathers the rows of an expert's tile, multiplies them by the gate and up projections and writes what the gate
+leaves (Shazeer, 2002.05202); the second multiplies by the down projection and by the router's weights and writes each
+row back to its (token, choice) pair; a sum over choices is left to XLA.  Weights are read out of the whole [L, E, ...]
+stacks at (layer, expert), so that scanning over layers copies nothing.  A tile that holds few rows computes few.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ from typing import Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax import lax
 from jax.experimental import pallas as pl
 from jax.experimental.pallas import triton as plgpu
@@ -22,8 +21,8 @@ from attention.kernels.ref import Ref
 from attention.kernels.row_tiles import RowTiles, each_apart, tile_rows
 from attention.kernels.target import current_target
 from attention.kernels.tiles import MatmulTiles, few_row_tiles, matmul_tiles
-
-LOG2_E = float(np.log2(np.e))
+from refmodel.gating import gated_by_exp2
+from refmodel.parts import Activation
 
 Rows = Literal["slot", "row", "token"]
 """What rows of an operand stand for: places in the tile table, the rows that it sorts, or those divided by choices."""
@@ -41,16 +40,19 @@ def expert_ffn_pallas(
     up_ledf: jax.Array,
     down_lefd: jax.Array,
     layer: jax.Array,
+    biases: tuple[jax.Array, ...] = (),
     *,
+    activation: Activation = "silu",
     tiles: MatmulTiles | None = None,
     interpret: bool = False,
     most_tokens: int = MOST_TOKENS,
 ) -> jax.Array:
-    """sum over a token's choices of weight · SwiGLU_expert(x), [tokens, D] in x's dtype.  No derivative.
+    """sum over a token's choices of weight · (gated(x·gate, x·up)·down)_expert, [tokens, D] in x's dtype.
 
-    `tiles` are those of `attention.kernels.tiles` for this device if None.  Few rows are not sorted: each reads its
-    expert's weights, which most have for themselves.  More than `most_tokens` are cut into equal
-    lots, one after the other.  Raises `ValueError` for widths that are no multiple of 16.
+    `biases` are those of the three products, [L, E, F], [L, E, F] and [L, E, D], or none; `tiles` are those of
+    `attention.kernels.tiles` for this device if None.  Few rows are not sorted: each reads its expert's weights, which
+    most have for themselves.  More than `most_tokens` are cut into equal lots, one after the other.  No derivative.
+    Raises `ValueError` for widths that are no multiple of 16.
     """
     tokens, choices = expert_tk.shape
     lots = -(-tokens // most_tokens)
@@ -61,9 +63,10 @@ def expert_ffn_pallas(
             return jnp.pad(a, [(0, lots * per_lot - tokens), (0, 0)]).reshape(lots, per_lot, a.shape[1])
 
         def of_lot(lot: tuple[jax.Array, jax.Array, jax.Array]) -> jax.Array:
-            stacks = gate_ledf, up_ledf, down_lefd, layer
-            x, expert, weight = lot
-            return expert_ffn_pallas(x, expert, weight, *stacks, tiles=tiles, interpret=interpret, most_tokens=per_lot)
+            return expert_ffn_pallas(
+                *lot, gate_ledf, up_ledf, down_lefd, layer, biases, activation=activation, tiles=tiles,
+                interpret=interpret, most_tokens=per_lot,
+            )  # fmt: skip
 
         y_ltd = lax.map(of_lot, tuple(map(in_lots, (x_td, expert_tk, weight_tk))))
         return y_ltd.reshape(lots * per_lot, -1)[:tokens]
@@ -79,8 +82,11 @@ def expert_ffn_pallas(
     expert_r, row_tile = expert_tk.reshape(-1), tiles_for(d_model).rows
     table = each_apart(expert_r, row_tile) if few else tile_rows(expert_r, n_experts, row_tile)
     multiply = partial(grouped_matmul, layer=layer, table=table, interpret=interpret)
-    h_sf = multiply(x_td, (gate_ledf, up_ledf), tiles=tiles_for(d_model), reads="token", writes="slot", choices=choices)
-    y_rd = multiply(h_sf, (down_lefd,), tiles=tiles_for(d_ff), reads="slot", scale_r=weight_tk.reshape(-1))
+    h_sf = multiply(
+        x_td, (gate_ledf, up_ledf), biases[:2], tiles=tiles_for(d_model), reads="token", writes="slot", choices=choices,
+        activation=activation,
+    )  # fmt: skip
+    y_rd = multiply(h_sf, (down_lefd,), biases[2:], tiles=tiles_for(d_ff), reads="slot", scale_r=weight_tk.reshape(-1))
     with jax.named_scope("combine"):
         return y_rd.reshape(tokens, choices, -1).sum(1, dtype=jnp.float32).astype(x_td.dtype)
 
@@ -88,6 +94,7 @@ def expert_ffn_pallas(
 def grouped_matmul(
     x: jax.Array,
     weights: tuple[jax.Array, ...],
+    biases: tuple[jax.Array, ...] = (),
     *,
     layer: jax.Array,
     table: RowTiles,
@@ -96,13 +103,15 @@ def grouped_matmul(
     writes: Rows = "row",
     choices: int = 1,
     scale_r: jax.Array | None = None,
+    activation: Activation = "silu",
     interpret: bool = False,
 ) -> jax.Array:
-    """x·W[layer, expert of the row], or silu(x·W0) * (x·W1) for two weights; then times `scale_r`.
+    """x·W[layer, expert of the row], or gated(x·W0, x·W1) for two weights; then times `scale_r`.
 
     Args:
         x: [rows, depth], its rows standing for what `reads` says.
         weights: one or two stacks [L, E, depth, width].
+        biases: as many [L, E, width], each added to its product, or none.
         layer: int32 scalar.
         table: rows by expert, cut with `tiles.rows`.
         writes: `slot` or `row`; slots that hold no row are left unwritten.
@@ -124,6 +133,7 @@ def grouped_matmul(
         reads=reads,
         writes=writes,
         choices=choices,
+        activation=activation,
     )
     scales = () if scale_r is None else (scale_r,)
     rows = (table.row_it if writes == "slot" else table.place_r).size
@@ -135,14 +145,14 @@ def grouped_matmul(
     )  # fmt: skip
     integers = (jnp.asarray(a, jnp.int32) for a in (layer.reshape(1), table.n_used.reshape(1), *table[:2]))
     return pl.pallas_call(
-        partial(_kernel, static=static, n_weights=len(weights)),
+        partial(_kernel, static=static, n_weights=len(weights), n_biases=len(biases)),
         grid=(width // static.columns, table.group_i.size),  # the columns of a tile side by side: they share its rows
         out_shape=jax.ShapeDtypeStruct((rows, width), x.dtype),
         compiler_params=plgpu.CompilerParams(num_warps=tiles.warps, num_stages=tiles.stages),
         interpret=interpret,
         name="grouped_matmul",
         cost_estimate=cost,
-    )(x, *weights, *integers, *scales)
+    )(x, *weights, *biases, *integers, *scales)
 
 
 class _Static(NamedTuple):
@@ -155,10 +165,13 @@ class _Static(NamedTuple):
     reads: Rows
     writes: Rows
     choices: int
+    activation: Activation
 
 
-def _kernel(x_ref: Ref, *refs: Ref, static: _Static, n_weights: int) -> None:
-    weight_refs, (layer_ref, used_ref, expert_ref, row_ref, *scale_ref, out_ref) = refs[:n_weights], refs[n_weights:]
+def _kernel(x_ref: Ref, *refs: Ref, static: _Static, n_weights: int, n_biases: int) -> None:
+    stacks = n_weights + n_biases
+    product_refs, (layer_ref, used_ref, expert_ref, row_ref, *scale_ref, out_ref) = refs[:stacks], refs[stacks:]
+    weight_refs, bias_refs = product_refs[:n_weights], product_refs[n_weights:]
     tile, start = pl.program_id(1), pl.program_id(0) * static.columns
 
     @pl.when(tile < used_ref[0])
@@ -167,7 +180,7 @@ def _kernel(x_ref: Ref, *refs: Ref, static: _Static, n_weights: int) -> None:
         size, below = static.least_rows, 0
         while below < static.rows:
             place = _Place(layer_ref[0], expert_ref[tile], tile, row_ref[tile, pl.ds(0, size)], start)
-            compute = partial(_compute, x_ref, weight_refs, scale_ref, out_ref, place, static)
+            compute = partial(_compute, x_ref, weight_refs, bias_refs, scale_ref, out_ref, place, static)
             pl.when((held > below) & (held <= size))(compute)
             size, below = 2 * size, size
 
@@ -182,7 +195,9 @@ class _Place(NamedTuple):
     column: jax.Array
 
 
-def _compute(x_ref: Ref, weight_refs: Ref, scale_ref: Ref, out_ref: Ref, place: _Place, static: _Static) -> None:
+def _compute(
+    x_ref: Ref, weight_refs: Ref, bias_refs: Ref, scale_ref: Ref, out_ref: Ref, place: _Place, static: _Static
+) -> None:
     """The first rows of a tile by one block of columns."""
     layer, expert, tile, row, start = place
     size, exists = row.size, row >= 0
@@ -207,9 +222,13 @@ def _compute(x_ref: Ref, weight_refs: Ref, scale_ref: Ref, out_ref: Ref, place: 
         return tuple(total + _product(x, w) for total, w in zip(sums, blocks, strict=True))
 
     zeros = jnp.zeros((size, static.columns), jnp.float32)
-    out, *up = lax.fori_loop(0, x_ref.shape[1] // static.depth, step, (zeros,) * len(weight_refs))
+    sums = lax.fori_loop(0, x_ref.shape[1] // static.depth, step, (zeros,) * len(weight_refs))
+    if bias_refs:
+        biases = (ref[layer, expert, pl.ds(start, static.columns)].astype(jnp.float32) for ref in bias_refs)
+        sums = tuple(total + bias[None] for total, bias in zip(sums, biases, strict=True))
+    out, *up = sums
     if up:
-        out = out / (1 + jnp.exp2(out * -LOG2_E)) * up[0]
+        out = gated_by_exp2(out, up[0], static.activation)
     if scale_ref:
         scale = plgpu.load(scale_ref[0].at[jnp.maximum(row, 0)], mask=exists, other=0.0)
         out = out * scale.astype(jnp.float32)[:, None]

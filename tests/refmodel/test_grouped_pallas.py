@@ -17,8 +17,10 @@ from hypothesis import strategies as st
 
 from attention.kernels.row_tiles import tile_rows
 from attention.kernels.tiles import MATMUL, MatmulTiles, matmul_tiles
+from refmodel.gating import gated
 from refmodel.kernels.grouped import expert_ffn, resolve_impl
 from refmodel.kernels.grouped_pallas import expert_ffn_pallas, grouped_matmul
+from refmodel.parts import ClampedSwish
 from tests.gpu import TRITON_IS_LEAVING, absent_gpu, close
 
 pytestmark = [TRITON_IS_LEAVING, pytest.mark.usefixtures("fast_off_gpu")]
@@ -39,20 +41,31 @@ def draw_operands(tokens: int, choices: int, seed: int, spread: float, dtype=jnp
     return jnp.asarray(x, dtype), experts_tk, jnp.asarray(rng.random((tokens, choices)), jnp.float32), *stacks
 
 
-def oracle(x_td, expert_tk, weight_tk, gate_ledf, up_ledf, down_lefd, layer):
+def draw_biases(seed: int, dtype=jnp.float32, sizes=None):
+    """Of gates, ups and downs, of order one."""
+    layers, experts, width, hidden = sizes or (LAYERS, EXPERTS, WIDTH, HIDDEN)
+    rng = np.random.default_rng(seed)
+    return tuple(jnp.asarray(rng.normal(size=(layers, experts, side)), dtype) for side in (hidden, hidden, width))
+
+
+def oracle(x_td, expert_tk, weight_tk, gate_ledf, up_ledf, down_lefd, layer, biases=(), activation="silu"):
     """One expert at a time over all tokens, in float32."""
-    x, gates, ups, downs = (a.astype(jnp.float32) for a in (x_td, gate_ledf[layer], up_ledf[layer], down_lefd[layer]))
+    none = jnp.zeros((*gate_ledf.shape[:2], 1))
+    stacks = gate_ledf, up_ledf, down_lefd, *(biases or (none, none, none))
+    x, *stacks = (a.astype(jnp.float32) for a in (x_td, *(stack[layer] for stack in stacks)))
     dot = partial(jnp.matmul, precision="highest")
     out = jnp.zeros_like(x)
-    for expert, (gate, up, down) in enumerate(zip(gates, ups, downs, strict=True)):
+    for expert in range(gate_ledf.shape[1]):
+        gate, up, down, gate_bias, up_bias, down_bias = (stack[expert] for stack in stacks)
         weight_t = jnp.where(expert_tk == expert, weight_tk, 0).sum(1)
-        out += weight_t[:, None] * dot(jax.nn.silu(dot(x, gate)) * dot(x, up), down)
+        left = gated(dot(x, gate) + gate_bias, dot(x, up) + up_bias, activation)
+        out += weight_t[:, None] * (dot(left, down) + down_bias)
     return out
 
 
-@partial(jax.jit, static_argnames=("tiles", "interpret"))
-def run(*operands, tiles, interpret):
-    return expert_ffn_pallas(*operands, tiles=tiles, interpret=interpret)
+@partial(jax.jit, static_argnames=("tiles", "interpret", "activation"))
+def run(*operands, tiles, interpret, activation="silu"):
+    return expert_ffn_pallas(*operands, tiles=tiles, interpret=interpret, activation=activation)
 
 
 @settings(max_examples=12)
@@ -71,9 +84,19 @@ def test_few_rows_each_read_their_expert_unsorted(tokens, choices, spread):
     assert close(run(*operands, tiles=SMALL, interpret=True), oracle(*operands), 1e-5)
 
 
+@pytest.mark.parametrize("activation", ["silu", "gelu_tanh", ClampedSwish(1.3, 0.7)])
+@pytest.mark.parametrize(("tokens", "choices"), [(37, 3), (1, 3)])
+def test_biases_and_every_activation_are_fused(tokens, choices, activation):
+    """A clamp that both sides of the gate and of what it gates meet."""
+    operands = *draw_operands(tokens, choices, 0, 1.0), jnp.int32(LAYER), draw_biases(1)
+    assert close(
+        run(*operands, tiles=SMALL, interpret=True, activation=activation), oracle(*operands, activation), 1e-5
+    )
+
+
 @pytest.mark.parametrize("most_tokens", [11, 19, 36])
 def test_lots_of_a_long_prompt_are_the_whole(most_tokens):
-    operands = *draw_operands(37, 3, 0, 1.0), jnp.int32(LAYER)
+    operands = *draw_operands(37, 3, 0, 1.0), jnp.int32(LAYER), draw_biases(1)
     in_lots = jax.jit(partial(expert_ffn_pallas, tiles=SMALL, interpret=True, most_tokens=most_tokens))
     chex.assert_trees_all_close(in_lots(*operands), run(*operands, tiles=SMALL, interpret=True), atol=1e-5)
 
@@ -100,10 +123,11 @@ def test_gradients_are_those_of_the_plain_path(monkeypatch):
     x, expert_tk, *floats = draw_operands(19, 2, 0, 1.0)
 
     def gradients(impl):
-        def loss(x, *floats):
-            return jnp.sin(expert_ffn(x, expert_tk, *floats, jnp.int32(LAYER), impl=impl)).sum()
+        def loss(x, biases, *floats):
+            y = expert_ffn(x, expert_tk, *floats, jnp.int32(LAYER), biases, impl=impl, activation=ClampedSwish())
+            return jnp.sin(y).sum()
 
-        return jax.jit(jax.grad(loss, argnums=(0, 1, 2, 3, 4)))(x, *floats)
+        return jax.jit(jax.grad(loss, argnums=(0, 1, 2, 3, 4, 5)))(x, draw_biases(1), *floats)
 
     chex.assert_trees_all_close(gradients("pallas"), gradients("blockwise"), atol=1e-5, rtol=1e-4)
 
@@ -145,6 +169,11 @@ def test_what_it_does_not_take_is_named():
 @settings(max_examples=4)
 @given(st.integers(0, 2**32 - 1), st.sampled_from((0.0, 1.0, 9.0)))
 def test_compiled_kernels_are_the_oracle(tokens, dtype, seed, spread):
-    operands = *draw_operands(tokens, 8, seed, spread, dtype, (2, 31, 512, 384)), jnp.int32(LAYER)
+    sizes = 2, 31, 512, 384
+    operands = *draw_operands(tokens, 8, seed, spread, dtype, sizes), jnp.int32(LAYER)
     out = run(*operands, tiles=None, interpret=False)
     assert close(out, oracle(*operands), 1e-5 if dtype == jnp.float32 else 1e-2)
+    for activation in ("gelu_tanh", ClampedSwish()):
+        biased = *operands, draw_biases(seed, dtype, sizes)
+        out = run(*biased, tiles=None, interpret=False, activation=activation)
+        assert close(out, oracle(*biased, activation), 1e-5 if dtype == jnp.float32 else 1e-2)

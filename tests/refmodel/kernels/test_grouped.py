@@ -7,11 +7,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from attention.kernels.row_tiles import tile_rows
 from refmodel.kernels.grouped import expert_ffn
+from refmodel.parts import ClampedSwish
 from tests.compiling import AS_USERS_DO
 
 pytestmark = pytest.mark.usefixtures("fast_compile")
@@ -19,14 +20,24 @@ pytestmark = pytest.mark.usefixtures("fast_compile")
 LAYERS, EXPERTS, WIDTH, HIDDEN = 2, 7, 11, 5
 
 
-def oracle(x, expert_rk, weight_rk, gate, up, down):
+def swiglu(gate, up):
+    return gate / (1 + np.exp(-gate)) * up
+
+
+def clamped(gate, up):
+    gate = np.minimum(gate, 7)
+    return (np.clip(up, -7, 7) + 1) * gate / (1 + np.exp(-1.702 * gate))
+
+
+def oracle(x, expert_rk, weight_rk, gate, up, down, biases=((0,) * EXPERTS,) * 3, gated=swiglu):
     """A loop over rows and choices in float64."""
     x, gate, up, down = (np.asarray(a, np.float64) for a in (x, gate, up, down))
     out = np.zeros_like(x)
     for row, choice in np.ndindex(expert_rk.shape):
         e = expert_rk[row, choice]
-        gated = x[row] @ gate[e]
-        out[row] += weight_rk[row, choice] * ((gated / (1 + np.exp(-gated)) * (x[row] @ up[e])) @ down[e])
+        gate_bias, up_bias, down_bias = (bias[e] for bias in biases)
+        left = gated(x[row] @ gate[e] + gate_bias, x[row] @ up[e] + up_bias)
+        out[row] += weight_rk[row, choice] * (left @ down[e] + down_bias)
     return out
 
 
@@ -49,6 +60,25 @@ def test_expert_ffn_is_the_sum_over_choices(rows, choices, seed, favourite, row_
     out = run(floats[0], jnp.asarray(expert_rk), *floats[1:], jnp.int32(1), row_tile=row_tile)
     expected = oracle(x, expert_rk, weight_rk, *(stack[1] for stack in weights))
     chex.assert_trees_all_close(out, expected.astype(np.float32), atol=2e-5, rtol=2e-5)
+
+
+with_biases = jax.jit(expert_ffn, static_argnames="activation")
+
+
+@settings(max_examples=10)
+@given(st.integers(0, 2**32 - 1))
+def test_biases_and_a_clamped_gate(seed):
+    """gpt-oss's experts (2508.10925), their clamps met from all sides."""
+    x, expert_rk, weight_rk, *weights = problem(23, 3, seed, favourite=False)
+    x, rng = 5 * x, np.random.default_rng(seed)
+    biases = [rng.normal(size=(LAYERS, EXPERTS, side)) for side in (HIDDEN, HIDDEN, WIDTH)]
+    floats = [jnp.asarray(a, jnp.float32) for a in (x, weight_rk, *weights)]
+    stacks = [jnp.asarray(bias, jnp.float32) for bias in biases]
+    found = with_biases(
+        floats[0], jnp.asarray(expert_rk), *floats[1:], jnp.int32(1), tuple(stacks), activation=ClampedSwish()
+    )
+    expected = oracle(x, expert_rk, weight_rk, *(w[1] for w in weights), [bias[1] for bias in biases], clamped)
+    chex.assert_trees_all_close(found, expected.astype(np.float32), atol=2e-4, rtol=2e-5)
 
 
 @given(st.lists(st.integers(0, EXPERTS - 1), min_size=1, max_size=61), st.sampled_from((1, 2, 8)))
