@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Final
+
 from attention.cost import Heads
 from refmodel.parameters import Parameter, Table
 from refmodel.parts import Dense, Experts, FeedForward
 
-_LAYER = ("model.layers.{layer}.", "blk.{layer}.")
+_LAYER: Final = ("model.layers.{layer}.", "blk.{layer}.")
+_FUSED: Final[Mapping[str, str]] = {
+    "gate": "mlp.experts.gate_up_proj_bias", "up": "mlp.experts.gate_up_proj_bias",
+    "down": "mlp.experts.down_proj_bias",
+}  # fmt: skip
+"""Folders hold those of experts in one tensor a layer, gate and up together (`refmodel.checkpoint.fused_experts`)."""
 
 
 def attention_bias_rows(heads: Heads, which: str) -> Table:
@@ -37,10 +45,9 @@ def feed_forward_bias_rows(d_model: int, feed_forward: FeedForward) -> Table:
                 for name, axis, size in _outputs(d_model, d_ff)
             )
         case Experts(n_experts, _, d_expert):
-            router = _added("ffn.router_bias", ("experts",), (n_experts,), "mlp.gate.bias", "ffn_gate_inp.bias")
+            router = _added("ffn.router_bias", ("experts",), (n_experts,), "mlp.router.bias", "ffn_gate_inp.bias")
             each = (
-                _added(f"ffn.{name}_bias", ("experts", axis), (n_experts, size),
-                       f"mlp.experts.{name}_proj_bias", f"ffn_{name}_exps.bias")
+                _added(f"ffn.{name}_bias", ("experts", axis), (n_experts, size), _FUSED[name], f"ffn_{name}_exps.bias")
                 for name, axis, size in _outputs(d_model, d_expert)
             )  # fmt: skip
             return (router, *each)

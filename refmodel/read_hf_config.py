@@ -8,6 +8,7 @@ from typing import Any
 
 from refmodel.families import FAMILIES
 from refmodel.families.counted import family_named
+from refmodel.families.family import Family
 from refmodel.fields import Fields, naming
 from refmodel.json_object import read_object
 from refmodel.specification import ModelConfig
@@ -21,9 +22,14 @@ def from_hf(config: Mapping[str, Any] | str | Path) -> ModelConfig:
 
     Raises `ValueError` naming the field for a model that can be neither: another family, another kind of attention.
     """
+    return read_hf(config)[1]
+
+
+def read_hf(config: Mapping[str, Any] | str | Path) -> tuple[Family, ModelConfig]:
+    """The same, and the model's family, which says how its tensors are stored."""
     name, fields = _open(config)
     family = family_named(fields, "model_type", FAMILIES)
-    return naming(fields.where, lambda: family.from_config(name, fields.with_defaults(family.defaults)))
+    return family, naming(fields.where, lambda: family.from_config(name, fields.with_defaults(family.defaults)))
 
 
 def _open(config: Mapping[str, Any] | str | Path) -> tuple[str, Fields]:

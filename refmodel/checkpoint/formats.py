@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
+import jax.numpy as jnp
 import numpy as np
 
 from attention.registry import Registry
@@ -30,6 +31,7 @@ class WeightFormat:
         name: the stored type, as the file's header spells it: "BF16".
         decode: from the stored array, and those stored beside it, to an array of floats.
         beside: what the names of tensors that belong to it end in, after its own name: ("_scale",).
+        ending: what its own name ends in and those beside it do not; tensors of other names are not of the format.
         per_item: numbers that one stored item holds along the last axis; 2 for 4-bit numbers in bytes.
         fits: whether the shapes of those beside it go with the shape of the numbers, asked before anything is read
             (default: whether they broadcast to it).
@@ -45,8 +47,13 @@ class WeightFormat:
     name: str
     decode: Callable[..., np.ndarray] = lambda stored: stored
     beside: tuple[str, ...] = ()
+    ending: str = ""
     per_item: int = 1
     fits: Callable[..., bool] = _broadcast
+
+    def names_beside(self, name: str) -> list[str]:
+        """Of the tensors that belong to the one of that name."""
+        return [name.removesuffix(self.ending) + end for end in self.beside]
 
     def shape(self, stored: Shape) -> Shape:
         """Of the numbers, from that of the stored items."""
@@ -70,12 +77,54 @@ def _are_blocks(numbers: Shape, scale: Shape) -> bool:
     return len(numbers) == 2 and scale == tuple(-(-side // BLOCK) for side in numbers)
 
 
+class Mxfp4(WeightFormat):
+    """4-bit floats in blocks of 32 along the last axis, two in a byte, the first in its low half (OCP MX, 2310.10537).
+
+    "_blocks" [..., D / 32, 16] and "_scales" [..., D / 32], whose byte s stands for 2^(s - 127): numbers [..., D].
+    """
+
+    def shape(self, stored: Shape) -> Shape:
+        *rest, blocks, items = stored if len(stored) > 1 else (0, *stored)
+        return (*rest, blocks * items * self.per_item)
+
+
+def _from_mxfp4(blocks: np.ndarray, scales: np.ndarray) -> np.ndarray:
+    """bfloat16, which holds each of them: a row of the first axis at a time, for they become eight times as many bytes.
+
+    As in transformers, the scale is a float32, of which 2^128 is infinite.
+    """
+    out = np.empty(Mxfp4("U8", per_item=2).shape(blocks.shape), jnp.bfloat16)
+    with np.errstate(over="ignore", invalid="ignore"):
+        factor = np.ldexp(np.float32(1), scales.astype(np.int32) - 127)
+        for row, row_blocks, row_factor in zip(out, blocks, factor, strict=True):
+            row[...] = (_FLOATS_OF_A_BYTE[row_blocks] * row_factor[..., None, None]).reshape(row.shape)
+    return out
+
+
+_E2M1: Final = np.array([0, 0.5, 1, 1.5, 2, 3, 4, 6], np.float32)
+_FLOATS_OF_A_BYTE: Final = np.stack(
+    [np.concatenate([_E2M1, -_E2M1])[np.arange(256) >> shift & 15] for shift in (0, 4)], axis=-1
+)
+"""[256, 2]: sign, two bits of exponent and one of mantissa in each half."""
+
+
+def _fit_mxfp4(numbers: Shape, scales: Shape) -> bool:
+    return len(numbers) > 1 and scales == (*numbers[:-1], numbers[-1] // 32) and numbers[-1] % 32 == 0
+
+
 WEIGHT_FORMATS: Final[Registry[WeightFormat]] = Registry(
     "weight format",
     lambda one: one.name,
     (
         *map(WeightFormat, ("F32", "F16", "BF16", "F64")),
         WeightFormat("F8_E4M3", _by_blocks, beside=("_scale_inv",), fits=_are_blocks),
+        Mxfp4("U8", _from_mxfp4, beside=("_scales",), ending="_blocks", per_item=2, fits=_fit_mxfp4),
     ),
 )
 """By stored type; `WEIGHT_FORMATS.register(...)` adds one."""
+
+
+def format_of(name: str, dtype: str) -> WeightFormat | None:
+    """Of a tensor by its name and stored type; None for none."""
+    found = WEIGHT_FORMATS.get(dtype)
+    return found if found and name.endswith(found.ending) else None

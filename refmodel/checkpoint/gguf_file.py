@@ -24,6 +24,7 @@ from refmodel.families.family import Family, GgufHeader
 from refmodel.families.gguf_positions import FACTORS
 from refmodel.families.positions import factors
 from refmodel.fields import Fields, naming
+from refmodel.parameters import Parameter
 from refmodel.specification import MOST_LAYERS, ModelConfig
 from refmodel.token_ids import ends_outside, in_vocabulary
 from refmodel.words import shown
@@ -132,8 +133,13 @@ class GgufFile(Checkpoint):
         return [f"{self.where}: {one}" for one in (*said, *ends_outside(self._told_ends, self.config.vocab_size))]
 
     def placements(self) -> list[Placement]:
-        placed = placements(self.config, lambda row: row.gguf, len(self._tensors), self.where)
-        return [_unpacked(one, self.family.interleaves_heads) for one in placed]
+        family = self.family
+
+        def name(row: Parameter) -> str:
+            return family.gguf_names.get(row.path, row.gguf)
+
+        placed = placements(self.config, name, len(self._tensors), self.where)
+        return [_unpacked(one, family.interleaves_heads) for one in placed]
 
     def read(self, name: str) -> np.ndarray:
         return _dequantised(self._tensors[name])

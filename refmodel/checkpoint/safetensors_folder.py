@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import reprlib
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -13,13 +13,15 @@ import numpy as np
 
 from refmodel.checkpoint.checkpoint import Checkpoint
 from refmodel.checkpoint.folder_files import StoredTensor, same_numbers, stored_tensors
-from refmodel.checkpoint.formats import WEIGHT_FORMATS, WeightFormat
+from refmodel.checkpoint.formats import WEIGHT_FORMATS, WeightFormat, format_of
+from refmodel.checkpoint.fused_experts import stored_experts
 from refmodel.checkpoint.placement import Placement, Shape, placements
 from refmodel.checkpoint.recognise import refuse_pointer
 from refmodel.checkpoint.stored_names import harmless, own_names
+from refmodel.families.family import Family
 from refmodel.json_object import read_json
 from refmodel.parameters import Parameter
-from refmodel.read_hf_config import from_hf
+from refmodel.read_hf_config import read_hf
 from refmodel.specification import ModelConfig
 from refmodel.token_ids import ends_outside, in_vocabulary
 from refmodel.words import reason, shown
@@ -29,14 +31,6 @@ if TYPE_CHECKING:
 
 _EMBEDDING: Final = "model.embed_tokens.weight"
 _HEAD: Final = "lm_head.weight"
-
-_GATE_UP: Final = "mlp.experts.gate_up_proj"
-_FUSED: Final[Mapping[str, str]] = {
-    "ffn.gate": _GATE_UP,
-    "ffn.up": _GATE_UP,
-    "ffn.down": "mlp.experts.down_proj",
-}
-"""How transformers stores experts in one tensor a layer."""
 
 
 class SafetensorsFolder(Checkpoint):
@@ -61,6 +55,10 @@ class SafetensorsFolder(Checkpoint):
     @cached_property
     def described(self) -> ModelConfig:
         """What config.json says."""
+        return self._read[1]
+
+    @cached_property
+    def _read(self) -> tuple[Family, ModelConfig]:
         return _read_config(self.folder)
 
     @cached_property
@@ -101,8 +99,8 @@ class SafetensorsFolder(Checkpoint):
     def _formats(self) -> dict[str, WeightFormat]:
         """Of each tensor that takes part and belongs to no other."""
         left_out = {name for names in self._left_out.values() for name in names}
-        found = {name: WEIGHT_FORMATS.get(one.dtype) for name, one in self._files.items() if name not in left_out}
-        beside = {name + ending for name, one in found.items() if one for ending in one.beside}
+        found = {name: format_of(name, one.dtype) for name, one in self._files.items() if name not in left_out}
+        beside = {part for name, one in found.items() if one for part in one.names_beside(name)}
         if self.config.tied_head:
             found.pop(_HEAD, None)  # a copy of the embedding
         return {name: self._format(name) for name in sorted(found.keys() - beside)}
@@ -110,10 +108,10 @@ class SafetensorsFolder(Checkpoint):
     def _format(self, name: str) -> WeightFormat:
         """Of one tensor.  Raises `ValueError` for none, and where what belongs to it is missing or misshapen."""
         files = self._files
-        if (one := WEIGHT_FORMATS.get(files[name].dtype)) is None:
+        if (one := format_of(name, files[name].dtype)) is None:
             accepted = ", ".join(WEIGHT_FORMATS)
             raise ValueError(f"{self.where}: {shown(name)} is stored as {files[name].dtype}; accepted: {accepted}")
-        beside = [name + ending for ending in one.beside]
+        beside = one.names_beside(name)
         if missing := [part for part in beside if part not in files]:
             raise ValueError(f"{self.where}: {shown(missing[0])} is missing, which {shown(name)} is read with")
         shapes = [files[part].shape for part in beside]
@@ -128,14 +126,20 @@ class SafetensorsFolder(Checkpoint):
         return {name: one.shape(self._files[name].shape) for name, one in self._formats.items()}
 
     def placements(self) -> list[Placement]:
-        return _placements(self.config, self._formats, self.where)
+        family, _ = self._read
+        experts = stored_experts(self._formats, in_turns=family.experts_in_turns)
+
+        def name(row: Parameter) -> str:
+            return family.hf_names.get(row.path) or experts.name(row)
+
+        return [experts.placed(one) for one in placements(self.config, name, len(self._formats), self.where)]
 
     def read(self, name: str) -> np.ndarray:
         return self._decoded(name, self._formats[name])
 
     def _decoded(self, name: str, one: WeightFormat) -> np.ndarray:
         try:
-            found = one.decode(*(self._files[part].array() for part in (name, *(name + end for end in one.beside))))
+            found = one.decode(*(self._files[part].array() for part in (name, *one.names_beside(name))))
         except ValueError as error:
             raise ValueError(f"{self.where}: {shown(name)} cannot be read ({reason(error)})") from error
         if found.shape != (wanted := one.shape(self._files[name].shape)):
@@ -172,28 +176,11 @@ def _ids(ends: Any, where: Path) -> tuple[int, ...]:
     return tuple(sorted(set(found)))
 
 
-def _placements(config: ModelConfig, found: Collection[str], where: str) -> list[Placement]:
-    fused = _FUSED if any(name.endswith(_GATE_UP) for name in found) else {}
-
-    def stored_name(row: Parameter) -> str:
-        return f"model.layers.{{layer}}.{fused[row.path]}" if row.copies > 1 and row.path in fused else row.hf
-
-    placed = placements(config, stored_name, len(found), where)
-    return [_halved(one) if one.name.endswith(_GATE_UP) else one for one in placed]
-
-
-def _halved(one: Placement) -> Placement:
-    """`gate` or `up` [E, F, D] in the tensor [E, 2F, D] that holds the one above the other."""
-    experts, width, d_model = one.shape
-    half = slice(0, width) if one.leaf.endswith("gate") else slice(width, 2 * width)
-    return dataclasses.replace(one, shape=(experts, 2 * width, d_model), pick=lambda stored: stored[:, half])
-
-
-def _read_config(folder: Path) -> ModelConfig:
+def _read_config(folder: Path) -> tuple[Family, ModelConfig]:
     path = folder / "config.json"
     refuse_pointer(path)
     if not path.exists():
         inside = sorted(file.name for file in folder.glob("*.gguf"))
         instead = f"; it holds {inside[0]}: give that file" if inside else ""
         raise ValueError(f"{folder}: no config.json here, which says what the model is{instead}")
-    return from_hf(path)
+    return read_hf(path)

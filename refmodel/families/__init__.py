@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import Final
 
 from attention.registry import Registry
-from refmodel.families import gemma3, llama, mistral, qwen2, qwen3, qwen3_moe, smollm3
+from refmodel.families import gemma3, gpt_oss, llama, mistral, qwen2, qwen3, qwen3_moe, smollm3
 from refmodel.families.family import Family
 
 FAMILIES: Final[Registry[Family]] = Registry(
     "model family",
     lambda family: family.model_type,
-    [one.FAMILY for one in (qwen3_moe, qwen3, qwen2, llama, smollm3, mistral, gemma3)],
+    [one.FAMILY for one in (qwen3_moe, qwen3, qwen2, llama, smollm3, mistral, gemma3, gpt_oss)],
 )
 """By `model_type`; `FAMILIES.register(family)` adds one."""

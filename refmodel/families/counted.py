@@ -17,7 +17,7 @@ _MINISTRAL: Final = ("ministral-3-8b", "ministral-3-14b")
 _NEMOTRON: Final = ("nemotron-3-nano-30b-a3b",)
 
 COUNTED: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType({
-    "gpt_oss": ("gpt-oss-20b",), "gpt-oss": ("gpt-oss-20b",), "qwen3_next": _NEXT, "qwen3next": _NEXT,
+    "qwen3_next": _NEXT, "qwen3next": _NEXT,
     "qwen3_5_moe": _HYBRID, "qwen3_5_moe_text": _HYBRID, "qwen35moe": _HYBRID, "gemma3": _GEMMA3, "gemma4": _GEMMA4,
     "gemma4_text": _GEMMA4, "mistral3": _MINISTRAL, "ministral3": _MINISTRAL, "nemotron_h": _NEMOTRON,
     "nemotron_h_moe": _NEMOTRON, "glm4_moe_lite": ("glm-4.7-flash",), "kimi_linear": ("kimi-linear-48b-a3b",),

@@ -46,6 +46,9 @@ class Family:
         defaults: what a config.json means by a field that it does not speak of: transformers' configuration class.
         interleaves_heads: whether its GGUF files hold the rows of queries and keys in the order for interleaved
             rotary positions: 0, H/2, 1, H/2 + 1, ...
+        hf_names, gguf_names: what its files call a row of the table otherwise than the table, by the row's path;
+            `{layer}` is left open.
+        experts_in_turns: whether its folders hold fused experts as [E, in, out], gate and up in turns.
 
     Both readers raise `ValueError` naming the field for a model that this project does not compute.
     """
@@ -56,3 +59,6 @@ class Family:
     from_header: Callable[[GgufHeader], ModelConfig] | None = None
     interleaves_heads: bool = False
     defaults: Mapping[str, Any] = field(default_factory=dict, hash=False)
+    hf_names: Mapping[str, str] = field(default_factory=dict, hash=False)
+    gguf_names: Mapping[str, str] = field(default_factory=dict, hash=False)
+    experts_in_turns: bool = False

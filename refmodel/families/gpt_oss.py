@@ -1,34 +1,89 @@
-"""gpt-oss, counted and not run: windows of 128 in every other layer, learned sinks, biases."""
+"""gpt-oss (2508.10925): a window in every other layer, learned sinks, biases, experts whose gate is clamped."""
 
 from __future__ import annotations
 
-from typing import Final
+import dataclasses
+from collections.abc import Mapping
+from typing import Any, Final
 
-from attention.cost import Heads
-from attention.full import Full
-from attention.sliding_window import SlidingWindow
-from refmodel.layer_spec import LayerSpec
-from refmodel.parameters import attention_rows, expert_rows, vectors
-from refmodel.parts import Experts
+from attention.layout import Layout
+from refmodel.decoder import decoder
+from refmodel.families import gguf_fields
+from refmodel.families.config_fields import FULL, SLIDING, checked_kinds, layout_of, swiglu_sizes
+from refmodel.families.family import Family, GgufHeader
+from refmodel.fields import Fields
+from refmodel.parts import ClampedSwish, Experts, Rope
+from refmodel.rope_scaling import Yarn, yarn_attention
 from refmodel.specification import ModelConfig
 
+_DEFAULTS: Final[Mapping[str, Any]] = {
+    "num_hidden_layers": 36, "num_local_experts": 128, "vocab_size": 201_088, "hidden_size": 2880,
+    "intermediate_size": 2880, "head_dim": 64, "num_attention_heads": 64, "num_key_value_heads": 8,
+    "sliding_window": 128, "tie_word_embeddings": False, "hidden_act": "silu", "max_position_embeddings": 131_072,
+    "rms_norm_eps": 1e-5, "num_experts_per_tok": 4, "swiglu_alpha": 1.702, "swiglu_limit": 7.0,
+    "attention_bias": True, "rope_theta": 150_000.0,
+}  # fmt: skip
+_YARN: Final[Mapping[str, Any]] = {
+    "rope_type": "yarn", "factor": 32.0, "beta_fast": 32.0, "beta_slow": 1.0, "truncate": False,
+    "original_max_position_embeddings": 4096,
+}  # fmt: skip
+"""Positions where a file says nothing of them."""
 
-def _gpt_oss_20b() -> ModelConfig:
-    d, n, k, h, n_experts = 2880, 64, 8, 64, 32
-    heads, experts = Heads(n, k, h, d), Experts(n_experts, 4, d)
-    biases = h * (n + 2 * k) + d + n_experts + n_experts * 3 * d
-    told = (
-        *attention_rows(heads),
-        *expert_rows(d, experts),
-        vectors("norms", 2 * d),
-        vectors("sinks", n),  # learned: an extra softmax column each, no pair
-        vectors("biases", biases),
-    )
-    local, world = (LayerSpec(mixer, heads, experts, told=told) for mixer in (SlidingWindow(128), Full()))
-    return ModelConfig(
-        "gpt-oss-20b", (local, world) * 12, d, 201_088, headline_params=3_600_000_000,
-        cannot_run="learned sinks and biases are not computed",
+
+def _gpt_oss(name: str, experts: Experts, **sizes: Any) -> ModelConfig:
+    """Of the arguments of `decoder` that are not the experts'."""
+    plain = decoder(name, d_ff=experts.d_expert, qk_norm=False, **sizes)
+    return plain.with_each_layer(sink_logits=True, feed_forward=experts)
+
+
+def _every_other(n_layers: int, window: int) -> Layout:
+    """Starting with a window."""
+    return layout_of([FULL if layer % 2 else SLIDING for layer in range(n_layers)], window)
+
+
+def _from_config(name: str, fields: Fields) -> ModelConfig:
+    if not (fields.values.get("rope_scaling") or fields.values.get("rope_parameters")):
+        fields = Fields({**fields.values, "rope_parameters": _YARN}, fields.where)
+    found = swiglu_sizes(fields)
+    kinds = checked_kinds(fields, found["n_layers"], lambda layer: layer % 2 == 1)
+    alias = "num_experts" if fields.values.get("num_experts") is not None else "num_local_experts"
+    experts = Experts(
+        fields.get(alias, int), fields.get("num_experts_per_tok", int), found.pop("d_ff"), bias=True,
+        activation=ClampedSwish(fields.above_0("swiglu_alpha"), fields.above_0("swiglu_limit")),
+    )  # fmt: skip
+    return _gpt_oss(name, experts, **found, layout=layout_of(kinds, fields.get("sliding_window", int)))
+
+
+def _from_header(header: GgufHeader) -> ModelConfig:
+    """llama.cpp's converter keeps neither the clamp nor that YaRN's line ends between frequencies."""
+    own, found = header.fields, gguf_fields.sizes(header)
+    own.require("expert_shared_count", 0)
+    own.require("swiglu_clamp_exp", [ClampedSwish().limit] * found["n_layers"])
+    rope: Rope = found["rope"]
+    if isinstance(rope.scaling, Yarn):
+        found["rope"] = dataclasses.replace(rope, scaling=dataclasses.replace(rope.scaling, truncate=False))
+    experts = Experts(
+        own.get("expert_count", int), own.get("expert_used_count", int), own.get("expert_feed_forward_length", int),
+        activation=ClampedSwish(), bias=True,
+    )  # fmt: skip
+    layout = _every_other(found["n_layers"], own.get("attention.sliding_window", int))
+    return _gpt_oss(found.pop("name"), experts, **found, layout=layout)
+
+
+FAMILY: Final = Family(
+    "gpt_oss", _from_config, "gpt-oss", _from_header, defaults=_DEFAULTS, experts_in_turns=True,
+    hf_names={"ffn.router": "model.layers.{layer}.mlp.router.weight"},
+    gguf_names={"ffn_norm.scale": "blk.{layer}.post_attention_norm.weight"},
+)  # fmt: skip
+
+
+def _preset(size: str, n_layers: int, n_experts: int, headline: int) -> ModelConfig:
+    return _gpt_oss(
+        f"gpt-oss-{size}", Experts(n_experts, 4, 2880, activation=ClampedSwish(), bias=True), n_layers=n_layers,
+        d_model=2880, n_heads=64, n_kv_heads=8, head_dim=64, vocab_size=201_088, attention_bias="qkvo", norm_eps=1e-5,
+        rope=Rope(150_000.0, Yarn(32.0, 4096, yarn_attention(32.0), truncate=False)), max_positions=131_072,
+        layout=_every_other(n_layers, 128), headline_params=headline,
     )  # fmt: skip
 
 
-PRESETS: Final = (_gpt_oss_20b(),)
+PRESETS: Final = (_preset("20b", 24, 32, 3_600_000_000), _preset("120b", 36, 128, 5_100_000_000))

@@ -65,6 +65,22 @@ CASES: Final[MappingProxyType[str, tuple[str, dict[str, Any]]]] = MappingProxyTy
                   "mlp_bias": True},
     ),
     "dense-biases": ("Qwen3", _DENSE | _G3 | {"attention_bias": True}),
+    "gpt-oss": (  # a clamp that activations meet
+        "GptOss",
+        _SHARED | _G3
+        | {"num_hidden_layers": 3, "intermediate_size": 19, "num_local_experts": 7, "num_experts_per_tok": 3,
+           "sliding_window": 7, "swiglu_limit": 0.9, "swiglu_alpha": 1.3,
+           "rope_parameters": {"rope_type": "yarn", "factor": 4.0, "beta_fast": 2.5, "truncate": False,
+                               "original_max_position_embeddings": 16, "rope_theta": 100.0}},
+    ),
+    "gpt-oss-full-first": (
+        "GptOss",
+        _SHARED | _G8
+        | {"hidden_size": 29, "num_hidden_layers": 4, "intermediate_size": 11, "num_local_experts": 5,
+           "num_experts_per_tok": 2, "sliding_window": 13, "attention_bias": False, "tie_word_embeddings": True,
+           "layer_types": ["full_attention", "sliding_attention", "sliding_attention", "full_attention"],
+           "rope_theta": 150_000.0},
+    ),
 })  # fmt: skip
 
 FUSED: Final = ("moe-raw-top-k",)
@@ -90,10 +106,10 @@ def drawn(model: transformers.PreTrainedModel, seed: int) -> transformers.PreTra
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for name, weight in model.named_parameters():
-            if name.endswith(".bias"):
+            if name.endswith("bias"):
                 weight.normal_(0, 0.5, generator=generator)
             elif weight.ndim == 1:
-                low = -0.5 if is_gemma else 0.5  # Gemma's factor is 1 more than what it stores
+                low = -0.5 if is_gemma or name.endswith("sinks") else 0.5  # Gemma's factor is 1 more than stored
                 weight.uniform_(low, low + 1, generator=generator)
             else:  # [..., out, in]; embedded tokens have unit variance, which Gemma scales them to
                 std = 1.0 if "embed_tokens" in name and not is_gemma else weight.shape[-1] ** -0.5
