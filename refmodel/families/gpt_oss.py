@@ -28,6 +28,7 @@ _YARN: Final[Mapping[str, Any]] = {
     "original_max_position_embeddings": 4096,
 }  # fmt: skip
 """Positions where a file says nothing of them."""
+_SOFTMAX_OF_CHOSEN: Final = 3  # llama.cpp's number
 
 
 def _gpt_oss(name: str, experts: Experts, **sizes: Any) -> ModelConfig:
@@ -58,6 +59,8 @@ def _from_header(header: GgufHeader) -> ModelConfig:
     """llama.cpp's converter keeps neither the clamp nor that YaRN's line ends between frequencies."""
     own, found = header.fields, gguf_fields.sizes(header)
     own.require("expert_shared_count", 0)
+    own.require("expert_gating_func", _SOFTMAX_OF_CHOSEN)
+    own.require("expert_weights_scale", 1.0)
     own.require("swiglu_clamp_exp", [ClampedSwish().limit] * found["n_layers"])
     rope: Rope = found["rope"]
     if isinstance(rope.scaling, Yarn):

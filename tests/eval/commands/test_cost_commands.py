@@ -105,7 +105,7 @@ def test_flops_exits_with_one_where_counts_disagree(monkeypatch, capsys) -> None
 
 
 @pytest.mark.parametrize("words", [
-    ("--tokens", "90", "--chunk", "16"), ("--tokens", "9", "--model", "gpt-oss-20b"),
+    ("--tokens", "90", "--chunk", "16"), ("--tokens", "9", "--model", "nemotron-3-nano-30b-a3b"),
     ("--tokens", "2000000", "--layout", "routed(9|full,router=random)"),
     ("--tokens", "90000", "--layout", "evict(knorm,budget=64,chunk=64)"),
 ])  # fmt: skip
@@ -241,9 +241,9 @@ def test_every_cost_command_takes_every_way_to_name_a_model(
 
 
 def test_variants_counts_with_the_heads_of_a_shape_that_cannot_run(capsys) -> None:
-    name = "gpt-oss-20b"
+    name = "nemotron-3-nano-30b-a3b"
     assert preset(name).cannot_run
     assert main(["variants", "swa(7)", "--draw", "0", "--tokens", "4096", "--model", name, "--json"]) == 0
     pairs = json.loads(capsys.readouterr().out)["variants"][0]["costs"][0]["pairs"]
-    n_heads = preset(name).layers[0].heads.n_heads
+    n_heads = preset(name).n_heads
     assert pairs == n_heads * sum(min(position + 1, 7) for position in range(4096))

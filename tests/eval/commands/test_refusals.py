@@ -26,9 +26,15 @@ BAD_INPUT = [
     (["compare", "--model", "smollm"], "no model 'smollm': no such path (did you mean 'smollm2-135m'?); accepted: "),
     (["compare", "--model", "qwen3-235b-a22b"], "needs 940.4 GB of weights in float32"),
     (["compare", "--model", "models/none.gguf"], "no model 'models/none.gguf': no such path"),
-    (["quality", "--model", "gpt-oss-20b"], "can be costed (flops, crossover, variants, cards) and not run"),
-    (["generate", "x", "--model", "gpt-oss-20b"], "can be costed (flops, crossover, variants, cards) and not run"),
-    (["lower", "--model", "gpt-oss-20b"], "can be costed (flops, crossover, variants, cards) and not run"),
+    (
+        ["quality", "--model", "nemotron-3-nano-30b-a3b"],
+        "can be costed (flops, crossover, variants, cards) and not run",
+    ),
+    (
+        ["generate", "x", "--model", "nemotron-3-nano-30b-a3b"],
+        "can be costed (flops, crossover, variants, cards) and not run",
+    ),
+    (["lower", "--model", "nemotron-3-nano-30b-a3b"], "can be costed (flops, crossover, variants, cards) and not run"),
     (["flops", "--model", "gema3-27b"], "no model 'gema3-27b' (did you mean 'gemma3-27b'?); accepted: qwen3-30b-a3b"),
     (["crossover", "--model", "qwen"], "no model 'qwen' (did you mean"),
     (["flops", "--model", "qwen3-30b"], "no model 'qwen3-30b' (did you mean 'qwen3-30b-a3b'?)"),

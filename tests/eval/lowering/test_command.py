@@ -31,7 +31,7 @@ EXPERTS, PREFILL = ExpertKernel(64, 16, 64, 32, 4, 1), ModelProgram("prefill", "
     ("words", "said"),
     [
         (["--target", "gfx906"], "accepted: gfx1201, gfx1100, gfx1151, gfx942, sm_90"),
-        (["--model", "gpt-oss-20b"], "can be costed"),
+        (["--model", "nemotron-3-nano-30b-a3b"], "can be costed"),
         (["--programs", "walk"], "'walk'; accepted: prefill, decode, quality, training, attention, experts"),
         (["--programs", "attention", "--tiles", "96x64,4,1"], "powers of two"),
         (["--programs", "attention", "--head-dim", "80"], "--head-dim 80; accepted: 16, 32, 64, 128, 256"),

@@ -22,8 +22,8 @@ def test_every_preset_that_is_only_counted_is_named():
     ("family", "said"),
     [
         (
-            "gpt_oss",
-            "model_type is 'gpt_oss', which is not read; its costs: --model gpt-oss-20b; accepted: ",
+            "nemotron_h",
+            "model_type is 'nemotron_h', which is not read; its costs: --model nemotron-3-nano-30b-a3b; accepted: ",
         ),
         ("gemma3", "its costs: --model gemma3-4b or gemma3-12b or gemma3-27b; "),
         ("qwen3moe", r"model_type is 'qwen3moe' \(did you mean 'qwen3_moe'\?\); accepted: "),
@@ -36,6 +36,7 @@ def test_config_files(family, said):
 
 
 def test_gguf_files(tmp_path):
-    path = write_gguf(tmp_path / "a.gguf", "gpt-oss", DENSE_KEYS)
-    with pytest.raises(ValueError, match="'gpt-oss', which is not read; its costs: --model gpt-oss-20b; "):
+    path = write_gguf(tmp_path / "a.gguf", "nemotron_h_moe", DENSE_KEYS)
+    said = "'nemotron_h_moe', which is not read; its costs: --model nemotron-3-nano-30b-a3b; "
+    with pytest.raises(ValueError, match=said):
         from_gguf(path)
