@@ -58,7 +58,8 @@ def test_linear_parts_are_the_parameter_tree_multiplied(name: str) -> None:
     flops = prefill_flops(config, tokens)
     macs = {"attention_projections": 0, "router": 0, "experts": 0, "feed_forward": 0}
     for kind, block in abstract_params(config)["blocks"].items():
-        sizes = {path: math.prod(leaf.shape) for path, leaf in block["ffn"].items()}
+        matrices = {path: leaf for path, leaf in block["ffn"].items() if not path.endswith("_bias")}
+        sizes = {path: math.prod(leaf.shape) for path, leaf in matrices.items()}
         macs["attention_projections"] += sum(math.prod(block["attn"][matrix].shape) for matrix in "qkvo")
         if kind == "moe":
             experts = config.layers[0].feed_forward

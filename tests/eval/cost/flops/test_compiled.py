@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import pytest
@@ -13,6 +15,8 @@ from eval.cost.flops.cross_check import cross_check
 from eval.cost.flops.traced import count_flops
 from refmodel.presets import preset
 from refmodel.schedule import Step, decode_steps
+from tests.refmodel.test_sink_layers import CONFIG as WITH_SINKS
+from tests.refmodel.test_sink_layers import EXPERTS
 
 SQUARE = jax.ShapeDtypeStruct((40, 40), jnp.float32)
 TALL = jax.ShapeDtypeStruct((3, 40, 56), jnp.float32)
@@ -67,6 +71,15 @@ def test_library_products_are_read_and_other_calls_are_listed() -> None:
     assert count.unseen_calls == ("__gpu$xla.gpu.triton",)
     with pytest.raises(ValueError, match="no ENTRY"):
         count_hlo("not a program")
+
+
+@pytest.mark.parametrize("step", [Step(300), decode_steps(300)[0]], ids=["prefill", "decode"])
+def test_three_ways_agree_on_sinks_and_biases(step: Step) -> None:
+    """An extra column of a softmax is no pair, and what is added multiplies nothing."""
+    config = WITH_SINKS.with_layout("swa(5)+full")
+    without = config.with_each_layer(sink_logits=False, feed_forward=dataclasses.replace(EXPERTS, bias=False))
+    assert cross_check(config, (step,)).faults == []
+    assert steps_flops(config, (step,)) == steps_flops(without, (step,))
 
 
 @pytest.mark.parametrize("step", [Step(600), Step(300, 300), decode_steps(700)[0]], ids=["prefill", "chunk", "decode"])

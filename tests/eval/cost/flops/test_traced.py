@@ -201,7 +201,9 @@ def test_traced_model_equals_closed_form(name: str, layout: str, steps) -> None:
     assert traced(config, steps) == steps_flops(config, steps, count="executed")
 
 
-@pytest.mark.parametrize("name", ["qwen3-30b-a3b", "qwen3-235b-a22b", "qwen3-0.6b", "qwen3-32b", "smollm2-135m"])
+@pytest.mark.parametrize(
+    "name", ["qwen3-30b-a3b", "qwen3-235b-a22b", "qwen3-0.6b", "qwen3-32b", "smollm2-135m", "gpt-oss-20b"]
+)
 @pytest.mark.parametrize("layout", ["full", "swa(1024)+full"])
 def test_traced_preset_equals_closed_form_at_4096(name: str, layout: str) -> None:
     config = preset(name).with_layout(layout)
