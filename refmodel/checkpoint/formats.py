@@ -91,21 +91,21 @@ class Mxfp4(WeightFormat):
 def _from_mxfp4(blocks: np.ndarray, scales: np.ndarray) -> np.ndarray:
     """bfloat16, which holds each of them: a row of the first axis at a time, for they become eight times as many bytes.
 
-    As in transformers, the scale is a float32, of which 2^128 is infinite.
+    Twice each number times half of its scale, which float32 holds, as it does not 2^128.
     """
     out = np.empty(Mxfp4("U8", per_item=2).shape(blocks.shape), jnp.bfloat16)
     with np.errstate(over="ignore", invalid="ignore"):
-        factor = np.ldexp(np.float32(1), scales.astype(np.int32) - 127)
+        factor = np.ldexp(np.float32(1), scales.astype(np.int32) - 128)
         for row, row_blocks, row_factor in zip(out, blocks, factor, strict=True):
-            row[...] = (_FLOATS_OF_A_BYTE[row_blocks] * row_factor[..., None, None]).reshape(row.shape)
+            row[...] = (_TWICE_THOSE_OF_A_BYTE[row_blocks] * row_factor[..., None, None]).reshape(row.shape)
     return out
 
 
-_E2M1: Final = np.array([0, 0.5, 1, 1.5, 2, 3, 4, 6], np.float32)
-_FLOATS_OF_A_BYTE: Final = np.stack(
-    [np.concatenate([_E2M1, -_E2M1])[np.arange(256) >> shift & 15] for shift in (0, 4)], axis=-1
+_TWICE_E2M1: Final = np.array([0, 1, 2, 3, 4, 6, 8, 12], np.float32)
+_TWICE_THOSE_OF_A_BYTE: Final = np.stack(
+    [np.concatenate([_TWICE_E2M1, -_TWICE_E2M1])[np.arange(256) >> shift & 15] for shift in (0, 4)], axis=-1
 )
-"""[256, 2]: sign, two bits of exponent and one of mantissa in each half."""
+"""[256, 2]: sign, two bits of exponent and one of mantissa in each half of a byte."""
 
 
 def _fit_mxfp4(numbers: Shape, scales: Shape) -> bool:

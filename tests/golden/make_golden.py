@@ -87,10 +87,10 @@ FUSED: Final = ("moe-raw-top-k",)
 """Cases whose experts are saved as in memory, fused into one tensor a layer; transformers' default is the Hub's way."""
 
 
-def build(case: str, seed: int) -> transformers.PreTrainedModel:
+def build(case: str, seed: int, **changes: Any) -> transformers.PreTrainedModel:
     """The float32 model of a case, attention and experts in transformers' plainest code."""
     family, settings = CASES[case]
-    settings = dict(settings)
+    settings = settings | changes
     theta = settings.pop("rope_theta", 10_000.0)
     settings.setdefault("rope_parameters", {"rope_type": "default", "rope_theta": theta})
     config = getattr(transformers, f"{family}Config")(
@@ -117,27 +117,27 @@ def drawn(model: transformers.PreTrainedModel, seed: int) -> transformers.PreTra
     return model
 
 
-def compute(model: transformers.PreTrainedModel, seed: int) -> dict[str, np.ndarray]:
+def compute(model: transformers.PreTrainedModel, seed: int, tokens: int) -> dict[str, np.ndarray]:
     """Random tokens [B, T], the logits of all of them, and the output of every layer [L, B, T, D].
 
     The layers are hooked: the last of transformers' own `hidden_states` has passed the final norm.
     """
-    tokens = torch.randint(VOCAB, (BATCH, TOKENS), generator=torch.Generator().manual_seed(seed))
+    tokens_bt = torch.randint(VOCAB, (BATCH, tokens), generator=torch.Generator().manual_seed(seed))
     layers: list[torch.Tensor] = []
     hooks = [layer.register_forward_hook(lambda _, __, out: layers.append(out)) for layer in model.model.layers]
     with torch.no_grad():
-        logits = model(tokens, use_cache=False).logits
+        logits = model(tokens_bt, use_cache=False).logits
     for hook in hooks:
         hook.remove()
-    return {"tokens": tokens.int().numpy(), "logits": logits.numpy(), "layers": torch.stack(layers).numpy()}
+    return {"tokens": tokens_bt.int().numpy(), "logits": logits.numpy(), "layers": torch.stack(layers).numpy()}
 
 
-def write(folder: Path, case: str, seed: int) -> None:
-    """A case as a checkpoint folder, with what transformers computes from it in golden.npz."""
-    model = build(case, seed)
+def write(folder: Path, case: str, seed: int, tokens: int = TOKENS, **changes: Any) -> None:
+    """A case, with `changes` of its settings, as a checkpoint folder with what transformers computes in golden.npz."""
+    model = build(case, seed, **changes)
     model.save_pretrained(folder, save_original_format=case not in FUSED)
     (folder / "generation_config.json").unlink()
-    np.savez_compressed(folder / "golden.npz", **compute(model, seed))
+    np.savez_compressed(folder / "golden.npz", **compute(model, seed, tokens))
 
 
 def main(wanted: Sequence[str]) -> None:

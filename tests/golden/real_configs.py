@@ -99,6 +99,24 @@ CONFIGS: Final[Mapping[str, dict[str, Any]]] = MappingProxyType({
         "transformers_version": "4.40.1", "use_cache": True, "use_mrope": False, "use_sliding_window": True,
         "vocab_size": 152064,
     },
+    "gpt-oss-20b": {
+        "architectures": ["GptOssForCausalLM"], "attention_bias": True, "attention_dropout": 0.0,
+        "eos_token_id": 200002, "experts_per_token": 4, "head_dim": 64, "hidden_act": "silu", "hidden_size": 2880,
+        "initial_context_length": 4096, "initializer_range": 0.02, "intermediate_size": 2880,
+        "layer_types": ["sliding_attention", "full_attention"] * 12, "max_position_embeddings": 131072,
+        "model_type": "gpt_oss", "num_attention_heads": 64, "num_experts_per_tok": 4, "num_hidden_layers": 24,
+        "num_key_value_heads": 8, "num_local_experts": 32, "output_router_logits": False, "pad_token_id": 199999,
+        "quantization_config": {
+            "modules_to_not_convert": ["model.layers.*.self_attn", "model.layers.*.mlp.router", "model.embed_tokens",
+                                       "lm_head"],
+            "quant_method": "mxfp4",
+        },
+        "rms_norm_eps": 1e-05,
+        "rope_scaling": {"beta_fast": 32.0, "beta_slow": 1.0, "factor": 32.0,
+                         "original_max_position_embeddings": 4096, "rope_type": "yarn", "truncate": False},
+        "rope_theta": 150000, "router_aux_loss_coef": 0.9, "sliding_window": 128, "swiglu_limit": 7.0,
+        "tie_word_embeddings": False, "transformers_version": "4.55.0.dev0", "use_cache": True, "vocab_size": 201088,
+    },
 })  # fmt: skip
 
 _ALL: Final = {"vocab_size": 53, "hidden_size": 24, "intermediate_size": 19, "num_hidden_layers": 3}
@@ -129,6 +147,13 @@ SHRINK: Final[Mapping[str, dict[str, Any]]] = MappingProxyType({
     },
     "Qwen2.5-7B with a window": {
         **_ALL, **_HEADS, "sliding_window": 7, "max_window_layers": 1, "max_position_embeddings": 16,
+    },
+    "gpt-oss-20b": {
+        **_ALL, **_HEADS, "head_dim": 10, "num_local_experts": 7, "num_experts_per_tok": 3, "sliding_window": 7,
+        "layer_types": ["sliding_attention", "full_attention", "sliding_attention"], "max_position_embeddings": 16,
+        "pad_token_id": 4, "quantization_config": None,
+        "rope_scaling": {"beta_fast": 32.0, "beta_slow": 1.0, "factor": 4.0, "original_max_position_embeddings": 16,
+                         "rope_type": "yarn", "truncate": False},
     },
 })  # fmt: skip
 """Of those whose weights are read: 37 tokens are beyond each original context."""

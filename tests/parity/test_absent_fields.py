@@ -49,8 +49,10 @@ def test_absent_fields_are_what_transformers_takes_them_for(family, slides):
         f"swa({window})" if one == "sliding_attention" else "full" for one in kinds
     ]
     assert ours.tied_head == config.tie_word_embeddings
-    assert {layer.attention_bias for layer in ours.layers} == {"qkv" if family == "qwen2" else ""}
+    biased = {"qwen2": "qkv", "gpt_oss": "qkvo"}.get(family, "")
+    assert {layer.attention_bias for layer in ours.layers} == {biased}
     for layer, kind, rotates in zip(ours.layers, kinds, getattr(config, "no_rope_layers", [1] * 31), strict=True):
         of_kind = config.rope_parameters.get(kind, config.rope_parameters)
-        assert not rotates or (layer.rope.theta, layer.rope.scaling) == (of_kind["rope_theta"], None)
+        assert not rotates or layer.rope.theta == of_kind["rope_theta"]
+        assert not rotates or (layer.rope.scaling is None) == (of_kind["rope_type"] == "default")
         assert rotates or not layer.rope.frequencies(head_dim).any()

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from attention.sliding_window import SlidingWindow
-from refmodel.parts import Dense, Experts, Norm, Rope
+from refmodel.parts import ClampedSwish, Dense, Experts, Norm, Rope
 from refmodel.rope_scaling import Linear
 from tests.golden.compare import errors
 
@@ -45,6 +45,16 @@ def ropes(local, world):
     return change
 
 
+def scaled(**changes):
+    """Other settings of the scaling of every layer's positions."""
+
+    def change(config):
+        rope = config.layers[0].rope
+        return config.with_each_layer(rope=Rope(rope.theta, dataclasses.replace(rope.scaling, **changes)))
+
+    return change
+
+
 def settings(**changes):
     return lambda config: config.with_each_layer(**changes)
 
@@ -58,6 +68,13 @@ def settings(**changes):
         ("moe-raw-top-k", settings(feed_forward=Experts(7, 3, 5))),
         ("dense-tied", settings(rope=Rope(11_000.0))),
         ("llama", settings(norm=Norm(1e-5))),
+        ("gpt-oss", window(-1)),
+        ("gpt-oss", window(+1)),
+        ("gpt-oss", scaled(truncate=True)),
+        ("gpt-oss", settings(sink_logits=False)),
+        ("gpt-oss", settings(feed_forward=Experts(7, 3, 19, activation=ClampedSwish(1.3, 7.0), bias=True))),
+        ("gpt-oss", settings(feed_forward=Experts(7, 3, 19, activation=ClampedSwish(1.702, 0.9), bias=True))),
+        ("gpt-oss", settings(feed_forward=Experts(7, 3, 19, False, ClampedSwish(1.3, 0.9), bias=True))),
         ("gemma3", window(+1)),
         ("gemma3", settings(softmax_scale=None)),
         ("gemma3", settings(feed_forward=Dense(19))),
