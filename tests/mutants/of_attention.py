@@ -27,6 +27,11 @@ MUTANTS = [
         ("(q.left_high < beyond_sinks))", "(q.left_high <= beyond_sinks))"),
     ),
     *of(
+        "attention/sink_logits.py", f"{HERE}test_sink_logits.py",
+        ("jax.nn.sigmoid(attended.lse_bnt - sink_n1)", "jax.nn.sigmoid(attended.lse_bnt + sink_n1)"),
+        ("lse_bnt=jnp.logaddexp(attended.lse_bnt, sink_n1)", "lse_bnt=attended.lse_bnt"),
+    ),
+    *of(
         "attention/kernels/blockwise.py", ORACLE,
         ("out = jnp.where(q_pos_t[:, None] >= 0, out, 0).astype", "out = out.astype"),
     ),

@@ -77,7 +77,7 @@ MUTANTS = [
         "refmodel/kernels/grouped.py", EXPERTS,
         ('einsum("rk,rkd->rd", weight_rk, ', 'einsum("rk,rkd->rd", 0 * weight_rk + 1, '),
         ("rows, row_t // choices)", "rows, row_t % rows)"),
-        ("(layer, expert, 0, 0)", "(0, expert, 0, 0)"),
+        ("(stack, (layer, expert, *(0", "(stack, (0, expert, *(0"),
         ("number < tiles.n_used", "number < tiles.n_used - 1"),
     ),
     *of(
@@ -106,8 +106,32 @@ MUTANTS = [
         ("tuple(reversed([cursor.number(\"<u8\") for _ in range(n_axes)]))", "tuple([cursor.number(\"<u8\") for _ in range(n_axes)])"),
     ),
     *of(
-        "refmodel/checkpoint/safetensors_folder.py", f"{HERE}checkpoint/test_safetensors_folder.py::test_round_trip",
-        ('if one.leaf.endswith("gate") else', 'if one.leaf.endswith("up") else'),
+        "refmodel/gating.py", EXPERTS,
+        ("jnp.clip(up, -limit, limit)\n", "jnp.minimum(up, limit)\n"),
+        ("jax.nn.sigmoid(slope * gate) * (up + 1)", "jax.nn.sigmoid(slope * gate) * up"),
+    ),
+    *of(
+        "refmodel/gating.py", f"{HERE}test_grouped_pallas.py::test_biases_and_every_activation_are_fused",
+        ("(8 / math.pi) ** 0.5 * gate", "(2 / math.pi) ** 0.5 * gate"),
+        ("jnp.minimum(jnp.maximum(up, -limit), limit) + 1", "jnp.minimum(up, limit) + 1"),
+    ),
+    *of(
+        "refmodel/checkpoint/fused_experts.py", f"{HERE}checkpoint/test_safetensors_folder.py::test_round_trip",
+        ('if leaf == "gate" else', 'if leaf == "up" else'),
+    ),
+    *of(
+        "refmodel/checkpoint/fused_experts.py", f"{HERE}checkpoint/test_gpt_oss_files.py",
+        ('int(leaf.startswith("up"))', 'int(leaf.startswith("gate"))'),
+    ),
+    *of(
+        "refmodel/checkpoint/formats.py", f"{HERE}checkpoint/test_gpt_oss_files.py",
+        ("[np.arange(256) & 15, np.arange(256) >> 4]", "[np.arange(256) >> 4, np.arange(256) & 15]"),
+        ("np.arange(256) - 128)", "np.arange(256) - 127)"),
+    ),
+    *of(
+        "refmodel/families/gpt_oss.py", f"{HERE}families/test_gpt_oss.py",
+        ("[FULL if layer % 2 else SLIDING", "[SLIDING if layer % 2 else FULL"),
+        ("dataclasses.replace(rope.scaling, truncate=False)", "rope.scaling"),
     ),
     *of(
         "refmodel/checkpoint/placement.py", f"{HERE}checkpoint/test_placement.py",
