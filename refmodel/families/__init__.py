@@ -11,6 +11,9 @@ from refmodel.families.family import Family
 FAMILIES: Final[Registry[Family]] = Registry(
     "model family",
     lambda family: family.model_type,
-    [one.FAMILY for one in (qwen3_moe, qwen3, qwen2, llama, smollm3, mistral, gemma3, gpt_oss)],
+    [
+        *(one.FAMILY for one in (qwen3_moe, qwen3, qwen2, llama, smollm3, mistral, gemma3, gpt_oss)),
+        mistral.MINISTRAL,
+    ],
 )
 """By `model_type`; `FAMILIES.register(family)` adds one."""

@@ -1,4 +1,7 @@
-"""Mistral (2310.06825): the Llama shape with a window in every layer; its GGUF files call themselves llama."""
+"""Mistral (2310.06825): the Llama shape with a window in every layer; its GGUF files call themselves llama.
+
+Ministral 8B is the same with windows in the layers that its file says.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,7 @@ from typing import Any, Final
 
 from attention.sliding_window import SlidingWindow
 from refmodel.decoder import decoder
-from refmodel.families.config_fields import SLIDING, SWIGLU_DEFAULTS, layout_of, swiglu_sizes
+from refmodel.families.config_fields import SLIDING, SWIGLU_DEFAULTS, checked_kinds, layout_of, swiglu_sizes
 from refmodel.families.family import Family
 from refmodel.fields import Fields
 from refmodel.parts import Rope
@@ -25,6 +28,16 @@ def _from_config(name: str, fields: Fields) -> ModelConfig:
 
 
 FAMILY: Final = Family("mistral", _from_config, defaults=_DEFAULTS)
+
+
+def _by_layer(name: str, fields: Fields) -> ModelConfig:
+    found = swiglu_sizes(fields, attention_bias="")
+    kinds = checked_kinds(fields, found["n_layers"], lambda _: False)
+    window = fields.get("sliding_window", int) if SLIDING in kinds else None
+    return decoder(name, **found, qk_norm=False, layout=layout_of(kinds, window))
+
+
+MINISTRAL: Final = Family("ministral", _by_layer, defaults=_DEFAULTS)
 
 
 def _counted(name: str, **sizes: Any) -> ModelConfig:

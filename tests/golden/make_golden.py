@@ -81,6 +81,12 @@ CASES: Final[MappingProxyType[str, tuple[str, dict[str, Any]]]] = MappingProxyTy
            "layer_types": ["full_attention", "sliding_attention", "sliding_attention", "full_attention"],
            "rope_theta": 150_000.0},
     ),
+    "mistral": ("Mistral", _DENSE | _G3 | {"sliding_window": 13, "tie_word_embeddings": True}),
+    "ministral": (
+        "Ministral",
+        _DENSE | _G8
+        | {"sliding_window": 7, "layer_types": ["full_attention", "sliding_attention", "sliding_attention"]},
+    ),
 })  # fmt: skip
 
 FUSED: Final = ("moe-raw-top-k",)

@@ -68,6 +68,8 @@ def settings(**changes):
         ("moe-raw-top-k", settings(feed_forward=Experts(7, 3, 5))),
         ("dense-tied", settings(rope=Rope(11_000.0))),
         ("llama", settings(norm=Norm(1e-5))),
+        ("mistral", window(-1)),
+        ("ministral", window(+1)),
         ("gpt-oss", window(-1)),
         ("gpt-oss", window(+1)),
         ("gpt-oss", scaled(truncate=True)),
