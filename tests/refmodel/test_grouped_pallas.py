@@ -155,6 +155,21 @@ def test_lowers_for_an_absent_gpu(platform, target, device, tokens):
     assert text.count("xla.gpu.triton") == 2
 
 
+@pytest.mark.parametrize(("platform", "device"), [("cuda", "NVIDIA H100 80GB HBM3"), ("rocm", "gfx1201")])
+def test_biases_and_a_clamped_gate_lower_for_an_absent_gpu(platform, device):
+    """gpt-oss's sizes: 2880 is 45 blocks of 64."""
+    layers, experts, width, tokens, choices = 2, 32, 2880, 2048, 4
+    stack, side = ((layers, experts, width, width), jnp.bfloat16), ((layers, experts, width), jnp.bfloat16)
+    chosen = ((tokens, choices), jnp.int32), ((tokens, choices), jnp.float32)
+    x, *operands = (jax.ShapeDtypeStruct(*one) for one in (((tokens, width), jnp.bfloat16), *chosen, *[stack] * 3))
+    layer, biases = jax.ShapeDtypeStruct((), jnp.int32), (jax.ShapeDtypeStruct(*side),) * 3
+    tiles = MATMUL["sm_90" if platform == "cuda" else "gfx1201", 2, True, True]
+    with absent_gpu(device):
+        run = partial(expert_ffn_pallas, tiles=tiles, activation=ClampedSwish())
+        text = jax.jit(run).trace(x, *operands, layer, biases).lower(lowering_platforms=(platform,)).as_text()
+    assert text.count("xla.gpu.triton") == 2
+
+
 def test_what_it_does_not_take_is_named():
     x, experts, weights, *stacks = draw_operands(5, 1, 0, 0.0, sizes=(1, 2, 24, 16))
     with pytest.raises(ValueError, match="depth is a multiple of 16, got 24"):

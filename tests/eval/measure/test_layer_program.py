@@ -28,6 +28,15 @@ def test_the_kernel_is_attention() -> None:
     chex.assert_trees_all_close(jax.jit(kernel)(inputs, params).out_btnh, expected, atol=2e-5)
 
 
+def test_learned_sinks_are_in_what_is_timed() -> None:
+    config = preset("tiny-dense").with_each_layer(sink_logits=True)
+    kernel, (inputs, params) = layer_kernel(config, parse_variant("swa(29)"), TOKENS, jnp.float32)
+    position = jnp.arange(TOKENS)
+    out_btnh, lse_bnt = attend_dense(*inputs[1:], position[None], position[None, None], SpanPattern((29,)))
+    share_btn = jax.nn.sigmoid(lse_bnt - params["sinks"][:, None]).swapaxes(1, 2)
+    chex.assert_trees_all_close(jax.jit(kernel)(inputs, params).out_btnh, out_btnh * share_btn[..., None], atol=2e-5)
+
+
 def test_inputs_of_another_variant_are_those_that_would_be_drawn() -> None:
     _, (given, _) = layer_kernel(preset("tiny-dense"), parse_variant("full"), TOKENS, jnp.float32)
     for text in ("swa(29)", "routed(5|full, router=linear)", "evict(keydiff, budget=64, chunk=64)"):
