@@ -18,6 +18,7 @@ from typing import Any
 from attention.mixer import Mixer
 from attention.parameters import SpanRule, read_parameter
 from attention.pattern import UNBOUNDED
+from attention.regular_file import regular_file
 from attention.span_mixture import SpanMixture
 
 ACCEPTED = 'a list of spellings, {"sinks", "spans"} or {"sinks", "recent", "threshold", "gates"}'
@@ -32,10 +33,11 @@ def read_layout(path: str | Path) -> list[str | Mixer]:
     Raises `ValueError` that names the file and what was wrong.
     """
     try:
-        layout = json.loads(Path(path).expanduser().read_text(encoding="utf-8"))
-    except (OSError, RuntimeError) as error:  # RuntimeError: a home folder of nobody
+        file = regular_file(Path(path).expanduser())
+        layout = json.loads(file.read_bytes().decode())
+    except (OSError, RuntimeError) as error:  # RuntimeError: a home folder of nobody, or a nesting that is too deep
         raise ValueError(f"cannot read layout file {path}: {getattr(error, 'strerror', None) or error}") from error
-    except ValueError as error:
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise ValueError(f"layout file {path} is not JSON: {error}") from error
     if isinstance(layout, list):
         if strange := [entry for entry in layout if not isinstance(entry, str)]:

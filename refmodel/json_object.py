@@ -8,6 +8,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Final
 
+from attention.regular_file import regular_file
 from refmodel.words import reason
 
 _MOST_BYTES: Final = 2**20
@@ -39,8 +40,7 @@ def read_object(path: Path) -> dict[str, Any]:
 
 def read_text(path: Path) -> str:
     """The text of a file.  Raises `ValueError` for a missing file and for what is no file of text."""
-    if path.exists() and not path.is_file():  # a pipe would be waited on for ever
-        raise ValueError(f"{path} is no regular file")
+    regular_file(path)
     try:
         if path.stat().st_size > (most := _OF_MANY_ENTRIES.get(path.name, _MOST_BYTES)):
             raise ValueError(f"it is longer than {most:,} bytes")

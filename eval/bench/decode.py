@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import json
 import statistics
 import time
 from collections.abc import Iterator, Sequence
@@ -26,6 +25,7 @@ from jax import lax
 from attention.layout import parse_layout
 from eval.bench.chain import invocation
 from eval.cost.flops.traffic import Storage, steps_bytes
+from eval.measure.records import json_lines
 from eval.measure.records.environment import environment, now
 from refmodel.cache import Cache
 from refmodel.model import Params, prefill, step
@@ -102,8 +102,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         found = measure(config, variant_params(config, params, 0), batch, context, given.samples)
         record = {**found, **about, "time": now(), **dataclasses.asdict(environment())}
         if given.out:
-            with given.out.open("a") as file:
-                file.write(json.dumps(record) + "\n")
+            json_lines.append(given.out, record)
         ms = statistics.median(found["samples_ms"])
         read = f", {found['step_bytes'] / ms / 1e9:.2f} TB/s" if found["step_bytes"] else ""
         print(f"{layout}, batch {batch}, {context:,} tokens: {ms:.3f} ms a step, {1e3 * batch / ms:.0f} tokens/s{read}")

@@ -12,6 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import Final
 
+from attention.regular_file import regular_file
 from eval.cost.cards import CARDS, Card, card
 from eval.cost.file_errors import reason
 
@@ -207,14 +208,18 @@ def short_dtype(word: str) -> str:
 def picture(word: str, kinds: Sequence[str]) -> Path:
     """A file whose suffix says what kind of picture it is."""
     path = Path(word)
-    if path.suffix not in kinds or path.is_dir():
+    if path.suffix not in kinds:
         raise argparse.ArgumentTypeError(f"a file that ends in {', '.join(kinds)} is wanted, got {word!r}")
-    return path
+    try:
+        return regular_file(path)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
 
 
 def read_text(path: str) -> str:
     """The text of a UTF-8 file."""
+    file = regular_file(Path(path))
     try:
-        return Path(path).read_text(encoding="utf-8")
+        return file.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise ValueError(f"cannot read the text {path!r} as UTF-8: {reason(error)}") from error

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from attention.regular_file import regular_file
 from eval.commands import arguments
 from eval.commands.output import Console, print_json
 from eval.cost.cards import Card
@@ -91,7 +92,7 @@ def invocation(options: argparse.Namespace) -> str:
 
 def _keep_beside(source: Path, folder: Path) -> None:
     """A report stands beside its records: they are copied where they are not, and never over others."""
-    target = folder / "records.jsonl"
+    target = regular_file(folder / "records.jsonl")
     if target.exists() and not target.samefile(source):
         if target.read_bytes() != source.read_bytes():
             raise ValueError(f"{target} holds other records than {source}; choose another --out")

@@ -13,6 +13,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Final
 
+from attention.regular_file import regular_file
 from attention.unknown import unknown
 from eval.cost import row_fields as fields
 from eval.cost.file_errors import reason
@@ -209,6 +210,7 @@ def card_of_device(device_kind: str) -> Card | None:
 
 
 def _from_toml(path: Path) -> Card:
+    regular_file(path)
     try:
         values = tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:

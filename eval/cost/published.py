@@ -11,6 +11,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Final, Literal
 
+from attention.regular_file import regular_file
 from eval.cost import row_fields as fields
 from eval.cost.cards import CARDS, Card, card_of_device
 from eval.cost.file_errors import reason
@@ -112,6 +113,8 @@ def published(path: Path | None = None, card: Card | None = None) -> list[Measur
 
     Raises `ValueError` in one line that names the file and what is wrong in it.
     """
+    if path:
+        regular_file(path)
     try:
         text = _decoded((path or resources.files("eval.cost.data") / "r9700_published.csv").read_bytes())
         rows = bench_rows(text, path.name) if path else None

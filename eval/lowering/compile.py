@@ -18,6 +18,7 @@ from typing import Any
 import attention
 import eval
 import refmodel
+from attention.regular_file import regular_file
 from eval.lowering import programs
 from eval.lowering.folder import cache_folder
 from eval.lowering.programs import Program
@@ -128,7 +129,7 @@ def keep(compiled: Compiled, folder: Path) -> None:
     """Copies HLO, code objects and, where there is any, LLVM IR to `folder`, and writes each kernel's assembly."""
     folder.mkdir(parents=True, exist_ok=True)
     if compiled.error:
-        (folder / "error.txt").write_text(compiled.error)
+        regular_file(folder / "error.txt").write_text(compiled.error)
         return
     shutil.copy(compiled.folder / "program.hlo.txt", folder)
     for kind in ("kernels", "llvm-ir", "assembly"):
@@ -140,7 +141,7 @@ def keep(compiled: Compiled, folder: Path) -> None:
         shutil.copy(path, folder / "kernels")
         text = vendor.assembly(compiled.folder, path, one)
         if text is not None:
-            (folder / "assembly" / f"{one.name}.s").write_text(text)
+            regular_file(folder / "assembly" / f"{one.name}.s").write_text(text)
 
 
 def to_json(compiled: Compiled) -> dict[str, Any]:

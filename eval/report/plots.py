@@ -16,6 +16,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, NullLocator, PercentFormatter
 
+from attention.regular_file import regular_file
 from eval.report.crossover_fit import Crossover
 from eval.report.layout_result import LayoutResult
 from eval.report.summary import Summary
@@ -30,7 +31,7 @@ REACH = 4
 
 def save(figure: Figure, path: Path) -> Path:
     """Writes a PNG."""
-    FigureCanvasAgg(figure).print_png(path, metadata={"Software": None})
+    FigureCanvasAgg(figure).print_png(regular_file(path), metadata={"Software": None})
     return path
 
 

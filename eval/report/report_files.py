@@ -6,6 +6,7 @@ import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
+from attention.regular_file import regular_file
 from eval.cost.cards import Card
 from eval.measure.records.schema import Record
 from eval.report import plots
@@ -62,7 +63,7 @@ def write_report(folder: Path, compared: Comparison, *, command: str, cards: Seq
         parts += _sections(tables[place], _pictures(summary, crossed[place], folder, prefix))
     parts += [of.floor.to_markdown() for of in elsewhere]
     parts += [_how_to_reproduce(records, command)]
-    path = folder / "report.md"
+    path = regular_file(folder / "report.md")
     path.write_text("\n".join(parts), encoding="utf-8")
     write_html(folder, records, summaries, crossed, tables, elsewhere, config=config, command=command)
     return path

@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from safetensors import safe_open
 
+from attention.regular_file import regular_file
 from refmodel.checkpoint.mapped import mapped
 from refmodel.checkpoint.placement import Shape
 from refmodel.checkpoint.recognise import SAVE_AS_SAFETENSORS, refuse_pointer
@@ -132,18 +133,16 @@ def weight_files(folder: Path) -> list[Path]:
 
     An index beside a single file is left over from older shards: the single file counts.
     """
-    if (folder / SINGLE).is_file():
+    if regular_file(folder / SINGLE).exists():
         return [folder / SINGLE]
-    if not (folder / INDEX).is_file():
+    if not regular_file(folder / INDEX).exists():
         raise ValueError(f"{folder}: {_instead(folder)}")
     shards = shard_names(folder / INDEX)
     if missing := [name for name in shards if not is_there(folder / name)]:
         more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
         lacks = f"{folder} lacks {shown(missing[0])}{more}"
         raise ValueError(f"{lacks}, of the {len(shards)} shards that {INDEX} names: fetch it")
-    if odd := [name for name in shards if not (folder / name).is_file()]:
-        raise ValueError(f"{folder}: {shown(odd[0])}, which {INDEX} names, is no regular file")
-    return [folder / name for name in shards]
+    return [regular_file(folder / name) for name in shards]
 
 
 def shard_names(index: Path) -> list[str]:

@@ -16,6 +16,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, Final
 
+from attention.regular_file import regular_file
 from refmodel.tokenizer.pieces import Kind, Pieces
 from refmodel.words import reason
 
@@ -28,8 +29,7 @@ _MOST_FIELDS: Final = 2**20
 
 def read_pieces(path: Path) -> Pieces:
     """The vocabulary of a file.  Raises `ValueError` for one that is no model of byte pairs."""
-    if not path.is_file():  # a pipe would be waited on for ever
-        raise ValueError(f"{path} is no regular file")
+    regular_file(path)
     try:
         if path.stat().st_size > _MOST_BYTES:
             raise ValueError(f"it is longer than {_MOST_BYTES:,} bytes")

@@ -14,6 +14,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
+from attention.regular_file import regular_file
 from eval.measure.records import json_lines
 from eval.measure.records.decode import from_json, to_json
 from eval.measure.records.schema import Cell, Record, RunInfo, names_of
@@ -21,7 +22,8 @@ from refmodel.presets import PRESETS, preset
 from refmodel.specification import ModelConfig
 from refmodel.words import shown
 
-FILE_NAME = "records.jsonl"
+FILE_NAME: Final = "records.jsonl"
+LOCK: Final = ".lock"
 
 PROBE_BYTES: Final = 2**16
 """Room that there must be before anything is measured: some dozens of records."""
@@ -64,7 +66,7 @@ def only_writer(folder: Path) -> Iterator[None]:
     file where it cannot be written.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    with (folder / ".lock").open("w") as file:
+    with (folder / LOCK).open("w") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # released when the process ends, however it ends
         except BlockingIOError as error:
@@ -74,7 +76,11 @@ def only_writer(folder: Path) -> Iterator[None]:
 
 
 def refuse_place(folder: Path) -> None:
-    """Raises `OSError` that names what stands in the way of a folder, before a model is read for it; makes nothing."""
+    """Raises what names what stands in the way of a folder, before a model is read for it; makes nothing.
+
+    It is `OSError` where the system would not have the folder, `ValueError` for a name that no folder has and where
+    one of the files in it is no regular one.
+    """
     if "\0" in str(folder):
         raise ValueError(f"{str(folder)!r} is no name of a folder")
     there = next(one for one in (folder, *folder.parents) if one.exists())
@@ -83,6 +89,8 @@ def refuse_place(folder: Path) -> None:
     elif not os.access(there, os.W_OK | os.X_OK):
         number = errno.EACCES
     else:
+        for name in (LOCK, FILE_NAME):
+            regular_file(folder / name)
         return
     raise OSError(number, os.strerror(number), str(there))
 

@@ -13,15 +13,18 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from attention.regular_file import regular_file
+
 
 def append(path: Path, line: Mapping[str, Any]) -> None:
     """Adds one line, on the disk when this returns.
 
-    Raises `ValueError` for a number that JSON does not have, `OSError` that names the file where it cannot be written.
+    Raises `ValueError` for a number that JSON does not have and for what is no regular file, `OSError` that names the
+    file where it cannot be written.
     """
     text = json.dumps(line, allow_nan=False).encode() + b"\n"
     path.parent.mkdir(parents=True, exist_ok=True)
-    with naming(path), path.open("ab+") as file:
+    with naming(path), regular_file(path).open("ab+") as file:
         _cut_torn_line(file)
         file.write(text)
         file.flush()
@@ -44,7 +47,7 @@ def read(path: Path) -> list[tuple[int, dict[str, Any]]]:
     """
     if not path.exists():
         return []
-    *lines, last = path.read_bytes().split(b"\n")
+    *lines, last = regular_file(path).read_bytes().split(b"\n")
     if _is_whole(last):  # else empty, or the line that a killed run did not finish
         lines.append(last)
     return [(number, _parse(path, number, line)) for number, line in enumerate(lines, 1) if line.strip()]

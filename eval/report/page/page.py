@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from importlib import resources
 from pathlib import Path
 
+from attention.regular_file import regular_file
 from eval.measure.records.schema import Record
 from eval.report import tidy
 from eval.report.on_card import OnCard
@@ -57,7 +58,7 @@ def write_html(
         ("report.csv", tidy.to_csv(figures)),
         ("report.json", tidy.to_json(figures, run)),
     ):
-        (folder / name).write_text(text, encoding="utf-8")
+        regular_file(folder / name).write_text(text, encoding="utf-8")
     return folder / "report.html"
 
 

@@ -72,7 +72,7 @@ def test_links_as_the_hub_s_cache_has_them_are_read_and_other_things_refused(tmp
     assert_same(load(folder, jnp.float32)[1], params)
     (folder / "model-1.safetensors").unlink()
     os.mkfifo(folder / "model-1.safetensors")
-    with pytest.raises(ValueError, match=r"model-1.safetensors, which .*index.json names, is no regular file"):
+    with pytest.raises(ValueError, match=r"model-1.safetensors is no regular file but a pipe: save what"):
         load(folder, jnp.float32)
 
 
