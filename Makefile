@@ -4,7 +4,7 @@ VENV ?= .venv
 JAX ?= jax
 BIN := $(VENV)/bin
 
-.PHONY: compare test test-slow test-312 test-long mutants lint lower browser parity parity-eviction clean
+.PHONY: compare test test-slow test-312 test-long fuzz mutants lint lower browser parity parity-eviction clean
 
 compare: $(VENV)/.installed
 	$(BIN)/prefillwall compare
@@ -39,13 +39,14 @@ test-slow: $(VENV)/.installed-test
 # Twenty times as many drawn cases as CI has, and more.
 test-long: $(VENV)/.installed-test
 	$(BIN)/python -m pytest tests/attention/test_drawn_cases.py -m slow --cases 10000
-	$(BIN)/python -m pytest tests/eval/report/test_foreign_records.py -m slow --cases 50000
-	$(BIN)/python -m pytest tests/refmodel/checkpoint/test_hostile_configs.py -m slow --cases 50000
-	$(BIN)/python -m pytest tests/refmodel/checkpoint/test_hostile_gguf.py -m slow --cases 50000
-	$(BIN)/python -m pytest tests/refmodel/checkpoint/test_hostile_folders.py -m slow --cases 50000
-	$(BIN)/python -m pytest tests/refmodel/tokenizer/test_hostile_tokenizers.py -m slow --cases 50000
-	$(BIN)/python -m pytest tests/eval/cost/test_llama_bench.py -m slow --cases 50000
 	$(BIN)/python -m pytest tests/eval/measure/test_killed_runs.py -m slow --cases 30
+	$(MAKE) --no-print-directory fuzz MUTANTS=50000
+
+# Broken files of every format that is read, so many of each: right numbers or one line, in seconds and twice their size.
+MUTANTS ?= 2000
+fuzz: $(VENV)/.installed-test
+	$(BIN)/python -m pytest -m slow -k many --cases $(MUTANTS) --durations=0 tests/refmodel/checkpoint \
+	  tests/refmodel/tokenizer tests/eval/report/test_foreign_records.py tests/eval/cost/test_llama_bench.py
 
 # Small faults, each of which the tests of its module must catch: all of them, or SAMPLE=8, others with each commit.
 SAMPLE ?=

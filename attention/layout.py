@@ -21,6 +21,7 @@ from typing import Any
 
 from attention.call import build, signature
 from attention.checks import whole
+from attention.cut import one_line
 from attention.layout_file import read_layout
 from attention.mixer import Mixer
 from attention.parameters import Part, spelling
@@ -91,7 +92,8 @@ def parse_layout(spec: LayoutSpec, n_layers: int) -> Layout:
         try:
             return parse_layout(read_layout(file), n_layers)
         except ValueError as error:
-            raise ValueError(str(error) if file in str(error) else f"layout file {file}: {error}") from error
+            said = str(error) if file in str(error) else f"layout file {file}: {error}"
+            raise ValueError(one_line(said)) from error
     if isinstance(spec, str):
         cycle = [variant for variant, count in _terms(spec) for _ in range(min(count, n_layers))]
         return tuple(itertools.islice(itertools.cycle(cycle), n_layers))

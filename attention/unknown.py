@@ -5,11 +5,13 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
+from attention.cut import cut
+
 
 def unknown(what: str, word: str, accepted: Iterable[str]) -> str:
     """`no card 'r97' (did you mean 'r9700'?); accepted: r9700, ...`."""
     known = list(accepted)
-    return f"no {what} {word!r}{did_you_mean(word, known)}; accepted: {', '.join(known)}"
+    return f"no {what} {cut(word)!r}{did_you_mean(word, known)}; accepted: {', '.join(known)}"
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:

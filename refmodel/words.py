@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import reprlib
-from typing import Any, Final
+from typing import Any
 
-_MOST_CHARACTERS: Final = 200
+from attention.cut import cut
 
 
 def shown(text: str) -> str:
@@ -15,17 +15,13 @@ def shown(text: str) -> str:
         >>> shown("model.norm.weight"), shown("a\\nb"), len(shown("x" * 5_000))
         ('model.norm.weight', "'a\\\\nb'", 203)
     """
-    cut = _cut(text)
-    return cut if cut and cut.isprintable() else repr(cut)
+    found = cut(text)
+    return found if found and found.isprintable() else repr(found)
 
 
 def quoted(text: str) -> str:
     """A text as `repr` writes it, cut where it is long."""
-    return repr(_cut(text))
-
-
-def _cut(text: str) -> str:
-    return text if len(text) <= _MOST_CHARACTERS else f"{text[:_MOST_CHARACTERS]}..."
+    return repr(cut(text))
 
 
 def reason(error: BaseException) -> str:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -110,7 +110,8 @@ def fill(
     sources: dict[str, list[Placement]] = {leaf: [] for leaf in leaves}
     for one in placed:
         sources[one.leaf].append(one)
-    filled = [_filled(struct, sources[leaf], read) for leaf, struct in leaves.items()]
+    with ThreadPoolExecutor(min(os.cpu_count() or 1, _MOST_THREADS)) as pool:
+        filled = [_filled(struct, sources[leaf], read, pool) for leaf, struct in leaves.items()]
     return jax.tree.unflatten(jax.tree.structure(tree), filled)
 
 
@@ -125,21 +126,22 @@ def _check(placed: Sequence[Placement], shapes: Mapping[str, Shape], where: str)
             raise ValueError(f"{where}: {name} has shape {shapes[name]}; the model's {one.leaf} needs {one.shape}")
 
 
-def _filled(struct: jax.ShapeDtypeStruct, placed: Sequence[Placement], read: Callable[[str], np.ndarray]) -> jax.Array:
+def _filled(
+    struct: jax.ShapeDtypeStruct, placed: Sequence[Placement], read: Callable[[str], np.ndarray], pool: Executor
+) -> jax.Array:
     """A leaf: while the threads end one small tensor, the next is read."""
     leaf = _aligned_empty(struct.shape, struct.dtype)
     covered = 0
     before: list[Future[None]] = []
-    with ThreadPoolExecutor(min(os.cpu_count() or 1, _MOST_THREADS)) as pool:
-        for one in placed:
-            part = leaf[one.index]
-            tasks = put(part, one.row, one.pick(read(one.name)), pool)
-            _finish(before)
-            before = tasks
-            if part.nbytes > _SMALL_BYTES:
-                _finish(tasks)
-            covered += part.size
+    for one in placed:
+        part = leaf[one.index]
+        tasks = put(part, one.row, one.pick(read(one.name)), pool)
         _finish(before)
+        before = tasks
+        if part.nbytes > _SMALL_BYTES:
+            _finish(tasks)
+        covered += part.size
+    _finish(before)
     assert covered == leaf.size
     return jax.device_put(leaf)
 

@@ -136,8 +136,8 @@ MUTANTS = [
     *of(
         "refmodel/checkpoint/placement.py", f"{HERE}checkpoint/test_placement.py",
         ("        task.result()\n", "        task\n"),
-        ("            _finish(before)\n", "            pass\n"),
-        ("        _finish(before)\n    assert", "    assert"),
+        ("        _finish(before)\n", "        pass\n"),
+        ("    _finish(before)\n    assert", "    assert"),
     ),
     *of(
         "refmodel/checkpoint/put.py", f"{HERE}checkpoint/test_put.py",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import reprlib
 import types
 import typing
@@ -57,7 +58,7 @@ def read_fields(kind: type[T], found: Any, prefix: str = "", **given: Any) -> T:
     """The dataclass `kind` from a JSON object, whatever of it is not `given`; every field is checked."""
     if not isinstance(found, Mapping):
         raise ValueError(f"{prefix.rstrip('.') or 'a record'} must be a JSON object, got {reprlib.repr(found)}")
-    hints = typing.get_type_hints(kind)
+    hints = _hints_of(typing.cast(type, kind))
     # That T is a dataclass cannot be said in its bound.
     fields = {f.name: f for f in dataclasses.fields(kind) if f.name not in given}  # type: ignore[arg-type]
     for name in found:
@@ -68,6 +69,12 @@ def read_fields(kind: type[T], found: Any, prefix: str = "", **given: Any) -> T:
         if required and name not in found:
             raise ValueError(f"no {prefix}{name}; a record of a comparison has one")
     return kind(**given, **{name: read_value(hints[name], value, prefix + name) for name, value in found.items()})
+
+
+@functools.cache
+def _hints_of(kind: type) -> Mapping[str, Any]:
+    """The types of a dataclass's fields, whose texts are read once: most of the time that reading a record took."""
+    return types.MappingProxyType(typing.get_type_hints(kind))
 
 
 def read_value(hint: Any, value: Any, name: str) -> Any:

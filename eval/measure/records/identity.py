@@ -19,6 +19,7 @@ import numpy as np
 from attention.layout import Layout
 from eval.measure.records.described import described
 from eval.measure.records.schema import Record, RunInfo
+from refmodel import words
 from refmodel.specification import ModelConfig
 
 DIGITS: Final = 32
@@ -61,7 +62,8 @@ def shown(value: Any) -> str:
     """In one line; a digest's or a commit's first digits tell it apart."""
     if value is None:
         return "untold"
-    return re.sub(rf"^([0-9a-f]{{12}})[0-9a-f]{{{DIGITS - 12},}}$", r"\1", " ".join(str(value).split()))
+    line = " ".join(str(value).split())
+    return words.shown(re.sub(rf"^([0-9a-f]{{12}})[0-9a-f]{{{DIGITS - 12},}}$", r"\1", line))
 
 
 def refuse_mixed(records: Iterable[Record], where: str = "the records") -> None:

@@ -14,16 +14,12 @@ import pytest
 
 from refmodel.checkpoint import open_checkpoint
 from tests.foreign_values import as_json, mutated, mutated_text
-from tests.refmodel.checkpoint.held import held
+from tests.held import held, one_line
 from tests.refmodel.checkpoint.safetensors_mutants import mutant, mutant_index, parts_of, written
 from tests.refmodel.checkpoint.written_folder import LLAMA, assert_same, write_folder
 
 FEW, MANY = 150, 2_000  # `--cases` says otherwise
 Ends = dict[str, int]
-
-
-def one_line(error: ValueError, name: Path) -> None:
-    assert str(name) in str(error) and len(str(error).splitlines()) == 1 and len(str(error)) < 1_500, repr(error)
 
 
 def torn_or(change: Callable[[Any, random.Random], Any], original: Any, rng: random.Random) -> bytes:

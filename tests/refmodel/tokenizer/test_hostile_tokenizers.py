@@ -16,7 +16,7 @@ import pytest
 from refmodel.token_ids import text_ids
 from tests.checkpoints import load_tokenizer
 from tests.foreign_values import as_json, mutated, mutated_text
-from tests.refmodel.checkpoint.held import held
+from tests.held import held, one_line
 from tests.refmodel.tokenizer.test_folder import LETTERS, PIECES, message
 from tests.refmodel.tokenizer.test_library import whole_json
 
@@ -57,10 +57,8 @@ def broken(content: Any, rng: random.Random) -> bytes:
     return mutated_text(written(content), rng)
 
 
-def one_line(error: ValueError, name: Path) -> None:
-    said = str(error)
-    assert str(name) in said, repr(error)
-    assert len(said.splitlines()) == 1 and len(said) < 1_500, repr(error)
+def refused(error: ValueError, name: Path) -> None:
+    one_line(error, name)
     while error.__cause__ is not None:
         error = error.__cause__
         assert isinstance(error, Exception), "a panic: it is to be looked at before the library reads it"
@@ -81,7 +79,7 @@ def mutants(kind: int, seed: int, count: int, folder: Path) -> dict[str, int]:
                 tokenizer = load_tokenizer(folder)
                 ids = text_ids(tokenizer, TEXT, 2**32, str(folder))
             except ValueError as error:
-                one_line(error, folder)
+                refused(error, folder)
                 ends["refused"] += 1
             else:
                 ends["read"] += 1

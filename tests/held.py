@@ -1,4 +1,4 @@
-"""What reading a hostile file may take: seconds of the processor, and memory by its size."""
+"""What reading a hostile file may take, seconds of the processor and memory by its size, and what may be said of it."""
 
 from __future__ import annotations
 
@@ -6,9 +6,11 @@ import contextlib
 import signal
 import tracemalloc
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 CPU_SECONDS = 5
+MOST_CHARACTERS = 1_500
 SPARE_BYTES = 8_000_000  # what opening a model takes whatever its size: descriptions, caches of the interpreter
 
 
@@ -33,3 +35,9 @@ def held(file_bytes: int) -> Iterator[None]:
         signal.signal(signal.SIGPROF, before)
         tracemalloc.stop()
     assert peak_bytes <= 2 * file_bytes + SPARE_BYTES, (peak_bytes, file_bytes)
+
+
+def one_line(error: ValueError, name: Path) -> None:
+    """Whether a refusal names the file, on one line that somebody would read."""
+    said = str(error)
+    assert str(name) in said and len(said.splitlines()) == 1 and len(said) < MOST_CHARACTERS, repr(error)
