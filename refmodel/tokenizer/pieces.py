@@ -13,6 +13,7 @@ from typing import Final, Literal
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, normalizers, pre_tokenizers
 from tokenizers.models import BPE
 
+from refmodel.tokenizer.charsmap import fault
 from refmodel.tokenizer.library import refusals
 from refmodel.words import shown
 
@@ -66,6 +67,8 @@ def piece_tokenizer(pieces: Pieces) -> Tokenizer:
         raise ValueError("{} tokens with {} scores and {} token_type entries".format(*lengths))
     if odd := [text for text, score in zip(pieces.texts, pieces.scores, strict=True) if math.isnan(score)]:
         raise ValueError(f"the score of {shown(odd[0])} is no number")
+    if pieces.charsmap and (wrong := fault(pieces.charsmap)):
+        raise ValueError(wrong)
     with refusals("its pieces make no tokenizer"):
         return _of_pieces(pieces)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
@@ -9,19 +10,25 @@ from typing import Any, Final
 from tokenizers import Tokenizer
 
 from refmodel.json_object import read_json
+from refmodel.tokenizer.charsmap import encoded_fault
 from refmodel.tokenizer.library import refusals
 from refmodel.tokenizer.merges import unfit
 from refmodel.words import shown
 
 _STEPS: Final = ("normalizer", "pre_tokenizer", "post_processor", "decoder")
+_IN_A_ROW: Final = (("normalizer", "pre_tokenizer"), ("decoder",))
+"""Steps that one text goes through."""
+_MOST_GROWTH: Final = 2**12
+"""A character becomes at most so many: each of a hundred steps may double what the ones before made."""
 
 
 def read_tokenizer_json(path: Path) -> Tokenizer:
     """The tokenizer of a file.
 
     Raises `ValueError` in one line for a file that the library refuses, and before it for one that it reads and then
-    fails on: a template of tokens that it does not describe, merges that the vocabulary does not have, and an empty
-    text to be replaced or put in front.
+    fails on: a template of tokens that it does not describe, merges that the vocabulary does not have, an empty text to
+    be replaced or put in front, a table of characters that leads outside itself, and steps that make a text longer and
+    longer.
     """
     found = read_json(path)
     if fault := next(_faults(found), ""):
@@ -33,13 +40,19 @@ def read_tokenizer_json(path: Path) -> Tokenizer:
 def _faults(found: dict[str, Any]) -> Iterator[str]:
     for name in _STEPS:
         for step in _objects(found.get(name)):
-            if step.get("type") == "TemplateProcessing":
+            if "single" in step:
                 yield from _template_faults(step)
-            if step.get("type") == "Prepend" and step.get("prepend") == "":
+            if step.get("prepend") == "":
                 yield f"{name}: an empty text is put in front"
+            if _is(step, "Precompiled", "precompiled_charsmap"):
+                wrong = encoded_fault(step.get("precompiled_charsmap"))
+                yield from [f"{name}: {wrong}"] * bool(wrong)
             pattern = step.get("pattern")
             if isinstance(pattern, dict) and "" in pattern.values():
                 yield f"{name}: an empty pattern"
+    for names in _IN_A_ROW:
+        if math.prod(_growth(step) for name in names for step in _objects(found.get(name))) > _MOST_GROWTH:
+            yield f"{' and '.join(names)}: their steps may make a text more than {_MOST_GROWTH:,} times as long"
     model = found.get("model")
     if isinstance(model, dict):
         yield from _merge_faults(model)
@@ -52,6 +65,19 @@ def _objects(value: Any) -> Iterator[dict[str, Any]]:
     if isinstance(value, dict | list):
         for one in value.values() if isinstance(value, dict) else value:
             yield from _objects(one)
+
+
+def _is(step: dict[str, Any], kind: str, field: str) -> bool:
+    """Whether the library may take a step for one of that kind: by its field too, where its type says nothing."""
+    return step.get("type") == kind or field in step
+
+
+def _growth(step: dict[str, Any]) -> int:
+    """Into how many characters a step turns one at most, of those steps that do."""
+    if _is(step, "ByteLevel", "trim_offsets"):
+        return 2  # bytes that are no letters of ASCII, as characters of two bytes
+    content = step.get("content") if _is(step, "Replace", "pattern") else None
+    return max(1, len(content)) if isinstance(content, str) else 1
 
 
 def _template_faults(step: dict[str, Any]) -> Iterator[str]:

@@ -6,6 +6,7 @@ library reads it, and values that it refuses by an exception, and each of them i
 
 from __future__ import annotations
 
+import base64
 import json
 import random
 from pathlib import Path
@@ -17,6 +18,7 @@ from refmodel.token_ids import text_ids
 from tests.checkpoints import load_tokenizer
 from tests.foreign_values import as_json, mutated, mutated_text
 from tests.held import held, one_line
+from tests.refmodel.tokenizer.test_charsmap import table
 from tests.refmodel.tokenizer.test_folder import LETTERS, PIECES, message
 from tests.refmodel.tokenizer.test_library import whole_json
 
@@ -30,8 +32,37 @@ SPECIAL = {"bos_token": "<s>", "eos_token": "<e>", "extra_special_tokens": ["</s
 TOLD = {"tokenizer_class": "GPT2Tokenizer", "add_bos_token": True, "add_prefix_space": False, "legacy": False}
 ADDED = {"257": {"content": "<s>", "special": True}, "258": {"content": "</s>", "rstrip": False}}
 VOCABULARY = {token: number for number, token in enumerate([*LETTERS, "ab"])}
+
+
+def with_steps() -> dict[str, Any]:
+    """tokenizer.json with steps of many kinds one after the other, through which a text comes as it was."""
+    found, letters = (
+        whole_json(),
+        {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": True},
+    )
+    found["normalizer"] = {"type": "Sequence", "normalizers": [
+        {"type": "NFC"}, {"type": "Replace", "pattern": {"String": "~"}, "content": "ab"},
+        {"type": "Replace", "pattern": {"Regex": "~+"}, "content": ""}, {"type": "Prepend", "prepend": "a"},
+        {"type": "Strip", "strip_left": True, "strip_right": False},
+        {"type": "BertNormalizer", "clean_text": True, "handle_chinese_chars": True, "strip_accents": None,
+         "lowercase": True},
+        {"type": "Precompiled", "precompiled_charsmap": base64.b64encode(table()).decode()},
+    ]}  # fmt: skip
+    found["pre_tokenizer"] = {"type": "Sequence", "pretokenizers": [
+        {"type": "Digits", "individual_digits": True}, {"type": "Punctuation", "behavior": "Isolated"},
+        {"type": "Split", "pattern": {"Regex": "\\w+"}, "behavior": "Isolated", "invert": False}, letters,
+    ]}  # fmt: skip
+    found["post_processor"] = {"type": "Sequence", "processors": [letters, found["post_processor"]]}
+    found["decoder"] = {"type": "Sequence", "decoders": [
+        letters, {"type": "Replace", "pattern": {"String": "_"}, "content": " "}, {"type": "ByteFallback"},
+        {"type": "Fuse"}, {"type": "Strip", "content": " ", "start": 1, "stop": 0},
+    ]}  # fmt: skip
+    return found
+
+
 FOLDERS: tuple[dict[str, Any], ...] = (
     {"tokenizer.json": whole_json(), "tokenizer_config.json": NAMED},
+    {"tokenizer.json": with_steps(), "tokenizer_config.json": NAMED},
     {
         "vocab.json": VOCABULARY, "merges.txt": "#version: 0.2\na b\n",
         "tokenizer_config.json": TOLD | NAMED | {"added_tokens_decoder": ADDED},

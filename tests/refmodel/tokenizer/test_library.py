@@ -67,9 +67,22 @@ def test_what_goes_together_reaches_the_library(tmp_path):
             lambda t: t.update(normalizer={"type": "Prepend", "prepend": ""}),
             "normalizer: an empty text is put in front",
         ),
+        (lambda t: t.update(normalizer={"type": 7, "prepend": ""}), "normalizer: an empty text is put in front"),
+        (
+            lambda t: t.update(normalizer=[{"type": "Precompiled", "precompiled_charsmap": "AAAA"}]),
+            "normalizer: precompiled_charsmap of 3 bytes says that its trie takes 0",
+        ),
         (
             lambda t: t.update(decoder={"type": "Sequence", "decoders": [{"pattern": {"String": ""}}]}),
             "decoder: an empty pattern",
+        ),
+        (
+            lambda t: t.update(pre_tokenizer={"type": "Sequence", "pretokenizers": [t["pre_tokenizer"]] * 13}),
+            "normalizer and pre_tokenizer: their steps may make a text more than 4,096 times as long",
+        ),
+        (
+            lambda t: t.update(decoder=[{"type": "Replace", "pattern": {"String": "a"}, "content": "a" * 4_097}]),
+            "decoder: their steps may make a text more than 4,096 times as long",
         ),
     ],
 )
