@@ -24,7 +24,7 @@ def written(tmp_path, content) -> str:
             ["spans(256|full|64+0.25N, sinks=4)", "spans(0.5N, sinks=4)", "spans(7, sinks=4)"],
         ),
         (
-            {"sinks": 64, "recent": 256, "threshold": 0.4, "gates": [[0.93, 0.4], [0, 1], [0.1, 0.39]]},
+            {"sinks": 64, "recent": 256, "threshold": 0.4, "gates": [[0.93, 0.4], [0, 0.45], [0.1, 0.39]]},
             ["spans(full|256)", "spans(256|full)", "spans(256|256)"],
         ),
         (
@@ -52,6 +52,8 @@ def test_files_say_what_strings_say(tmp_path, content, layers):
         ({"sinks": 1, "spans": [1, 2, 3]}, "'spans' must be a list for each layer"),
         ({"sinks": 1, "spans": [["far"]] * 3}, r"must be spans like .*, got 'far'"),
         ({"sinks": 1, "spans": [[0]] * 3}, "at least 1 key"),
+        ({"sinks": 1, "spans": [["7|9"]] * 3}, r"each head has one span, got '7\|9'"),
+        ({"sinks": True, "spans": [[9]] * 3}, "sinks must be a whole number, got True"),
         ({"sinks": 1, "spans": [[9]] * 3, "recent": 4}, "no entry 'recent'; accepted: sinks, spans"),
         ({"sinks": 1, "recent": "x", "gates": [[0.3]] * 3}, "recent must be a whole number, got 'x'"),
         ({"sinks": 1, "recent": 4, "gates": [["x"]] * 3}, "a gate must be a number, got 'x'"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from eval.cost.flops.closed_form import linear_flops, steps_flops
@@ -91,11 +92,11 @@ def _work(model: str, tokens: int, depth: int, micro_batch: int, times: int) -> 
     steps = tuple(
         Step(min(micro_batch, tokens - start), depth + start, depth + tokens) for start in range(0, tokens, micro_batch)
     )
-    flops = steps_flops(config, steps)
+    flops = steps_flops(config, (Step(tokens, depth),))  # useful ones are the same in one step
     moved = steps_bytes(config, steps)  # two bytes a value
     linear = linear_flops(flops)
     weights = sum(value for name, value in moved.items() if name != "attention")
-    attention = sum(_tile_flops(config, step) for step in steps)
+    attention = _tile_flops(config, steps)
     cache = moved.get("attention", 0)
     return Work(
         times * linear, times * attention, times * flops.get("attention", 0), times * weights // 2, times * cache // 2,
@@ -103,11 +104,13 @@ def _work(model: str, tokens: int, depth: int, micro_batch: int, times: int) -> 
     )  # fmt: skip
 
 
-def _tile_flops(config: ModelConfig, step: Step) -> int:
+def _tile_flops(config: ModelConfig, steps: Sequence[Step]) -> int:
     """4·H·N of every (query, kept key): a kernel that masks computes what it masks out."""
     total = 0
     for layer, layers in config.distinct_layers.items():
-        if layer.mixer:
-            kept = min(step.start, layer.mixer.cache_tokens(step.capacity)) + step.tokens
-            total += layers * 4 * layer.heads.head_dim * layer.heads.n_heads * step.tokens * kept
+        if not layer.mixer:
+            continue
+        slots = layer.mixer.cache_tokens(steps[0].capacity)
+        pairs = sum(step.tokens * (min(step.start, slots) + step.tokens) for step in steps)
+        total += layers * 4 * layer.heads.head_dim * layer.heads.n_heads * pairs
     return total

@@ -79,8 +79,9 @@ def steps_bytes(model: ModelConfig, steps: Iterable[Step], storage: Storage = St
     Experts: at most min(E, rows) of them are in use in a step; each is read once.
     """
     total: dict[str, int] = defaultdict(int)
+    alike = Counter(model.layers_at_depth)
     for step in steps:
-        for (layer, depth), layers in Counter(model.layers_at_depth).items():
+        for (layer, depth), layers in alike.items():
             for product in layer.products:
                 in_use = min(product.copies, step.tokens * product.rows_per_token)
                 total[product.component] += layers * product.macs * in_use

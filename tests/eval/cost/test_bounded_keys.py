@@ -20,6 +20,7 @@ def test_bounded_keys_are_the_patterns_own_counts():
     assert bounded_keys(SlidingWindow(7), HEADS) == (7, 3.0)
     evict = Evict(Knorm(), budget=64, chunk=16)
     span, offset = bounded_keys(evict, HEADS)
+    assert span >= 2 * offset > 1
     per_token = evict.limiting_flops(HEADS)
     for chunks in (9, 500):  # the formula is exact at the ends of chunks
         tokens = 16 * chunks
@@ -32,3 +33,4 @@ def test_bounded_keys_are_the_patterns_own_counts():
     for n in (11, 12, 30):
         seen = [(s < 2 or p - s < 5) + (p - s < 11) for p in range(n) for s in range(p + 1)]
         assert sum(seen) == pytest.approx((7 + 11) * (n - offset))
+    assert _bounded_heads(SpanPattern((5, 11), (UNBOUNDED, 0))) == (11, 5.0)

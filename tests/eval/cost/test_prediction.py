@@ -37,6 +37,14 @@ def test_a_compiled_loop_bounds_the_prediction() -> None:
     assert bound["experts"] == free["experts"]
 
 
+def test_what_memory_bounds_takes_the_bandwidth_that_was_measured() -> None:
+    """A prompt of one token reads each weight for one product."""
+    of_peak = R9700.measured["bandwidth_bytes_per_s"].value / R9700.bandwidth_bytes_per_s
+    for one in predict_prefill(MODEL, 1, R9700, Assumptions(), {}):
+        if one.component in ("experts", "head"):
+            assert of_peak < 1 and one.ms.low == one.ms.high == pytest.approx(one.floor_ms / of_peak)
+
+
 def test_efficiencies_come_from_measurements() -> None:
     spread = published_efficiencies(R9700)
     for found, _ in spread.values():

@@ -97,3 +97,10 @@ def test_the_inner_loop_is_the_innermost_one_with_most_matrix_work() -> None:
     assert (chosen.matrix, chosen.narrow_lds_loads, chosen.matrix_share) == (1, 1, 1 / 3)
     assert (summarise(code).matrix, chosen.macs) == (1, 7)
     assert inner_loop(code[:4]) is None
+
+
+def test_branches_back_to_one_place_are_one_loop() -> None:
+    branches = [Instruction(place, "branch", target=4) for place in (8, 16)]
+    code = [Instruction(0, "scalar"), Instruction(4, "vector"), branches[0], Instruction(12, "matrix"), branches[1]]
+    for one in (code, code[::-1]):
+        assert [(loop.instructions, loop.matrix) for loop in innermost_loops(one)] == [(4, 1)]

@@ -52,6 +52,11 @@ def test_faults(change: dict, said: str) -> None:
     assert not verdict.passes and said in verdict.sentence
 
 
+def test_a_workgroup_may_take_all_that_it_may_have() -> None:
+    (verdict,) = judge_kernel_program(compiled(), [dataclasses.replace(SOUND, lds_bytes=TARGET.lds_bytes)])
+    assert verdict.passes and "64 KiB LDS" in verdict.sentence
+
+
 def test_slow_is_a_remark_and_no_fault() -> None:
     loop = Code(300, {"matrix": 96}, {16: 256, 128: 3}, 96 * MACS_OF_WMMA)
     (verdict,) = judge_kernel_program(compiled(), [dataclasses.replace(SOUND, loop=loop)])

@@ -39,8 +39,16 @@ GEMMA3 = LLAMA | {"model_type": "gemma3_text"}
             "long_factor must hold 2 numbers above 0",
         ),
         (
+            LLAMA | {"rope_parameters": LONGROPE | {"long_factor": [2.0, 2.0, "2"]}},
+            "long_factor must hold 2 numbers above 0, got 3 items, 2 of them so",
+        ),
+        (
             LLAMA | {"rope_scaling": {"type": "llama3", "factor": 8.0, "low_freq_factor": 4.0, "high_freq_factor": 1}},
             "low_freq_factor 4.0 is not below high_freq_factor 1.0",
+        ),
+        (
+            LLAMA | {"rope_scaling": {"type": "llama3", "factor": 8.0, "low_freq_factor": 4.0, "high_freq_factor": 4}},
+            "low_freq_factor 4.0 is not below high_freq_factor 4.0",
         ),
         (LLAMA | {"rope_theta": -5}, "rope_theta must be above 0, got -5.0"),
         (LLAMA | {"rope_theta": math.nan}, "rope_theta must be above 0, got nan"),

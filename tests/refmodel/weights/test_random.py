@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 
+import chex
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from refmodel.decoder import decoder
 from refmodel.tree import abstract_params, leaves_by_path
-from refmodel.weights.random import random_params
+from refmodel.weights.random import random_params, variant_params
 
 pytestmark = pytest.mark.usefixtures("fast_compile")
 
@@ -51,3 +53,18 @@ def test_projections_keep_variance_and_no_two_draws_are_alike():
         assert abs(leaf.astype(jnp.float32).std() * fan_in**0.5 - 1) < 0.05
     for one, other in (moe["attn"]["q"][:2], (moe["attn"]["k"], moe["attn"]["v"])):
         assert abs(np.corrcoef(np.ravel(one), np.ravel(other))[0, 1]) < 0.05
+
+
+def test_what_variants_lack_is_drawn_and_what_is_there_stays():
+    routed = MOE.with_layout("routed(7|full)")
+    params = random_params(routed, 3, jnp.bfloat16)
+    bare = jax.tree.map(lambda leaf: leaf, params)
+    for block in bare["blocks"].values():
+        block["attn"] = {name: leaf for name, leaf in block["attn"].items() if "router" not in name}
+    kept, filled, others = (variant_params(routed, *of) for of in ((params, 5), (bare, 3), (bare, 5)))
+    chex.assert_trees_all_equal(kept, params)
+    chex.assert_trees_all_equal(filled, params)
+    there = leaves_by_path(params)
+    assert {path: bool((leaf == there[path]).all()) for path, leaf in leaves_by_path(others).items()} == {
+        path: ".attn.span_router" not in path for path in there
+    }

@@ -40,9 +40,10 @@ def best_rate(summary: Summary) -> Rate | None:
 
 
 def floor_figure(context: Context) -> Figure | None:
-    """Attention of each layout, and the linear layers, at the longest length; None without times."""
+    """Attention of each layout, and the linear layers, at the longest length, of those that ask for FLOPs; None without
+    times."""
     rate = best_rate(context.summary)
-    longest = [one for one in context.summary.at_longest().results if one.useful]
+    longest = [one for one in context.summary.at_longest().results if one.useful and one.useful.attention]
     timed = having(longest, lambda one: one.attention_ms)
     if rate is None or not timed:
         return None
@@ -53,7 +54,7 @@ def floor_figure(context: Context) -> Figure | None:
         if (series := context.series.get(one.name)) and one.useful
     ]
     for one, ms in having((one for one, _ in timed), lambda one: one.linear_ms)[:1]:
-        if one.useful:
+        if one.useful and one.useful.linear:
             dots.append(_dot(None, "linear layers", ms, one.useful.linear, rate))
     title = f"Attention of all layers at {tokens:,} tokens"
     panel = dot_panel(title, dots, "time", f"{title}: measured time beside its floor, a row a layout.")

@@ -22,6 +22,12 @@ def test_it_is_exact_on_a_parabola(a: float, b: float) -> None:
         assert two_point_rate(row, others) == pytest.approx(row.tokens_per_s, rel=1e-6)
 
 
+def test_it_goes_through_the_ends_whatever_their_order() -> None:
+    off, row = measured("llama2-7b", 2048, 0, 7.0), measured("llama2-7b", 1024)
+    ends = measured("llama2-7b", 512), measured("llama2-7b", 4096)
+    assert two_point_rate(row, [off, *ends]) == two_point_rate(row, [*reversed(ends), off]) == two_point_rate(row, ends)
+
+
 def test_it_needs_two_lengths_other_than_the_row_s() -> None:
     row, repeat, other = measured("llama2-7b", 512), measured("llama2-7b", 512), measured("llama2-7b", 2048)
     assert two_point_rate(row, [repeat, other]) is None

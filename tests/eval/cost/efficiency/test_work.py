@@ -7,8 +7,10 @@ import math
 import pytest
 
 from eval.cost.efficiency.work import context_log2, rows_log2, traits, work_of
+from eval.cost.row_fields import MOST_PASSES
 from refmodel.presets import preset
 from tests.eval.cost.packaged import measured
+from tests.held import held
 
 
 def test_a_prompt_in_micro_batches() -> None:
@@ -20,6 +22,13 @@ def test_a_prompt_in_micro_batches() -> None:
     visible = sum(300 + i + 1 for i in range(1100))
     assert work.useful_attention_flops == 32 * 4 * 32 * 128 * visible
     assert work.weight_values == 3 * (shape.linear_macs + shape.head_macs)
+
+
+@pytest.mark.slow
+def test_the_most_micro_batches_that_a_row_may_have_are_counted_in_time() -> None:
+    row = measured("gemma3-27b", 3 * MOST_PASSES - 1, 5, micro_batch=3)
+    with held(0):
+        assert work_of(row).steps == MOST_PASSES
 
 
 def test_a_window_keeps_its_keys_and_a_micro_batch_its_own() -> None:

@@ -6,10 +6,12 @@ import functools
 import math
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from attention.cost import step_positions
+from attention.kernels.row_tiles import choose_row_tile, tile_rows
 from attention.kv_cache import LayerCache, extend
 from attention.layout import parse_variant
 from attention.pattern import dense_mask
@@ -109,6 +111,16 @@ def test_schedules_share_the_useful_count_and_differ_in_what_runs() -> None:
     executed = prefill_flops(config, 97, count="executed", chunk_tokens=16)
     assert executed["head"] == whole["head"]
     assert all(executed[name] >= flops for name, flops in whole.items())
+
+
+def test_experts_run_whole_tiles_and_every_row_s_output_is_added() -> None:
+    config, tokens = PRESETS["tiny-moe"], 97
+    experts = config.layers[0].feed_forward
+    rows = tokens * experts.experts_per_token
+    table = tile_rows(jnp.zeros(rows, jnp.int32), experts.n_experts, choose_row_tile(rows, experts.n_experts))
+    useful, executed = (prefill_flops(config, tokens, count=count) for count in ("useful", "executed"))
+    assert executed["experts"] * rows == useful["experts"] * table.row_it.size > useful["experts"] * rows
+    assert executed["combine"] == config.n_layers * 2 * config.d_model * rows
 
 
 @pytest.mark.parametrize("variant", ["full", "swa(7)", "swa(5, sinks=3)", "swa(40)"])

@@ -15,7 +15,7 @@ from eval.report.page.figures.realisation import realisation_figure
 from eval.report.page.four_panels import four_panels
 from eval.report.page.series import all_series
 from eval.report.run_facts import crossovers
-from tests.eval.report.drawn_records import CPU, LAYOUTS, LENGTHS, MIXED, READ, drawn_records
+from tests.eval.report.drawn_records import CPU, LAYOUTS, LENGTHS, MIXED, READ, WINDOW, drawn_records
 from tests.eval.report.page.drawn import Panel
 from tests.eval.report.plain import figures, says
 from tests.eval.report.synthetic_records import summaries
@@ -167,6 +167,15 @@ def test_floor_divides_useful_flops_by_the_peak_or_by_the_best_rate(device):
         assert says(tip[1].removeprefix("measured "), *ms) and says(tip[2].removeprefix("floor "), least_ms)
         assert says(tip[3].removeprefix("floor / measured "), least_ms / ms[0])
         assert says(tip[4].removesuffix("/s of useful FLOPs"), 1e3 * one["useful"][part] / ms[0])
+
+
+def test_what_asks_for_no_flops_has_no_floor():
+    """As a record may say, whoever wrote it: an axis of ratios has no place for it."""
+    records = drawn_records(CPU)
+    for flops in (one["flops"] for one in records if one["layout"] == WINDOW and "flops" in one):
+        flops["useful"]["attention"] = 0
+    drawn = panel(floor_figure(context_of(records)), 0, "log", "linear")
+    assert [tip[0] for tip in drawn.tips] == ["full", MIXED, "linear layers"]
 
 
 def test_quality_by_position_has_each_stretch_of_the_longest_text():
