@@ -154,3 +154,9 @@ def test_a_token_beyond_the_embedding_is_refused(tmp_path):
     tokenizer.save(str(tmp_path / "tokenizer.json"))
     with pytest.raises(ValueError, match=r"beyond the embedding's 17 rows"):
         refmodel.load(str(tmp_path)).encode("words")
+
+
+def test_of_pieces_that_are_always_whole_the_longest_counts():
+    texts, whole = ["<unk>", *"abc", "ab", "abc"], [4, 4]
+    pieces = Pieces(texts, [0.0] * 6, [2, 1, 1, 1, *whole], prefix="none")
+    assert piece_tokenizer(pieces).encode("cabcab").tokens == ["c", "abc", "ab"]
