@@ -91,7 +91,8 @@ def refuse_place(folder: Path) -> None:
     else:
         for name in (LOCK, FILE_NAME):
             regular_file(folder / name)
-        return
+        with json_lines.naming(folder), tempfile.TemporaryFile(dir=there):  # /proc may be written, and takes nothing
+            return
     raise OSError(number, os.strerror(number), str(there))
 
 
