@@ -8,16 +8,22 @@ from typing import Final
 from tests.mutants import (
     of_attention,
     of_cost,
+    of_counts,
     of_folders,
     of_measure,
+    of_models,
     of_page,
     of_refmodel,
     of_report,
     of_summaries,
     of_sweeps,
+    of_variants,
 )
 from tests.mutants.mutant import Mutant
 
-PARTS: Final = (of_attention, of_refmodel, of_folders, of_cost, of_measure, of_report, of_summaries, of_page, of_sweeps)
+PARTS: Final = (
+    of_attention, of_variants, of_refmodel, of_models, of_folders, of_cost, of_counts, of_measure, of_report,
+    of_summaries, of_page, of_sweeps,
+)  # fmt: skip
 
 MUTANTS: Final[tuple[Mutant, ...]] = tuple(itertools.chain.from_iterable(part.MUTANTS for part in PARTS))

@@ -1,0 +1,129 @@
+"""Faults in what is counted, predicted and compiled: FLOPs, bytes, curves, efficiencies, code."""
+
+from __future__ import annotations
+
+from tests.mutants.mutant import of
+
+COST = "tests/eval/cost/"
+CLOSED, CARDS = f"{COST}flops/test_closed_form.py", f"{COST}test_cards.py"
+CROSSOVER, CHANGES, VALIDATION = (f"{COST}test_{name}.py" for name in ("crossover", "sign_changes", "validation"))
+INTERVAL, NAIVE, WORK = (f"{COST}efficiency/test_{name}.py" for name in ("interval", "naive", "work"))
+LOWERING = "tests/eval/lowering/"
+
+MUTANTS = [
+    *of(
+        "eval/cost/flops/closed_form.py", CLOSED,
+        ("sum(step.wants_logits for step in steps)", "len(steps)"),
+        ("most_tiles(rows, product.copies, tile) * tile", "rows"),
+        ("2 * d_model * tokens * product.rows_per_token", "2 * d_model * tokens"),
+        ("layers * flops", "flops"),
+    ),
+    *of(
+        "eval/cost/flops/traffic.py", CARDS,
+        ("min(product.copies, step.tokens * product.rows_per_token)", "product.copies"),
+        ("layer.kv_values * (seen + step.tokens)", "layer.kv_values * seen"),
+        ('"4.5bit": Fraction(9, 2)', '"4.5bit": Fraction(4)'),
+    ),
+    *of(
+        "eval/cost/flops/tally.py", f"{COST}flops/test_tally.py",
+        ("value * times for key", "value for key"),
+        ("if isinstance(key, str))", ")"),
+    ),
+    *of(
+        "eval/cost/crossover.py", CROSSOVER,
+        ("first - 1 if exceeds(first - Fraction(1, 2)) else first", "first"),
+        ("n = max(n, Fraction(0))", "n = Fraction(n)"),
+        ("return 1.0 if per_token is None else", "return 0.0 if per_token is None else"),
+        ("2 * linear_params(model, convention) * tokens))", "linear_params(model, convention) * tokens))"),
+    ),
+    *of(
+        "eval/cost/curves.py", CHANGES,
+        ("square * (2 * start + period)", "square * 2 * start"),
+    ),
+    *of(
+        "eval/cost/curves.py", f"{COST}test_curves.py",
+        ("(bend + 2 * ripple) // 4", "(bend + 2 * ripple) // 64"),
+        ("if width > low:", "if width > 4 * low:"),
+    ),
+    *of(
+        "eval/cost/bounded_keys.py", f"{COST}test_bounded_keys.py",
+        ("limit**2 - visible_pairs(head, 1, limit)", "limit**2 + visible_pairs(head, 1, limit)"),
+        ("math.ceil(2 * offset)", "math.ceil(offset)"),
+        ("if span + sink < UNBOUNDED", "if span < UNBOUNDED - 1"),
+    ),
+    *of(
+        "eval/cost/efficiency/interval.py", INTERVAL,
+        ("math.ceil((len(z) + 1) * COVERAGE)", "math.ceil(len(z) * COVERAGE)"),
+        ("if len(z) < FEWEST:", "if len(z) <= FEWEST:"),
+        ("max(NORMAL, float(np.sort(z)[rank - 1]))", "float(np.sort(z)[rank - 1])"),
+    ),
+    *of(
+        "eval/cost/efficiency/naive.py", NAIVE,
+        ("float(_end(row) ** 2 - row.depth**2)", "float(_end(row) ** 2)"),
+        ("if row.decode or len(", "if len("),
+        ("min(others, key=_end), max(others, key=_end)", "others[0], others[-1]"),
+    ),
+    *of(
+        "eval/cost/efficiency/work.py", WORK,
+        ("row.depth + row.tokens // 2, 1, row.tokens", "row.depth + row.tokens, 1, row.tokens"),
+        ("(row.depth + row.tokens / 2) / 8192", "row.depth / 8192"),
+        ("weights // 2, times * cache // 2", "weights // 2, times * cache"),
+    ),
+    *of(
+        "eval/cost/family_errors.py", f"{COST}test_family_errors.py",
+        ("np.quantile(errors, 0.9)", "np.quantile(errors, 0.5)"),
+        ("share + z**2 / (2 * of), z", "share + z**2 / of, z"),
+        ("len(made) - len(errors)", "len(errors)"),
+        ("[abs(one.error) for one in made if one.known]", "[one.error for one in made if one.known]"),
+    ),
+    *of(
+        "eval/cost/validation.py", VALIDATION,
+        ("self.tokens_per_s / self.row.tokens_per_s - 1\n\n    @property\n    def naive_error", "self.row.tokens_per_s / self.tokens_per_s - 1\n\n    @property\n    def naive_error"),
+        ("self.high <= KNOWN_WITHIN * self.low", "self.high >= KNOWN_WITHIN * self.low"),
+    ),
+    *of(
+        "eval/cost/prediction.py", f"{COST}test_prediction.py",
+        ("floor.memory_ms / bandwidth)", "floor.memory_ms)"),
+        ("if bounds.get(component, 1.0) < efficiency.high:", "if False:"),
+        ("len(rows) < 5:", "len(rows) < 0:"),
+    ),
+    *of(
+        "eval/lowering/occupancy.py", f"{LOWERING}test_occupancy.py",
+        ("math.ceil(vgprs / target.vgpr_granule)", "math.floor(vgprs / target.vgpr_granule)"),
+        ("taken = lds_bytes + target.reserved_lds_bytes", "taken = lds_bytes"),
+        ("if lds_bytes > target.lds_bytes or waves > slots:", "if waves > slots:"),
+        ("min(by_registers, target.max_waves)", "by_registers"),
+    ),
+    *of(
+        "eval/lowering/verdict.py", f"{LOWERING}test_verdict.py",
+        ("if kernel.lds_bytes > target.lds_bytes:", "if kernel.lds_bytes >= target.lds_bytes:"),
+        ("if vendor.spills_are_faults:", "if not vendor.spills_are_faults:"),
+        ("if needed < code.macs < 2 * needed:", "if needed <= code.macs < 2 * needed:"),
+    ),
+    *of(
+        "eval/lowering/ptx.py", f"{LOWERING}test_ptx.py",
+        ('_WARPS: Final = {"wgmma": 4, "mma": 1}', '_WARPS: Final = {"wgmma": 1, "mma": 1}'),
+        ("32 * int(matrices[1])", "16 * int(matrices[1])"),
+        ("[*starts, len(text)]", "[*starts, starts[-1]]"),
+    ),
+    *of(
+        "eval/lowering/loops.py", (f"{LOWERING}test_machine_code.py", f"{LOWERING}test_ptx.py"),
+        ("one.target <= one.address", "one.target < one.address - 10**9"),
+        ("max(ends.get(one.target, 0), one.address)", "min(ends.get(one.target, one.address), one.address)"),
+    ),
+    *of(
+        "eval/lowering/code_bounds.py", f"{LOWERING}test_code_bounds.py",
+        ("loop.matrix > known[1].matrix", "loop.matrix < known[1].matrix"),
+        ('+ loop.kinds.get("vector", 0)', ""),
+    ),
+    *of(
+        "eval/measure/estimate.py", "tests/eval/measure/test_estimate.py",
+        ("+ extra_s) / 60", ") / 60"),
+        ("* cell.programs * len(cell.layouts)", "* len(cell.layouts)"),
+        ('if cell.kind != "quality" else 0.0', "if cell.kind else 0.0"),
+    ),
+    *of(
+        "eval/report/post_figure.py", f"{COST}test_post.py",
+        ("[(one / largest) ** 0.5 for one in flops]", "[one / largest for one in flops]"),
+    ),
+]  # fmt: skip
