@@ -107,6 +107,24 @@ def parse_layout(spec: LayoutSpec, n_layers: int) -> Layout:
     return layout
 
 
+def mixers_named(spec: LayoutSpec) -> Layout:
+    """The variants that a layout names, for any number of layers.
+
+    Raises:
+        ValueError: as `parse_layout`.
+
+    Examples:
+        >>> [str(variant) for variant in mixers_named("3*delta+full")]
+        ['delta', 'full']
+    """
+    if isinstance(spec, Mixer):
+        return (spec,)
+    if isinstance(spec, str) and not spec.strip().endswith(".json"):
+        return tuple(variant for variant, _ in _terms(spec))
+    entries = read_layout(spec.strip()) if isinstance(spec, str) else spec
+    return parse_layout(entries, max(1, len(entries)) if isinstance(entries, Sequence) else 1)
+
+
 def parse_variant(text: str) -> Mixer:
     """One variant from its spelling, `name` or `name(value, parameter=value)`."""
     call = _CALL.fullmatch(text.strip())

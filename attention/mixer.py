@@ -28,7 +28,8 @@ class MixerInput(NamedTuple):
 
     Attributes:
         x_btd: the normed input of the projections.
-        q_btnh, k_btkh, v_btkh: queries, keys and values of the step's tokens, rotary positions applied.
+        q_btnh, k_btkh, v_btkh: queries, keys and values of the step's tokens, rotary positions applied.  Where a
+            mixer's layer has projections of its own, all four are what `Mixer.operands` says.
         params: the mixer's parameters in this layer, by the names of `Mixer.params`.
     """
 
@@ -76,6 +77,9 @@ class Mixer:
     """A spelling with small numbers, for pictures and for the tests that every mixer has to pass."""
     takes_sink_logits: ClassVar[bool] = False
     """Whether all of its attention is by `StepContext.attend`, so that a layer's learned sinks are in its softmax."""
+    component: ClassVar[str] = "attention"
+    """What its products are counted as: `attention`, or `linear_attention` where no token costs more than another, so
+    that they count with the linear layers."""
 
     def __init_subclass__(cls) -> None:
         refuse_hidden(cls)
@@ -85,6 +89,11 @@ class Mixer:
     def params(self, heads: Heads) -> Mapping[str, tuple[int, ...]]:
         """Shapes of the parameters that a layer with this mixer has of its own."""
         return {}
+
+    def operands(self, heads: Heads) -> tuple[tuple[int, ...], ...]:
+        """Shapes, behind [B, T], of the input, queries, keys and values that a step gives it."""
+        keys = heads.n_kv_heads, heads.head_dim
+        return (heads.d_model,), (heads.n_heads, heads.head_dim), keys, keys
 
     def at_length(self, total_tokens: int) -> Mixer:
         """The mixer for sequences of up to `total_tokens`, where it depends on that."""

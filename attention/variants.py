@@ -8,6 +8,7 @@ from attention.block_routed import BlockRouted
 from attention.evict import Evict
 from attention.evict_after import EvictAfter
 from attention.full import Full
+from attention.gated_delta import GatedDelta
 from attention.mixer import Mixer
 from attention.registry import Registry
 from attention.sliding_window import SlidingWindow
@@ -17,5 +18,5 @@ from attention.token_routed import Routed
 VARIANTS: Final[Registry[type[Mixer]]] = Registry(
     "attention variant",
     lambda variant: variant.name,
-    (Full, SlidingWindow, SpanMixture, Routed, BlockRouted, Evict, EvictAfter),
+    (Full, SlidingWindow, SpanMixture, Routed, BlockRouted, Evict, EvictAfter, GatedDelta),
 )

@@ -45,7 +45,10 @@ class LayerIndex(NamedTuple):
 
 
 class Projected(NamedTuple):
-    """A layer's input [B, T, D] after its norm; queries [B, T, N, H], keys and values [B, T, K, H], rotary applied."""
+    """A layer's input [B, T, D] after its norm; queries [B, T, N, H], keys and values [B, T, K, H], rotary applied.
+
+    Of a layer whose projections are its mixer's: what `attention.mixer.Mixer.operands` says.
+    """
 
     x_btd: jax.Array
     q_btnh: jax.Array
@@ -68,6 +71,7 @@ def attend_layer(
     """
     attend = with_sink_logits(step.attend, params["sinks"]) if spec.sink_logits else step.attend
     depth = Depth(index.depth, step.n_layers)
-    theta = spec.rope.theta if spec.rope.scaling is None else None  # who turns queries back knows no scaled positions
+    plain = spec.rope.scaling is None and spec.rope.share == 1  # who turns queries back knows no other positions
+    theta = spec.rope.theta if plain else None
     now = StepContext(step.q_pos_bt, step.length, attend, depth, step.first, step.in_order, theta)
     return mixer.step(MixerInput(*inputs, params), now, stack, index.of_run)

@@ -9,8 +9,10 @@ from functools import cached_property
 from typing import Final
 
 from attention.cost import Heads
+from attention.gated_delta import GatedDelta
 from attention.mixer import Mixer
 from refmodel.bias_rows import attention_bias_rows, feed_forward_bias_rows, sink_rows
+from refmodel.hybrid_rows import delta_rows, gated_query_rows, shared_expert_rows
 from refmodel.parameters import (
     Parameter,
     Table,
@@ -35,7 +37,7 @@ class LayerSpec:
     """One layer.
 
     Attributes:
-        mixer: who sees whom; None for a layer without softmax attention.
+        mixer: who sees whom, or a recurrent state; None for a layer of another kind, which is only counted.
         heads: N, K, H and D.
         feed_forward: dense, or experts.
         norm: of the block, and of queries and keys where there is `qk_norm`.
@@ -43,9 +45,10 @@ class LayerSpec:
         qk_norm: RMSNorm over the head dimension of queries and keys (Qwen3, Gemma 3).
         attention_bias: the projections that have a bias, a part of "qkvo".
         sink_logits: whether each query head has a learned logit in its softmax (`attention.sink_logits`).
+        gated: whether each head's result is multiplied with the sigmoid of a projection as wide as its queries.
         softmax_scale: what scores are multiplied with; None is H^(-1/2).
         stack: under which name its parameters are stacked with those of layers of the same shapes; empty: "dense" or
-            "moe", as its feed-forward is.
+            "moe", as its feed-forward is, with "delta_" before it where the mixer is `delta`.
         key_is_value: whether keys serve as values, so that the cache holds them once (counted, not run).
         told: the parameters of a layer that can be counted and not run; empty where they follow from the rest.
         told_kv_values: what a token of such a layer leaves in the cache; 0 where that follows from the rest.
@@ -59,6 +62,7 @@ class LayerSpec:
     qk_norm: bool = True
     attention_bias: str = ""
     sink_logits: bool = False
+    gated: bool = False
     softmax_scale: float | None = None
     stack: str = ""
     key_is_value: bool = False
@@ -72,13 +76,24 @@ class LayerSpec:
             return self.told
         return (
             *norm_rows(self.norm, self.heads.d_model),
-            *attention_rows(self.heads),
+            *self._mixing,
+            *feed_forward_rows(self.heads.d_model, self.feed_forward),
+            *feed_forward_bias_rows(self.heads.d_model, self.feed_forward),
+            *shared_expert_rows(self.heads.d_model, self.feed_forward),
+        )
+
+    @property
+    def _mixing(self) -> Table:
+        """The rows around the mixer, its own among them."""
+        if isinstance(self.mixer, GatedDelta):
+            return delta_rows(self.mixer, self.heads.d_model, self.norm.eps)
+        rows = attention_rows(self.heads)
+        return (
+            *(gated_query_rows(rows, self.heads) if self.gated else rows),
             *attention_bias_rows(self.heads, self.attention_bias),
             *(sink_rows(self.heads) if self.sink_logits else ()),
             *(qk_norm_rows(self.norm, self.heads) if self.qk_norm else ()),
             *mixer_rows(self.mixer.params(self.heads) if self.mixer else {}),
-            *feed_forward_rows(self.heads.d_model, self.feed_forward),
-            *feed_forward_bias_rows(self.heads.d_model, self.feed_forward),
         )
 
     @property
@@ -94,8 +109,9 @@ class LayerSpec:
 
     @cached_property
     def linear_macs(self) -> int:
-        """Multiply-accumulates of one token."""
-        return sum(row.macs_per_token for row in self.products)
+        """Multiply-accumulates of one token, those with a state of constant size among them."""
+        of_state = self.mixer.limiting_flops(self.heads) if self.mixer and not self.attends else None
+        return sum(row.macs_per_token for row in self.products) + int(of_state or 0) // 2
 
     @cached_property
     def mixer_params(self) -> int:
@@ -108,22 +124,27 @@ class LayerSpec:
         return sum(row.size for row in self.parameters)
 
     @property
+    def attends(self) -> bool:
+        """Whether its mixer is softmax attention, or another whose cost is counted as attention's."""
+        return self.mixer is not None and self.mixer.component == "attention"
+
+    @property
     def kv_values(self) -> int:
         """Values that a token leaves in the cache: 2·K·H, K·H where keys serve as values."""
-        if self.mixer is None or self.told_kv_values:
+        if not self.attends or self.told_kv_values:
             return self.told_kv_values
         return (1 if self.key_is_value else 2) * self.heads.n_kv_heads * self.heads.head_dim
 
     @property
     def variant(self) -> Mixer:
-        """The mixer of a layer that attends.  Raises `ValueError` for another layer."""
+        """The mixer.  Raises `ValueError` for a layer without one."""
         if self.mixer is None:
             raise ValueError("a layer without softmax attention has no variant of it")
         return self.mixer
 
     @property
     def stack_name(self) -> str:
-        return self.stack or self.feed_forward.kind
+        return f"{'delta_' if isinstance(self.mixer, GatedDelta) else ''}{self.stack or self.feed_forward.kind}"
 
     @property
     def query_factor(self) -> float:

@@ -13,49 +13,21 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
-from jax import lax
 from jaxtyping import Array, Float, Float32, Int
 
+from attention.gated_delta import GatedDelta
 from attention.mixer import Mixer
 from attention.stacked import LayerOf
 from refmodel.attend_layer import LayerIndex, Projected, StepInput, attend_layer
+from refmodel.delta_net import DeltaNet
 from refmodel.gating import gated
 from refmodel.kernels.choose_experts import choose_experts
 from refmodel.kernels.grouped import Biases, expert_ffn
 from refmodel.kernels.norm_rope import norm_and_rope
 from refmodel.kernels.projection import project
-from refmodel.layer_spec import LayerSpec
-from refmodel.norm import rms_norm
 from refmodel.parts import Dense, Experts
 from refmodel.rope import apply_rope
-
-
-class Stacked(nn.Module):
-    """Base: declares parameters [L, ...] and reads one layer's slice of them.
-
-    What is declared here are the rows of the layer's table, by the path `prefix` and their name.  Values come from a
-    checkpoint or from `refmodel.weights.random`: a Linen initialiser would count the stack into the fan-in.
-    """
-
-    spec: LayerSpec
-    n_stack: int
-    dtype: jax.typing.DTypeLike
-    prefix: str = ""
-
-    def stack(self, name: str) -> jax.Array:
-        shape = self.spec.parameter(f"{self.prefix}.{name}").shape
-        return self.param(name, nn.initializers.zeros, (self.n_stack, *shape), self.dtype)
-
-    def at(self, layer: jax.Array, name: str) -> jax.Array:
-        return lax.dynamic_index_in_dim(self.stack(name), layer, keepdims=False)
-
-
-class RMSNorm(Stacked):
-    """`refmodel.norm.rms_norm` with a layer's scale."""
-
-    @nn.compact
-    def __call__(self, x: jax.Array, layer: jax.Array) -> jax.Array:
-        return rms_norm(x, self.at(layer, "scale"), self.spec.norm)
+from refmodel.stacked_module import RMSNorm, Stacked
 
 
 class NormAndRope(Stacked):
@@ -67,15 +39,16 @@ class NormAndRope(Stacked):
 
 
 class Attention(Stacked):
-    """Grouped-query attention with optional qk-norm and rotary positions; the cache comes in and goes out."""
+    """Grouped-query attention with optional qk-norm, rotary positions and gate; the cache comes in and goes out."""
 
     @nn.compact
     def __call__(
         self, x_btd: jax.Array, index: LayerIndex, step: StepInput, mixer: Mixer, stack: Any
     ) -> tuple[jax.Array, Any]:
         spec, layer = self.spec, index.of_kind
-        projected = project(x_btd, tuple(map(self.stack, "qkv")), layer)
-        q_btnh, k_btkh, v_btkh = (self.biased(layer, name, y) for name, y in zip("qkv", projected, strict=True))
+        names = ("q", "k", "v", "gate") if spec.gated else ("q", "k", "v")
+        projected = project(x_btd, tuple(map(self.stack, names)), layer)
+        q_btnh, k_btkh, v_btkh, *gate = (self.biased(layer, *one) for one in zip(names, projected, strict=True))
         angles, q_angles = step.angles, step.angles
         if spec.query_factor != 1:  # in float32, and rounded no more often than without
             cos, sin = angles
@@ -90,7 +63,10 @@ class Attention(Stacked):
         with jax.named_scope("attention"):
             inputs = Projected(x_btd, q_btnh, k_btkh, v_btkh)
             attended, stack = attend_layer(spec, mixer, inputs, params, step, stack, index)
-        (out_btd,) = project(attended.out_btnh, (self.stack("o"),), layer, axes=2)
+        out_btnh = attended.out_btnh
+        if spec.gated:
+            out_btnh *= nn.sigmoid(gate[0])
+        (out_btd,) = project(out_btnh, (self.stack("o"),), layer, axes=2)
         return self.biased(layer, "o", out_btd), stack
 
     def biased(self, layer: jax.Array, name: str, projected: jax.Array) -> jax.Array:
@@ -116,7 +92,7 @@ class FeedForward(Stacked):
 
 
 class MixtureOfExperts(Stacked):
-    """Top-k of E gated experts per token, none dropped (Qwen3-MoE, 2505.09388)."""
+    """Top-k of E gated experts per token, none dropped (Qwen3-MoE, 2505.09388); and a shared one, where there is."""
 
     @nn.compact
     def __call__(self, x_btd: jax.Array, layer: jax.Array) -> jax.Array:
@@ -131,7 +107,15 @@ class MixtureOfExperts(Stacked):
             biases = self.stack("gate_bias"), self.stack("up_bias"), self.stack("down_bias")
         gate, up, down = map(self.stack, ("gate", "up", "down"))
         out_rd = expert_ffn(x_rd, expert_rk, weight_rk, gate, up, down, layer, biases, activation=experts.activation)
-        return out_rd.reshape(b, t, d)
+        out_btd = out_rd.reshape(b, t, d)
+        return out_btd + self.shared(x_btd, layer) if experts.d_shared else out_btd
+
+    def shared(self, x_btd: jax.Array, layer: jax.Array) -> jax.Array:
+        """sigmoid(x·w) times the expert that every token meets."""
+        names = "shared_gate", "shared_up", "shared_weight"
+        gate, up, weight = project(x_btd, tuple(map(self.stack, names)), layer)
+        (down,) = project(nn.silu(gate) * up, (self.stack("shared_down"),), layer)
+        return nn.sigmoid(weight) * down
 
 
 def route(
@@ -155,7 +139,7 @@ def route(
 
 
 class Block(Stacked):
-    """One layer: x + attention(norm(x)), then x + feed-forward(norm(x)); Gemma norms what is added, too."""
+    """One layer: x + mixer(norm(x)), then x + feed-forward(norm(x)); Gemma norms what is added, too."""
 
     @nn.compact
     def __call__(
@@ -166,8 +150,11 @@ class Block(Stacked):
         def norm(name: str, x_btd: jax.Array) -> jax.Array:
             return RMSNorm(*shared, name, name=name)(x_btd, layer)
 
-        attention = Attention(*shared, "attn", name="attn")
-        added_btd, stack = attention(norm("attn_norm", x_btd), index, step, mixer, stack)
+        normed_btd = norm("attn_norm", x_btd)
+        if isinstance(mixer, GatedDelta):
+            added_btd, stack = DeltaNet(*shared, "attn", name="attn")(normed_btd, index, step, mixer, stack)
+        else:
+            added_btd, stack = Attention(*shared, "attn", name="attn")(normed_btd, index, step, mixer, stack)
         x_btd += norm("attn_post_norm", added_btd) if self.spec.norm.after else added_btd
         ffn = (MixtureOfExperts if isinstance(self.spec.feed_forward, Experts) else FeedForward)(
             *shared, "ffn", name="ffn"

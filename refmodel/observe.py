@@ -17,10 +17,11 @@ from attention.token_routed import Routed, RouteStatistics, route_statistics
 from attention.variant import LayerInput
 from refmodel.attend_layer import LayerIndex, StepInput
 from refmodel.cache import init_cache
-from refmodel.layers import Attention, RMSNorm
+from refmodel.layers import Attention
 from refmodel.model import Params, embed, hidden_states
 from refmodel.rope import rope_angles
 from refmodel.specification import ModelConfig
+from refmodel.stacked_module import RMSNorm
 
 
 def observe_routed(

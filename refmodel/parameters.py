@@ -14,6 +14,7 @@ import numpy as np
 
 from attention.cost import Heads
 from refmodel.parts import Dense, Experts, FeedForward, Norm
+from refmodel.share import Share
 
 Table = tuple["Parameter", ...]
 
@@ -34,6 +35,7 @@ class Parameter:
         initial: what a random model fills a vector with.
         gguf_adds: what a GGUF file adds to it.
         of_mixer: whether the layer's mixer declares it, so that layers of one stack may lack it.
+        share: what of the stored tensor it is; None for all of it.
     """
 
     path: str
@@ -48,6 +50,7 @@ class Parameter:
     initial: float = 1.0
     gguf_adds: float = 0.0
     of_mixer: bool = False
+    share: Share | None = None
 
     @property
     def fan_in(self) -> int:
@@ -84,6 +87,10 @@ class Parameter:
         copies = 1 if self.axes[0] == "experts" else 0
         return bool(self.sums) and self.axes[copies : copies + len(self.sums)] == self.sums
 
+    def stored_as(self, path: str, share: Share) -> Parameter:
+        """The row of another path that is such a share of the same stored tensor."""
+        return dataclasses.replace(self, path=path, share=share)
+
     def from_stored(self, stored: np.ndarray) -> np.ndarray:
         """A view of a stored tensor with the row's own axes."""
         if not self.sums:
@@ -96,22 +103,6 @@ class Parameter:
     @property
     def macs_per_token(self) -> int:
         return self.macs * self.rows_per_token
-
-
-def outside_rows(d_model: int, vocab_size: int, final_norm: Norm, tied_head: bool) -> Table:
-    """What is outside the layers: embedding, final norm, and a head of its own where the embedding is not the head."""
-    d, v = d_model, vocab_size
-    head = Parameter(
-        "head.kernel", ("embed", "vocab"), (d, v), ("embed",), "head", hf="lm_head.weight", gguf="output.weight"
-    )
-    return (
-        Parameter(
-            "embed.embedding", ("vocab", "embed"), (v, d), ("embed",), "head" if tied_head else "",
-            hf="model.embed_tokens.weight", gguf="token_embd.weight",
-        ),
-        norm_row("final_norm", final_norm, "embed", d, "model.norm", "output_norm.weight"),
-        *(() if tied_head else (head,)),
-    )  # fmt: skip
 
 
 def norm_rows(norm: Norm, d_model: int) -> Table:
@@ -136,11 +127,11 @@ def attention_rows(heads: Heads, key_is_value: bool = False) -> Table:
     d, n, k, h = heads.d_model, heads.n_heads, heads.n_kv_heads, heads.head_dim
     named = [("q", "heads", n, "q"), ("k", "kv_heads", k, "k"), ("v", "kv_heads", k, "v")]
     into = [
-        _layer_matrix(f"attn.{name}", ("embed", axis, "head_dim"), (d, count, h), ("embed",), "attention_projections",
+        layer_matrix(f"attn.{name}", ("embed", axis, "head_dim"), (d, count, h), ("embed",), "attention_projections",
                       f"self_attn.{name}_proj", f"attn_{gguf}")
         for name, axis, count, gguf in named[: 2 if key_is_value else 3]
     ]  # fmt: skip
-    out = _layer_matrix(
+    out = layer_matrix(
         "attn.o", ("heads", "head_dim", "embed"), (n, h, d), ("heads", "head_dim"), "attention_projections",
         "self_attn.o_proj", "attn_output",
     )  # fmt: skip
@@ -168,7 +159,7 @@ def mixer_rows(declared: Mapping[str, tuple[int, ...]]) -> Table:
 def dense_rows(d_model: int, dense: Dense) -> Table:
     """A gated feed-forward."""
     return tuple(
-        _layer_matrix(f"ffn.{name}", axes, shape, axes[:1], "feed_forward", f"mlp.{name}_proj", f"ffn_{name}")
+        layer_matrix(f"ffn.{name}", axes, shape, axes[:1], "feed_forward", f"mlp.{name}_proj", f"ffn_{name}")
         for name, axes, shape in _gated(d_model, dense.d_ff)
     )
 
@@ -176,13 +167,13 @@ def dense_rows(d_model: int, dense: Dense) -> Table:
 def expert_rows(d_model: int, experts: Experts) -> Table:
     """A router and the experts."""
     e, used = experts.n_experts, experts.experts_per_token
-    router = _layer_matrix(
+    router = layer_matrix(
         "ffn.router", ("embed", "experts"), (d_model, e), ("embed",), "router", "mlp.gate", "ffn_gate_inp"
     )
     return (
         router,
         *(
-            _layer_matrix(
+            layer_matrix(
                 f"ffn.{name}", ("experts", *axes), (e, *shape), axes[:1], "experts",
                 f"mlp.experts.{{expert}}.{name}_proj", f"ffn_{name}_exps", used, e,
             )
@@ -208,17 +199,19 @@ def _gated(d: int, f: int) -> list[tuple[str, tuple[str, str], tuple[int, int]]]
     return [("gate", *into), ("up", *into), ("down", *out)]
 
 
-def _layer_matrix(
+def layer_matrix(
     path: str, axes: tuple[str, ...], shape: tuple[int, ...], sums: tuple[str, ...], component: str, hf: str, gguf: str,
-    rows_per_token: int = 1, copies: int = 1,
+    rows_per_token: int = 1, copies: int = 1, share: Share | None = None,
 ) -> Parameter:  # fmt: skip
+    """A layer's matrix, whose stored names are told without what all have in common."""
     return Parameter(
         path, axes, shape, sums, component, rows_per_token, copies,
-        hf=f"model.layers.{{layer}}.{hf}.weight", gguf=f"blk.{{layer}}.{gguf}.weight",
+        hf=f"model.layers.{{layer}}.{hf}.weight", gguf=f"blk.{{layer}}.{gguf}.weight", share=share,
     )  # fmt: skip
 
 
 def norm_row(path: str, norm: Norm, axis: str, size: int, hf: str, gguf: str) -> Parameter:
+    """The scale of a norm."""
     return Parameter(
         f"{path}.scale", (axis,), (size,), hf=f"{hf}.weight", gguf=gguf, initial=1 - norm.offset, gguf_adds=norm.offset
     )

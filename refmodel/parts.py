@@ -38,20 +38,32 @@ class Norm:
 
 @dataclass(frozen=True)
 class Rope:
-    """Rotary positions: angles position · theta^(-2i/H), or what a `scaling` makes of those frequencies."""
+    """Rotary positions: angles position · theta^(-2i/H), or what a `scaling` makes of those frequencies.
+
+    `share` of a head's size is rotated, its first dimensions, as if they were the whole head.
+    """
 
     theta: float = 10_000.0
     scaling: Scaling | None = None
+    share: float = 1.0
 
     def at_length(self, total_tokens: int) -> Rope:
         """The positions of sequences of `total_tokens`."""
-        return self if self.scaling is None else Rope(self.theta, self.scaling.at_length(total_tokens))
+        return self if self.scaling is None else Rope(self.theta, self.scaling.at_length(total_tokens), self.share)
+
+    def rotated(self, head_dim: int) -> int:
+        """Dimensions of a head that are rotated."""
+        return int(self.share * head_dim)
 
     def frequencies(self, head_dim: int) -> np.ndarray:
-        """[H/2] in float64.  Raises `ValueError` where they depend on the length, before `at_length`."""
+        """[H/2], of the dimensions that are rotated, in float64.
+
+        Raises `ValueError` where they depend on the length, before `at_length`.
+        """
+        rotated = self.rotated(head_dim)
         if self.scaling is None:
-            return plain_frequencies(self.theta, head_dim)
-        return self.scaling.frequencies(self.theta, head_dim)
+            return plain_frequencies(self.theta, rotated)
+        return self.scaling.frequencies(self.theta, rotated)
 
     @property
     def attention_factor(self) -> float:
@@ -81,6 +93,8 @@ class Experts:
             the chosen logits.
         activation: of each expert's gate.
         bias: whether the router and each product of each expert have one.
+        d_shared: width of one more, which every token meets, weighted with the sigmoid of a product of its own; 0 for
+            none.
     """
 
     n_experts: int
@@ -89,6 +103,7 @@ class Experts:
     norm_topk_prob: bool = True
     activation: Activation = "silu"
     bias: bool = False
+    d_shared: int = 0
 
     @property
     def kind(self) -> str:

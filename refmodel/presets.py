@@ -8,7 +8,6 @@ from typing import Final
 from attention.unknown import unknown
 from refmodel.decoder import decoder
 from refmodel.families import (
-    gated_deltanet,
     gemma3,
     gemma4,
     gpt_oss,
@@ -19,7 +18,9 @@ from refmodel.families import (
     nemotron_h,
     post,
     qwen3,
+    qwen3_5_moe,
     qwen3_moe,
+    qwen3_next,
 )
 from refmodel.specification import ModelConfig
 
@@ -39,7 +40,9 @@ _ALL: Final = (
     *qwen3.PRESETS,
     llama.SMOLLM2,
     *_TINY,
-    *gated_deltanet.PRESETS,
+    qwen3_5_moe.TINY,
+    *qwen3_5_moe.PRESETS,
+    *qwen3_next.PRESETS,
     *gemma3.PRESETS,
     *gemma4.PRESETS,
     *gpt_oss.PRESETS,

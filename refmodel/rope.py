@@ -12,7 +12,8 @@ Angles = tuple[Float[Array, "#b t 1 half"], Float[Array, "#b t 1 half"]]
 
 
 def rope_angles(positions_bt: Int[Array, "b t"], head_dim: int, rope: Rope) -> Angles:
-    """cos and sin of position · frequency i for i < H/2, times the attention factor, each [B, T, 1, H/2], in float32.
+    """cos and sin of position · frequency i for i < H/2, times the attention factor, each [B, T, 1, H/2], in float32;
+    of the dimensions that are rotated, where those are fewer than H.
 
     float32 whatever the model's dtype: bfloat16 has 8 bits of mantissa and cannot tell positions past 256 apart.
 
@@ -26,8 +27,13 @@ def rope_angles(positions_bt: Int[Array, "b t"], head_dim: int, rope: Rope) -> A
 
 
 def apply_rope(x_btnh: Float[Array, "b t n h"], angles: Angles) -> Float[Array, "b t n h"]:
-    """Rotates the pairs (i, i + H/2) of each head; keeps the dtype."""
+    """Rotates the pairs (i, i + H/2) of each head; keeps the dtype.
+
+    Angles of fewer frequencies rotate as many first dimensions and leave the others as they are.
+    """
     cos, sin = angles
-    first, second = jnp.split(x_btnh.astype(jnp.float32), 2, axis=-1)
-    rotated = jnp.concatenate([first * cos - second * sin, second * cos + first * sin], axis=-1)
+    half = cos.shape[-1]
+    x32 = x_btnh.astype(jnp.float32)
+    first, second, rest = jnp.split(x32, (half, 2 * half), axis=-1)
+    rotated = jnp.concatenate([first * cos - second * sin, second * cos + first * sin, rest], axis=-1)
     return rotated.astype(x_btnh.dtype)

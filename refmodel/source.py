@@ -27,6 +27,7 @@ from refmodel.room import refuse_what_cannot_fit
 from refmodel.specification import ModelConfig
 from refmodel.token_ids import check_token_ids, text_ids
 from refmodel.weights.random import variant_params
+from refmodel.weights.relayed import relayed_params
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -64,6 +65,9 @@ class Model:
     def with_layout(self, layout: LayoutSpec, seed: int = 0) -> Model:
         """The same model with other attention; parameters of its variants alone (routers) are drawn from `seed`.
 
+        Layers that change to `delta`, or from it, need others: random weights of a preset draw them from `seed`, too.
+        Raises `ValueError` where a checkpoint lacks them.
+
         Examples:
             >>> import attention, refmodel
             >>> model = refmodel.load("tiny-dense").with_layout(attention.make("swa", window=7))
@@ -71,7 +75,12 @@ class Model:
             ['swa(7)', 'swa(7)', 'swa(7)', 'swa(7)']
         """
         config = self.config.with_layout(layout)
-        return dataclasses.replace(self, config=config, params=variant_params(config, self.params, seed))
+        if config.stacks == self.config.stacks:
+            params = variant_params(config, self.params, seed)
+        else:
+            trained = not self.weights.startswith("random")
+            params = relayed_params(self.config, config, self.params, seed, trained=trained)
+        return dataclasses.replace(self, config=config, params=params)
 
     def encode(self, text: str) -> jax.Array:
         """Token ids of a text, int32 [1, T], as transformers and llama.cpp give them: with a first token (BOS) where

@@ -14,10 +14,11 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from attention.cost import Depth, Heads
-from attention.layout import Layout, LayoutSpec, format_layout, parse_layout
+from attention.layout import Layout, LayoutSpec, format_layout, mixers_named, parse_layout
 from attention.mixer import Mixer
 from refmodel.layer_spec import LayerSpec, check_layer, check_sizes
-from refmodel.parameters import Table, outside_rows
+from refmodel.outside_rows import outside_rows
+from refmodel.parameters import Table
 from refmodel.parts import Experts, Norm
 
 MOST_LAYERS: Final = 10_000
@@ -101,7 +102,7 @@ class ModelConfig:
 
     @property
     def layout(self) -> Layout:
-        """The mixers of the layers that attend."""
+        """The mixers of the layers that have one, recurrent ones among them."""
         return tuple(layer.mixer for layer in self.layers if layer.mixer)
 
     @property
@@ -160,9 +161,21 @@ class ModelConfig:
         return self._with_layers(layer.at_length(total_tokens) for layer in self.layers)
 
     def with_layout(self, spec: LayoutSpec) -> ModelConfig:
-        """The same model with other attention in the layers that attend; see `attention.layout` for the spelling."""
-        mixers = iter(parse_layout(spec, len(self.layout)))
-        return self._with_layers(layer.with_mixer(next(mixers)) if layer.mixer else layer for layer in self.layers)
+        """The same model with other mixers, those of `mixers_of`; see `attention.layout` for the spelling."""
+        mixers = iter(self.mixers_of(spec))
+        everywhere = _covers_recurrent(spec)
+        return self._with_layers(
+            layer.with_mixer(next(mixers)) if layer.attends or (layer.mixer and everywhere) else layer
+            for layer in self.layers
+        )
+
+    def mixers_of(self, spec: LayoutSpec) -> Layout:
+        """What a layout gives this model: a mixer for every layer where it names `delta`, else for those that attend.
+
+        DeltaNet layers of a hybrid have weights that are for nothing else, so "swa(1024)" leaves them as they are.
+        """
+        layers = self.layout if _covers_recurrent(spec) else [layer for layer in self.layers if layer.attends]
+        return parse_layout(spec, len(layers))
 
     def with_each_layer(self, **changes: Any) -> ModelConfig:
         """The same model with fields of every layer replaced: `with_each_layer(qk_norm=False)`."""
@@ -182,6 +195,10 @@ class ModelConfig:
     def _with_layers(self, layers: Iterable[LayerSpec]) -> ModelConfig:
         changed = tuple(layers)
         return self if changed == self.layers else dataclasses.replace(self, layers=changed)
+
+
+def _covers_recurrent(spec: LayoutSpec) -> bool:
+    return any(mixer.component != "attention" for mixer in mixers_named(spec))
 
 
 def _check_stacks(config: ModelConfig) -> None:

@@ -42,7 +42,7 @@ def model_leaves(config: ModelConfig) -> dict[str, Leaf]:
 
 def abstract_params(config: ModelConfig, dtype: jax.typing.DTypeLike = jnp.float32) -> Params:
     """The tree's shapes and dtypes, nothing allocated."""
-    return _nested({path: jax.ShapeDtypeStruct(leaf.shape, dtype) for path, leaf in model_leaves(config).items()})
+    return nested({path: jax.ShapeDtypeStruct(leaf.shape, dtype) for path, leaf in model_leaves(config).items()})
 
 
 def leaves_by_path(tree: Any) -> dict[str, Any]:
@@ -51,7 +51,8 @@ def leaves_by_path(tree: Any) -> dict[str, Any]:
     return {jax.tree_util.keystr(path, simple=True, separator="."): leaf for path, leaf in found}
 
 
-def _nested(leaves: Mapping[str, Any]) -> Params:
+def nested(leaves: Mapping[str, Any]) -> Params:
+    """The tree of leaves by dotted path."""
     tree: Params = {}
     for path, leaf in leaves.items():
         *parents, name = path.split(".")

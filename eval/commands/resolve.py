@@ -28,7 +28,7 @@ def shape_named(name: str, layout: str | None = None) -> ModelConfig:
 def under_layout(model: ModelConfig, layout: str) -> ModelConfig:
     """The model with other attention; one line on stderr where the layout's cycle is cut at the model's last layer."""
     changed = model.with_layout(layout)
-    say_cuts([layout], len(changed.layout))
+    say_cuts([layout], len(model.mixers_of(layout)))
     return changed
 
 

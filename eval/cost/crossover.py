@@ -53,7 +53,7 @@ def attention_total(model: Model, tokens: int | Fraction, pairs: Pairs = "causal
     if pairs not in get_args(Pairs):
         raise ValueError(f"no pairs convention {pairs!r}; accepted: {', '.join(get_args(Pairs))}")
     layers = Counter(model.at_length(math.ceil(tokens)).layers_at_depth).items()
-    return Fraction(sum(times * _attention_flops(*at, tokens, pairs) for at, times in layers if at[0].mixer))
+    return Fraction(sum(times * _attention_flops(*at, tokens, pairs) for at, times in layers if at[0].attends))
 
 
 def _attention_flops(layer: LayerSpec, depth: Depth, tokens: int | Fraction, pairs: Pairs) -> int | Fraction:
@@ -95,7 +95,7 @@ def limiting_share(model: Model, convention: Linear = "layers", pairs: Pairs = "
 def _limiting_flops_per_token(model: Model, pairs: Pairs) -> Fraction | None:
     total = Fraction(0)
     for unsettled, (layer, depth) in zip(model.layers, model.at_length(FAR_TOKENS).layers_at_depth, strict=True):
-        if not layer.mixer:
+        if not layer.attends:
             continue
         if unsettled.variant.limiting_flops(layer.heads, depth) is None:  # also where a span grows with the sequence
             return None

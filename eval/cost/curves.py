@@ -47,7 +47,7 @@ def attending_layers(model: ModelConfig) -> Counter[AttendingLayer]:
     return Counter(
         AttendingLayer(mixer, layer.heads, depth if mixer.differs_by_depth(len(layers)) else ONLY_LAYER)
         for depth, layer in zip(depths, layers, strict=True)
-        if (mixer := layer.mixer)
+        if (mixer := layer.mixer) and layer.attends
     )
 
 

@@ -135,5 +135,5 @@ def _refuse_layouts(request: ComparisonRequest, config: ModelConfig) -> None:
     """Raises `ValueError` for a layout that the model cannot have: found before gigabytes are read."""
     for given in (request.layouts, request.whole):
         if isinstance(given, list | tuple):  # `usual_sweep` refuses others
-            for layout in named_layouts(given, config.n_layers):
+            for layout in named_layouts(given, config):
                 config.with_layout(layout.variants)

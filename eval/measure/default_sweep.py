@@ -88,8 +88,8 @@ def usual_sweep(
     return Sweep(
         model=model,
         text=read,
-        layouts=named_layouts(compared, model.config.n_layers),
-        whole=named_layouts(whole, model.config.n_layers),
+        layouts=named_layouts(compared, model.config),
+        whole=named_layouts(whole, model.config),
         lengths=lengths,
         quality_tokens=quality_tokens,
         budget=budget,

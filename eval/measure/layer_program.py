@@ -40,8 +40,7 @@ def layer_kernel(
     """
     one = config.one_layer(variant).at_length(tokens)
     (spec,), (variant,) = one.layers, one.layout
-    n, k, h, d = one.n_heads, one.n_kv_heads, one.head_dim, one.d_model
-    shapes = ((batch, tokens, d), (batch, tokens, n, h), (batch, tokens, k, h), (batch, tokens, k, h))
+    shapes = [(batch, tokens, *shape) for shape in variant.operands(one.heads)]
     keys = jax.random.split(jax.random.key(seed), len(shapes) + 1)
     if inputs is None:
         inputs = Projected(*(jax.random.normal(key, shape, dtype) for key, shape in zip(keys, shapes, strict=False)))

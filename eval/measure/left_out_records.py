@@ -21,7 +21,6 @@ from typing import Final
 import numpy as np
 
 from attention.full import Full
-from attention.layout import parse_layout
 from eval.cost.cards import Card, card_of_device
 from eval.cost.efficiency.effects import Effect, covariance
 from eval.cost.efficiency.interval import KNOWN_WITHIN, NORMAL, half_width
@@ -158,7 +157,7 @@ def _problem(rows: Sequence[Prefill], known: int) -> Problem:
 def _terms_s(config: ModelConfig, layout: str, tokens: int, card: Card) -> tuple[float, ...]:
     """Linear layers, full attention, other mixers with their choice of keys, reading the weights."""
     steps, peak = prefill_steps(tokens), card.peak_flops_per_s("bf16")
-    mixers = parse_layout(layout, len(config.layout))
+    mixers = config.mixers_of(layout)
     flops = steps_flops(config.with_layout(mixers), steps)
     of_full = steps_flops(config.with_layout("full"), steps)["attention"] // len(mixers)
     full = of_full * sum(isinstance(mixer, Full) for mixer in mixers)

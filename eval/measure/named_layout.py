@@ -9,6 +9,10 @@ from dataclasses import dataclass
 from attention.full import FULL
 from attention.layout import Layout, LayoutSpec, format_layout, parse_layout, parse_variant
 from attention.mixer import Mixer
+from refmodel.specification import ModelConfig
+
+Layers = int | ModelConfig
+"""How many a layout has, or the model that it is for: one of DeltaNet layers may keep those."""
 
 
 @dataclass(frozen=True)
@@ -27,9 +31,9 @@ class NamedLayout:
     variants: Layout
 
     @classmethod
-    def of(cls, spec: LayoutSpec, n_layers: int) -> NamedLayout:
-        """Of what `attention.parse_layout` reads, for a model of `n_layers`."""
-        variants = parse_layout(spec, n_layers)
+    def of(cls, spec: LayoutSpec, layers: Layers) -> NamedLayout:
+        """Of what `attention.parse_layout` reads, for so many layers, or for those of a model that it covers."""
+        variants = parse_layout(spec, layers) if isinstance(layers, int) else layers.mixers_of(spec)
         return cls(format_layout(variants), variants)
 
     @property
@@ -51,9 +55,9 @@ class NamedLayout:
         return self.name
 
 
-def named_layouts(specs: Iterable[LayoutSpec], n_layers: int) -> tuple[NamedLayout, ...]:
+def named_layouts(specs: Iterable[LayoutSpec], layers: Layers) -> tuple[NamedLayout, ...]:
     """All of them once, full attention first: what the others are compared with."""
-    found = tuple(dict.fromkeys(NamedLayout.of(spec, n_layers) for spec in (FULL, *specs)))
+    found = tuple(dict.fromkeys(NamedLayout.of(spec, layers) for spec in (FULL, *specs)))
     for variant in dict.fromkeys(variant for layout in found for variant in layout.variants):
         _refuse_borrowed_name(variant)
     return found
@@ -78,23 +82,23 @@ class LayoutNames:
     A variant that is registered nowhere is known only where its layout is at hand.
     """
 
-    def __init__(self, n_layers: int, at_hand: Iterable[NamedLayout] = ()) -> None:
-        self._n_layers = n_layers
+    def __init__(self, layers: Layers, at_hand: Iterable[NamedLayout] = ()) -> None:
+        self._all = layers
         self._layouts = {layout.name: layout for layout in at_hand}
         self._layers = {layer.name: layer for layout in at_hand for layer in layout.single_layers}
 
     def layout(self, name: str) -> NamedLayout:
         """Of all layers.  Raises `ValueError` in one line where `name` cannot be read."""
-        return self._find(self._layouts, name, self._n_layers)
+        return self._find(self._layouts, name, self._all)
 
     def single_layer(self, name: str) -> NamedLayout:
         """Of one layer, whose variant `name` is."""
         return self._find(self._layers, name, 1)
 
-    def _find(self, known: dict[str, NamedLayout], name: str, n_layers: int) -> NamedLayout:
+    def _find(self, known: dict[str, NamedLayout], name: str, layers: Layers) -> NamedLayout:
         if name not in known:
             try:
-                known[name] = NamedLayout.of(name, n_layers)
+                known[name] = NamedLayout.of(name, layers)
             except ValueError as error:
                 raise ValueError(f"cannot read the layout {name!r} of the records: {error}{_hint(error)}") from error
         return known[name]

@@ -94,7 +94,7 @@ class Sweep:
     @property
     def full(self) -> NamedLayout:
         """What the others are compared with."""
-        return NamedLayout.of(FULL, self.model.config.n_layers)
+        return NamedLayout.of(FULL, self.model.config)
 
     @property
     def single_layers(self) -> tuple[NamedLayout, ...]:

@@ -13,7 +13,7 @@ from eval.measure.records.schema import Record, RunInfo
 
 def foreign_records(sweep: Sweep, run: RunInfo, records: Iterable[Record]) -> dict[int, list[str]]:
     """By place: the records that are of something else than `run` of `sweep` would measure, and in what they differ."""
-    names = LayoutNames(sweep.model.config.n_layers, (*sweep.layouts, *sweep.whole))
+    names = LayoutNames(sweep.model.config, (*sweep.layouts, *sweep.whole))
     found = {}
     for place, record in enumerate(records):
         if different := differences(identity_of(record), _ours(sweep, run, record, names)):

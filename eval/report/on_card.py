@@ -89,7 +89,7 @@ def weights_format(config: ModelConfig, card: Card) -> str:
 
 def floor_table(config: ModelConfig, layouts: Sequence[NamedLayout], card: Card, under: Assumptions) -> Table:
     """The least time of the linear layers, and of the attention of each layout with its share."""
-    full = NamedLayout.of("full", config.n_layers)
+    full = NamedLayout.of("full", config)
     parts = {
         layout.name: [floor_ms(config.with_layout(layout.variants), tokens, card, under) for tokens in FLOOR_LENGTHS]
         for layout in dict.fromkeys([full, *layouts])
@@ -97,7 +97,7 @@ def floor_table(config: ModelConfig, layouts: Sequence[NamedLayout], card: Card,
     linear_ms = [sum(ms for name, ms in one.items() if name not in NOT_LINEAR) for one in parts[full.name]]
     rows = [("linear layers", *map(duration, linear_ms))]
     for name, of_lengths in parts.items():
-        attention_ms = [ms["attention"] + ms.get("selection", 0) for ms in of_lengths]
+        attention_ms = [ms.get("attention", 0) + ms.get("selection", 0) for ms in of_lengths]
         pairs = zip(attention_ms, linear_ms, strict=True)
         rows.append((name, *(f"{duration(ms)} ({percent(ms / (ms + linear))})" for ms, linear in pairs)))
     header = ("attention of", *(f"{count(tokens)} tokens" for tokens in FLOOR_LENGTHS))

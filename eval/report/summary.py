@@ -91,7 +91,7 @@ def summarise(
     model, for those of several devices, dtypes, weights or commits that are not to be `mixed`, and for a layout that
     `config` cannot have or that cannot be read.
     """
-    names = LayoutNames(config.n_layers, layouts)
+    names = LayoutNames(config, layouts)
 
     def named(record: Record) -> Record:
         find = names.single_layer if record.kind == "attention" else names.layout

@@ -57,13 +57,15 @@ def assert_matches_dense(
 
     Raises:
         AssertionError: the first batch row, token and head that differs by more than `atol`.
-        ValueError: heads or a length that the variant does not take.
+        ValueError: heads or a length that the variant does not take; one that is no softmax attention.
 
     Examples:
         >>> import attention
         >>> from eval.testing import assert_matches_dense
         >>> assert_matches_dense(attention.make("swa", window=7, sinks=2), tokens=31)
     """
+    if variant.component != "attention":
+        raise ValueError(f"{variant} is no softmax attention: no dense oracle says what it gives")
     case = VariantCase(variant, tokens, heads, seed)
     layer = case.layer_input
     for steps in case.schedules():

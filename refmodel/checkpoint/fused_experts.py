@@ -51,10 +51,11 @@ def stored_experts(found: Collection[str], *, in_turns: bool) -> StoredExperts:
         packed = any(name.endswith(f"{_GATE_UP}_blocks") for name in found)
         return StoredExperts("_blocks", _taking_turns) if packed else StoredExperts("", _transposed)
     fused = any(name.endswith(f"mlp.experts.{_GATE_UP}") for name in found)
-    return StoredExperts("", _halved) if fused else StoredExperts()
+    return StoredExperts("", halved) if fused else StoredExperts()
 
 
-def _halved(leaf: str, one: Placement) -> Placement:
+def halved(leaf: str, one: Placement) -> Placement:
+    """`gate` or `up` in the tensor [E, 2F, D] that holds the one above the other."""
     if leaf not in ("gate", "up"):
         return one
     experts, width, d_model = one.shape

@@ -14,7 +14,9 @@ import jax.numpy as jnp
 import numpy as np
 from gguf import GGML_QUANT_SIZES, GGMLQuantizationType
 
+from refmodel.checkpoint import delta_tensors
 from refmodel.checkpoint.checkpoint import Checkpoint
+from refmodel.checkpoint.fused_experts import halved
 from refmodel.checkpoint.gguf_header import GgufTensor
 from refmodel.checkpoint.gguf_parts import read_parts
 from refmodel.checkpoint.placement import Placement, Shape, placements
@@ -34,6 +36,7 @@ if TYPE_CHECKING:
 
 _EMBEDDING: Final = "token_embd.weight"
 _PROJECTIONS: Final[Mapping[str, str]] = {"q": "attn_q", "k": "attn_k", "v": "attn_v", "o": "attn_output"}
+_GATE_UP: Final = "blk.{layer}.ffn_gate_up_exps.weight"
 _ROWS: Final = 1024  # dequantised at a time
 _FLOATS: Final[Mapping[GGMLQuantizationType, Any]] = MappingProxyType({
     GGMLQuantizationType.F32: np.float32, GGMLQuantizationType.F16: np.float16,
@@ -133,13 +136,25 @@ class GgufFile(Checkpoint):
         return [f"{self.where}: {one}" for one in (*said, *ends_outside(self._told_ends, self.config.vocab_size))]
 
     def placements(self) -> list[Placement]:
-        family = self.family
+        placed = placements(self.config, self._stored_name, len(self._tensors), self.where)
+        return [self._laid_out(_unpacked(one, self.family.interleaves_heads)) for one in placed]
 
-        def name(row: Parameter) -> str:
-            return family.gguf_names.get(row.path, row.gguf)
+    def _stored_name(self, row: Parameter) -> str:
+        if row.path in ("ffn.gate", "ffn.up") and row.copies > 1 and _GATE_UP.format(layer=0) in self._tensors:
+            return _GATE_UP
+        return self.family.gguf_names.get(row.path, row.gguf)
 
-        placed = placements(self.config, name, len(self._tensors), self.where)
-        return [_unpacked(one, family.interleaves_heads) for one in placed]
+    def _laid_out(self, one: Placement) -> Placement:
+        """Experts and DeltaNet layers as the file has them."""
+        if one.name.endswith(_GATE_UP.rpartition(".{layer}.")[2]):
+            return halved(one.row.path.removeprefix("ffn."), one)
+        if one.row.path == "ffn.shared_weight":  # a vector, or a matrix of one row
+            stored = self._tensors.get(one.name)
+            return one if stored is None or len(stored.shape) > 1 else dataclasses.replace(one, shape=one.shape[1:])
+        if not (delta := delta_tensors.of_delta(self.config, one)):
+            return one
+        one = delta_tensors.together(one, delta, self._tensors)
+        return delta_tensors.untiled(one, delta) if self.family.tiles_value_heads else one
 
     def read(self, name: str) -> np.ndarray:
         return _dequantised(self._tensors[name])

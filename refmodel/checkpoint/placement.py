@@ -67,10 +67,16 @@ def placements(
     if asked > 2 * stored + _SPARE:
         raise ValueError(f"{where} has {stored:,} tensors; the model that it describes has {asked:,}")
     return [
-        Placement(name, part.stored_shape, path, index, part)
+        _placed(name, path, index, part)
         for path, leaf in leaves.items()
         for name, index, part in _parts(leaf, stored_name(leaf.row))
     ]
+
+
+def _placed(name: str, path: str, index: tuple[int, ...], row: Parameter) -> Placement:
+    if row.share is None:
+        return Placement(name, row.stored_shape, path, index, row)
+    return Placement(name, row.share.whole(row.stored_shape), path, index, row, row.share.of)
 
 
 def _count(leaf: Leaf, template: str) -> int:

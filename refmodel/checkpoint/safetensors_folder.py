@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import reprlib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
+from refmodel.checkpoint import delta_tensors
 from refmodel.checkpoint.checkpoint import Checkpoint
 from refmodel.checkpoint.folder_files import StoredTensor, same_numbers, stored_tensors
 from refmodel.checkpoint.formats import WEIGHT_FORMATS, WeightFormat, format_of
@@ -132,7 +133,8 @@ class SafetensorsFolder(Checkpoint):
         def name(row: Parameter) -> str:
             return family.hf_names.get(row.path) or experts.name(row)
 
-        return [experts.placed(one) for one in placements(self.config, name, len(self._formats), self.where)]
+        placed = placements(self.config, name, len(self._formats), self.where)
+        return [_laid_out(experts.placed(one), self.config, self._formats) for one in placed]
 
     def read(self, name: str) -> np.ndarray:
         return self._decoded(name, self._formats[name])
@@ -174,6 +176,11 @@ def _ids(ends: Any, where: Path) -> tuple[int, ...]:
     if not all(type(one) is int for one in found):
         raise ValueError(f"{where}: eos_token_id is {reprlib.repr(ends)}; accepted: a token id, or a list of them")
     return tuple(sorted(set(found)))
+
+
+def _laid_out(one: Placement, config: ModelConfig, found: Collection[str]) -> Placement:
+    delta = delta_tensors.of_delta(config, one)
+    return delta_tensors.from_safetensors(delta_tensors.together(one, delta, found)) if delta else one
 
 
 def _read_config(folder: Path) -> tuple[Family, ModelConfig]:

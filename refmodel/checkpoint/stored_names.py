@@ -10,6 +10,7 @@ from refmodel.words import shown
 
 _WRAPPERS: Final = ("_orig_mod.", "module.")  # torch.compile, DistributedDataParallel
 _BASE: Final = ("embed_tokens.", "layers.", "norm.")
+_TEXT: Final = "model.language_model."  # of a model that sees pictures, too
 _ROTARY: Final = re.compile(r"(.*\.)?rotary_emb\.\w+")
 _LAYER: Final = re.compile(r"model\.layers\.([0-9]{1,9})\.(.*)")
 _NEXT_TOKENS: Final = ("eh_proj.", "enorm.", "hnorm.", "shared_head.")
@@ -19,6 +20,7 @@ def own_name(stored: str) -> str:
     """`model.layers.0...`, also of what was saved compiled, or without the head and so without the prefix `model.`."""
     for wrapper in _WRAPPERS:
         stored = stored.replace(wrapper, "")
+    stored = stored.replace(_TEXT, "model.", 1) if stored.startswith(_TEXT) else stored
     return f"model.{stored}" if stored.startswith(_BASE) else stored
 
 
@@ -39,6 +41,7 @@ def harmless(names: Iterable[str], n_layers: int) -> Mapping[str, list[str]]:
     numbered = {name: (int(found[1]), found[2]) for name in names if (found := _LAYER.fullmatch(name))}
     beyond = {layer for layer, rest in numbered.values() if layer >= n_layers and rest.startswith(_NEXT_TOKENS)}
     kinds = {
+        "tensors of what sees pictures": [name for name in names if name.startswith(("model.visual.", "visual."))],
         "rotary buffers, which the config gives": [name for name in names if _ROTARY.fullmatch(name)],
         "tensors of layers that predict tokens beyond the next": [
             name for name in names

@@ -100,3 +100,11 @@ def checked_kinds(fields: Fields, n_layers: int, sees_all: Callable[[int], bool]
             accepted = ", ".join(LAYER_TYPES if slides else LAYER_TYPES[:1])
             raise ValueError(f"{fields.where}: layer_types holds {brief(kind)}; accepted: {accepted}")
     return kinds
+
+
+def whole_numbers(fields: Fields, key: str) -> tuple[int, ...]:
+    """The numbers that a list holds; none where there is no list."""
+    found = fields.get(key, list, [])
+    if not all(type(one) is int for one in found):
+        raise ValueError(f"{fields.where}: {key} must hold whole numbers, got {brief(found)}")
+    return tuple(found)

@@ -44,6 +44,7 @@ class Family:
         architecture: its name in GGUF files; empty where they are not read.
         from_header: the description, from what a GGUF file says.
         defaults: what a config.json means by a field that it does not speak of: transformers' configuration class.
+        tiles_value_heads: whether its GGUF files hold value heads of DeltaNet layers in another order.
         interleaves_heads: whether its GGUF files hold the rows of queries and keys in the order for interleaved
             rotary positions: 0, H/2, 1, H/2 + 1, ...
         hf_names, gguf_names: what its files call a row of the table otherwise than the table, by the row's path;
@@ -62,3 +63,4 @@ class Family:
     hf_names: Mapping[str, str] = field(default_factory=dict, hash=False)
     gguf_names: Mapping[str, str] = field(default_factory=dict, hash=False)
     experts_in_turns: bool = False
+    tiles_value_heads: bool = False

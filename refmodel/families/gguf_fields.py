@@ -15,8 +15,10 @@ _OF_SCORES: Final = (
 """Keys that change scores or logits in ways that are not computed; 0 stands for none."""
 
 
-def sizes(header: GgufHeader) -> dict[str, Any]:
+def sizes(header: GgufHeader, rotated: int | None = None) -> dict[str, Any]:
     """The arguments of `refmodel.decoder.decoder` that every architecture's header gives alike.
+
+    `rotated` dimensions of a head have positions: all of them, where nobody says otherwise.
 
     Raises `ValueError` for attention that is neither computed nor counted.
     """
@@ -25,8 +27,9 @@ def sizes(header: GgufHeader) -> dict[str, Any]:
     d_model, n_heads = own.get("embedding_length", int), own.get("attention.head_count", int)
     head_dim = own.get("attention.key_length", int, d_model // max(n_heads, 1))
     own.require("attention.value_length", head_dim)
-    rope, why_not = positions(header, head_dim)
-    others = (*(own.objection(key, 0) for key in _OF_SCORES), own.objection("rope.dimension_count", head_dim))
+    rotated = rotated or head_dim
+    rope, why_not = positions(header, rotated)
+    others = (*(own.objection(key, 0) for key in _OF_SCORES), own.objection("rope.dimension_count", rotated))
     return {
         "name": header.name,
         "n_layers": own.within("block_count", 1, MOST_LAYERS, kind=int),

@@ -6,13 +6,12 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from refmodel.decoder import decoder
-from refmodel.families.config_fields import FULL, SLIDING, SWIGLU_DEFAULTS, layout_of, swiglu_sizes
+from refmodel.families.config_fields import FULL, SLIDING, SWIGLU_DEFAULTS, layout_of, swiglu_sizes, whole_numbers
 from refmodel.families.family import Family, GgufHeader
 from refmodel.families.gguf_fields import full_attention_sizes
 from refmodel.fields import Fields
 from refmodel.parts import Rope
 from refmodel.specification import ModelConfig
-from refmodel.words import brief
 
 _DEFAULTS: Final[Mapping[str, Any]] = {
     **SWIGLU_DEFAULTS, "max_position_embeddings": 32_768, "num_key_value_heads": 4, "attention_bias": False,
@@ -35,16 +34,9 @@ def _experts(fields: Fields) -> dict[str, Any]:
         "experts_per_token": fields.get("num_experts_per_tok", int),
         "d_expert": fields.get("moe_intermediate_size", int),
         "norm_topk_prob": fields.get("norm_topk_prob", bool),
-        "mlp_only_layers": _whole_numbers(fields, "mlp_only_layers"),
+        "mlp_only_layers": whole_numbers(fields, "mlp_only_layers"),
         "decoder_sparse_step": fields.get("decoder_sparse_step", int),
     }
-
-
-def _whole_numbers(fields: Fields, key: str) -> tuple[int, ...]:
-    found = fields.get(key, list, [])
-    if not all(type(one) is int for one in found):
-        raise ValueError(f"{fields.where}: {key} must hold whole numbers, got {brief(found)}")
-    return tuple(found)
 
 
 def _from_header(header: GgufHeader) -> ModelConfig:

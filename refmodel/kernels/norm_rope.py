@@ -19,13 +19,14 @@ from refmodel.rope import Angles, apply_rope
 def norm_and_rope(
     x_btnh: Float[Array, "b t n h"], scale_h: Float[Array, " h"] | LayerOf, angles: Angles, norm: Norm
 ) -> Float[Array, "b t n h"]:
-    """rope(rms_norm(x)), [B, T, N, H]: the kernel on a GPU, where H is a power of two; plain XLA elsewhere.
+    """rope(rms_norm(x)), [B, T, N, H]: the kernel on a GPU, where H is a power of two and all of it rotated; plain XLA
+    elsewhere.
 
     The kernel reads a scale that is a layer of a stack where it lies.
     """
     plain = partial(_plain, norm=norm)
     half = x_btnh.shape[-1] // 2
-    if is_gpu(current_target()) and half >= 16 and half & (half - 1) == 0:
+    if is_gpu(current_target()) and half >= 16 and half & (half - 1) == 0 and angles[0].shape[-1] == half:
         return with_derivative_of(plain, partial(_fused, norm=norm))(x_btnh, scale_h, angles)
     return plain(x_btnh, scale_h, angles)
 

@@ -23,7 +23,7 @@ def random_params(config: ModelConfig, seed: int, dtype: Any) -> Any:
     """
     tree, leaves = abstract_params(config, dtype), model_leaves(config)
     drawn = [
-        _random_leaf(path, leaves[path], struct.dtype, jax.random.key(seed))
+        random_leaf(path, leaves[path], struct.dtype, jax.random.key(seed))
         for path, struct in leaves_by_path(tree).items()
     ]
     return jax.tree.unflatten(jax.tree.structure(tree), drawn)
@@ -41,12 +41,13 @@ def variant_params(config: ModelConfig, params: Any, seed: int) -> Any:
             continue
         _, stack, *_, name = path.split(".")
         if name not in blocks[stack]["attn"]:
-            drawn = _random_leaf(path, leaf, dtype, jax.random.key(seed))
+            drawn = random_leaf(path, leaf, dtype, jax.random.key(seed))
             blocks[stack]["attn"] = blocks[stack]["attn"] | {name: drawn}
     return {**params, "blocks": blocks}
 
 
-def _random_leaf(path: str, leaf: Leaf, dtype: Any, key: jax.Array) -> jax.Array:
+def random_leaf(path: str, leaf: Leaf, dtype: Any, key: jax.Array) -> jax.Array:
+    """The leaf at `path` that `random_params` draws."""
     if not leaf.row.sums:
         return jnp.full(leaf.shape, leaf.row.initial, dtype)
     key = jax.random.fold_in(key, zlib.crc32(path.encode()))

@@ -35,7 +35,10 @@ OF_TYPE: dict[Any, st.SearchStrategy] = {
     tuple[int, ...]: st.lists(spans, min_size=1, max_size=4).map(tuple),
     tuple[SpanRule, ...]: st.lists(rules, min_size=1, max_size=4).map(tuple),
 }
-OF_FIELD = {"per": st.sampled_from(Per.__args__)}
+OF_FIELD = {
+    "per": st.sampled_from(Per.__args__), "key_heads": st.sampled_from((1, 2)),
+    "value_heads": st.integers(1, 5000).map(lambda half: 2 * half),
+}  # fmt: skip
 
 
 @st.composite

@@ -30,6 +30,11 @@ _G3: Final = {"num_attention_heads": 6, "num_key_value_heads": 2, "head_dim": 10
 _G8: Final = {"num_attention_heads": 16, "num_key_value_heads": 2, "head_dim": 6}
 _DENSE: Final = _SHARED | {"num_hidden_layers": 3, "intermediate_size": 19}
 _MOE: Final = _DENSE | {"num_experts": 7, "num_experts_per_tok": 3, "moe_intermediate_size": 5, "norm_topk_prob": True}
+_HYBRID: Final = _SHARED | {
+    "num_attention_heads": 6, "num_key_value_heads": 2, "head_dim": 24, "moe_intermediate_size": 5,
+    "shared_expert_intermediate_size": 11, "intermediate_size": 19, "max_position_embeddings": 300,
+    "rope_parameters": {"rope_type": "default", "rope_theta": 1e4, "partial_rotary_factor": 0.25},
+}  # fmt: skip
 
 CASES: Final[MappingProxyType[str, tuple[str, dict[str, Any]]]] = MappingProxyType({
     "moe": ("Qwen3Moe", _MOE | _G3 | {"rope_theta": 1e6}),
@@ -64,6 +69,32 @@ CASES: Final[MappingProxyType[str, tuple[str, dict[str, Any]]]] = MappingProxyTy
         _DENSE | {"hidden_size": 42, "num_attention_heads": 3, "num_key_value_heads": 1, "attention_bias": True,
                   "mlp_bias": True},
     ),
+    "qwen3-next": (  # three layers of a state to one that attends; more than four chunks of them
+        "Qwen3Next",
+        _HYBRID | {"num_hidden_layers": 4, "num_experts": 7, "num_experts_per_tok": 3, "norm_topk_prob": True,
+                   "linear_num_key_heads": 2, "linear_num_value_heads": 6, "linear_key_head_dim": 6,
+                   "linear_value_head_dim": 10, "linear_conv_kernel_dim": 4},
+    ),
+    "qwen3-next-dense": (  # a layer without experts, as many value heads as key heads, chosen weights as they are
+        "Qwen3Next",
+        _HYBRID | {"num_hidden_layers": 3, "num_experts": 5, "num_experts_per_tok": 2, "norm_topk_prob": False,
+                   "mlp_only_layers": [1], "layer_types": ["linear_attention", "linear_attention", "full_attention"],
+                   "linear_num_key_heads": 3, "linear_num_value_heads": 3, "linear_key_head_dim": 14,
+                   "linear_value_head_dim": 6, "linear_conv_kernel_dim": 3},
+    ),
+    "qwen3-5-moe": (
+        "Qwen3_5MoeText",
+        _HYBRID | {"num_hidden_layers": 4, "num_experts": 7, "num_experts_per_tok": 3, "linear_num_key_heads": 3,
+                   "linear_num_value_heads": 6, "linear_key_head_dim": 10, "linear_value_head_dim": 14,
+                   "linear_conv_kernel_dim": 4},
+    ),
+    "qwen3-5-moe-tied": (
+        "Qwen3_5MoeText",
+        _HYBRID | {"num_hidden_layers": 5, "num_experts": 5, "num_experts_per_tok": 2, "linear_num_key_heads": 2,
+                   "linear_num_value_heads": 4, "linear_key_head_dim": 14, "linear_value_head_dim": 6,
+                   "linear_conv_kernel_dim": 2, "tie_word_embeddings": True,
+                   "layer_types": [*["full_attention", "linear_attention"] * 2, "linear_attention"]},
+    ),
     "dense-biases": ("Qwen3", _DENSE | _G3 | {"attention_bias": True}),
     "gpt-oss": (  # a clamp that activations meet
         "GptOss",
@@ -89,6 +120,9 @@ CASES: Final[MappingProxyType[str, tuple[str, dict[str, Any]]]] = MappingProxyTy
     ),
 })  # fmt: skip
 
+LONG: Final = MappingProxyType({"qwen3-next": (1, 257), "qwen3-5-moe": (1, 257)})
+"""Rows and tokens of cases that need others: a state goes through chunks of 64 tokens."""
+
 FUSED: Final = ("moe-raw-top-k",)
 """Cases whose experts are saved as in memory, fused into one tensor a layer; transformers' default is the Hub's way."""
 
@@ -109,13 +143,18 @@ def drawn(model: transformers.PreTrainedModel, seed: int) -> transformers.PreTra
     """The model with weights from a seed: activations are of order one, so that an absolute tolerance means something,
     and no norm weight is 1."""
     is_gemma = model.config.model_type.startswith("gemma")
+    adds_1 = is_gemma or model.config.model_type.startswith(("qwen3_next", "qwen3_5"))
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for name, weight in model.named_parameters():
             if name.endswith("bias"):
                 weight.normal_(0, 0.5, generator=generator)
+            elif name.endswith(("A_log", "dt_bias")):  # decays from near 1 to near 0
+                weight.uniform_(-4, 1, generator=generator)
             elif weight.ndim == 1:
-                low = -0.5 if is_gemma or name.endswith("sinks") else 0.5  # Gemma's factor is 1 more than stored
+                low = 0.5
+                if name.endswith("sinks") or (adds_1 and "linear_attn" not in name):
+                    low = -0.5  # a factor 1 more than what is stored
                 weight.uniform_(low, low + 1, generator=generator)
             else:  # [..., out, in]; embedded tokens have unit variance, which Gemma scales them to
                 std = 1.0 if "embed_tokens" in name and not is_gemma else weight.shape[-1] ** -0.5
@@ -123,12 +162,12 @@ def drawn(model: transformers.PreTrainedModel, seed: int) -> transformers.PreTra
     return model
 
 
-def compute(model: transformers.PreTrainedModel, seed: int, tokens: int) -> dict[str, np.ndarray]:
+def compute(model: transformers.PreTrainedModel, seed: int, tokens: int, rows: int = BATCH) -> dict[str, np.ndarray]:
     """Random tokens [B, T], the logits of all of them, and the output of every layer [L, B, T, D].
 
     The layers are hooked: the last of transformers' own `hidden_states` has passed the final norm.
     """
-    tokens_bt = torch.randint(VOCAB, (BATCH, tokens), generator=torch.Generator().manual_seed(seed))
+    tokens_bt = torch.randint(VOCAB, (rows, tokens), generator=torch.Generator().manual_seed(seed))
     layers: list[torch.Tensor] = []
     hooks = [layer.register_forward_hook(lambda _, __, out: layers.append(out)) for layer in model.model.layers]
     with torch.no_grad():
@@ -143,7 +182,8 @@ def write(folder: Path, case: str, seed: int, tokens: int = TOKENS, **changes: A
     model = build(case, seed, **changes)
     model.save_pretrained(folder, save_original_format=case not in FUSED)
     (folder / "generation_config.json").unlink()
-    np.savez_compressed(folder / "golden.npz", **compute(model, seed, tokens))
+    rows, tokens = LONG.get(case, (BATCH, tokens))
+    np.savez_compressed(folder / "golden.npz", **compute(model, seed, tokens, rows))
 
 
 def main(wanted: Sequence[str]) -> None:

@@ -15,6 +15,19 @@ POLICIES = f"{HERE}eviction/test_policies.py::test_evict_is_the_reference"
 
 MUTANTS = [
     *of(
+        "attention/kernels/delta_rule.py", f"{HERE}test_delta_rule.py::test_chunks_are_the_recurrence",
+        ("jnp.tril(beta_bngi[..., None] * kk_bngij * decay_bngij, -1)",
+         "jnp.tril(beta_bngi[..., None] * kk_bngij * decay_bngij, -2)"),
+        ("(v_bngiv - read_bngiv)", "(v_bngiv + read_bngiv)"),
+        ("to_end_bngi1 * u_bngiv", "u_bngiv"),
+    ),
+    *of(
+        "attention/gated_delta.py", f"{HERE}test_gated_delta.py",
+        ("count_b[:, None] + jnp.arange(self.conv - 1)", "jnp.arange(self.conv - 1) + x_btc.shape[1]"),
+        ("jnp.where(real_bt[..., None], beta_btm, 0)", "beta_btm"),
+        ("stable=True", "stable=False, descending=True"),
+    ),
+    *of(
         "attention/pattern.py", PATTERN,
         ("(q_pos - kv_pos < span))", "(q_pos - kv_pos <= span))"),
         ("((kv_pos < sink) |", "((kv_pos <= sink) |"),

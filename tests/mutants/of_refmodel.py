@@ -16,7 +16,7 @@ MUTANTS = [
     *of(
         "refmodel/rope.py", LAYERS,
         ("[first * cos - second * sin", "[first * cos + second * sin"),
-        ("second * cos + first * sin]", "second * cos - first * sin]"),
+        ("second * cos + first * sin, rest]", "second * cos - first * sin, rest]"),
     ),
     *of(
         "refmodel/rope.py", f"{POSITIONS}::test_the_attention_factor_is_in_both_rotations",
@@ -132,6 +132,13 @@ MUTANTS = [
         "refmodel/families/gpt_oss.py", f"{HERE}families/test_gpt_oss.py",
         ("[FULL if layer % 2 else SLIDING", "[SLIDING if layer % 2 else FULL"),
         ("dataclasses.replace(rope.scaling, truncate=False)", "rope.scaling"),
+    ),
+    *of(
+        "refmodel/checkpoint/delta_tensors.py", f"{HERE}checkpoint/test_delta_tensors.py",
+        ("(m // n, n, -1)", "(n, m // n, -1)"),
+        ("keys = 2 * n * delta.key_dim", "keys = n * delta.key_dim"),
+        ('"attn.b": (0, group), "attn.a": (group, 2 * group)', '"attn.a": (0, group), "attn.b": (group, 2 * group)'),
+        ("-np.exp(stored", "np.exp(stored"),
     ),
     *of(
         "refmodel/checkpoint/placement.py", f"{HERE}checkpoint/test_placement.py",

@@ -15,12 +15,12 @@ from attention.attend import attend
 from attention.attended import Attended
 from attention.eviction.h2o import H2O
 from attention.eviction.registry import POLICIES
-from attention.variants import VARIANTS
 from eval.cost.flops.closed_form import steps_flops
 from refmodel.decoder import decoder
 from refmodel.model import prefill, step
 from refmodel.schedule import Step, decode_steps, prefill_steps
 from refmodel.weights.random import random_params
+from tests.examples import ATTENDING
 
 pytestmark = pytest.mark.usefixtures("fast_compile")
 
@@ -84,7 +84,7 @@ def small(policy: str) -> str:
     return f"{policy},{SMALL.get(policy, 'budget=11,sinks=2,recent=3')}"
 
 
-@pytest.mark.parametrize("layout", [*(kind.example for kind in VARIANTS.values()), "2*swa(5,sinks=2)+full"])
+@pytest.mark.parametrize("layout", [*ATTENDING, "2*swa(5,sinks=2)+full"])
 @pytest.mark.parametrize("chunk", [None, 12])
 def test_pairs_of_variants(layout: str, chunk: int | None) -> None:
     if layout.startswith("evict_after"):

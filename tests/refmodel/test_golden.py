@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from attention.sliding_window import SlidingWindow
@@ -14,16 +15,38 @@ from tests.golden.compare import errors
 
 FOLDERS = {path.parent.name: path.parent for path in Path(__file__).parents[1].glob("golden/*/config.json")}
 TOLERANCE = 1e-4
+HYBRIDS = {"qwen3-next", "qwen3-next-dense", "qwen3-5-moe", "qwen3-5-moe-tied"}
+CHUNKS = {37: (11, 11, 11, 1, 1, 1, 1), 257: (63, 64, 65, 61, 1, 1, 1, 1)}
 pytestmark = pytest.mark.usefixtures("fast_compile")
 
 
 @pytest.mark.parametrize(
     ("impl", "steps"),
-    [("dense", None), ("blockwise", None), ("blockwise", (11, 11, 11, 1, 1, 1, 1))],
+    [("dense", None), ("blockwise", None), ("blockwise", "chunks")],
     ids=["dense", "blockwise", "blockwise chunks, then decode"],
 )
-@pytest.mark.parametrize("case", sorted(FOLDERS))
+@pytest.mark.parametrize("case", sorted(FOLDERS.keys() - HYBRIDS))
 def test_logits_and_every_layer(case, impl, steps):
+    check(case, impl, steps)
+
+
+SLOW = [("qwen3-5-moe", "chunks"), ("qwen3-5-moe-tied", "chunks"), ("qwen3-next-dense", "chunks")]
+
+
+@pytest.mark.parametrize(
+    ("case", "steps"),
+    [
+        *((case, None) for case in sorted(HYBRIDS)), ("qwen3-next", "chunks"),
+        *(pytest.param(*one, marks=pytest.mark.slow) for one in SLOW),
+    ],
+)  # fmt: skip
+def test_hybrids(case, steps):
+    """At once, and in chunks and decode, which take long to compile."""
+    check(case, "blockwise", steps)
+
+
+def check(case, impl, steps):
+    steps = steps and CHUNKS[np.load(FOLDERS[case] / "golden.npz")["tokens"].shape[1]]
     found = errors(FOLDERS[case], steps, impl=impl)
     assert found.layers.max() < TOLERANCE, f"per layer: {found.layers}"
     assert found.logits < TOLERANCE
@@ -77,6 +100,9 @@ def settings(**changes):
         ("gpt-oss", settings(feed_forward=Experts(7, 3, 19, activation=ClampedSwish(1.3, 7.0), bias=True))),
         ("gpt-oss", settings(feed_forward=Experts(7, 3, 19, activation=ClampedSwish(1.702, 0.9), bias=True))),
         ("gpt-oss", settings(feed_forward=Experts(7, 3, 19, False, ClampedSwish(1.3, 0.9), bias=True))),
+        ("qwen3-5-moe", settings(rope=Rope(share=0.5))),
+        ("qwen3-5-moe", settings(norm=Norm(1e-6, 1.0))),
+        ("qwen3-next", settings(feed_forward=Experts(7, 3, 5, norm_topk_prob=False, d_shared=11))),
         ("gemma3", window(+1)),
         ("gemma3", settings(softmax_scale=None)),
         ("gemma3", settings(feed_forward=Dense(19))),

@@ -8,7 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from refmodel.layers import rms_norm, route
+from refmodel.layers import route
+from refmodel.norm import rms_norm
 from refmodel.parts import Experts, Norm, Rope
 from refmodel.rope import apply_rope, rope_angles
 

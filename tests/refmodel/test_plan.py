@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections import Counter
 
 import chex
 import jax
@@ -55,7 +56,7 @@ def test_less_than_two_cycles_are_one():
 def test_runs_spell_out_every_layer(names, layers, sparse_step):
     config = with_layers("tiny-moe", layers, "+".join(names), sparse_step)
     plan = layer_plan(config)
-    spelt, seen, of_run = [], {"dense": 0, "moe": 0}, [0] * len(plan.runs)
+    spelt, seen, of_run = [], Counter(), [0] * len(plan.runs)
     for cycle in range(plan.repeats + 1):
         counts = plan.tail if cycle == plan.repeats else [run.count for run in plan.runs]
         for number, (run, count) in enumerate(zip(plan.runs, counts, strict=True)):

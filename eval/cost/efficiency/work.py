@@ -72,7 +72,9 @@ def traits(model: str) -> Traits:
         for layer in config.layers
         if isinstance(forward := layer.feed_forward, Experts)
     ]
-    has_states = any(one.component == "linear_attention" for layer in config.layers for one in layer.told)
+    has_states = any(
+        one.component == "linear_attention" for layer in config.layers for one in (layer.mixer, *layer.told) if one
+    )
     return Traits(head_dim, config.n_layers, min(shares, default=1.0), has_states)
 
 
@@ -108,7 +110,7 @@ def _tile_flops(config: ModelConfig, steps: Sequence[Step]) -> int:
     """4·H·N of every (query, kept key): a kernel that masks computes what it masks out."""
     total = 0
     for layer, layers in config.distinct_layers.items():
-        if not layer.mixer:
+        if not layer.mixer or not layer.attends:
             continue
         slots = layer.mixer.cache_tokens(steps[0].capacity)
         pairs = sum(step.tokens * (min(step.start, slots) + step.tokens) for step in steps)

@@ -91,7 +91,7 @@ def _layer_flops(
             flops["combine"] = 2 * d_model * tokens * product.rows_per_token
     if layer.mixer:
         costs = [attention_cost(layer, step, count, impl, depth) for step in steps]
-        flops["attention"] = sum(cost.mixing_flops(layer.heads) for cost in costs)
+        flops[layer.mixer.component] = sum(cost.mixing_flops(layer.heads) for cost in costs)
         flops["selection"] = sum(cost.selection_flops for cost in costs)
     return flops
 

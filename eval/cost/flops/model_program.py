@@ -21,8 +21,8 @@ from refmodel.specification import ModelConfig
 from refmodel.tree import Params, abstract_params
 
 COMPONENT_OF_SCOPE = {
-    "attn": "attention_projections", "attention": "attention", "selection": "selection",
-    "router": "router", "experts": "experts",
+    "attn": "attention_projections", "attention": "attention", "linear_attention": "linear_attention",
+    "selection": "selection", "router": "router", "experts": "experts",
     "combine": "combine", "ffn": "feed_forward", "head": "head",
 }  # fmt: skip
 

@@ -54,9 +54,12 @@ def as_bytes(values: int, name: str) -> int:
 
 
 def kv_cache_bytes(model: ModelConfig, capacity_tokens: int, kv: str = "bf16") -> int:
-    """The cache of every layer for sequences of up to `capacity_tokens`, as small as the patterns allow."""
+    """The cache of every layer for sequences of up to `capacity_tokens`, as small as the patterns allow.
+
+    Recurrent states are float32, whatever keys and values are.
+    """
     slots = sum(_slots(layer, capacity_tokens) * layer.kv_values for layer in model.layers)
-    return as_bytes(slots + sum(map(_recurrent_values, model.layers)), kv)
+    return as_bytes(slots, kv) + as_bytes(sum(map(_recurrent_values, model.layers)), "f32")
 
 
 def _slots(layer: LayerSpec, capacity_tokens: int) -> int:
@@ -74,12 +77,13 @@ def kv_bytes_per_token(model: ModelConfig, kv: str = "bf16") -> int:
 
 def steps_bytes(model: ModelConfig, steps: Iterable[Step], storage: Storage = Storage()) -> dict[str, int]:
     """Bytes per component over `steps`: weights of the products and of routers of spans ("selection"), cache read and
-    written under "attention", the head.
+    written under "attention", recurrent states among it, the head.
 
     Experts: at most min(E, rows) of them are in use in a step; each is read once.
     """
     total: dict[str, int] = defaultdict(int)
     alike = Counter(model.layers_at_depth)
+    states = 0
     for step in steps:
         for (layer, depth), layers in alike.items():
             for product in layer.products:
@@ -87,15 +91,18 @@ def steps_bytes(model: ModelConfig, steps: Iterable[Step], storage: Storage = St
                 total[product.component] += layers * product.macs * in_use
             total["attention"] += layers * _kv_values(layer, step, depth)
             total["selection"] += layers * layer.mixer_params
+            states += layers * 2 * _recurrent_values(layer)
         total["head"] += model.head_macs
     formats = {"attention": storage.kv}
-    return {name: as_bytes(v, formats.get(name, storage.weights)) for name, v in total.items() if v}
+    moved = {name: as_bytes(v, formats.get(name, storage.weights)) for name, v in total.items()}
+    moved["attention"] += as_bytes(states, "f32")
+    return {name: moved_bytes for name, moved_bytes in moved.items() if moved_bytes}
 
 
 def _kv_values(layer: LayerSpec, step: Step, depth: Depth) -> int:
-    """Values of keys that some query of the step sees, plus the step's own, written; a recurrent state both."""
-    if not layer.mixer:
+    """Values of keys that some query of the step sees, plus the step's own, written; none of a recurrent state."""
+    if not layer.mixer or _recurrent_values(layer):
         return 0
     mixer = layer.mixer.at_length(step.capacity).after_prompt(step.prompt)
     seen = mixer.held_tokens(step.start, step.capacity, depth) + step.tokens
-    return 2 * _recurrent_values(layer) or layer.kv_values * (seen + step.tokens)
+    return layer.kv_values * (seen + step.tokens)

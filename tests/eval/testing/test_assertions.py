@@ -17,7 +17,7 @@ from attention.variant import LayerInput
 from eval.testing import assert_causal, assert_flops_agree, assert_matches_dense
 from eval.testing.variant_case import VariantCase
 from tests.attention.test_block_routed import mask_by_hand
-from tests.examples import EXAMPLES
+from tests.examples import ATTENDING, EXAMPLES
 
 pytestmark = pytest.mark.usefixtures("fast_compile")
 
@@ -66,9 +66,14 @@ class Deaf(SlidingWindow):
         return Attended(jnp.zeros_like(layer.q_btnh))
 
 
-@pytest.mark.parametrize("text", EXAMPLES)
+@pytest.mark.parametrize("text", ATTENDING)
 def test_every_variant_is_dense_attention_under_its_mask_however_it_is_fed(text):
     assert_matches_dense(parse_variant(text))
+
+
+def test_a_recurrent_state_has_nothing_dense_beside_it():
+    with pytest.raises(ValueError, match=r"delta\(.*\) is no softmax attention"):
+        assert_matches_dense(parse_variant("delta(2, 6, 6, 10)"))
 
 
 @pytest.mark.parametrize("text", EXAMPLES)

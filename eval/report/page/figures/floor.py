@@ -51,7 +51,7 @@ def floor_figure(context: Context) -> Figure | None:
     dots = [
         _dot(series, series.label, ms, one.useful.attention, rate)
         for one, ms in timed
-        if (series := context.series.get(one.name)) and one.useful
+        if (series := context.series.get(one.name)) and one.useful and one.useful.attention
     ]
     for one, ms in having((one for one, _ in timed), lambda one: one.linear_ms)[:1]:
         if one.useful and one.useful.linear:

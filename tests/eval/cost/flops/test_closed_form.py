@@ -49,7 +49,7 @@ def test_useful_attention_is_the_dense_mask_counted(name: str, variant: str, sch
     expected = sum(
         4 * layer.heads.head_dim * sum(_masked_pairs(variant, layer.heads.n_heads, step) for step in steps)
         for layer in model.layers
-        if layer.mixer
+        if layer.attends
     )
     assert steps_flops(model, steps)["attention"] == expected
 
@@ -62,9 +62,11 @@ def test_linear_parts_are_the_parameter_tree_multiplied(name: str) -> None:
     for kind, block in abstract_params(config)["blocks"].items():
         matrices = {path: leaf for path, leaf in block["ffn"].items() if not path.endswith("_bias")}
         sizes = {path: math.prod(leaf.shape) for path, leaf in matrices.items()}
-        macs["attention_projections"] += sum(math.prod(block["attn"][matrix].shape) for matrix in "qkvo")
-        if kind == "moe":
+        projections = {"q", "k", "v", "o", "gate", "z", "a", "b"} & block["attn"].keys()
+        macs["attention_projections"] += sum(math.prod(block["attn"][matrix].shape) for matrix in projections)
+        if kind.endswith("moe"):
             experts = config.layers[0].feed_forward
+            macs["feed_forward"] += sum(sizes.pop(path) for path in list(sizes) if path.startswith("shared"))
             macs["router"] += sizes.pop("router")
             macs["experts"] += sum(sizes.values()) * experts.experts_per_token // experts.n_experts
         else:

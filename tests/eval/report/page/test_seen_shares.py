@@ -11,15 +11,15 @@ from attention.cost import Heads
 from attention.kernels.cover import GRANULE
 from attention.layout import parse_variant
 from attention.pattern import Tile, dense_mask
-from attention.variants import VARIANTS
 from eval.report.page.figures.tile_maps import _path, _runs
 from eval.report.page.seen_shares import seen
+from tests.examples import ATTENDING
 
 HEADS = Heads(n_heads=6, n_kv_heads=2, head_dim=16, d_model=48)
 TOKENS, CELLS = 211, 13
 EXACT = ("full", "swa(37)", "swa(31, sinks=5)", "spans(17|71, sinks=3)")
 ALL = (
-    *(v.example for v in VARIANTS.values()),
+    *ATTENDING,
     *EXACT,
     "evict(streaming, budget=64, chunk=32)",
     "evict(h2o, budget=64, chunk=16)",

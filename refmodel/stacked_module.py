@@ -1,0 +1,38 @@
+"""The base of the Linen modules: parameters of several layers stacked in front, of which a call reads one layer's."""
+
+from __future__ import annotations
+
+import jax
+from flax import linen as nn
+from jax import lax
+
+from refmodel.layer_spec import LayerSpec
+from refmodel.norm import rms_norm
+
+
+class Stacked(nn.Module):
+    """Base: declares parameters [L, ...] and reads one layer's slice of them.
+
+    What is declared here are the rows of the layer's table, by the path `prefix` and their name.  Values come from a
+    checkpoint or from `refmodel.weights.random`: a Linen initialiser would count the stack into the fan-in.
+    """
+
+    spec: LayerSpec
+    n_stack: int
+    dtype: jax.typing.DTypeLike
+    prefix: str = ""
+
+    def stack(self, name: str) -> jax.Array:
+        shape = self.spec.parameter(f"{self.prefix}.{name}").shape
+        return self.param(name, nn.initializers.zeros, (self.n_stack, *shape), self.dtype)
+
+    def at(self, layer: jax.Array, name: str) -> jax.Array:
+        return lax.dynamic_index_in_dim(self.stack(name), layer, keepdims=False)
+
+
+class RMSNorm(Stacked):
+    """`refmodel.norm.rms_norm` with a layer's scale."""
+
+    @nn.compact
+    def __call__(self, x: jax.Array, layer: jax.Array) -> jax.Array:
+        return rms_norm(x, self.at(layer, "scale"), self.spec.norm)

@@ -1,0 +1,46 @@
+"""The parameters of a model under another layout: those that it has, where the new one looks for them."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+
+from refmodel.specification import ModelConfig
+from refmodel.tree import Leaf, Params, leaves_by_path, model_leaves, nested
+from refmodel.weights.random import random_leaf
+
+
+def relayed_params(before: ModelConfig, after: ModelConfig, params: Params, seed: int, *, trained: bool) -> Params:
+    """`params` of `before` for `after`, which is the same model under another layout.
+
+    Layers that change to `delta` or from it have other parameters, in another stack; what all layers have moves with
+    them.  What is not there (routers, a DeltaNet layer's projections) is what `random_params` gives from `seed`, in the
+    dtype of `params`.  Leaves that nothing happens to are the same arrays.
+
+    Raises `ValueError` where a `trained` model lacks more than a mixer adds to attention.
+    """
+    leaves, own, dtype = leaves_by_path(params), model_leaves(before), params["embed"]["embedding"].dtype
+
+    def leaf_of(path: str, leaf: Leaf) -> jax.Array:
+        if leaf.layers is None or (path in leaves and own.get(path) == leaf):
+            return leaves[path]
+        name = path.split(".", 2)[2]
+        found = [of_layer(f"blocks.{before.stacks[layer]}.{name}", leaf, layer) for layer in leaf.layers]
+        known = [one for one in found if one is not None]
+        if len(known) == len(found):
+            return jnp.stack(known)
+        if trained and not leaf.row.of_mixer:
+            layer, mixer = leaf.layers[0], after.layers[leaf.layers[0]].mixer
+            raise ValueError(
+                f"{before.name} has no weights for {mixer} in layer {layer} ({name}): a layer's mixer is trained with "
+                "the model; random weights of a preset take any layout"
+            )
+        return random_leaf(path, leaf, dtype, jax.random.key(seed))
+
+    def of_layer(path: str, leaf: Leaf, layer: int) -> jax.Array | None:
+        held = own.get(path)
+        if held is None or held.layers is None or path not in leaves or held.row.shape != leaf.row.shape:
+            return None
+        return leaves[path][held.layers.index(layer)]
+
+    return nested({path: leaf_of(path, leaf) for path, leaf in model_leaves(after).items()})
