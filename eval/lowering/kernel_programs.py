@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 
 from attention.exact_count import ExactCount
-from attention.kernels import pallas_blocks, pallas_choice, pallas_decode, pallas_key_mass
+from attention.kernels import pallas_blocks, pallas_choice, pallas_decode, pallas_delta_rule, pallas_key_mass
 from attention.kernels.pallas_attention import attend_pallas
 from attention.kernels.target import current_target
 from attention.kernels.tiles import MatmulTiles, attention_tiles, matmul_tiles
@@ -159,7 +159,8 @@ def is_own(name: str) -> bool:
         pallas_blocks, pallas_choice, pallas_decode, pallas_key_mass, norm_rope_pallas, choose_experts_pallas,
         projection_pallas,
     )  # fmt: skip
-    others = (pallas_decode.MERGE, *(module.NAME for module in modules))
+    rule = (pallas_delta_rule.INVERSE, pallas_delta_rule.STATES, pallas_delta_rule.OUT)
+    others = (pallas_decode.MERGE, *rule, *(module.NAME for module in modules))
     return any(launched_as(kernel, name) for kernel in (*with_programs, *others))
 
 

@@ -97,6 +97,23 @@ def test_temporaries_of_a_long_prompt_stay_small(compiling) -> None:
     assert fit["peak_bytes"]["bf16"] > compiled.memory["argument_bytes"]
 
 
+def test_the_hybrid_compiles_whole_and_is_the_program_that_was_counted(compiling) -> None:
+    """Qwen3.5-35B-A3B: 30 DeltaNet layers by kernels, whose products are all on matrix units."""
+    program = ModelProgram("prefill", "qwen3.5-35b-a3b", "full", 16_384)
+    compiled = compiling(program)
+    assert not compiled.error
+    with compiling_for("gfx1201"):
+        function, arguments = program.build()
+        traced = count_flops(function, *arguments)
+    counted = count_hlo(compiled.hlo, traced.visits, traced.kernels)
+    assert counted.total == pytest.approx(traced.total, rel=COMPILED_TOLERANCE)
+    names = ("delta_rule_inverse", "delta_rule_states", "delta_rule_out")
+    assert set(names) < set(traced.kernels)
+    own = [one for one in read_result(compiled).kernels if one.name.startswith(names)]
+    assert len(own) == len(names) and not any(one.spills for one in own)
+    assert all(one.whole.matrix and one.lds_bytes <= TARGET.lds_bytes for one in own)
+
+
 # --------------------------------------------------------------------------------------------- variants and steps
 
 FOURS = [EXAMPLES[i : i + 4] for i in range(0, len(EXAMPLES), 4)]
