@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Final
 
+from attention.checks import whole
 from attention.cost import Heads
 from attention.gated_delta import GatedDelta
 from attention.mixer import Mixer
@@ -49,7 +50,6 @@ class LayerSpec:
         softmax_scale: what scores are multiplied with; None is H^(-1/2).
         stack: under which name its parameters are stacked with those of layers of the same shapes; empty: "dense" or
             "moe", as its feed-forward is, with "delta_" before it where the mixer is `delta`.
-        key_is_value: whether keys serve as values, so that the cache holds them once (counted, not run).
         told: the parameters of a layer that can be counted and not run; empty where they follow from the rest.
         told_kv_values: what a token of such a layer leaves in the cache; 0 where that follows from the rest.
     """
@@ -65,7 +65,6 @@ class LayerSpec:
     gated: bool = False
     softmax_scale: float | None = None
     stack: str = ""
-    key_is_value: bool = False
     told: Table = ()
     told_kv_values: int = 0
 
@@ -130,10 +129,10 @@ class LayerSpec:
 
     @property
     def kv_values(self) -> int:
-        """Values that a token leaves in the cache: 2·K·H, K·H where keys serve as values."""
+        """Values that a token leaves in the cache: 2·K·H, keys and values."""
         if not self.attends or self.told_kv_values:
             return self.told_kv_values
-        return (1 if self.key_is_value else 2) * self.heads.n_kv_heads * self.heads.head_dim
+        return 2 * self.heads.n_kv_heads * self.heads.head_dim
 
     @property
     def variant(self) -> Mixer:
@@ -186,6 +185,7 @@ def check_layer(name: str, layer: LayerSpec, d_model: int) -> None:
             if not 1 <= used <= experts:
                 raise ValueError(f"{name}: experts_per_token must be in 1..{experts}, got {used}")
             check_sizes(name, {"n_experts": experts, "d_expert of its moe layers": width})
+            whole(f"{name}: d_shared of its moe layers", layer.feed_forward.d_shared, 0, MOST_SIZE)
         case Dense(width):
             check_sizes(name, {"d_ff of its dense layers": width})
 

@@ -122,14 +122,14 @@ def norm_rows(norm: Norm, d_model: int) -> Table:
     )
 
 
-def attention_rows(heads: Heads, key_is_value: bool = False) -> Table:
-    """Projections of queries, keys, values and outputs: D·H·(2N + 2K) in all."""
+def attention_rows(heads: Heads, value_is_key: bool = False) -> Table:
+    """Projections of queries, keys, values and outputs: D·H·(2N + 2K) in all; D·H·(2N + K) where values have none."""
     d, n, k, h = heads.d_model, heads.n_heads, heads.n_kv_heads, heads.head_dim
     named = [("q", "heads", n, "q"), ("k", "kv_heads", k, "k"), ("v", "kv_heads", k, "v")]
     into = [
         layer_matrix(f"attn.{name}", ("embed", axis, "head_dim"), (d, count, h), ("embed",), "attention_projections",
                       f"self_attn.{name}_proj", f"attn_{gguf}")
-        for name, axis, count, gguf in named[: 2 if key_is_value else 3]
+        for name, axis, count, gguf in named[: 2 if value_is_key else 3]
     ]  # fmt: skip
     out = layer_matrix(
         "attn.o", ("heads", "head_dim", "embed"), (n, h, d), ("heads", "head_dim"), "attention_projections",

@@ -175,6 +175,10 @@ class ModelConfig:
         DeltaNet layers of a hybrid have weights that are for nothing else, so "swa(1024)" leaves them as they are.
         """
         layers = self.layout if _covers_recurrent(spec) else [layer for layer in self.layers if layer.attends]
+        if not layers:
+            raise ValueError(
+                f"{self.name} has no layer that attends: a layout for it names delta, such as 3*delta+full"
+            )
         return parse_layout(spec, len(layers))
 
     def with_each_layer(self, **changes: Any) -> ModelConfig:

@@ -92,6 +92,9 @@ def _row(variant: Mixer, heads: Heads, lengths: tuple[int, ...]) -> dict[str, An
                 "share_of_full": useful.pairs / full.useful(heads, tokens).pairs,
                 "selection_flops": useful.selection_flops,
                 "cache_tokens": fixed.cache_tokens(tokens),
+                "flops": useful.flops(heads),
+                "flops_of_full": useful.flops(heads) / full.useful(heads, tokens).flops(heads),
+                "state_values": fixed.state_values(heads),
             }
         )
     description = (type(variant).__doc__ or "").split("\n")[0].partition(": ")[2]
@@ -111,6 +114,12 @@ def _table(rows: list[dict[str, Any]], options: argparse.Namespace) -> Any:
         f"one layer of {options.model}: pairs against full attention's, cache slots", "variant", *header
     )
     for row in rows:
-        cells = [f"{percent(cost['share_of_full'])}  {count(cost['cache_tokens'])}" for cost in row["costs"]]
-        table.add_row(row["variant"], *cells)
+        table.add_row(row["variant"], *map(_cell, row["costs"]))
     return table
+
+
+def _cell(cost: dict[str, Any]) -> str:
+    """Pairs and slots; of a recurrent state, which has neither, FLOPs and values."""
+    if cost["state_values"]:
+        return f"{percent(cost['flops_of_full'])} of FLOPs, a state of {count(cost['state_values'])}"
+    return f"{percent(cost['share_of_full'])}  {count(cost['cache_tokens'])}"

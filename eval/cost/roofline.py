@@ -70,7 +70,9 @@ def floors(model: Model, steps: tuple[Step, ...], card: Card, under: Assumptions
     total: dict[str, Floor] = {}
     for step in steps:
         moved = steps_bytes(model, (step,), under.storage)
-        for name, flops in steps_flops(model, (step,), count=under.count).items():
+        counted = steps_flops(model, (step,), count=under.count)
+        for name in dict.fromkeys((*counted, *moved)):  # also what only moves bytes
+            flops = counted.get(name, 0)
             efficiency = under.attention_efficiency if name in ("attention", "selection") else under.linear_efficiency
             compute_ms, memory_ms = 1e3 * flops / (peak * efficiency), 1e3 * moved.get(name, 0) / bandwidth
             one = Floor(flops, moved.get(name, 0), compute_ms, memory_ms, max(compute_ms, memory_ms))
@@ -98,7 +100,7 @@ def decode_crossover_tokens(model: Model, storage: Storage = Storage()) -> int |
 
     def overtakes(context: int) -> bool:
         moved = steps_bytes(model, decode_steps(context), storage)
-        return moved.pop("attention") > sum(moved.values())
+        return moved.pop("attention", 0) > sum(moved.values())
 
     slots = [layer.variant.cache_tokens(UNBOUNDED) for layer in model.layers if layer.mixer]
     longest = max(slots, default=0) + 1

@@ -141,7 +141,7 @@ def _time_prefill(
 def _flops(sweep: Sweep, config: ModelConfig, tokens: int) -> FlopCounts:
     useful, executed = _counted(sweep, config, tokens)
     if on_gpu():
-        layers = Counter(config.layout).items()
+        layers = Counter(variant for variant in config.layout if variant.component == "attention").items()
         choosing = sum(n * _selection_flops(sweep, variant, tokens) for variant, n in layers)
         attention = sum(n * _executed_flops(sweep, variant, tokens) for variant, n in layers) - choosing
         executed = executed | {"attention": attention} | ({"selection": choosing} if choosing else {})

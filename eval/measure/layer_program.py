@@ -35,14 +35,14 @@ def layer_kernel(
 
     Random inputs of unit variance, a prompt of `tokens` from an empty cache, as `refmodel.layers.Attention` runs it: in
     one step, or in `steps` of so many tokens each.  `inputs` of another variant of the same model and length are used
-    instead of drawn: at long prompts they are gigabytes.  `attend` is `attention.attend.attend` or a function with its
-    signature.
+    instead of drawn where they have the same shapes: at long prompts they are gigabytes.  `attend` is
+    `attention.attend.attend` or a function with its signature.
     """
     one = config.one_layer(variant).at_length(tokens)
     (spec,), (variant,) = one.layers, one.layout
     shapes = [(batch, tokens, *shape) for shape in variant.operands(one.heads)]
     keys = jax.random.split(jax.random.key(seed), len(shapes) + 1)
-    if inputs is None:
+    if inputs is None or [x.shape for x in inputs] != shapes:
         inputs = Projected(*(jax.random.normal(key, shape, dtype) for key, shape in zip(keys, shapes, strict=False)))
     params = {
         name: jax.random.normal(jax.random.fold_in(keys[-1], i), shape, dtype) * shape[0] ** -0.5
@@ -71,16 +71,24 @@ def chained(kernel: Layer, calls: int) -> Callable[[Projected, dict[str, jax.Arr
 
     A single call on a GPU takes longer to be sent off than a short prompt's attention runs.  The barrier keeps what
     does not read the queries (routers, packing) inside the loop.  Of two calls in a turn the second may write where the
-    first one's queries were; with one, XLA copies every output back there.
+    first one's queries were; with one, XLA copies every output back there.  An output of another shape than the queries
+    is waited for all the same.
     """
 
     def chain(inputs: Projected, params: dict[str, jax.Array]) -> jax.Array:
         def again(q_btnh: jax.Array, _: None) -> tuple[jax.Array, None]:
             return kernel(*lax.optimization_barrier((inputs._replace(q_btnh=q_btnh), params))).out_btnh, None
 
+        def after(out_btmh: jax.Array, _: None) -> tuple[jax.Array, None]:
+            waiting, _ = lax.optimization_barrier(((inputs, params), out_btmh))
+            return kernel(*waiting).out_btnh, None
+
         if calls == 1:
             return kernel(inputs, params).out_btnh
-        return lax.scan(again, inputs.q_btnh, length=calls, unroll=2)[0]
+        out = jax.eval_shape(kernel, inputs, params).out_btnh
+        if (out.shape, out.dtype) == (inputs.q_btnh.shape, inputs.q_btnh.dtype):
+            return lax.scan(again, inputs.q_btnh, length=calls, unroll=2)[0]
+        return lax.scan(after, jnp.zeros(out.shape, out.dtype), length=calls, unroll=2)[0]
 
     return chain
 

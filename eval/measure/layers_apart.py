@@ -45,7 +45,8 @@ def measure(config: ModelConfig, params: Params, tokens_bt: jax.Array, attend: A
     programs = {"ends": compile_program(ends, params, tokens_bt, check=refuse_no_numbers)}
     for kind, variant in counts:
         one = config.one_layer(variant, kind)
-        own = variant_params(one, {**params, "blocks": {kind: params["blocks"][kind]}}, 0)
+        stack = params["blocks"].get(kind) or random_params(one, 0, params["embed"]["embedding"].dtype)["blocks"][kind]
+        own = variant_params(one, {**params, "blocks": {kind: stack}}, 0)
         layer = partial(prefill, one, attend=attend)
         programs[f"{kind} {variant}"] = compile_program(layer, own, tokens_bt, check=refuse_no_numbers)
     timings = time_programs(programs, budget)

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from attention.full import FULL
 from eval.measure.comparison_run import ComparisonRequest, run_comparison
+from eval.measure.named_layout import NamedLayout
 from eval.measure.records.schema import Record
 from eval.report.comparison import Comparison
 from eval.report.crossover_fit import Crossover
 from eval.report.run_facts import crossovers
+from refmodel.presets import PRESETS
 from refmodel.specification import ModelConfig
 
 
@@ -37,23 +41,28 @@ def measured_place(
     device: str | None = None, dtype: Any = None, resume: bool = False,
     on_record: Callable[[Record], None] = lambda _: None,
 ) -> Measured:  # fmt: skip
-    """Times a model that `refmodel.load` knows by its name, under its own layout; records go to `folder`.
+    """Times a preset with random weights under its own layout, beside full attention; records go to `folder`.
 
-    A model that does not run, or does not fit, is a `reason` and no error.
+    A model that is no preset, does not run, or does not fit, is a `reason` and no error.
     """
     if model.cannot_run:
         return Measured(model.name, counted_tokens, None, model.cannot_run)
+    if PRESETS.get(model.name) != model:
+        return Measured(model.name, counted_tokens, None, "measured by `prefillwall compare --model`: it is no preset")
+    own = FULL if model.with_layout(FULL) == model else model.layout_name
     request = ComparisonRequest(
-        model=model.name, layouts=[model.layout_name], tokens=lengths, quality_tokens=0, device=device, dtype=dtype
+        model=model.name, layouts=[own], tokens=lengths, quality_tokens=0, device=device, dtype=dtype
     )
+    words = ["prefillwall", "atlas", "--measure", "--models", model.name]
+    for option, given in (("--tokens", lengths), ("--device", device), ("--dtype", dtype)):
+        if given:
+            words += [option, *(map(str, given) if option == "--tokens" else [str(given)])]
     try:
         found = run_comparison(
-            request, folder, resume=resume, invocation=lambda _: f"prefillwall atlas --measure --models {model.name}",
-            on_record=on_record,
-        )  # fmt: skip
+            request, folder, resume=resume, invocation=lambda _: shlex.join(words), on_record=on_record
+        )
     except ValueError as error:
         return Measured(model.name, counted_tokens, None, str(error))
     (summary,) = Comparison(found.config, found.records, found.layouts).summaries
-    timed, _ = crossovers(summary)
-    (one,) = timed.values()
-    return Measured(model.name, counted_tokens, one, one.reason)
+    timed = crossovers(summary)[0][NamedLayout.of(own, model).name]
+    return Measured(model.name, counted_tokens, timed, timed.reason)

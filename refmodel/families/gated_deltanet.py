@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, Final
@@ -126,11 +127,17 @@ def read_header(header: GgufHeader) -> ModelConfig:
     head_dim = own.get("attention.key_length", int)
     rotated = own.within("rope.dimension_count", 2, max(head_dim, 2), kind=int)
     found = gguf_fields.sizes(header, rotated)
+    share = rotated / head_dim
+    if Rope(share=share).rotated(head_dim) < rotated:  # the quotient was rounded down
+        share = math.nextafter(share, 1)
+    rotated_of(share, head_dim, f"{own.where}: rope.dimension_count {rotated}")
     heads = Heads(found["n_heads"], found["n_kv_heads"], head_dim, found["d_model"])
-    value_heads = _size(own, "ssm.time_step_rank")
+    value_heads, inner = _size(own, "ssm.time_step_rank"), _size(own, "ssm.inner_size")
+    if inner % value_heads:
+        raise ValueError(f"{own.where}: ssm.inner_size {inner} is no multiple of ssm.time_step_rank {value_heads}")
     delta = GatedDelta(
         _size(own, "ssm.group_count"), value_heads, _size(own, "ssm.state_size"),
-        _size(own, "ssm.inner_size") // value_heads, _size(own, "ssm.conv_kernel"),
+        inner // value_heads, _size(own, "ssm.conv_kernel"),
     )  # fmt: skip
     experts = Experts(
         own.get("expert_count", int), own.get("expert_used_count", int), own.get("expert_feed_forward_length", int),
@@ -141,7 +148,7 @@ def read_header(header: GgufHeader) -> ModelConfig:
     attends = every(n_layers, own.within("full_attention_interval", 1, MOST_LAYERS, 4, int))
     return hybrid(
         header.name, attends, heads, delta, (experts,) * n_layers, vocab_size=found["vocab_size"],
-        rope=dataclasses.replace(found["rope"], share=rotated / head_dim), norm_eps=found["norm_eps"],
+        rope=dataclasses.replace(found["rope"], share=share), norm_eps=found["norm_eps"],
         tied_head=found["tied_head"], max_positions=found["max_positions"], cannot_run=found["cannot_run"],
     )  # fmt: skip
 

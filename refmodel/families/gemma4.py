@@ -1,4 +1,7 @@
-"""Gemma 4, counted and not run: wider heads in the global layers, whose keys serve as values."""
+"""Gemma 4, counted and not run: wider heads in the global layers, whose values are the keys' projection.
+
+Keys are normed with a scale and rotated, values normed without and not rotated: the cache holds both.
+"""
 
 from __future__ import annotations
 
@@ -24,19 +27,19 @@ def _model(
     def layer(mixer: Mixer) -> LayerSpec:
         sees_all = isinstance(mixer, Full)
         heads = Heads(*(world if sees_all else local), d)
-        told = (*attention_rows(heads, key_is_value=sees_all), *rows)
-        return LayerSpec(mixer, heads, feed_forwards[0], key_is_value=sees_all, told=told)
+        told = (*attention_rows(heads, value_is_key=sees_all), *rows)
+        return LayerSpec(mixer, heads, feed_forwards[0], told=told)
 
     return ModelConfig(
         name, tuple(map(layer, local_global(n_layers, 1024))), d, 262_144, tied_head=True,
-        cannot_run="keys that serve as values are not computed", headline_params=headline, note=note,
+        cannot_run="values from the keys' projection are not computed", headline_params=headline, note=note,
     )  # fmt: skip
 
 
 PRESETS: Final = (
     _model(
         "gemma4-26b-a4b", 30, 2816, (16, 8, 256), (16, 2, 512), (Experts(128, 8, 704), Dense(2112)),
-        "global layers use their keys as values; vector parameters are left out", headline=4_000_000_000,
+        "global layers have one projection for keys and values; vector parameters are left out", headline=4_000_000_000,
     ),
     _model(
         "gemma4-31b", 60, 5376, (32, 16, 256), (32, 4, 512), (Dense(21_504),),

@@ -114,7 +114,7 @@ def _kimi() -> ModelConfig:
     layers = (_delta_layer(d, 32, 128, Dense(9216)), *cycles[1:], delta, delta, full)
     return ModelConfig(
         "kimi-linear-48b-a3b", layers, d, 163_840, headline_params=3_000_000_000, cannot_run=_CANNOT,
-        note="KDA state counted in its sequential form",
+        note="KDA state counted in its sequential form, and not in the cache",
     )  # fmt: skip
 
 

@@ -61,7 +61,7 @@ def _nano() -> ModelConfig:
     return ModelConfig(
         "nemotron-3-nano-30b-a3b", tuple(kinds[kind] for kind in _PATTERN), d, 131_072,
         headline_params=3_200_000_000, cannot_run="Mamba-2 layers are not computed",
-        note="Mamba-2 state counted in its sequential form",
+        note="Mamba-2 state counted in its sequential form, and not in the cache",
     )  # fmt: skip
 
 

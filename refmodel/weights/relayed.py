@@ -35,7 +35,10 @@ def relayed_params(before: ModelConfig, after: ModelConfig, params: Params, seed
                 f"{before.name} has no weights for {mixer} in layer {layer} ({name}): a layer's mixer is trained with "
                 "the model; random weights of a preset take any layout"
             )
-        return random_leaf(path, leaf, dtype, jax.random.key(seed))
+        if not known:
+            return random_leaf(path, leaf, dtype, jax.random.key(seed))
+        drawn = random_leaf(path, leaf, dtype, jax.random.fold_in(jax.random.key(seed), 1))  # unlike the known ones
+        return jnp.stack([drawn[i] if one is None else one for i, one in enumerate(found)])
 
     def of_layer(path: str, leaf: Leaf, layer: int) -> jax.Array | None:
         held = own.get(path)

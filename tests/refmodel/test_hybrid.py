@@ -11,10 +11,14 @@ import numpy as np
 import pytest
 
 import refmodel
+from eval.cost.cards import CARDS
 from eval.cost.crossover import crossover_tokens
 from eval.cost.flops.closed_form import steps_flops
 from eval.cost.flops.cross_check import cross_check
-from eval.cost.flops.traffic import kv_bytes_per_token, kv_cache_bytes
+from eval.cost.flops.traffic import kv_bytes_per_token, kv_cache_bytes, steps_bytes
+from eval.cost.roofline import decode_crossover_tokens, floors
+from eval.measure import cells
+from eval.measure.default_sweep import usual_sweep
 from refmodel.cache import cache_bytes, init_cache
 from refmodel.model import prefill, step
 from refmodel.presets import preset
@@ -101,6 +105,48 @@ def test_its_states_are_counted_in_bytes():
     for config in (HYBRID, preset("tiny-dense").with_layout(f"{SMALL}+swa(5)")):
         assert kv_cache_bytes(config, 31, "f32") == cache_bytes(config, init_cache(config, 1, 31))
     assert kv_bytes_per_token(HYBRID, "f32") == 4 * 2 * 2 * 16
+
+
+def test_states_move_with_the_layers_that_they_belong_to():
+    """Read and written, in float32; a model of nothing else has no attention that could be dear."""
+    whole = HYBRID.with_layout(SMALL)
+    state_bytes = 4 * sum(layer.mixer.state_values(layer.heads) for layer in whole.layers)
+    step = (Step(1, TOKENS),)
+    moved, weights = steps_bytes(whole, step), sum(row.macs for one in whole.layers for row in one.products
+                                                   if row.component == "linear_attention")  # fmt: skip
+    assert "attention" not in moved and moved["linear_attention"] == 2 * state_bytes + 2 * weights
+    assert floors(whole, step, CARDS["r9700"])["linear_attention"].moved_bytes == moved["linear_attention"]
+    assert decode_crossover_tokens(whole) is None
+
+
+def test_a_model_of_deltas_alone_says_what_a_layout_for_it_names():
+    with pytest.raises(ValueError, match=r"tiny-hybrid has no layer that attends: a layout for it names delta"):
+        HYBRID.with_layout(SMALL).with_layout("full")
+
+
+def test_layers_of_a_prefill_on_a_gpu_are_counted_once(monkeypatch):
+    """DeltaNet layers are linear ones: not among attention as well."""
+    model = refmodel.load("tiny-hybrid")
+    sweep = usual_sweep(model, ["full"], [31])
+    asked = []
+    monkeypatch.setattr(cells, "on_gpu", lambda: True)
+    monkeypatch.setattr(cells, "_executed_flops", lambda sweep, variant, tokens: asked.append(str(variant)) or 7)
+    monkeypatch.setattr(cells, "_selection_flops", lambda *_: 0)
+    found = cells._flops(sweep, model.config, 31)
+    assert asked == ["full"] and found.executed["attention"] == 7
+    assert (
+        found.executed["linear_attention"]
+        == steps_flops(HYBRID, prefill_steps(31), count="executed")["linear_attention"]
+    )
+
+
+def test_what_random_weights_have_stays_where_other_layers_of_the_stack_lack_it():
+    model = refmodel.load("tiny-hybrid")
+    swapped = model.with_layout(f"2*{SMALL}+2*full")
+    before, after = (one.params["blocks"]["moe"]["attn"]["q"] for one in (model, swapped))
+    assert len(before) == 1 and len(after) == 2
+    chex.assert_trees_all_equal(after[1], before[0])
+    assert (after[0] != before[0]).any()
 
 
 def test_random_weights_take_delta_and_what_stays_moves_along():

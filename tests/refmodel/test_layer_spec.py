@@ -17,6 +17,7 @@ from attention.sliding_window import SlidingWindow
 from refmodel.layer_spec import LayerSpec
 from refmodel.model import prefill
 from refmodel.parts import Dense, Experts, Norm, Rope
+from refmodel.presets import preset
 from refmodel.rope_scaling import Linear
 from refmodel.specification import ModelConfig
 from refmodel.tree import abstract_params, model_leaves
@@ -79,3 +80,19 @@ def test_a_policy_that_turns_queries_back_refuses_scaled_positions():
     params, tokens_bt = random_params(evicting, 0, jnp.float32), jnp.zeros((1, 8), jnp.int32)
     with pytest.raises(ValueError, match="expected_attention turns queries back to position 0 and needs rope_theta"):
         prefill(evicting, params, tokens_bt, chunk_tokens=4)
+
+
+@pytest.mark.parametrize(
+    ("name", "values"),
+    [
+        (
+            "gemma4-26b-a4b",
+            25 * 2 * 8 * 256 + 5 * 2 * 2 * 512,
+        ),  # the global layers' values have no projection of their own
+        ("gemma4-31b", 50 * 2 * 16 * 256 + 10 * 2 * 4 * 512),
+        ("glm-4.7-flash", 47 * (512 + 64)),  # a latent vector, and the key that is rotated
+        ("qwen3.5-35b-a3b", 10 * 2 * 2 * 256),  # a DeltaNet layer keeps no token
+    ],
+)
+def test_what_a_token_leaves_in_the_cache(name, values):
+    assert sum(layer.kv_values for layer in preset(name).layers) == values

@@ -77,13 +77,13 @@ def kv_bytes_per_token(model: ModelConfig, kv: str = "bf16") -> int:
 
 def steps_bytes(model: ModelConfig, steps: Iterable[Step], storage: Storage = Storage()) -> dict[str, int]:
     """Bytes per component over `steps`: weights of the products and of routers of spans ("selection"), cache read and
-    written under "attention", recurrent states among it, the head.
+    written under "attention", recurrent states under their mixer's component, the head.
 
     Experts: at most min(E, rows) of them are in use in a step; each is read once.
     """
     total: dict[str, int] = defaultdict(int)
     alike = Counter(model.layers_at_depth)
-    states = 0
+    states: dict[str, int] = defaultdict(int)
     for step in steps:
         for (layer, depth), layers in alike.items():
             for product in layer.products:
@@ -91,11 +91,13 @@ def steps_bytes(model: ModelConfig, steps: Iterable[Step], storage: Storage = St
                 total[product.component] += layers * product.macs * in_use
             total["attention"] += layers * _kv_values(layer, step, depth)
             total["selection"] += layers * layer.mixer_params
-            states += layers * 2 * _recurrent_values(layer)
+            if layer.mixer:
+                states[layer.mixer.component] += layers * 2 * _recurrent_values(layer)
         total["head"] += model.head_macs
     formats = {"attention": storage.kv}
     moved = {name: as_bytes(v, formats.get(name, storage.weights)) for name, v in total.items()}
-    moved["attention"] += as_bytes(states, "f32")
+    for name, values in states.items():
+        moved[name] = moved.get(name, 0) + as_bytes(values, "f32")
     return {name: moved_bytes for name, moved_bytes in moved.items() if moved_bytes}
 
 

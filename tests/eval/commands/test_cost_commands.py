@@ -59,6 +59,24 @@ def test_json_and_tables_have_the_same_figures(command: str, capsys) -> None:
     assert [word for word in wanted if word not in table] == []
 
 
+def test_variants_say_of_a_state_what_it_costs_and_holds(capsys) -> None:
+    words = [
+        "variants",
+        "delta(key_heads=2, value_heads=6, key_dim=8, value_dim=12, conv=3)",
+        "--tokens",
+        "31",
+        "--draw",
+        "0",
+    ]
+    assert main([*words, "--json"]) == 0
+    (cost,) = json.loads(capsys.readouterr().out)["variants"][0]["costs"]
+    channels = 2 * 2 * 8 + 6 * 12
+    assert cost["flops"] == 31 * (6 * 8 * 12 * 6 + 2 * 3 * channels)
+    assert cost["state_values"] == 6 * 8 * 12 + 2 * channels
+    assert main(words) == 0
+    assert f"a state of {cost['state_values']}" in " ".join(capsys.readouterr().out.split())
+
+
 def test_flops_prints_three_agreeing_counts(capsys) -> None:
     assert main(["flops", *SMALL["flops"], "--json"]) == 0
     record = json.loads(capsys.readouterr().out)

@@ -17,6 +17,7 @@ from refmodel.presets import preset
 
 pytestmark = pytest.mark.usefixtures("fast_compile")
 
+DELTA = "delta(key_heads=2, value_heads=4, key_dim=8, value_dim=12)"
 TOKENS = 331  # long enough for the blockwise path
 
 
@@ -44,6 +45,23 @@ def test_inputs_of_another_variant_are_those_that_would_be_drawn() -> None:
         (_, drawn), (_, shared) = make(), make(inputs=given)
         chex.assert_trees_all_equal(shared, drawn)
         assert shared[0] is given
+
+
+def test_a_variant_with_other_operands_draws_its_own() -> None:
+    """DeltaNet layers mix channels of their own sizes: what full attention read is nothing for them."""
+    config = preset("tiny-dense")
+    _, (given, _) = layer_kernel(config, parse_variant("full"), TOKENS, jnp.float32)
+    kernel, (own, params) = layer_kernel(config, parse_variant(DELTA), TOKENS, jnp.float32, inputs=given)
+    assert own is not given and jnp.isfinite(jax.jit(kernel)(own, params).out_btnh).all()
+
+
+def test_a_chain_of_outputs_that_are_no_queries_is_the_last_call() -> None:
+    kernel, (inputs, params) = layer_kernel(preset("tiny-dense"), parse_variant(DELTA), TOKENS, jnp.float32)
+    once, chain = jax.jit(kernel)(inputs, params).out_btnh, jax.jit(chained(kernel, 3))
+    assert once.shape != inputs.q_btnh.shape
+    chex.assert_trees_all_close(chain(inputs, params), once, atol=2e-5)
+    runs = jax.make_jaxpr(chained(kernel, 6))(inputs, params).pretty_print()
+    assert "length=6" in runs and "optimization_barrier" in runs
 
 
 def test_a_chain_feeds_each_output_to_the_next_call() -> None:

@@ -58,6 +58,15 @@ def test_logits_that_are_no_numbers_are_no_result(where, fast_compile):
         layers_apart.measure(CONFIG, params, jnp.ones((1, 7), jnp.int32), attend, Budget(0, 1, 1))
 
 
+def test_layers_of_a_stack_that_the_model_lacks_are_drawn(fast_compile):
+    config = preset("tiny-dense")
+    params = layers_apart.random_layers(config, 0, jnp.float32)
+    laid_out = config.with_layout("3*delta(key_heads=2, value_heads=4, key_dim=8, value_dim=12)+full")
+    found = layers_apart.measure(laid_out, params, jnp.ones((1, 7), jnp.int32), attend, Budget(0, 1, 1))
+    assert [layer.count for layer in found.layers] == [3, 1]
+    assert [name.split()[0] for name in found.parts] == ["ends", "delta_dense", "dense"]
+
+
 def test_a_layer_alone_runs(fast_compile):
     for kind, variant in set(zip(CONFIG.stacks, CONFIG.layout, strict=True)):
         one = CONFIG.one_layer(variant, kind)

@@ -112,7 +112,7 @@ def joined_experts(tensors, fused):
     return made
 
 
-def write_gguf(path, arch, f, tensors, together=False, fused=True):
+def write_gguf(path, arch, f, tensors, together=False, fused=True, **other):
     writer = gguf.GGUFWriter(path, arch)
     rope = f["rope_parameters"]
     numbers = {
@@ -128,7 +128,7 @@ def write_gguf(path, arch, f, tensors, together=False, fused=True):
         "ssm.group_count": f["linear_num_key_heads"], "ssm.time_step_rank": f["linear_num_value_heads"],
         "ssm.inner_size": f["linear_num_value_heads"] * f["linear_value_head_dim"], "full_attention_interval": 4,
     }  # fmt: skip
-    for key, value in numbers.items():
+    for key, value in (numbers | other).items():
         writer.add_uint32(f"{arch}.{key}", value)
     writer.add_float32(f"{arch}.rope.freq_base", rope["rope_theta"])
     writer.add_layer_norm_rms_eps(f["rms_norm_eps"])
@@ -155,6 +155,28 @@ def test_a_gguf_file_is_the_folder(case, arch, together, fused, tmp_path):
     found, tree = load(write_gguf(tmp_path / "a.gguf", arch, fields, tensors, together, fused), jnp.float32)
     assert (found.layers, found.vocab_size, found.tied_head) == (config.layers, config.vocab_size, config.tied_head)
     chex.assert_trees_all_equal(tree, params)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "said"),
+    [
+        ("rope.dimension_count", 3, "rotates no pairs of dimensions"),
+        ("ssm.inner_size", 49, "ssm.inner_size 49 is no multiple of ssm.time_step_rank 6"),
+        ("expert_shared_feed_forward_length", 2**31, "expert_shared_feed_forward_length|d_shared"),
+    ],
+)
+def test_sizes_of_a_header_that_no_model_has(key, value, said, tmp_path):
+    fields, tensors = fields_of("qwen3-5-moe"), tensors_of("qwen3-5-moe")
+    with pytest.raises(ValueError, match=said):
+        load(write_gguf(tmp_path / "a.gguf", "qwen35moe", fields, tensors, **{key: value}), jnp.float32)
+
+
+@pytest.mark.parametrize(("rotated", "head_dim"), [(30, 44), (26, 46), (64, 256), (44, 44)])
+def test_as_many_dimensions_are_rotated_as_a_header_says(rotated, head_dim, tmp_path):
+    fields, tensors = fields_of("qwen3-5-moe"), tensors_of("qwen3-5-moe")
+    sizes = {"rope.dimension_count": rotated, "attention.key_length": head_dim, "attention.value_length": head_dim}
+    config = open_checkpoint(write_gguf(tmp_path / "a.gguf", "qwen35moe", fields, tensors, **sizes)).config
+    assert {layer.rope.rotated(head_dim) for layer in config.layers} == {rotated}
 
 
 def test_the_text_part_of_a_model_with_pictures(tmp_path, caplog):
