@@ -17,7 +17,7 @@ MOE = {"num_experts": 5, "num_experts_per_tok": 2, "moe_intermediate_size": 7}
 TAKEN_APART = {
     "rope_theta", "rope_local_base_freq", "sliding_window_pattern", "partial_rotary_factor", "full_attention_interval",
 }  # fmt: skip
-NOT_THERE = {("qwen3_5_moe_text", "norm_topk_prob")}  # weights of experts are always normed there
+NOT_THERE = {("qwen3_5_moe_text", key) for key in ("norm_topk_prob", "intermediate_size")}  # always normed, never dense
 NESTED = {"qwen3_5_moe"}  # the model with pictures, of which the text is a part
 LAYERS = {"full_attention": "full", "linear_attention": "delta"}
 
