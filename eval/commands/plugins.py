@@ -22,7 +22,7 @@ def add_plugin(parser: argparse.ArgumentParser) -> None:
     """The option as a command's help shows it; `load_plugins` has read it by then."""
     parser.add_argument(
         OPTION, action="append", default=[], metavar="FILE",
-        help="a Python file that registers variants, policies or routers of your own; may be given several times",
+        help="a Python file that registers things of your own: variants, policies, routers, backends, ...; repeatable",
     )  # fmt: skip
 
 

@@ -145,6 +145,8 @@ def _flops(sweep: Sweep, config: ModelConfig, tokens: int) -> FlopCounts:
         choosing = sum(n * _selection_flops(sweep, variant, tokens) for variant, n in layers)
         attention = sum(n * _executed_flops(sweep, variant, tokens) for variant, n in layers) - choosing
         executed = executed | {"attention": attention} | ({"selection": choosing} if choosing else {})
+    elif _is_untold(sweep):
+        executed = useful
     return FlopCounts(useful, executed)
 
 
@@ -168,6 +170,8 @@ def _executed_flops(sweep: Sweep, variant: Mixer, tokens: int) -> int:
     """Scores, values and selection of one layer, as it ran here: by the closed form of the XLA implementations, by the
     tiles that the Pallas kernel says it visited, and as the useful ones where a library does not tell."""
     config = sweep.model.config
+    if not on_gpu() and _is_untold(sweep):
+        return attention_flops(variant, config, tokens)
     if not on_gpu() or all(BACKENDS[impl].counts == "closed form" for impl in work_of(sweep, variant, tokens).impls):
         return attention_flops(variant, config, tokens, count="executed", impl=sweep.impl)
     pairs = work_of(sweep, variant, tokens).visited_pairs
@@ -176,14 +180,20 @@ def _executed_flops(sweep: Sweep, variant: Mixer, tokens: int) -> int:
     return 4 * config.head_dim * pairs + _selection_flops(sweep, variant, tokens)
 
 
+def _is_untold(sweep: Sweep) -> bool:
+    """Whether a backend was asked for that does not say what it executes."""
+    asked = BACKENDS.get(sweep.impl)
+    return asked is not None and asked.counts == "not told"
+
+
 def _selection_flops(sweep: Sweep, variant: Mixer, tokens: int) -> int:
     return selection_flops(sweep.model.config, variant, tokens, sweep.dtype, sweep.impl)
 
 
 def _executed_from(sweep: Sweep, layout: NamedLayout, tokens: int) -> dict[str, str]:
-    """On a GPU: where the executed FLOPs of a layout's variants come from."""
+    """Where the executed FLOPs of a layout's variants come from: on a GPU; on a CPU, that a backend does not tell."""
     if not on_gpu():
-        return {}
+        return {sweep.impl: UNTOLD} if _is_untold(sweep) else {}
     impls = dict.fromkeys(impl for variant in layout.counts for impl in work_of(sweep, variant, tokens).impls)
     counts = {impl: BACKENDS[impl].counts for impl in impls}
     return {impl: UNTOLD if source == "not told" else source for impl, source in counts.items()}

@@ -16,7 +16,7 @@ MUTANTS = [
     *of(
         "eval/cost/roofline.py", CARDS,
         ("moved.get(name, 0) / bandwidth\n", "moved.get(name, 0) / peak\n"),
-        ('return moved.pop("attention") > sum(moved.values())', 'return moved["attention"] > sum(moved.values())'),
+        ('return moved.pop("attention", 0) > sum', 'return moved.get("attention", 0) > sum'),
         ("> room) - 1", "> room)"),
     ),
     *of(

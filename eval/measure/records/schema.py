@@ -25,7 +25,7 @@ NO_IMPL: Final = "none"
 """`impl` of a record in which no attention kernel ran."""
 
 UNTOLD: Final = "useful, it does not tell"
-"""Where executed FLOPs come from that a library on a GPU does not tell: no table shows them."""
+"""Where executed FLOPs come from that a backend does not tell: no table shows them."""
 
 
 @dataclass(frozen=True)
