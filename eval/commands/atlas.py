@@ -25,7 +25,7 @@ DESCRIPTION = "Where attention overtakes the linear layers, for every known mode
 EXAMPLES = (
     "prefillwall atlas",
     "prefillwall atlas --card h100-sxm --weights bf16 --figure out/atlas.html",
-    "prefillwall atlas --measure --models smollm2-135m qwen3-0.6b",
+    "prefillwall atlas --measure --models tiny-dense tiny-moe --tokens 64 128 256",
     "prefillwall atlas --models qwen3.5-35b-a3b gemma4-26b-a4b gpt-oss-20b --base gpt-oss-20b --json",
 )
 
