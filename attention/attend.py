@@ -14,15 +14,15 @@ from attention.backends.registry import choose
 from attention.checks import has_axes, of_floats, of_whole_numbers
 from attention.kernels.target import current_target
 from attention.pattern import OnEither, Spans
-from attention.stacked import LayerOf, as_array
+from attention.stacked import InStack, as_array
 
 
 def attend(
     q_btnh: Float[Array, "b t n h"],
-    k_bskh: Float[Array, "b s k h"] | LayerOf,
-    v_bskh: Float[Array, "b s k h"] | LayerOf,
+    k_bskh: Float[Array, "b s k h"] | InStack,
+    v_bskh: Float[Array, "b s k h"] | InStack,
     q_pos_bt: Int[OnEither, "#b t"],
-    kv_pos_bks: Int[OnEither, "#b #k s"] | LayerOf,
+    kv_pos_bks: Int[OnEither, "#b #k s"] | InStack,
     pattern: Pattern,
     *,
     impl: str = "auto",
@@ -34,7 +34,8 @@ def attend(
     Args:
         q_btnh: queries, rotary positions applied.
         k_bskh, v_bskh: keys and values; query head n reads key-value head n // (N / K).  Where they and their positions
-            are a layer of stacks, a backend that can reads them where they lie; for the others they are copied out.
+            are a layer of stacks, or that and a token beside it, a backend that can reads them where they lie; for the
+            others they are copied out.
         q_pos_bt: position of each query, -1 for padding, whose output is 0.  A leading 1 means shared by the batch.
         kv_pos_bks: position of each slot, -1 for an empty one.  Leading 1s mean shared by the batch or by the heads.
         impl: a name out of `attention.backends.registry.BACKENDS` (`dense`, `blockwise`, on GPUs also `pallas` and,
@@ -66,7 +67,7 @@ def attend(
 
 
 def choose_impl(
-    q_btnh: jax.Array | jax.ShapeDtypeStruct, k_bskh: jax.Array | LayerOf | jax.ShapeDtypeStruct, pattern: Pattern, *,
+    q_btnh: jax.Array | jax.ShapeDtypeStruct, k_bskh: jax.Array | InStack | jax.ShapeDtypeStruct, pattern: Pattern, *,
     impl: str = "auto", order: Order = "any", need_lse: bool = False,
 ) -> str:  # fmt: skip
     """The backend that `attend` will run for such operands on the device that is compiled for.
@@ -82,7 +83,7 @@ def choose_impl(
 
 
 def _request(
-    q_btnh: jax.Array | jax.ShapeDtypeStruct, k_bskh: jax.Array | LayerOf | jax.ShapeDtypeStruct, pattern: Pattern,
+    q_btnh: jax.Array | jax.ShapeDtypeStruct, k_bskh: jax.Array | InStack | jax.ShapeDtypeStruct, pattern: Pattern,
     order: Order, need_lse: bool,
 ) -> Request:  # fmt: skip
     if order not in get_args(Order):

@@ -17,11 +17,11 @@ import numpy as np
 
 from attention.attended import Attended, AttendFn
 from attention.cost import ONLY_LAYER, Cost, Depth, Growth, Heads, executed_span_pairs, span_keys, step_positions
-from attention.kv_cache import LayerCache, extend, init_layer_cache
+from attention.kv_cache import Keep, LayerCache, extend, init_layer_cache
 from attention.mixer import Mixer, MixerInput, StepContext
 from attention.outline import Outline, of_spans
 from attention.pattern import UNBOUNDED, SpanPattern, cache_tokens, holds_everything, visible_pairs
-from attention.stacked import LayerOf
+from attention.stacked import InStack
 
 
 class LayerInput(NamedTuple):
@@ -37,10 +37,10 @@ class LayerInput(NamedTuple):
 
     x_btd: jax.Array
     q_btnh: jax.Array
-    k_bskh: jax.Array | LayerOf
-    v_bskh: jax.Array | LayerOf
+    k_bskh: jax.Array | InStack
+    v_bskh: jax.Array | InStack
     q_pos_bt: jax.Array
-    kv_pos_bks: jax.Array | LayerOf
+    kv_pos_bks: jax.Array | InStack
     params: Mapping[str, jax.Array]
     depth: jax.Array
 
@@ -116,21 +116,22 @@ class Variant(Mixer):
         self, inputs: MixerInput, now: StepContext, stack: LayerCache, layer: jax.Array
     ) -> tuple[Attended, LayerCache]:
         attend = partial(now.attend, order="prompt") if now.in_order else now.attend
-        operands, stack = self.layer_input(inputs, now, stack, layer)
-        return self.attend(attend, operands), stack
+        operands, keep = self.layer_input(inputs, now, stack, layer)
+        attended = self.attend(attend, operands)
+        return attended, keep(attended)
 
     def layer_input(
         self, inputs: MixerInput, now: StepContext, stack: LayerCache, layer: jax.Array
-    ) -> tuple[LayerInput, LayerCache]:
-        """What the step attends to, and the caches with its tokens where they belong: only one that lets tokens go is
-        copied."""
+    ) -> tuple[LayerInput, Keep]:
+        """What the step attends to; and what gives, once it has attended, the caches with its tokens where they
+        belong."""
         own = LayerCache(inputs.k_btkh, inputs.v_btkh, now.q_pos_bt[:, None])
-        seen, stack = extend(stack, layer, own, now.length, self.pattern(), now.first)
+        seen, keep = extend(stack, layer, own, now.length, self.pattern(), now.first)
         operands = LayerInput(
             inputs.x_btd, inputs.q_btnh, seen.keys, seen.values, now.q_pos_bt, seen.positions, inputs.params,
             now.depth.layer,
         )  # fmt: skip
-        return operands, stack
+        return operands, keep
 
     def attend(self, attend: AttendFn, layer: LayerInput) -> Attended:
         """The layer's attention by `attend` or a function with its signature, and what ran for it."""

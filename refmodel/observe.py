@@ -86,6 +86,7 @@ class _Spy(Mixer):
         return self.variant.params(heads)
 
     def step(self, inputs: MixerInput, now: StepContext, stack: Any, layer: jax.Array) -> tuple[Attended, Any]:
-        operands, stack = self.variant.layer_input(inputs, now, stack, layer)
+        operands, keep = self.variant.layer_input(inputs, now, stack, layer)
         self.seen[self.layer] = self.look(self.variant, operands)
-        return Attended(jnp.zeros_like(inputs.q_btnh)), stack
+        attended = Attended(jnp.zeros_like(inputs.q_btnh))
+        return attended, keep(attended)

@@ -12,7 +12,7 @@ from attention.attended import Attended
 from attention.kernels.block_routed import BlockChoice, most_pairs
 from attention.kernels.cover import executed_pairs, executed_pairs_of_spans
 from attention.pattern import Array, SpanPattern, Spans
-from attention.stacked import LayerOf
+from attention.stacked import InStack
 
 Pattern = SpanPattern | Spans | BlockChoice
 Order = Literal["any", "keys", "prompt"]
@@ -30,7 +30,7 @@ class Request:
     """
 
     q_btnh: jax.Array | jax.ShapeDtypeStruct
-    k_bskh: jax.Array | LayerOf | jax.ShapeDtypeStruct
+    k_bskh: jax.Array | InStack | jax.ShapeDtypeStruct
     pattern: Pattern
     order: Order
     need_lse: bool
@@ -61,7 +61,7 @@ class Backend:
         counts: where its executed pairs come from: the `closed form` of `executed_pairs`; the `visited tiles` that its
             runs report; or it is `not told`: before a run those of the blockwise walk stand for them, in records
             of a GPU the useful ones.
-        reads_stacks: whether `run` takes keys and values as `attention.stacked.LayerOf`, too.
+        reads_stacks: whether `run` takes keys and values as `attention.stacked.InStack`, too.
     """
 
     name: ClassVar[str]

@@ -4,7 +4,8 @@ A decode step has one query and no tile of rows to divide among the multiprocess
 and the parts merged by their log-sum-exps (Flash-Decoding: Dao et al., 2023).  The queries of a key-value head's group
 are the rows of one tile and share each key that is read.  Keys and values are read where they lie in their stack.
 A program looks at the positions of its own slots first, and then reads no tile before the first or behind the last that
-some row sees: what a step costs follows from what its pattern can see.
+some row sees: what a step costs follows from what its pattern can see.  A token that is not in the stack yet is a
+part more in the merge.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from attention.kernels.ref import Ref
 from attention.kernels.target import current_target
 from attention.kernels.tiles import DecodeTiles, decode_tiles
 from attention.pattern import UNBOUNDED, SpanPattern, Spans, head_spans
-from attention.stacked import LayerOf, in_stack
+from attention.stacked import Beside, InStack, in_stack
 
 NAME: Final = "decode_attention"
 """Of the first kernel in compiled programs."""
@@ -39,10 +40,10 @@ LEAST_ROWS: Final = 16
 
 def attend_decode(
     q_btnh: jax.Array,
-    k_bskh: jax.Array | LayerOf,
-    v_bskh: jax.Array | LayerOf,
+    k_bskh: jax.Array | InStack,
+    v_bskh: jax.Array | InStack,
     q_pos_bt: jax.Array,
-    kv_pos_bks: jax.Array | LayerOf,
+    kv_pos_bks: jax.Array | InStack,
     pattern: SpanPattern | Spans,
     *,
     tiles: DecodeTiles | None = None,
@@ -51,7 +52,8 @@ def attend_decode(
     """`attend_dense` for few queries; `visited` counts the tiles between the first and the last that a part reads.
 
     Args:
-        k_bskh, v_bskh, kv_pos_bks: arrays, or one layer of stacks, which is not copied.
+        k_bskh, v_bskh, kv_pos_bks: arrays, or one layer of stacks, which is not copied; or that and the token of a
+            single query beside it.
         tiles: sizes of a program, else those of `attention.kernels.tiles` for this device.
         interpret: run the kernels as plain JAX, on any device.
     """
@@ -59,12 +61,12 @@ def attend_decode(
     span_bnt, sink_n = map(jnp.asarray, head_spans(pattern, 1 if uniform else q_btnh.shape[2]))
     tiles = tiles or decode_tiles(current_target(), q_btnh.dtype, q_btnh.shape[3])
     kernel = with_derivative_of(_plain, partial(_forward, tiles=tiles, interpret=interpret))
-    in_stacks = map(in_stack, (k_bskh, v_bskh, kv_pos_bks))
+    in_stacks = (x if isinstance(x, InStack) else in_stack(x) for x in (k_bskh, v_bskh, kv_pos_bks))
     return kernel(q_btnh, *in_stacks, q_pos_bt, span_bnt, sink_n)
 
 
 def _plain(
-    q_btnh: jax.Array, k: LayerOf, v: LayerOf, kv_pos: LayerOf, q_pos_bt: jax.Array, span_bnt: jax.Array,
+    q_btnh: jax.Array, k: InStack, v: InStack, kv_pos: InStack, q_pos_bt: jax.Array, span_bnt: jax.Array,
     sink_n: jax.Array,
 ) -> Attended:  # fmt: skip
     out_btnh, lse_bnt = attend_dense(q_btnh, k.read(), v.read(), q_pos_bt, kv_pos.read(), Spans(span_bnt, sink_n))
@@ -72,9 +74,11 @@ def _plain(
 
 
 def _forward(
-    q_btnh: jax.Array, k: LayerOf, v: LayerOf, kv_pos: LayerOf, q_pos_bt: jax.Array, span_bnt: jax.Array,
+    q_btnh: jax.Array, k: InStack, v: InStack, kv_pos: InStack, q_pos_bt: jax.Array, span_bnt: jax.Array,
     sink_n: jax.Array, *, tiles: DecodeTiles, interpret: bool,
 ) -> Attended:  # fmt: skip
+    own = (q_btnh, k.own, v.own, q_pos_bt) if isinstance(k, Beside) and isinstance(v, Beside) else ()
+    k, v, kv_pos = map(in_stack, (k, v, kv_pos))
     (b, t, n, h), (s, n_kv) = q_btnh.shape, k.shape[1:3]
     static = _Static(n // n_kv, t * n // n_kv, *_split(s, b * n_kv, tiles), tiles.keys)
     integers = (x.astype(jnp.int32) for x in (q_pos_bt, span_bnt, sink_n, kv_pos.stack, k.layer.reshape(1)))
@@ -104,8 +108,9 @@ def _forward(
         interpret=interpret,
         name=MERGE,
         cost_estimate=pl.CostEstimate(flops=0, transcendentals=0, bytes_accessed=4 * out_bkprh.size),
-    )(out_bkprh, lse_bkpr)
-    return Attended(out_btnh, lse_bnt, ExactCount.of(visited) * (static.rows * tiles.keys))
+    )(out_bkprh, lse_bkpr, *own)
+    counted = ExactCount.of(visited) * (static.rows * tiles.keys)
+    return Attended(out_btnh, lse_bnt, counted + ExactCount.constant(b * n) if own else counted)
 
 
 class _Static(NamedTuple):
@@ -211,8 +216,9 @@ def _attend_part(
     visited_ref[b, kv_head, part] = jnp.maximum(end - start, 0)
 
 
-def _merge(out_ref: Ref, lse_ref: Ref, merged_ref: Ref, merged_lse_ref: Ref, *, static: _Static) -> None:
-    """The parts of one row, weighted by what each saw."""
+def _merge(out_ref: Ref, lse_ref: Ref, *refs: Ref, static: _Static) -> None:
+    """The parts of one row, weighted by what each saw; and its own token, where that is in none of them."""
+    *own_refs, merged_ref, merged_lse_ref = refs
     row, kv_head, b = (pl.program_id(axis) for axis in range(3))
     head_dim = out_ref.shape[-1]
     size = 1 << (static.parts - 1).bit_length()
@@ -223,14 +229,33 @@ def _merge(out_ref: Ref, lse_ref: Ref, merged_ref: Ref, merged_lse_ref: Ref, *, 
         return tuple(jnp.broadcast_to(x, shape) for x in index)
 
     lse = plgpu.load(lse_ref.at[at(b, kv_head, part, row, shape=(size,))], mask=exists, other=-jnp.inf)
+    token, head = row // static.group, kv_head * static.group + row % static.group
     top = lse.max(0)
+    if own_refs:
+        score, own_value = _own_token(own_refs, b, token, head, kv_head)
+        top = jnp.maximum(top, score)
     pivot = jnp.where(top == -jnp.inf, 0.0, top)
     weights = jnp.exp2((lse - pivot) * LOG2_E)
-    total = weights.sum(0)
+    own_weight = jnp.exp2((score - pivot) * LOG2_E) if own_refs else 0.0
+    total = weights.sum(0) + own_weight
     shape = size, head_dim
     index = at(b, kv_head, part[:, None], row, jnp.arange(head_dim)[None], shape=shape)
     out = plgpu.load(out_ref.at[index], mask=jnp.broadcast_to(exists[:, None], shape), other=0.0)
-    merged = (out * weights[:, None]).sum(0) * jnp.where(total > 0, 1 / jnp.where(total > 0, total, 1), 0)
-    token, head = row // static.group, kv_head * static.group + row % static.group
+    summed = (out * weights[:, None]).sum(0)
+    if own_refs:
+        summed += own_weight * own_value
+    merged = summed * jnp.where(total > 0, 1 / jnp.where(total > 0, total, 1), 0)
     merged_ref[b, token, head, :] = merged.astype(merged_ref.dtype)
     merged_lse_ref[b, head, token] = jnp.where(total > 0, pivot + jnp.log(jnp.where(total > 0, total, 1)), -jnp.inf)
+
+
+def _own_token(
+    refs: Ref, b: jax.Array, token: jax.Array, head: jax.Array, kv_head: jax.Array
+) -> tuple[jax.Array, jax.Array]:
+    """The scaled score of a query for its own key, which it sees unless it is padding, and the value."""
+    q_ref, k_ref, v_ref, q_pos_ref = refs
+    q, k, v = (
+        x.astype(jnp.float32) for x in (q_ref[b, token, head, :], k_ref[b, 0, kv_head, :], v_ref[b, 0, kv_head, :])
+    )
+    pos = q_pos_ref[jnp.minimum(b, q_pos_ref.shape[0] - 1), token]
+    return jnp.where(pos >= 0, (q * k).sum(0) / q_ref.shape[-1] ** 0.5, -jnp.inf), v

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from attention.attended import Attended
 from attention.kv_cache import LayerCache, extend, keep
 from attention.pattern import SpanPattern
+from attention.stacked import Beside, as_array
 
 pytestmark = pytest.mark.usefixtures("fast_compile")
+
+
+NOTHING = Attended(jnp.zeros((1, 1, 1, 1)))
 
 
 def layer_cache(positions, batch=1):
@@ -42,7 +48,8 @@ def test_a_window_keeps_its_sinks_and_its_last_keys(steps, span, sink):
     start = 0
     for tokens in steps:
         new = layer_cache(range(start, start + tokens))
-        seen, stack = extend(stack, jnp.int32(1), new, jnp.int32(start), pattern)
+        seen, kept = extend(stack, jnp.int32(1), new, jnp.int32(start), pattern)
+        stack, seen = kept(NOTHING), jax.tree.map(as_array, seen, is_leaf=lambda x: isinstance(x, Beside))
         start += tokens
         visible = [p for p in np.asarray(seen.positions).ravel() if p >= 0]
         assert set(range(start - tokens, start)) <= set(visible)
@@ -61,14 +68,15 @@ def test_rows_of_different_lengths_each_put_their_token_where_they_have_room():
     for step, positions in enumerate(([0, 0], [1, -1], [2, 1], [3, 2])):
         keys = jnp.asarray(positions, jnp.float32)[:, None, None, None]
         new = LayerCache(keys, -keys, jnp.asarray(positions, jnp.int32)[:, None, None])
-        _, stack = extend(stack, jnp.int32(0), new, jnp.int32(step), pattern)
+        stack = extend(stack, jnp.int32(0), new, jnp.int32(step), pattern)[1](NOTHING)
     np.testing.assert_array_equal(np.sort(stack.positions[0, :, 0]), [[2, 3], [1, 2]])
     np.testing.assert_array_equal(stack.keys[0, :, :, 0, 0], stack.positions[0, :, 0])
 
 
 def test_a_full_cache_is_written_in_place():
     stack = LayerCache(jnp.zeros((2, 1, 7, 1, 1)), jnp.zeros((2, 1, 7, 1, 1)), jnp.full((2, 1, 1, 7), -1))
-    seen, stack = extend(stack, jnp.int32(0), layer_cache([0, 1, 2]), jnp.int32(0), SpanPattern())
-    seen, stack = extend(stack, jnp.int32(0), layer_cache([3, 4]), jnp.int32(3), SpanPattern())
+    stack = extend(stack, jnp.int32(0), layer_cache([0, 1, 2]), jnp.int32(0), SpanPattern())[1](NOTHING)
+    seen, kept = extend(stack, jnp.int32(0), layer_cache([3, 4]), jnp.int32(3), SpanPattern())
+    stack = kept(NOTHING)
     np.testing.assert_array_equal(seen.positions.read()[0, 0], [0, 1, 2, 3, 4, -1, -1])
     np.testing.assert_array_equal(stack.keys[0, 0, :, 0, 0], [0, 1, 2, 3, 4, 0, 0])

@@ -16,7 +16,7 @@ from attention.kernels.dense import attend_dense
 from attention.kernels.pallas_decode import attend_decode
 from attention.kernels.tiles import DecodeTiles
 from attention.pattern import SpanPattern, Spans
-from attention.stacked import LayerOf
+from attention.stacked import Beside, LayerOf
 from tests.attention.span_problem import ORDERS, draw_operands
 from tests.gpu import TRITON_IS_LEAVING, close
 
@@ -69,6 +69,31 @@ def test_gradients_are_those_of_the_oracle(t):
     kernel = partial(attend_decode, tiles=SMALL, interpret=True)
     found, wanted = (jax.jit(jax.grad(partial(loss, one), allow_int=True))(q, k, v) for one in (kernel, dense))
     chex.assert_trees_all_close(found, wanted, atol=1e-5)
+
+
+@settings(max_examples=16)
+@given(
+    st.integers(0, 2**32 - 1),
+    st.sampled_from(ORDERS),
+    st.sampled_from([(1, 1, 37, 3, 2, 16), (2, 1, 211, 2, 5, 16), (3, 1, 5, 1, 7, 16)]),
+    st.booleans(),
+)
+def test_a_token_beside_the_stack_is_a_slot_more(seed, order, shape, padded):
+    """Whatever the slots hold, also where a row sees none of them; and nothing where the row is padding."""
+    (q, k, v, q_pos, kv_pos, spans), _ = problem(shape, seed, order, 1)
+    q_pos = jnp.where(jnp.asarray([padded] + [False] * (shape[0] - 1))[:, None], -1, jnp.maximum(q_pos, 0))
+    b, _, n_kv, h = shape[0], 0, shape[3], shape[5]
+    own_k, own_v = jax.random.normal(jax.random.key(seed % 2**31), (2, b, 1, n_kv, h))
+    kv_pos = jnp.where(kv_pos >= q_pos[:, None], -1, kv_pos)  # it is the newest
+    own_pos = jnp.broadcast_to(q_pos[:, None], (*kv_pos.shape[:2], 1))
+    positions = Beside(LayerOf(jnp.stack([kv_pos + 1, kv_pos]), jnp.int32(LAYER)), own_pos)
+    beside = Beside(k, own_k), Beside(v, own_v)
+    found = run((q, *beside, q_pos, positions, spans))
+    wanted = attend_dense(q, *(x.read() for x in beside), q_pos, positions.read(), spans)
+    chex.assert_trees_all_close((found.out_btnh, found.lse_bnt), wanted, atol=2e-5)
+    assert int(found.visited) % (16 * 16) == b * q.shape[2] % (16 * 16)
+    for x in (*beside, positions):
+        assert (x.shape, x.size) == (x.read().shape, x.read().size)
 
 
 def test_what_is_read_follows_from_what_is_seen():

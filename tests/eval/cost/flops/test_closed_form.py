@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from attention.attended import Attended
 from attention.cost import step_positions
 from attention.kernels.row_tiles import choose_row_tile, tile_rows
 from attention.kv_cache import LayerCache, extend
@@ -131,7 +132,12 @@ def test_slots_of_a_step_are_those_of_the_real_cache(variant: str, chunk: int, f
     config: ModelConfig = PRESETS["tiny-dense"].with_layout(variant)
     pattern = config.layout[0].pattern()
     stack = init_cache(config, 1, 23).runs[0]
-    put = jax.jit(functools.partial(extend, pattern=pattern), static_argnames="first")
+
+    @functools.partial(jax.jit, static_argnames="first")
+    def put(stack, layer, new, length, first):
+        seen, kept = extend(stack, layer, new, length, pattern, first)
+        return seen, kept(Attended(jnp.zeros((1, 1, 1, 1))))
+
     for step in prefill_steps(23, chunk):
         own, slots = step_positions(pattern, step.tokens, step.start, step.capacity)
         keys = np.zeros((1, step.tokens, config.n_kv_heads, config.head_dim), np.float32)
