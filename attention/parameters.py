@@ -5,10 +5,11 @@ from __future__ import annotations
 import dataclasses
 import inspect
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 from fractions import Fraction
+from functools import cache
 from types import MappingProxyType
 from typing import Any, ClassVar, Final, NamedTuple, get_type_hints
 
@@ -92,16 +93,21 @@ def written(thing: Any) -> list[str]:
     return words + of_parts
 
 
-def parameter_types(variant: type) -> dict[str, Any]:
+def parameter_types(variant: type) -> Mapping[str, Any]:
     """The type of each field of a dataclass, whether its module postpones annotations (and keeps them as text) or not.
 
     Examples:
         >>> from attention.sliding_window import SlidingWindow
-        >>> parameter_types(SlidingWindow)
+        >>> dict(parameter_types(SlidingWindow))
         {'window': <class 'int'>, 'sinks': <class 'int'>}
     """
+    return _resolved_types(variant)
+
+
+@cache  # a layout's text is read many times, and resolving annotations would be most of that
+def _resolved_types(variant: type) -> Mapping[str, Any]:
     hints = get_type_hints(variant)
-    return {field.name: hints[field.name] for field in dataclasses.fields(variant)}
+    return MappingProxyType({field.name: hints[field.name] for field in dataclasses.fields(variant)})
 
 
 def read_parameter(kind: Any, text: str) -> Any:

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 
 from attention.attended import Attended
 from attention.backends.base import Backend, Counts, Operands, Request, takes_one_dtype, takes_spans
-from attention.kernels.tiles import MOSAIC_HEAD_SIZES, MOSAIC_ROWS
+from attention.kernels.tiles import MOSAIC_KEYS, MOSAIC_ROWS
 
 
 class Mosaic(Backend):
@@ -28,8 +28,8 @@ class Mosaic(Backend):
             return "mosaic takes keys that are known to stand at 0, 1, 2, ..., as in the first step of a prompt"
         if q.dtype not in (jnp.bfloat16, jnp.float16):
             return f"mosaic takes bfloat16 and float16, got {q.dtype}"
-        if q.shape[-1] not in MOSAIC_HEAD_SIZES:
-            return f"mosaic takes head sizes {', '.join(map(str, MOSAIC_HEAD_SIZES))}, got {q.shape[-1]}"
+        if q.shape[-1] not in MOSAIC_KEYS:
+            return f"mosaic takes head sizes {', '.join(map(str, MOSAIC_KEYS))}, got {q.shape[-1]}"
         return None
 
     def pays(self, request: Request) -> bool:

@@ -18,12 +18,12 @@ import jax.numpy as jnp
 from jax.experimental.pallas import mosaic_gpu as mgpu
 
 from attention.exact_count import ExactCount
-from attention.kernels.mosaic_item import CLUSTER, KEYS, ROWS, count_tiles, make_static
+from attention.kernels.mosaic_item import CLUSTER, ROWS, count_tiles, make_static
 from attention.kernels.mosaic_program import attend_items
 from attention.kernels.pallas_attention import check_operands
 from attention.kernels.pallas_backward import attention_gradients
 from attention.kernels.pallas_ranges import find_ranges
-from attention.kernels.tiles import MOSAIC_HEAD_SIZES
+from attention.kernels.tiles import MOSAIC_KEYS
 from attention.pattern import pad_positions
 
 
@@ -45,7 +45,7 @@ def attend_mosaic(
     are data.  Differentiable in q, k and v.
 
     Args:
-        q_btnh: bfloat16 or float16; H is 64 or 128.
+        q_btnh: bfloat16 or float16; H is 64, 128 or 256.
         k_bskh, v_bskh: query head n reads key-value head n // (N / K); key i stands at position i.
         q_pos_bnt: int32 [B or 1, N or K or 1, T], in any order, -1 for padding, whose output is 0.
         span_bnt: int32 [B or 1, N or K or 1, T or 1], keys.
@@ -55,7 +55,7 @@ def attend_mosaic(
 
     Returns:
         out [B, T, N, H] in q's dtype; log-sum-exp of the scaled scores [B, N, T] in float32 (-inf where nothing is
-        seen) if `return_lse`, else None; tiles of 128 rows and 128 keys visited.
+        seen) if `return_lse`, else None; tiles visited, of 128 rows and `MOSAIC_KEYS` keys.
 
     Raises:
         ValueError: a dtype or head size that the kernel is not made for, or shapes that do not belong together.
@@ -63,9 +63,9 @@ def attend_mosaic(
     kv_pos_bks = jax.ShapeDtypeStruct((1, 1, k_bskh.shape[1]), jnp.int32)
     check_operands(q_btnh, k_bskh, v_bskh, q_pos_bnt, kv_pos_bks, span_bnt, sink_n)
     dtypes = {str(x.dtype) for x in (q_btnh, k_bskh, v_bskh)}
-    if q_btnh.shape[-1] not in MOSAIC_HEAD_SIZES or len(dtypes) > 1 or q_btnh.dtype.itemsize != 2:
+    if q_btnh.shape[-1] not in MOSAIC_KEYS or len(dtypes) > 1 or q_btnh.dtype.itemsize != 2:
         raise ValueError(
-            f"the kernel takes 16-bit heads of {' or '.join(map(str, MOSAIC_HEAD_SIZES))}, all of one dtype, got "
+            f"the kernel takes 16-bit heads of {' or '.join(map(str, MOSAIC_KEYS))}, all of one dtype, got "
             f"{', '.join(sorted(dtypes))} of {q_btnh.shape[-1]}"
         )
     if not q_btnh.size or not k_bskh.size:
@@ -79,7 +79,8 @@ def _attend(
     q_btnh: jax.Array, k_bskh: jax.Array, v_bskh: jax.Array, q_pos_bnt: jax.Array, span_bnt: jax.Array,
     sink_n: jax.Array, programs: int, interpret: Any, with_lse: bool,
 ) -> tuple[jax.Array, jax.Array | None, ExactCount]:  # fmt: skip
-    (b, t, n, _), s = q_btnh.shape, k_bskh.shape[1]
+    (b, t, n, h), s = q_btnh.shape, k_bskh.shape[1]
+    key_tile = MOSAIC_KEYS[h]
     heads = max(q_pos_bnt.shape[1], span_bnt.shape[1], sink_n.size)
     batch = max(q_pos_bnt.shape[0], span_bnt.shape[0])
 
@@ -91,9 +92,9 @@ def _attend(
     pos = by_row(q_pos_bnt, -1)
     left = pos - by_row(span_bnt, 0)  # a row sees the keys right of it
     sink = by_row(sink_n[None, :, None], 0)
-    keys = pad_positions(jnp.arange(s, dtype=jnp.int32)[None, None], KEYS, jnp)[0, 0]
-    ranges = find_ranges(pos, left, sink, keys, 2 * ROWS, KEYS)
-    q, k, v = (_whole_tiles(x, tile) for x, tile in ((q_btnh, 2 * ROWS), (k_bskh, KEYS), (v_bskh, KEYS)))
+    keys = pad_positions(jnp.arange(s, dtype=jnp.int32)[None, None], key_tile, jnp)[0, 0]
+    ranges = find_ranges(pos, left, sink, keys, 2 * ROWS, key_tile)
+    q, k, v = (_whole_tiles(x, tile) for x, tile in ((q_btnh, 2 * ROWS), (k_bskh, key_tile), (v_bskh, key_tile)))
     run = partial(mosaic_attention, programs=programs, interpret=interpret, with_lse=with_lse)
     last = jnp.minimum(pos, s - 1)  # no row sees the zeros behind the last key
     out, *lse = run(q, k, v, last, left, sink[..., 0], jnp.stack(ranges, -1))

@@ -11,7 +11,7 @@ from jax import lax
 from jax.experimental import pallas as pl
 
 from attention.kernels.pallas_ranges import Ranges, masked_tile
-from attention.kernels.tiles import MOSAIC_KEYS as KEYS
+from attention.kernels.tiles import MOSAIC_KEYS
 from attention.kernels.tiles import MOSAIC_ROWS as ROWS
 
 STAGES: Final = 2
@@ -36,7 +36,9 @@ class Static(NamedTuple):
     clusters: int
     seen_heads: int  # heads and batches that see something of their own, or 1
     seen_batch: int
+    keys: int  # of a tile
     stages: int
+    q_buffers: int  # items whose queries are in shared memory: the next one's too, where there is room for both
     interpret: bool
 
 
@@ -55,14 +57,15 @@ def make_static(q: Any, k: Any, pos: Any, programs: int, interpret: bool) -> Sta
     return Static(
         n_heads=n, group=group, head_dim=h, row_tiles=row_tiles, cluster=cluster, band=group * together, items=items,
         clusters=min(items, programs // cluster), seen_heads=pos.shape[1], seen_batch=pos.shape[0],
-        stages=2 * STAGES if h == 64 else STAGES, interpret=interpret,
+        keys=MOSAIC_KEYS[h], stages=2 * STAGES if h == 64 else STAGES, q_buffers=1 if h == 256 else 2,
+        interpret=interpret,
     )  # fmt: skip
 
 
 class Memory(NamedTuple):
     """Shared memory, and barriers: `full` when a tile has come, `free` when whoever reads it is through."""
 
-    q: Any  # of two items and both warpgroups, [4, rows, H]: also where the result is put
+    q: Any  # of each item at hand and both warpgroups, [q_buffers * 2, rows, H]: also where the result is put
     k: Any
     v: Any
     q_full: Any
@@ -95,10 +98,10 @@ class Item(NamedTuple):
     def rows(self, warpgroup: jax.Array | int) -> slice | pl.Slice:
         return pl.ds(self.row_tile * (2 * ROWS) + warpgroup * ROWS, ROWS)
 
-    def key(self, i: jax.Array) -> jax.Array:
-        """First key of the i-th tile."""
+    def tile(self, i: jax.Array) -> jax.Array:
+        """The i-th tile of keys."""
         masked = masked_tile(self.bounds, i - self.n_dense)
-        return jnp.where(i < self.n_dense, self.bounds.dense_start + i, masked) * KEYS
+        return jnp.where(i < self.n_dense, self.bounds.dense_start + i, masked)
 
 
 def count_items(cluster: jax.Array, static: Static) -> jax.Array:

@@ -8,7 +8,7 @@ from jax import lax
 from jax.experimental import pallas as pl
 from jax.experimental.pallas import mosaic_gpu as mgpu
 
-from attention.kernels.mosaic_item import KEYS, ROWS, Item, Memory, Static, count_items, item_place, seen_place
+from attention.kernels.mosaic_item import ROWS, Item, Memory, Static, count_items, item_place, seen_place
 from attention.kernels.mosaic_rows import attend_rows
 from attention.kernels.pallas_ranges import Ranges
 from attention.kernels.ref import Ref
@@ -20,7 +20,7 @@ def attend_items(
 ) -> None:  # fmt: skip
     """The kernel: every program turns over the items that are its own."""
     swizzled = mgpu.TilingTransform((8, 64)), mgpu.SwizzleTransform(128)
-    stages = static.stages
+    stages, keys, places = static.stages, static.keys, 2 * static.q_buffers
 
     def tiles(*sizes: int) -> Ref:
         return mgpu.SMEM((*sizes, static.head_dim), q_ref.dtype, transforms=swizzled)
@@ -67,7 +67,8 @@ def attend_items(
 
             lax.fori_loop(0, count, attend_item, (item(0), jnp.int32(0)))
             mgpu.wait_smem_to_gmem(0)
-            mgpu.barrier_arrive(memory.q_free.at[lax.rem(count - 1, jnp.int32(2))])
+            if static.q_buffers > 1:
+                mgpu.barrier_arrive(memory.q_free.at[lax.rem(count - 1, jnp.int32(static.q_buffers))])
 
         @pl.when(warpgroup == 2)
         def _() -> None:
@@ -83,30 +84,20 @@ def attend_items(
             _wait_for_the_last(memory, count, total, static)
 
     pl.run_scoped(
-        run, tiles(4, ROWS), tiles(stages, KEYS), tiles(stages, KEYS), barriers(4), barriers(2, arrivals=2),
-        barriers(stages), free_barriers(), barriers(stages), free_barriers(), barriers(2),
-        *(mgpu.SMEM((4, ROWS), jnp.float32) for _ in out_refs[1:]), collective_axes="warpgroup",
+        run, tiles(places, ROWS), tiles(stages, keys), tiles(stages, keys), barriers(places),
+        barriers(static.q_buffers, arrivals=2), barriers(stages), free_barriers(), barriers(stages), free_barriers(),
+        barriers(2), *(mgpu.SMEM((places, ROWS), jnp.float32) for _ in out_refs[1:]), collective_axes="warpgroup",
     )  # fmt: skip
 
 
 def _bring_tiles(
     q_ref: Ref, k_ref: Ref, v_ref: Ref, memory: Memory, item: Item, j: jax.Array, start: jax.Array, static: Static
 ) -> None:
-    """Of the j-th item: queries, then tile i + 1 of keys before tile i of values, the order in which they are wanted.
+    """Of the j-th item: queries, and tile i + 1 of keys before tile i of values, the order in which they are wanted.
 
     `start` counts the tiles of the items before.
     """
     kv_head = lax.div(item.head, jnp.int32(static.group))
-    buffer = lax.rem(j, jnp.int32(2))
-
-    @pl.when(j >= 2)
-    def _() -> None:
-        mgpu.barrier_wait(memory.q_free.at[buffer])
-
-    for warpgroup in range(2):
-        place = 2 * buffer + warpgroup
-        source = q_ref.at[item.batch, item.rows(warpgroup), item.head]
-        mgpu.copy_gmem_to_smem(source, memory.q.at[place], memory.q_full.at[place])
 
     def bring(i: jax.Array, source: Ref, target: Ref, full: Ref, free: Ref) -> None:
         slot = lax.rem(start + i, jnp.int32(static.stages))
@@ -115,7 +106,7 @@ def _bring_tiles(
         def _() -> None:
             mgpu.barrier_wait(free.at[slot])
 
-        keys = pl.ds(item.key(i), KEYS)
+        keys = pl.ds(item.tile(i) * static.keys, static.keys)
         tile, everyone = source.at[item.batch, keys, kv_head], "rank" if static.cluster > 1 else None
         mgpu.copy_gmem_to_smem(tile, target.at[slot], full.at[slot], collective_axes=everyone)
 
@@ -125,11 +116,26 @@ def _bring_tiles(
             bring(i, k_ref, memory.k, memory.k_full, memory.k_free)
 
     bring_keys(jnp.int32(0))
+    _bring_queries(q_ref, memory, item, j, static)
 
     @pl.loop(0, item.n_tiles)
     def _(i: jax.Array) -> None:
         bring_keys(i + 1)
         bring(i, v_ref, memory.v, memory.v_full, memory.v_free)
+
+
+def _bring_queries(q_ref: Ref, memory: Memory, item: Item, j: jax.Array, static: Static) -> None:
+    """Of the j-th item, after its first keys: they need not wait until the place of its queries is free."""
+    buffer = lax.rem(j, jnp.int32(static.q_buffers))
+
+    @pl.when(j >= static.q_buffers)
+    def _() -> None:
+        mgpu.barrier_wait(memory.q_free.at[buffer])
+
+    for warpgroup in range(2):
+        place = 2 * buffer + warpgroup
+        source = q_ref.at[item.batch, item.rows(warpgroup), item.head]
+        mgpu.copy_gmem_to_smem(source, memory.q.at[place], memory.q_full.at[place])
 
 
 def _wait_for_the_last(memory: Memory, items: jax.Array, tiles: jax.Array, static: Static) -> None:
@@ -143,5 +149,5 @@ def _wait_for_the_last(memory: Memory, items: jax.Array, tiles: jax.Array, stati
     for back in range(static.stages):
         wait(memory.k_free, static.stages, tiles - 1 - back)
         wait(memory.v_free, static.stages, tiles - 1 - back)
-    for back in range(2):
-        wait(memory.q_free, 2, items - 1 - back)
+    for back in range(static.q_buffers):
+        wait(memory.q_free, static.q_buffers, items - 1 - back)

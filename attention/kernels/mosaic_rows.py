@@ -13,7 +13,7 @@ from jax import lax
 from jax.experimental import pallas as pl
 from jax.experimental.pallas import mosaic_gpu as mgpu
 
-from attention.kernels.mosaic_item import KEYS, ROWS, Item, Memory, Static
+from attention.kernels.mosaic_item import ROWS, Item, Memory, Static
 from attention.kernels.ref import Ref
 
 LEAST = -1e30
@@ -31,7 +31,7 @@ def attend_rows(
     rows = item.rows(warpgroup)
     pos, left = (_load_rows(ref, (*item.seen, rows), static) for ref in (pos_ref, left_ref))
     sink = sink_ref[*item.seen]
-    buffer = lax.rem(j, jnp.int32(2))
+    buffer = lax.rem(j, jnp.int32(static.q_buffers))
     own, others = memory.turn.at[warpgroup], memory.turn.at[1 - warpgroup]
     scale = LOG2_E / static.head_dim**0.5  # exp2 is what the hardware has
 
@@ -48,7 +48,7 @@ def attend_rows(
         """One step of the online softmax; `more` tiles of keys follow."""
         scores, top, total, acc = carry
         if masked:
-            key = item.key(i) + _iota(1, static)
+            key = item.tile(i) * static.keys + _iota(1, static)
             pos_rs, left_rs = (lax.broadcast_in_dim(x, key.shape, [0]) for x in (pos, left))
             seen = (key <= pos_rs) & ((key > left_rs) | (key < sink))
             scores = jnp.where(seen, scores, -jnp.inf)
@@ -58,7 +58,7 @@ def attend_rows(
         total = total * rescale + weights.sum(axis=1)
         acc = acc * lax.broadcast_in_dim(rescale, acc.shape, [0])
         # The softmax ends here: nothing of it is to be moved into the turn at the tensor cores.
-        acc, total, new_top, weights = lax.optimization_barrier((acc, total, new_top, weights.astype(q.dtype)))
+        acc, total, new_top, weights = lax.optimization_barrier((acc, total, new_top, weights.astype(memory.v.dtype)))
         mgpu.barrier_wait(memory.v_full.at[slot(i)])
         if more:
             mgpu.barrier_wait(memory.k_full.at[slot(i + 1)])
@@ -76,16 +76,19 @@ def attend_rows(
     acc = _laid_out(jnp.zeros((ROWS, static.head_dim), jnp.float32), mgpu.Layout.WGMMA, static)
 
     mgpu.barrier_wait(memory.q_full.at[2 * buffer + warpgroup])
-    q = _laid_out(memory.q[2 * buffer + warpgroup], mgpu.Layout.WGMMA, static)
+    q = _queries(memory.q, 2 * buffer + warpgroup, static)
     mgpu.barrier_wait(memory.k_full.at[slot(0)])
     mgpu.barrier_wait(own)
     scores = _first_scores(q, memory.k.at[slot(0)], pass_turn, static)
     mgpu.barrier_arrive(memory.k_free.at[slot(0)])
 
-    @pl.when(j > 0)
-    def _() -> None:  # the result before this one has long been copied
+    def free(buffer: jax.Array) -> None:
+        """The place of queries and of their result, once it is copied."""
         mgpu.wait_smem_to_gmem(0, wait_read_only=True)
-        mgpu.barrier_arrive(memory.q_free.at[1 - buffer])
+        mgpu.barrier_arrive(memory.q_free.at[buffer])
+
+    if static.q_buffers > 1:
+        pl.when(j > 0)(lambda: free(1 - buffer))  # the result before this one has long been copied
 
     last = item.n_tiles - 1
     n_dense = jnp.minimum(item.n_dense, last)
@@ -95,6 +98,8 @@ def attend_rows(
     _, top, total, acc = step(last, carry, masked=True, more=False)
 
     _put_out((top, total, acc), pos, out_refs, memory, item, rows, buffer, warpgroup)
+    if static.q_buffers == 1:
+        free(buffer)
 
 
 def _put_out(
@@ -117,7 +122,14 @@ def _put_out(
         mgpu.copy_smem_to_gmem(source, target)
 
 
-def _first_scores(q: jax.Array, k: Ref, then: Callable[[], None], static: Static) -> jax.Array:
+def _queries(q_ref: Ref, place: jax.Array, static: Static) -> jax.Array | Ref:
+    """For the products: in registers, or where they are, beside a result that takes half of all registers."""
+    if static.head_dim == 256 and not static.interpret:
+        return q_ref.at[place]
+    return _laid_out(q_ref[place], mgpu.Layout.WGMMA, static)
+
+
+def _first_scores(q: jax.Array | Ref, k: Ref, then: Callable[[], None], static: Static) -> jax.Array:
     """Q·Kᵀ [rows, keys] in float32; `then` runs as soon as it is queued."""
     if static.interpret:
         then()
@@ -130,11 +142,11 @@ def _first_scores(q: jax.Array, k: Ref, then: Callable[[], None], static: Static
         then()
         return scores_ref[...]
 
-    return pl.run_scoped(issue, mgpu.ACC((ROWS, KEYS), jnp.float32))
+    return pl.run_scoped(issue, mgpu.ACC((ROWS, static.keys), jnp.float32))
 
 
 def _multiply(
-    acc: jax.Array, weights: jax.Array, v: Ref, q: jax.Array, k: Ref, then: Callable[[], None], static: Static
+    acc: jax.Array, weights: jax.Array, v: Ref, q: jax.Array | Ref, k: Ref, then: Callable[[], None], static: Static
 ) -> tuple[jax.Array, jax.Array | None]:
     """acc + weights·V, and the scores of the next tile of keys, if there is one; `then` runs when both are queued."""
     if static.interpret:
@@ -157,7 +169,7 @@ def _multiply(
         mgpu.wgmma(scores_ref, q, k.transpose((1, 0)))
         then()
 
-    zeros = _laid_out(jnp.zeros((ROWS, KEYS), jnp.float32), mgpu.Layout.WGMMA, static)
+    zeros = _laid_out(jnp.zeros((ROWS, static.keys), jnp.float32), mgpu.Layout.WGMMA, static)
     return pl.run_state(issue)((mgpu.ACC.init(acc), mgpu.ACC.init(zeros)))
 
 
@@ -178,5 +190,5 @@ def _load_rows(ref: Ref, at: Any, static: Static) -> jax.Array:
 
 def _iota(axis: int, static: Static) -> jax.Array:
     if static.interpret:
-        return lax.broadcasted_iota(jnp.int32, (ROWS, KEYS), axis)
-    return mgpu.broadcasted_iota(jnp.int32, (ROWS, KEYS), axis, layout=mgpu.Layout.WGMMA)
+        return lax.broadcasted_iota(jnp.int32, (ROWS, static.keys), axis)
+    return mgpu.broadcasted_iota(jnp.int32, (ROWS, static.keys), axis, layout=mgpu.Layout.WGMMA)

@@ -33,4 +33,4 @@ def attend_mosaic_spans(
         queries.q_bpnh, k_bskh, v_bskh, queries.pos_bmp, queries.span_bmp, queries.sink_m,
         programs=programs, interpret=interpret, return_lse=return_lse,
     )  # fmt: skip
-    return unpack(out_btnh, lse_bnt, visited, queries, 2 * MOSAIC_ROWS * MOSAIC_KEYS)
+    return unpack(out_btnh, lse_bnt, visited, queries, 2 * MOSAIC_ROWS * MOSAIC_KEYS[q_btnh.shape[-1]])

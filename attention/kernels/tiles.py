@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import product
+from types import MappingProxyType
 from typing import Final
 
 import jax.numpy as jnp
@@ -11,14 +12,15 @@ import jax.numpy as jnp
 TRITON_HEAD_SIZES: Final = 16, 32, 64, 128, 256
 """That the Pallas-Triton kernels are made for."""
 
-MOSAIC_HEAD_SIZES: Final = 64, 128
-"""That the kernel for Hopper is made for."""
+MOSAIC_KEYS: Final = MappingProxyType({64: 128, 128: 128, 256: 64})
+"""Keys of a tile of the kernel for Hopper, by the head sizes that it is made for.
+
+Of heads of 256 a result of 64 queries takes half of a warpgroup's registers, and a tile of keys half of what shared
+memory has beside the queries.
+"""
 
 MOSAIC_ROWS: Final = 64
-"""Queries of a warpgroup of it: what one instruction of Hopper's tensor cores takes."""
-
-MOSAIC_KEYS: Final = 128
-"""Keys of a tile of it."""
+"""Queries of a warpgroup of that kernel: what one instruction of Hopper's tensor cores takes."""
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -30,6 +31,13 @@ class AttentionCase:
     n_heads: int = 32
     n_kv_heads: int = 4
     head_dim: int = 128
+
+    @property
+    def shapes(self) -> tuple[jax.ShapeDtypeStruct, jax.ShapeDtypeStruct]:
+        """Of queries, and of keys or values."""
+        sizes = ((1, self.tokens, n, self.head_dim) for n in (self.n_heads, self.n_kv_heads))
+        q, kv = (jax.ShapeDtypeStruct(size, jnp.bfloat16) for size in sizes)
+        return q, kv
 
     @property
     def flops(self) -> int:

@@ -2,8 +2,8 @@
 
     python -m eval.bench.gpu_kernels --out eval/results/h100-kernels
 
-Batch 1, bfloat16, the shapes of Qwen3-30B-A3B.  TFLOPS count visible pairs and rows that exist, nothing else.  A peer
-that is absent, or cannot express a case, is recorded with the reason.
+Batch 1, bfloat16, the shapes of Qwen3-30B-A3B where a case names no others.  TFLOPS count visible pairs and rows that
+exist, nothing else.  A peer that is absent, or cannot express a case, is recorded with the reason.
 """
 
 from __future__ import annotations
@@ -70,11 +70,26 @@ def main() -> None:
 
 
 def attention_cases() -> list[AttentionCase]:
-    """Full, windowed, and routed: half of the tokens at 512, a quarter at 4,096, a quarter full."""
+    """Full, windowed, and routed: half of the tokens at 512, a quarter at 4,096, a quarter full; and other heads."""
     route = np.random.default_rng(0).choice([512, 4096, UNBOUNDED], size=65536, p=[0.5, 0.25, 0.25])
     cases = [AttentionCase("causal", tokens, np.full(tokens, UNBOUNDED)) for tokens in (16384, 65536)]
     cases += [AttentionCase(f"window {window}", 65536, np.full(65536, window)) for window in (1024, 4096)]
-    return [*cases, AttentionCase("routed", 65536, route, routed=True)]
+    return [*cases, AttentionCase("routed", 65536, route, routed=True), *other_heads()]
+
+
+def other_heads() -> list[AttentionCase]:
+    """Of Qwen3.5-35B-A3B's full layers, Gemma 4's local ones and gpt-oss's, and lengths that no tile divides."""
+    shapes = [
+        (16384, UNBOUNDED, 16, 2, 256), (65536, UNBOUNDED, 16, 2, 256), (32768, 1024, 16, 8, 256),
+        (16384, 128, 64, 8, 64), (8192, UNBOUNDED, 9, 3, 64), (50_001, UNBOUNDED, 32, 4, 128),
+    ]  # fmt: skip
+    return [
+        AttentionCase(
+            f"{n}/{k} of {h}, {'causal' if span == UNBOUNDED else f'window {span}'}", tokens, np.full(tokens, span),
+            n_heads=n, n_kv_heads=k, head_dim=h,
+        )
+        for tokens, span, n, k, h in shapes
+    ]  # fmt: skip
 
 
 def matmul_cases() -> list[MatmulCase]:

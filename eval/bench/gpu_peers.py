@@ -59,7 +59,7 @@ def hopper(case: AttentionCase) -> Contender:
     pos = jnp.arange(case.tokens, dtype=jnp.int32)
     span = jnp.asarray(case.span_t, jnp.int32)[None, None]
     spans = Spans(span if case.routed else span[..., :1], jnp.zeros(1, jnp.int32), tuple(np.unique(case.span_t)))
-    q, kv = (jax.ShapeDtypeStruct((1, case.tokens, n, case.head_dim), jnp.bfloat16) for n in (case.n_heads, 4))
+    q, kv = case.shapes
     chosen = choose_impl(q, kv, spans, order="prompt")
     if chosen != "mosaic":
         raise Skip(f"auto takes {chosen} here")
@@ -72,7 +72,7 @@ def hopper(case: AttentionCase) -> Contender:
 
 def nvidia(library: str, case: AttentionCase) -> Contender:
     pattern = SpanPattern() if case.window is None else SpanPattern((case.window,))
-    q, kv = (jax.ShapeDtypeStruct((1, case.tokens, n, case.head_dim), jnp.bfloat16) for n in (case.n_heads, 4))
+    q, kv = case.shapes
     reason = BACKENDS[library].cannot(Request(q, kv, pattern, "prompt", need_lse=False, target=current_target()))
     if reason:
         raise Skip(reason)

@@ -18,10 +18,10 @@ from hypothesis import strategies as st
 from attention.attend import choose_impl
 from attention.kernels.dense import attend_dense
 from attention.kernels.mosaic_attention import attend_mosaic
-from attention.kernels.mosaic_item import KEYS, ROWS, count_items, item_place, make_static, seen_place
+from attention.kernels.mosaic_item import ROWS, count_items, item_place, make_static, seen_place
 from attention.kernels.mosaic_spans import attend_mosaic_spans
 from attention.kernels.target import compiling_for
-from attention.kernels.tiles import AttentionTiles
+from attention.kernels.tiles import MOSAIC_KEYS, AttentionTiles
 from attention.pattern import SpanPattern, Spans, Tile
 from eval.cost.flops.traced import count_flops
 from tests.attention.span_problem import draw_operands, oracle, safe_oracle
@@ -36,6 +36,7 @@ SMALL = {  # (B, T, S, K, G, H), heads of the spans, programs
     "one program after another": ((1, 150, 200, 1, 2, 64), 2, 2),
     "two batches": ((2, 64, 64, 1, 1, 128), 1, 2),
     "heads that share keys": ((1, 150, 200, 2, 2, 64), 1, 2 if THREADS >= 8 else 3),
+    "heads of 256, one place for queries": ((1, 270, 200, 1, 1, 256), 1, 1),
 }
 LARGE = {
     "group of 8": ((1, 1531, 2111, 4, 8, 128), 1),
@@ -45,8 +46,13 @@ LARGE = {
     "beyond the last key": ((2, 397, 149, 2, 3, 64), 1),
     "clusters of small heads": ((2, 397, 701, 2, 2, 64), 2),
     "less than a round": ((1, 77, 389, 1, 2, 64), 1),
+    "heads of 256": ((2, 397, 701, 2, 3, 256), 1),
+    "clusters of heads of 256": ((1, 1531, 2111, 2, 4, 256), 2),
 }
-TILE = AttentionTiles(2 * ROWS, KEYS, 0, 0)
+
+
+def tile_of(head_dim: int) -> AttentionTiles:
+    return AttentionTiles(2 * ROWS, MOSAIC_KEYS[head_dim], 0, 0)
 
 
 def in_order(shape, span_heads: int, seed: int, dtype):
@@ -69,7 +75,7 @@ def check(operands, found):
     kv_pos = jnp.broadcast_to(jnp.arange(k.shape[1]), (k.shape[0], k.shape[2], k.shape[1]))
     span = jnp.broadcast_to(span, (*span.shape[:2], q.shape[1]))
     every_head = span.repeat(q.shape[2] // span.shape[1], axis=1)  # tiles are not shared by the heads of a group
-    assert int(visited) == tiles_to_visit(q, k, pos, kv_pos, every_head, sink, TILE, least=1)
+    assert int(visited) == tiles_to_visit(q, k, pos, kv_pos, every_head, sink, tile_of(q.shape[-1]), least=1)
 
 
 @settings(max_examples=60)
@@ -137,7 +143,7 @@ PATTERNS = [SpanPattern(), SpanPattern((300,)), SpanPattern((129,), (5,)), SpanP
 
 
 @pytest.mark.parametrize("pattern", PATTERNS)
-@pytest.mark.parametrize("head_dim", [64, 128])
+@pytest.mark.parametrize("head_dim", MOSAIC_KEYS)
 def test_lowers_for_an_absent_gpu_and_counts_the_tile_map(pattern, head_dim):
     tokens = 1000
     q, kv = (jax.ShapeDtypeStruct((3, tokens, n, head_dim), jnp.bfloat16) for n in (4, 2))
@@ -151,13 +157,14 @@ def test_lowers_for_an_absent_gpu_and_counts_the_tile_map(pattern, head_dim):
         assert "mosaic_gpu" in jax.jit(run).trace(q, kv, kv).lower(lowering_platforms=("cuda",)).as_text()
         counted = count_flops(run, q, kv, kv).total
     heads = [pattern] * 2 if pattern.is_uniform else [SpanPattern((span,)) for span in pattern.span]
-    maps = (tile_map(head, np.arange(tokens), np.arange(tokens), TILE.rows, TILE.keys) for head in heads)
-    assert counted == 3 * 2 * sum((tiles != Tile.SKIP).sum() for tiles in maps) * 4 * TILE.rows * TILE.keys * head_dim
+    tile = tile_of(head_dim)
+    maps = (tile_map(head, np.arange(tokens), np.arange(tokens), tile.rows, tile.keys) for head in heads)
+    assert counted == 3 * 2 * sum((tiles != Tile.SKIP).sum() for tiles in maps) * 4 * tile.rows * tile.keys * head_dim
 
 
 def test_what_it_is_not_made_for_is_named():
     x, pos = jnp.zeros((1, 5, 2, 32), jnp.bfloat16), jnp.zeros((1, 1, 5), int)
-    with pytest.raises(ValueError, match="16-bit heads of 64 or 128, all of one dtype, got bfloat16 of 32"):
+    with pytest.raises(ValueError, match="16-bit heads of 64 or 128 or 256, all of one dtype, got bfloat16 of 32"):
         attend_mosaic(x, x, x, pos, pos, jnp.zeros(1, int))
     x = jnp.zeros((1, 5, 4, 64), jnp.bfloat16)
     with pytest.raises(ValueError, match="span_bnt must have sizes out of"):
@@ -165,7 +172,7 @@ def test_what_it_is_not_made_for_is_named():
     with compiling_for("sm_90"):
         for change, message in [
             ({"order": "any"}, "mosaic takes keys that are known to stand at 0, 1, 2"),
-            ({"q": x[..., :48]}, "mosaic takes head sizes 64, 128, got 48"),
+            ({"q": x[..., :48]}, "mosaic takes head sizes 64, 128, 256, got 48"),
             ({"q": x.astype(jnp.float32)}, "mosaic takes bfloat16 and float16, got float32"),
         ]:
             options = {"order": "prompt", **change}
@@ -186,7 +193,7 @@ def test_compiled_kernel_is_the_oracle(name, dtype, seed, programs):
 
 @pytest.mark.gpu
 @pytest.mark.parametrize("span_heads", [1, 4, 32])
-@pytest.mark.parametrize("head_dim", [64, 128])
+@pytest.mark.parametrize("head_dim", MOSAIC_KEYS)
 def test_the_same_result_every_time(span_heads, head_dim):
     """A race would show as a result that changes: in clusters where heads of a group see the same, and without."""
     operands = in_order((1, 8192, 8192, 4, 8, head_dim), span_heads, 0, jnp.bfloat16)
@@ -197,7 +204,7 @@ def test_the_same_result_every_time(span_heads, head_dim):
 
 
 @pytest.mark.gpu
-@pytest.mark.parametrize("name", ["odd group", "clusters of small heads"])
+@pytest.mark.parametrize("name", ["odd group", "clusters of small heads", "heads of 256"])
 def test_gradients_of_the_compiled_kernel(name):
     q, k, v, pos, span, sink = in_order(*LARGE[name], 0, jnp.bfloat16)
     kv_pos = jnp.broadcast_to(jnp.arange(k.shape[1]), (k.shape[0], k.shape[2], k.shape[1]))

@@ -14,8 +14,9 @@ import jax
 import numpy as np
 
 from attention.kernels.cover import blocks_of_walk, visit_name, walk_visits
-from attention.kernels.mosaic_item import KEYS, ROWS, count_tiles
+from attention.kernels.mosaic_item import count_tiles
 from attention.kernels.pallas_ranges import Ranges
+from attention.kernels.tiles import MOSAIC_KEYS, MOSAIC_ROWS
 from eval.cost.flops.constant_folding import Known, Operand
 
 Annotation = Callable[[str, Sequence[Operand]], Mapping[str, int] | None]
@@ -63,7 +64,8 @@ def mosaic_attention(eqn: Any, operands: Sequence[Operand]) -> int | None:
         return None
     ranges = _bounds(operands[-1], "mosaic_attention")
     *batches, t, n, h = eqn.outvars[0].aval.shape
-    return _tiles(count_tiles(ranges), (*batches, n, t // (2 * ROWS))) * 4 * 2 * ROWS * KEYS * h
+    rows = 2 * MOSAIC_ROWS
+    return _tiles(count_tiles(ranges), (*batches, n, t // rows)) * 4 * rows * MOSAIC_KEYS[h] * h
 
 
 def _bounds(ranges: Operand, kernel: str) -> Ranges:

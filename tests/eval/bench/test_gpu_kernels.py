@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
 
 import jax
@@ -9,9 +10,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from attention.kernels.target import compiling_for
 from attention.pattern import UNBOUNDED, SpanPattern, visible_pairs
 from eval.bench import gpu_kernels
 from eval.bench.gpu_cases import AttentionCase, MatmulCase, Skip
+from eval.bench.gpu_peers import hopper
 from eval.bench.jax_peers import Fastest, jax_mha, jax_ragged_dot
 from eval.bench.kept import KernelRun, kept
 
@@ -22,6 +25,27 @@ pytestmark = pytest.mark.usefixtures("fast_compile")
 def test_flops_are_those_of_the_visible_pairs(span):
     case = AttentionCase("window", 67, np.full(67, span), n_heads=6, n_kv_heads=2, head_dim=8)
     assert case.flops == 4 * 8 * visible_pairs(SpanPattern((span,)), 6, 67)
+
+
+def test_contenders_are_asked_about_the_heads_of_the_case():
+    """The kernel for Hopper takes heads of 256 of any number, and none of 32."""
+    case = AttentionCase("window 29", 1031, np.full(1031, 29), n_heads=6, n_kv_heads=2, head_dim=256)
+    assert [x.shape for x in case.shapes] == [(1, 1031, 6, 256), (1, 1031, 2, 256)]
+    with compiling_for("sm_90"):
+        call, adapt = hopper(case)
+        assert "mosaic_gpu" in lowered_for_cuda(call, adapt(*draw(case)))
+        with pytest.raises(Skip, match="auto takes pallas here"):
+            hopper(dataclasses.replace(case, head_dim=32))
+    assert {c.head_dim for c in gpu_kernels.attention_cases()} == {64, 128, 256}
+
+
+def draw(case):
+    q, kv = case.shapes
+    return [jnp.zeros(x.shape, x.dtype) for x in (q, kv, kv)]
+
+
+def lowered_for_cuda(call, inputs) -> str:
+    return call.trace(*inputs).lower(lowering_platforms=("cuda",)).as_text()
 
 
 def as_kept(record) -> KernelRun:
