@@ -64,9 +64,9 @@ def test_bfloat16_on_a_gpu_is_float32_on_a_cpu(layout):
 
 
 @pytest.mark.gpu
-@pytest.mark.parametrize("layout", ["swa(128)+full", "evict(h2o,budget=128,chunk=256)"])
-def test_sinks_biases_and_a_clamped_gate_are_float32_on_a_cpu(layout):
+def test_sinks_biases_and_a_clamped_gate_are_float32_on_a_cpu():
     """Sinks and biases drawn, which `random_params` leaves at 0; without the sinks the logits would be others."""
+    layout = "swa(128)+full"
     with jax.default_device(jax.devices("cpu")[0]):
         params = random_params(LIKE_GPT_OSS.with_layout(layout), 0, jnp.bfloat16)
         params = jax.tree_util.tree_map_with_path(drawn_where_zero, params)
@@ -77,7 +77,7 @@ def test_sinks_biases_and_a_clamped_gate_are_float32_on_a_cpu(layout):
     found = logits_on("gpu", layout, params, jnp.bfloat16, LIKE_GPT_OSS)
     kl, top1 = divergence(logits_on("cpu", layout, params, jnp.float32, LIKE_GPT_OSS), found)
     kl_sinkless, _ = divergence(logits_on("cpu", layout, sinkless, jnp.float32, LIKE_GPT_OSS), found)
-    print(f"{layout}: KL {kl:.2e} nats, top-1 {top1:.4f}; without sinks KL {kl_sinkless:.2e}")
+    print(f"KL {kl:.2e} nats, top-1 {top1:.4f}; without sinks KL {kl_sinkless:.2e}")
     assert kl < 1e-3
     assert kl < kl_sinkless / 2
     assert top1 >= 0.99
