@@ -14,6 +14,7 @@ from eval.bench.kept import KernelRun, ModelRun, StepRun, read_kept
 from eval.measure.records import file
 from eval.measure.records.schema import Record
 from eval.measure.timing import Timing
+from eval.report.layout_result import LayoutResult
 from eval.report.number_format import count, duration, factor, percent
 from eval.report.run_facts import crossovers
 from eval.report.summary import Summary, summarise
@@ -183,15 +184,25 @@ def atlas_table(root: Path) -> Table:
         for layout, one in timed.items():
             found, by_flops = one.tokens or math.nan, counted[layout] or math.nan
             interval = f"{one.low:,.0f} to {one.high:,.0f}" if one.low and one.high else one.reason
-            off = f"{by_flops / found - 1:+.0%}"
-            rows.append((path.parent.name, layout, f"{by_flops:,.0f}", f"{found:,.0f}", interval, off, commit[:7]))
+            cells = f"{by_flops:,.0f}", f"{found:,.0f}", interval, f"{by_flops / found - 1:+.0%}"
+            beside = min(summary.of(layout), key=lambda result: abs(result.tokens - found))
+            rows.append((path.parent.name, layout, *cells, *_rates(beside), commit[:7]))
     note = (
         f"{_only(devices)}, bf16, random weights: where the fits of attention's and of the linear layers' times cross, "
-        "90 % interval, and how far the crossover by FLOPs is off. qwen3.5-35b-a3b has 30 Gated DeltaNet layers, which "
-        f"count as linear, and 10 of full attention. Records: `{ATLAS}`."
+        "90 % interval, and how far the crossover by FLOPs is off: about as far as the two parts' rates are apart, in "
+        "useful TFLOP/s at the length next to N*. qwen3.5-35b-a3b has 30 Gated DeltaNet layers, which count as linear, "
+        f"and 10 of full attention; llama3-8b is made for 8,192 tokens. Records: `{ATLAS}`."
     )
-    header = ("model", "layout", "N* by FLOPs", "N* of times", "90 %", "off", "commit")
-    return Table("The atlas, measured", header, tuple(rows), note, words=(0, 1, 6))
+    header = ("model", "layout", "N* by FLOPs", "N* of times", "90 %", "off", "attention", "linear", "commit")
+    return Table("The atlas, measured", header, tuple(rows), note, words=(0, 1, 8))
+
+
+def _rates(result: LayoutResult) -> tuple[str, str]:
+    """Useful TFLOP/s of attention and of the linear layers, timed apart."""
+    assert result.useful and result.attention_ms and result.linear_ms
+    parts = (result.useful.attention, result.attention_ms), (result.useful.linear, result.linear_ms)
+    attention, linear = (f"{flops / spread.median / 1e9:.0f}" for flops, spread in parts)
+    return attention, linear
 
 
 def delta_rule_table(runs: Sequence[KernelRun], source: Path) -> Table:

@@ -1,4 +1,7 @@
-"""Learned sinks against a softmax that has a column more, whoever computes the attention."""
+"""Learned sinks against a softmax that has a column more, whoever computes the attention.
+
+On a GPU: `pytest -m gpu tests/attention/test_sink_logits.py`.
+"""
 
 from __future__ import annotations
 
@@ -14,8 +17,9 @@ from attention.attend import attend
 from attention.kernels.block_routed import BlockChoice
 from attention.pattern import SpanPattern, Spans, dense_mask
 from attention.sink_logits import with_sink_logits
+from tests.gpu import TRITON_IS_LEAVING, close
 
-pytestmark = pytest.mark.usefixtures("fast_compile")
+pytestmark = [TRITON_IS_LEAVING, pytest.mark.usefixtures("fast_off_gpu")]
 
 B, T, S, N, K, H = 2, 11, 17, 6, 3, 8
 PATTERNS = {
@@ -36,13 +40,14 @@ def operands(dtype=jnp.float32):
 SINK_N = np.linspace(-3, 2, N).astype(np.float32)
 
 
-def oracle(q, k, v, q_pos_bt, kv_pos_bks, pattern):
+def oracle(q, k, v, q_pos_bt, kv_pos_bks, pattern, sink_n=SINK_N):
     """The softmax written out in float64: exponentials of the visible scores over their sum and the sink's."""
     q, k, v = (np.asarray(x, np.float64) for x in (q, k, v))
-    mask_bnts = np.asarray(dense_mask(pattern, q_pos_bt, kv_pos_bks, N))
-    k, v = (np.repeat(x, N // K, axis=2) for x in (k, v))
-    e_bnts = np.exp(np.einsum("btnh,bsnh->bnts", q, k) / H**0.5) * mask_bnts
-    total_bnt = e_bnts.sum(-1) + np.exp(np.float64(SINK_N))[:, None]
+    n, h = q.shape[2:]
+    mask_bnts = np.asarray(dense_mask(pattern, q_pos_bt, kv_pos_bks, n))
+    k, v = (np.repeat(x, n // x.shape[2], axis=2) for x in (k, v))
+    e_bnts = np.exp(np.einsum("btnh,bsnh->bnts", q, k) / h**0.5) * mask_bnts
+    total_bnt = e_bnts.sum(-1) + np.exp(np.float64(sink_n))[:, None]
     return np.einsum("bnts,bsnh->btnh", e_bnts / total_bnt[..., None], v), np.log(total_bnt)
 
 
@@ -97,3 +102,26 @@ def test_the_gradient_is_that_of_the_column(pattern):
     up, down = ((oracle(np.float64(q) + sign * step * direction, *rest)[0] * weight).sum() for sign in (1, -1))
     np.testing.assert_allclose((d_q * direction).sum(), (up - down) / (2 * step), rtol=1e-4)
     assert not d_q[1, -2:].any()
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("pattern", [SpanPattern(), SpanPattern((128,))], ids=["full", "a window of 128"])
+@pytest.mark.parametrize(("impl", "tokens"), [("mosaic", 397), ("pallas", 397), ("decode", 1), ("decode", 7)])
+def test_compiled_kernels_with_sinks_are_the_softmax(impl, tokens, pattern):
+    """gpt-oss's heads: of 64, in groups of 8, its windows; no length is a multiple of a tile."""
+    slots, heads, kv_heads, h = 701, 24, 3, 64
+    rng = np.random.default_rng(tokens)
+    shapes = (tokens, heads, h), (slots, kv_heads, h), (slots, kv_heads, h)
+    q, k, v = (jnp.asarray(rng.normal(size=(B, *shape)), jnp.bfloat16) for shape in shapes)
+    sink_n = jnp.asarray(rng.permutation(np.linspace(0, 9, heads)), jnp.bfloat16)  # from a key's weight to all keys'
+    positions = jnp.arange(slots - tokens, slots)[None], jnp.arange(slots)[None, None]
+
+    def run(sink_n, *operands):
+        return with_sink_logits(partial(attend, impl=impl, order="keys"), sink_n)(*operands, *positions, pattern)
+
+    found = jax.jit(run)(sink_n, q, k, v)
+    out_btnh, lse_bnt = oracle(q, k, v, *positions, pattern, sink_n)
+    assert found.impl == (impl,) and close(found.out_btnh, out_btnh, 1e-2)
+    np.testing.assert_allclose(found.lse_bnt, lse_bnt, atol=1e-2)
+    without, _ = oracle(q, k, v, *positions, pattern, np.full(heads, -np.inf))
+    assert not close(found.out_btnh, without, 0.1)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from eval.bench.gpu_results import kernel_table, model_table, other_runs, step_table
+from eval.bench.gpu_results import atlas_table, kernel_table, model_table, other_runs, step_table
 from eval.bench.kept import KernelRun, ModelRun, StepRun
 from eval.bench.pictures import digest
 from eval.bench.results import PICTURES, README, RESULTS, ROOT, spliced, whole_page
@@ -35,6 +35,12 @@ def test_the_picture_of_worth_has_a_dot_and_a_ring_for_every_layout():
     rings = [line for line in axes.lines if line.get_marker() == "o" and len(line.get_xdata())]
     table = (ROOT / README).read_text(encoding="utf-8")
     assert len(rings) >= 2 * 4 and "evict(tova, budget=1024, chunk=512)" in table  # the README's rows, at least
+
+
+def test_a_crossover_by_flops_is_off_by_what_the_rates_are_apart():
+    """Whatever the kernels' efficiency, FLOPs alone would be right where both parts ran at one rate."""
+    for *_, off, attention, linear, _ in atlas_table(ROOT).rows:
+        assert int(off.rstrip("%")) / 100 == pytest.approx(int(linear) / int(attention) - 1, abs=0.05)
 
 
 def test_each_of_our_times_is_beside_theirs_of_the_same_run():
