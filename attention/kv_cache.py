@@ -66,12 +66,10 @@ def extend(
         filled = _append(stack, layer, new, length)
         return own if first else LayerCache(*(LayerOf(x, layer) for x in filled)), lambda _: filled
     beside = LayerCache(*(Beside(LayerOf(x, layer), y) for x, y in zip(stack, new, strict=True)))
-    old_bks = beside.positions.cached.read()
-    next_pos = jnp.maximum(new.positions.max(-1), old_bks.max(-1, initial=-1))[..., None] + 1
     if new.keys.shape[1] == 1:
-        seen = beside if slots else own
-        return own if first else seen, partial(_put, stack, layer, new, old_bks, pattern, next_pos)
+        return own if first or not slots else beside, partial(_put, stack, layer, new, pattern)
     joined = LayerCache(*(x.read() for x in beside))
+    next_pos = joined.positions.max(-1)[..., None] + 1
     kept = keep(joined, still_needed(pattern, joined.positions, next_pos), slots)
     return own if first else joined, lambda _: write_layer(stack, kept, layer)
 
@@ -83,14 +81,12 @@ def _append(stack: LayerCache, layer: jax.Array, new: LayerCache, slot: jax.Arra
     return LayerCache(*(_write(x, y, layer, slot, axis) for x, y, axis in zip(stack, new, (1, 1, 2), strict=True)))
 
 
-def _put(
-    stack: LayerCache, layer: jax.Array, new: LayerCache, old_bks: jax.Array, pattern: SpanPattern,
-    next_pos: jax.Array, attended: Attended,
-) -> LayerCache:  # fmt: skip
+def _put(stack: LayerCache, layer: jax.Array, new: LayerCache, pattern: SpanPattern, attended: Attended) -> LayerCache:
     """One token a row to where an empty slot is, or the oldest key that nobody will see: nothing else is moved.
 
     The slot may hold what this step's query still saw: `attended` is what came of that, and comes first.
     """
+    old_bks, next_pos = LayerOf(stack.positions, layer).read(), new.positions + 1  # padding goes nowhere
     if not old_bks.shape[-1]:
         return stack
     slot_bk = jnp.where(still_needed(pattern, old_bks, next_pos), UNBOUNDED, old_bks).argmin(-1)

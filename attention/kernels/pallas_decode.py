@@ -23,6 +23,7 @@ from attention.attended import Attended
 from attention.exact_count import ExactCount
 from attention.kernels.dense import attend_dense
 from attention.kernels.derivative import with_derivative_of
+from attention.kernels.pallas_merge import OwnToken, merge_parts
 from attention.kernels.pallas_program import LOG2_E
 from attention.kernels.ref import Ref
 from attention.kernels.target import current_target
@@ -31,9 +32,7 @@ from attention.pattern import UNBOUNDED, SpanPattern, Spans, head_spans
 from attention.stacked import Beside, InStack, in_stack
 
 NAME: Final = "decode_attention"
-"""Of the first kernel in compiled programs."""
-MERGE: Final = f"merge_{NAME}"
-"""Of the second."""
+"""Of the first kernel in compiled programs; `attention.kernels.pallas_merge` is the second."""
 LEAST_ROWS: Final = 16
 """Of an operand of a matrix unit."""
 
@@ -77,7 +76,7 @@ def _forward(
     q_btnh: jax.Array, k: InStack, v: InStack, kv_pos: InStack, q_pos_bt: jax.Array, span_bnt: jax.Array,
     sink_n: jax.Array, *, tiles: DecodeTiles, interpret: bool,
 ) -> Attended:  # fmt: skip
-    own = (q_btnh, k.own, v.own, q_pos_bt) if isinstance(k, Beside) and isinstance(v, Beside) else ()
+    own = OwnToken(q_btnh, k.own, v.own, q_pos_bt) if isinstance(k, Beside) and isinstance(v, Beside) else None
     k, v, kv_pos = map(in_stack, (k, v, kv_pos))
     (b, t, n, h), (s, n_kv) = q_btnh.shape, k.shape[1:3]
     static = _Static(n // n_kv, t * n // n_kv, *_split(s, b * n_kv, tiles), tiles.keys)
@@ -100,15 +99,7 @@ def _forward(
         name=NAME,
         cost_estimate=cost,
     )(q_btnh, k.stack, v.stack, *integers)
-    out_btnh, lse_bnt = pl.pallas_call(
-        partial(_merge, static=static),
-        grid=(static.n_rows, n_kv, b),
-        out_shape=[jax.ShapeDtypeStruct(q_btnh.shape, q_btnh.dtype), jax.ShapeDtypeStruct((b, n, t), jnp.float32)],
-        compiler_params=plgpu.CompilerParams(num_warps=4, num_stages=1),
-        interpret=interpret,
-        name=MERGE,
-        cost_estimate=pl.CostEstimate(flops=0, transcendentals=0, bytes_accessed=4 * out_bkprh.size),
-    )(out_bkprh, lse_bkpr, *own)
+    out_btnh, lse_bnt = merge_parts(out_bkprh, lse_bkpr, (b, t, n, h), q_btnh.dtype, own, interpret=interpret)
     counted = ExactCount.of(visited) * (static.rows * tiles.keys)
     return Attended(out_btnh, lse_bnt, counted + ExactCount.constant(b * n) if own else counted)
 
@@ -214,48 +205,3 @@ def _attend_part(
     plgpu.store(out_ref.at[at(b, kv_head, part, row[:, None], column, shape=out.shape)], out, mask=exists_h)
     plgpu.store(lse_ref.at[at(b, kv_head, part, row, shape=lse.shape)], lse, mask=exists)
     visited_ref[b, kv_head, part] = jnp.maximum(end - start, 0)
-
-
-def _merge(out_ref: Ref, lse_ref: Ref, *refs: Ref, static: _Static) -> None:
-    """The parts of one row, weighted by what each saw; and its own token, where that is in none of them."""
-    *own_refs, merged_ref, merged_lse_ref = refs
-    row, kv_head, b = (pl.program_id(axis) for axis in range(3))
-    head_dim = out_ref.shape[-1]
-    size = 1 << (static.parts - 1).bit_length()
-    part = jnp.arange(size)
-    exists = part < static.parts
-
-    def at(*index: jax.Array, shape: tuple[int, ...]) -> tuple[jax.Array, ...]:
-        return tuple(jnp.broadcast_to(x, shape) for x in index)
-
-    lse = plgpu.load(lse_ref.at[at(b, kv_head, part, row, shape=(size,))], mask=exists, other=-jnp.inf)
-    token, head = row // static.group, kv_head * static.group + row % static.group
-    top = lse.max(0)
-    if own_refs:
-        score, own_value = _own_token(own_refs, b, token, head, kv_head)
-        top = jnp.maximum(top, score)
-    pivot = jnp.where(top == -jnp.inf, 0.0, top)
-    weights = jnp.exp2((lse - pivot) * LOG2_E)
-    own_weight = jnp.exp2((score - pivot) * LOG2_E) if own_refs else 0.0
-    total = weights.sum(0) + own_weight
-    shape = size, head_dim
-    index = at(b, kv_head, part[:, None], row, jnp.arange(head_dim)[None], shape=shape)
-    out = plgpu.load(out_ref.at[index], mask=jnp.broadcast_to(exists[:, None], shape), other=0.0)
-    summed = (out * weights[:, None]).sum(0)
-    if own_refs:
-        summed += own_weight * own_value
-    merged = summed * jnp.where(total > 0, 1 / jnp.where(total > 0, total, 1), 0)
-    merged_ref[b, token, head, :] = merged.astype(merged_ref.dtype)
-    merged_lse_ref[b, head, token] = jnp.where(total > 0, pivot + jnp.log(jnp.where(total > 0, total, 1)), -jnp.inf)
-
-
-def _own_token(
-    refs: Ref, b: jax.Array, token: jax.Array, head: jax.Array, kv_head: jax.Array
-) -> tuple[jax.Array, jax.Array]:
-    """The scaled score of a query for its own key, which it sees unless it is padding, and the value."""
-    q_ref, k_ref, v_ref, q_pos_ref = refs
-    q, k, v = (
-        x.astype(jnp.float32) for x in (q_ref[b, token, head, :], k_ref[b, 0, kv_head, :], v_ref[b, 0, kv_head, :])
-    )
-    pos = q_pos_ref[jnp.minimum(b, q_pos_ref.shape[0] - 1), token]
-    return jnp.where(pos >= 0, (q * k).sum(0) / q_ref.shape[-1] ** 0.5, -jnp.inf), v

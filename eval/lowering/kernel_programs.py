@@ -12,7 +12,15 @@ import jax
 import jax.numpy as jnp
 
 from attention.exact_count import ExactCount
-from attention.kernels import pallas_blocks, pallas_choice, pallas_decode, pallas_delta_rule, pallas_key_mass
+from attention.kernels import (
+    pallas_blocks,
+    pallas_choice,
+    pallas_decode,
+    pallas_delta_rule,
+    pallas_key_mass,
+    pallas_merge,
+    pallas_write,
+)
 from attention.kernels.pallas_attention import attend_pallas
 from attention.kernels.target import current_target
 from attention.kernels.tiles import MatmulTiles, attention_tiles, matmul_tiles
@@ -156,11 +164,11 @@ def is_own(name: str) -> bool:
     """Whether a GPU kernel is one of this project's, and not one that the compiler made."""
     with_programs = (program.kernel for program in (AttentionKernel, ExpertKernel))
     modules = (
-        pallas_blocks, pallas_choice, pallas_decode, pallas_key_mass, norm_rope_pallas, choose_experts_pallas,
-        projection_pallas,
+        pallas_blocks, pallas_choice, pallas_decode, pallas_key_mass, pallas_merge, pallas_write,
+        norm_rope_pallas, choose_experts_pallas, projection_pallas,
     )  # fmt: skip
     rule = (pallas_delta_rule.INVERSE, pallas_delta_rule.STATES, pallas_delta_rule.OUT)
-    others = (pallas_decode.MERGE, *rule, *(module.NAME for module in modules))
+    others = (*rule, *(module.NAME for module in modules))
     return any(launched_as(kernel, name) for kernel in (*with_programs, *others))
 
 

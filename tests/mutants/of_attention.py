@@ -57,7 +57,24 @@ MUTANTS = [
         "attention/kernels/pallas_decode.py", f"{HERE}test_pallas_decode.py",
         ("jnp.where(is_row, left, UNBOUNDED).min(0)", "jnp.where(is_row, left, -UNBOUNDED).max(0)"),
         ("end = jnp.where(seen_tile == 1, tile + 1, 0)", "end = jnp.where(seen_tile == 1, tile, 0)"),
+    ),
+    *of(
+        "attention/kernels/pallas_merge.py", f"{HERE}test_pallas_decode.py",
         ("out * weights[:, None]).sum(0)", "out * weights[:, None]).max(0)"),
+        ("summed += own_weight * own_value", "summed += own_value"),
+        ("total = weights.sum(0) + own_weight", "total = weights.sum(0)"),
+        ("jnp.where(pos >= 0, (q * k)", "jnp.where(pos >= -1, (q * k)"),
+    ),
+    *of(
+        "attention/kernels/pallas_write.py", f"{HERE}test_pallas_write.py",
+        ("slot_ref[jnp.minimum(row, rows[1] - 1)]", "slot_ref[0]"),
+        ("@pl.when(slot < slots)", "@pl.when(slot <= slots)"),
+        ("out_pos[layer_ref[0], pos_row, 0, slot]", "out_pos[layer_ref[0], 0, 0, slot]"),
+    ),
+    *of(
+        "attention/stacked.py", f"{HERE}test_pallas_decode.py",
+        ("return 1 if self.ndim == 4 else 2", "return 1"),
+        ("shape[axis] + self.own.shape[axis]", "shape[axis]"),
     ),
     *of(
         "attention/kernels/first_best.py", f"{HERE}eviction/test_policies.py::test_zeros_of_both_signs",

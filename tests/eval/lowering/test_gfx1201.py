@@ -131,6 +131,24 @@ def test_every_step_compiles(compiling, kind: str) -> None:
     assert not compiled.error and compiled.memory["output_bytes"] > 0
 
 
+def test_a_decode_step_copies_no_layer_of_the_cache(compiling) -> None:
+    """Windowed or full: what its layers compute has no keys but the token's own, and their kernels write in place."""
+    compiled, config = compiling(ModelProgram("decode", "tiny-moe", "swa(101)+full", 199)), preset("tiny-moe")
+    keys, moved = (config.n_kv_heads, config.head_dim), ("tuple", "get-tuple-element", "parameter", "custom-call")
+    shapes = [
+        array_dims(shape)
+        for name, instructions in parse_hlo(compiled.hlo).computations.items()
+        if not name.startswith("main")  # the arguments, which nobody gave away, are copied once
+        for one in instructions.values()
+        if one.opcode not in moved
+        for shape in re.findall(r"\w+\[[\d,]+\]", one.shape)
+    ]
+    of_keys = [shape for shape in shapes if shape[-2:] == keys]
+    assert of_keys and max(map(math.prod, of_keys)) == math.prod(keys)
+    names = {re.sub(r"_+\d*$", "", kernel.name) for kernel in read_result(compiled).kernels}
+    assert {"decode_attention", "merge_decode_attention", "write_token"} <= names
+
+
 # --------------------------------------------------------------------------------------------------------- kernels
 
 
