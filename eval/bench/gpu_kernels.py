@@ -1,6 +1,6 @@
 """This project's GPU kernels against the peers that the machine has, in turns, accuracy beside speed.
 
-    python -m eval.bench.gpu_kernels --out eval/results/h100-kernels
+    python -m eval.bench.gpu_kernels --out FOLDER
 
 Batch 1, bfloat16, the shapes of Qwen3-30B-A3B where a case names no others.  TFLOPS count visible pairs and rows that
 exist, nothing else.  A peer that is absent, or cannot express a case, is recorded with the reason.

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from attention.full import FULL
+from eval.bench.gpu_kernels import other_heads
 from eval.bench.kept import KernelRun, ModelRun, StepRun, read_kept
 from eval.measure.records import file
 from eval.measure.records.schema import Record
@@ -23,6 +24,7 @@ from eval.report.tables import ATTENTION_GAIN, TIME, WHOLE_GAIN, apart_table, cr
 from refmodel.presets import preset
 
 KERNELS: Final = Path("eval/results/h100-kernels/records.jsonl")
+OTHER_HEADS: Final = Path("eval/results/h200-kernels/records.jsonl")
 PEER: Final = Path("eval/results/h100-qwen3-30b-a3b/transformers.jsonl")
 VARIANTS: Final = Path("eval/results/h100-qwen3-30b-a3b/records.jsonl")
 OTHERS: Final = Path("eval/results/h100-other-layouts/records.jsonl")
@@ -42,6 +44,7 @@ def gpu_figures(root: Path) -> str:
     """All tables, with the device that the records name."""
     tables = (
         kernel_table(read_kept(KernelRun, root / KERNELS), KERNELS),
+        other_heads_table(read_kept(KernelRun, root / OTHER_HEADS), OTHER_HEADS),
         model_table(read_kept(ModelRun, root / PEER), PEER),
         step_table(read_kept(StepRun, root / STEPS), STEPS),
         delta_rule_table(read_kept(KernelRun, root / DELTA_RULE), DELTA_RULE),
@@ -120,6 +123,21 @@ repeated for its want of groups, outside the time. Weights read: the fastest sum
 project's time. Contenders of a row took turns in one run; between rows of two commits lie hours. Records: `{source}`."
     header = ("case", "rows", *OURS.values(), *PEERS, "weights read", "commit")
     return Table("Kernels", header, tuple(rows), note, words=(0, len(header) - 1))
+
+
+def other_heads_table(runs: Sequence[KernelRun], source: Path) -> Table:
+    """The attention kernels on the heads of other models, and on lengths that no tile divides."""
+    names = {case.name for case in other_heads()}
+    table = kernel_table([run for run in runs if run.case in names], source)
+    named = [name for name in table.header if any(row[table.header.index(name)] != MISSING for row in table.rows)]
+    rows = tuple(tuple(row[table.header.index(name)] for name in named) for row in table.rows)
+    note = (
+        f"{_only(run.device_kind for run in runs)}, jax {_only(run.jax for run in runs)}, bf16: TFLOP/s of useful "
+        "FLOPs. Query/key-value heads of so many channels: Qwen3.5-35B-A3B's full layers, Gemma 4's local ones, "
+        "gpt-oss's, SmolLM2's, and Qwen3-30B-A3B's at a length that no tile divides. cuDNN takes no heads of 256 here. "
+        f"Contenders of a row took turns in one run. Records: `{source}`."
+    )
+    return Table("Kernels on other heads", tuple(named), rows, note, words=(0, len(named) - 1))
 
 
 def _read_share(run: KernelRun) -> str:

@@ -9,7 +9,7 @@ stacks at (layer, expert), so that scanning over layers copies nothing.  A tile 
 from __future__ import annotations
 
 from functools import partial
-from typing import Literal, NamedTuple
+from typing import Final, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -27,6 +27,8 @@ from refmodel.parts import Activation
 Rows = Literal["slot", "row", "token"]
 """What rows of an operand stand for: places in the tile table, the rows that it sorts, or those divided by choices."""
 
+LEAST_DIVISOR: Final = 16
+"""Of every width: columns of a block begin at a multiple of it."""
 
 MOST_TOKENS = 65_536
 """Of a prompt that the experts take at a time: what they hold grows with it, and the weights are long amortised."""
@@ -123,13 +125,13 @@ def grouped_matmul(
     """
     depth, width = weights[0].shape[2:]
     for name, size in (("depth", depth), ("width", width)):
-        if size % 16:
-            raise ValueError(f"the kernel takes weights whose {name} is a multiple of 16, got {size}")
+        if size % LEAST_DIVISOR:
+            raise ValueError(f"the kernel takes weights whose {name} is a multiple of {LEAST_DIVISOR}, got {size}")
     static = _Static(
         tiles.rows,
         tiles.least_rows,
-        columns=min(tiles.columns // len(weights), width & -width),  # powers of two that divide the sides
-        depth=min(tiles.depth, depth & -depth),
+        columns=min(tiles.columns // len(weights), 1 << (width.bit_length() - 1)),
+        depth=min(tiles.depth, depth & -depth),  # a power of two that divides the side
         reads=reads,
         writes=writes,
         choices=choices,
@@ -146,7 +148,7 @@ def grouped_matmul(
     integers = (jnp.asarray(a, jnp.int32) for a in (layer.reshape(1), table.n_used.reshape(1), *table[:2]))
     return pl.pallas_call(
         partial(_kernel, static=static, n_weights=len(weights), n_biases=len(biases)),
-        grid=(width // static.columns, table.group_i.size),  # the columns of a tile side by side: they share its rows
+        grid=(pl.cdiv(width, static.columns), table.group_i.size),  # a tile's columns side by side: they share its rows
         out_shape=jax.ShapeDtypeStruct((rows, width), x.dtype),
         compiler_params=plgpu.CompilerParams(num_warps=tiles.warps, num_stages=tiles.stages),
         interpret=interpret,
@@ -172,7 +174,9 @@ def _kernel(x_ref: Ref, *refs: Ref, static: _Static, n_weights: int, n_biases: i
     stacks = n_weights + n_biases
     product_refs, (layer_ref, used_ref, expert_ref, row_ref, *scale_ref, out_ref) = refs[:stacks], refs[stacks:]
     weight_refs, bias_refs = product_refs[:n_weights], product_refs[n_weights:]
-    tile, start = pl.program_id(1), pl.program_id(0) * static.columns
+    tile, width = pl.program_id(1), out_ref.shape[1]
+    # The last columns begin early enough to be whole: what they share with those before them is computed twice.
+    start = pl.multiple_of(jnp.minimum(pl.program_id(0) * static.columns, width - static.columns), LEAST_DIVISOR)
 
     @pl.when(tile < used_ref[0])
     def _() -> None:

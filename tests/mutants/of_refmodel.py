@@ -106,6 +106,11 @@ MUTANTS = [
         ("tuple(reversed([cursor.number(\"<u8\") for _ in range(n_axes)]))", "tuple([cursor.number(\"<u8\") for _ in range(n_axes)])"),
     ),
     *of(
+        "refmodel/kernels/grouped_pallas.py", f"{HERE}test_grouped_pallas.py",
+        ("jnp.minimum(pl.program_id(0) * static.columns, width - static.columns)", "pl.program_id(0) * static.columns"),
+        ("grid=(pl.cdiv(width, static.columns),", "grid=(width // static.columns,"),
+    ),
+    *of(
         "refmodel/gating.py", EXPERTS,
         ("jnp.clip(up, -limit, limit)\n", "jnp.minimum(up, limit)\n"),
         ("jax.nn.sigmoid(slope * gate) * (up + 1)", "jax.nn.sigmoid(slope * gate) * up"),
