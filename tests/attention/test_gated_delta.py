@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 
 import chex
 import jax
@@ -36,7 +37,19 @@ def mix(inputs, positions_bt, state):
     return attended.out_btnh, state
 
 
-def definition(inputs):
+class Products:
+    """einsum in float64 that adds up its multiply-accumulates: one for every value of all its letters together."""
+
+    def __init__(self) -> None:
+        self.macs = 0
+
+    def __call__(self, subscripts: str, *operands: np.ndarray) -> np.ndarray:
+        letters, sizes = subscripts.split("->")[0].replace(",", ""), itertools.chain(*map(np.shape, operands))
+        self.macs += math.prod(dict(zip(letters, sizes, strict=True)).values())
+        return np.einsum(subscripts, *operands)
+
+
+def definition(inputs, product=np.einsum):
     """A row in NumPy's float64, a token after the other."""
     ab, q, k, v = (np.asarray(x, np.float64)[0] for x in inputs[:4])
     conv, decay, bias = (np.asarray(inputs.params[name], np.float64) for name in ("conv", "decay", "dt_bias"))
@@ -45,15 +58,16 @@ def definition(inputs):
     joined, state = np.concatenate([before, channels]), np.zeros((6, 5, 7))
     out = np.zeros((len(v), 6, 7))
     for t in range(len(v)):
-        summed = (joined[t : t + DELTA.conv] * conv).sum(0)
+        summed = product("wc,wc->c", joined[t : t + DELTA.conv], conv)
         mixed = summed / (1 + np.exp(-summed))
         queries, keys = (x.reshape(2, 5) for x in (mixed[:10], mixed[10:20]))
         queries, keys = (x / np.sqrt((x**2).sum(1, keepdims=True) + 1e-6) for x in (queries, keys))
         for m in range(6):
             a, b, value = ab[t, m], ab[t, 6 + m], mixed[20 + 7 * m : 27 + 7 * m]
             state[m] *= np.exp(-abs(decay[m]) * np.log1p(np.exp(a + bias[m])))
-            state[m] += np.outer(keys[m // 3], (value - state[m].T @ keys[m // 3]) / (1 + np.exp(-b)))
-            out[t, m] = state[m].T @ queries[m // 3] / np.sqrt(5)
+            change = (value - product("hv,h->v", state[m], keys[m // 3])) / (1 + np.exp(-b))
+            state[m] += product("h,v->hv", keys[m // 3], change)
+            out[t, m] = product("hv,h->v", state[m], queries[m // 3]) / np.sqrt(5)
     return out.astype(np.float32)
 
 
@@ -98,6 +112,15 @@ def test_its_cost_is_linear_and_no_pairs():
     cost = DELTA.useful(HEADS, 100)
     assert (cost.pairs, cost.flops(HEADS)) == (0, 100 * DELTA.limiting_flops(HEADS))
     assert GatedDelta().limiting_flops(HEADS) == 6 * 32 * 128 * 128 + 2 * 4 * 8192
+
+
+def test_useful_flops_are_the_products_of_the_definition():
+    """Of a prompt, of each chunk of it and of a decoded token."""
+    product = Products()
+    definition(inputs_of(1, 37), product)
+    steps = ((0, 37),), ((0, 20), (20, 17)), tuple((t, 1) for t in range(37))
+    for cut in steps:
+        assert sum(DELTA.useful(HEADS, tokens, start).flops(HEADS) for start, tokens in cut) == 2 * product.macs
 
 
 def test_its_defaults_are_those_of_the_hybrids():

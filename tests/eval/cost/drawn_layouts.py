@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import random
 from collections import Counter
+from collections.abc import Sequence
 from fractions import Fraction
 from typing import Any, Final
 
@@ -21,7 +22,11 @@ from attention.token_routed import Routed
 from refmodel.presets import preset
 from refmodel.specification import ModelConfig
 
-SHAPES: Final = ("tiny-dense", "tiny-moe", "smollm2-135m", "gemma3-1b", "llama3-8b", "qwen3-30b-a3b")
+SHAPES: Final = (
+    "tiny-dense", "tiny-moe", "smollm2-135m", "gemma3-1b", "llama3-8b", "qwen3-30b-a3b",
+    "tiny-hybrid", "qwen3.5-35b-a3b", "gpt-oss-20b", "laguna-xs.2", "gemma4-26b-a4b",
+)  # fmt: skip
+"""Six whose layers are alike; hybrids, and models whose layers differ in heads, in size of heads or in linear FLOPs."""
 Counts = tuple[np.ndarray, np.ndarray | int]
 """Of prompts of 1, 2, ... tokens: visible pairs of all query heads, and FLOPs of what chose them."""
 
@@ -35,27 +40,36 @@ class Draw(random.Random):
     def models(self) -> tuple[ModelConfig, ModelConfig]:
         """A shape with two layouts of up to four variants, half of the time of such as see a bounded number of keys."""
         model = preset(self.choice(SHAPES))
-        one_of = self.bounded if self.random() < 0.5 else self.any
-        few = [parse_variant(one_of(model.layers[0].heads)) for _ in range(self.randint(2, 4))]
-        one, other = (model.with_layout([self.choice(few) for _ in model.layout]) for _ in range(2))
+        per_head = set.intersection(*({1, one.heads.n_kv_heads, one.heads.n_heads} for one in model.layers))
+        one_of = self.bounded if self.random() < 0.5 else lambda: self.any(sorted(per_head))
+        few = [parse_variant(one_of()) for _ in range(self.randint(2, 4))]
+        if self.random() < 0.5:  # of a hybrid
+            few.extend({mixer for mixer in model.layout if mixer.component == "linear_attention"})
+        one, other = (model.with_layout(self.mixers(model, few)) for _ in range(2))
         return one, other
 
-    def bounded(self, heads: Heads) -> str:
+    def mixers(self, model: ModelConfig, few: list[Mixer]) -> list[Mixer]:
+        """One of `few` for each layer: of a hybrid, where none of them is recurrent, for those that attend."""
+        mixers = [self.choice(few) for _ in model.layout]
+        names_delta = any(mixer.component == "linear_attention" for mixer in mixers)
+        return mixers if names_delta else mixers[: sum(layer.attends for layer in model.layers)]
+
+    def bounded(self) -> str:
         return self.choice([
             f"swa({self.size(9000)}, sinks={self.choice([0, self.size(300)])})", f"moba({self.size(3000)}, topk=1)",
             f"routed({self.size(9000)}|{self.size(9000)}, router={self.choice(['periodic', 'linear', 'random'])})",
             *[f"evict({self.policy()}, chunk={self.size(9000) + 8})"] * 6,
         ])  # fmt: skip
 
-    def any(self, heads: Heads) -> str:
-        rules = "|".join(self.rule() for _ in range(self.choice([1, heads.n_heads])))
+    def any(self, numbers_of_rules: Sequence[int]) -> str:
+        rules = "|".join(self.rule() for _ in range(self.choice(numbers_of_rules)))
         spans = "|".join(self.choice(["full", str(self.size(9000))]) for _ in range(self.randint(2, 3)))
         per = self.choice(["layer", "group", "head"])
         return self.choice([
             "full", f"spans({rules}, sinks={self.size(300)})", f"moba({self.size(3000)}, topk={self.randint(2, 4)})",
             f"routed({spans}, per={per}, router={self.choice(['periodic', 'linear'])})",
             f"routed({spans}, sinks={self.size(300)}, router=random, seed={self.randint(0, 9)})",
-            f"evict_after({self.policy()})", self.bounded(heads), self.bounded(heads),
+            f"evict_after({self.policy()})", self.bounded(), self.bounded(),
         ])  # fmt: skip
 
     def rule(self) -> str:
@@ -78,7 +92,7 @@ def prompt_flops(model: ModelConfig, longest: int) -> np.ndarray:
     layers = Counter(
         (mixer, layer.heads, Depth(depth if "pyramidkv" in str(mixer) or "random" in str(mixer) else 0, n_layers))
         for depth, layer in enumerate(model.layers)
-        if (mixer := layer.mixer)
+        if (mixer := layer.mixer) and layer.attends
     )
     for (mixer, heads, depth), times in layers.items():
         count = {"routed": _routed, "moba": _moba, "evict": _evict, "evict_after": _evict_after}.get(mixer.name, _spans)

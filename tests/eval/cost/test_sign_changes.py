@@ -1,4 +1,4 @@
-"""Crossovers and break-evens against counts of every token, over drawn layouts on six shapes."""
+"""Crossovers and break-evens against counts of every token, over drawn layouts on eleven shapes."""
 
 from __future__ import annotations
 
