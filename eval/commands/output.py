@@ -57,6 +57,11 @@ def is_watched() -> bool:
     return sys.stdout.isatty() and sys.stderr.isatty()
 
 
+def percent(share: float | None) -> str:
+    """ "4.2%", or "-" where nothing is known."""
+    return "-" if share is None else f"{share:.1%}"
+
+
 def proportion(share: float, within: tuple[float, float]) -> str:
     """A share and its interval: "75% (30-95)"."""
     return f"{share:.0%} ({100 * within[0]:.0f}-{100 * within[1]:.0f})"

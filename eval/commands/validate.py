@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from eval.commands import arguments, output
+from eval.commands.output import percent
 from eval.cost.cards import CARDS, card
 from eval.cost.efficiency.groups import SCHEMES
 from eval.cost.efficiency.interval import COVERAGE
@@ -24,7 +25,7 @@ EXAMPLES = (
     "prefillwall validate",
     "prefillwall validate --leave-out 'long rows of a model'",
     "prefillwall validate --data mine.csv --leave-out table --all",
-    "prefillwall validate --records eval/results/h100-qwen3-30b-a3b --model qwen3-8b",
+    "prefillwall validate --records eval/results/h200-atlas/* eval/results/h100-qwen3-30b-a3b --model qwen3-8b",
 )
 
 CONVENTIONS = {
@@ -56,7 +57,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--alone", action="store_true", help="learn from the rows of --data, not from the packaged ones"
     )
-    parser.add_argument("--records", type=Path, metavar="FOLDER", help="measured records to predict from one another")
+    parser.add_argument(
+        "--records", type=Path, nargs="+", metavar="FOLDER",
+        help="measured records to predict from one another; of several models: each from the others as well",
+    )  # fmt: skip
     arguments.add_mixed(parser)
     parser.add_argument("--model", metavar="NAME", help="with --records: predict this model from them")
     parser.add_argument("--all", action="store_true", help="print every prediction as well")
@@ -113,14 +117,10 @@ def run(options: argparse.Namespace) -> int:
 
 def _cells(one: FamilySummary) -> tuple[str, ...]:
     return (
-        one.family, f"{one.count:,}", f"{one.unknown:,}", _percent(one.median_error), _percent(one.p90_error),
-        output.proportion(one.coverage, one.coverage_within), f"{one.naive_count:,}", _percent(one.naive_median_error),
-        _percent(one.beside_naive_error), one.verdict,
+        one.family, f"{one.count:,}", f"{one.unknown:,}", percent(one.median_error), percent(one.p90_error),
+        output.proportion(one.coverage, one.coverage_within), f"{one.naive_count:,}", percent(one.naive_median_error),
+        percent(one.beside_naive_error), one.verdict,
     )  # fmt: skip
-
-
-def _percent(share: float | None) -> str:
-    return "-" if share is None else f"{share:.1%}"
 
 
 def _every_row(predictions: list[Prediction]) -> Any:

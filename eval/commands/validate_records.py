@@ -8,73 +8,85 @@ from collections.abc import Sequence
 from typing import Any
 
 from eval.commands import output
+from eval.commands.output import percent
 from eval.cost.cards import card_of_device
 from eval.cost.family_errors import GOOD_FIT, proportion_within
-from eval.measure.left_out_records import SCHEMES, LeftOut, left_out, of_another_model, prefills
+from eval.measure.left_out_records import SCHEMES, LeftOut, Prefill, left_out, of_another_model, prefills
 from eval.measure.records import file
 from eval.measure.records.identity import refuse_mixed
 from refmodel.presets import preset
 
-UNTESTED = "no record tests it: how far another model's efficiencies differ is assumed"
+UNTESTED = "no record here tests it: give the records of several models, and each is predicted from the others"
+TESTED = "as good as what was left out by model"
 
 
 def run_records(options: argparse.Namespace) -> int:
-    """Tables of left-out records, and with --model the times of a model without any."""
-    path, records = file.read_comparison(options.records)
-    if not options.mixed:
-        refuse_mixed(file.latest(records), str(path))
-    config = file.config_of(records, path)
-    rows = prefills(records, config)
+    """Tables of left-out records, and with --model the times of a model without any, on the first folder's card."""
+    rows: list[Prefill] = []
+    devices: list[str] = []
+    for folder in options.records:
+        path, records = file.read_comparison(folder)
+        if not options.mixed:
+            refuse_mixed(file.latest(records), str(path))
+        rows += prefills(records, file.config_of(records, path))
+        devices.append(records[0].run.environment.device_kind)
     if len(rows) < 2:
-        raise ValueError(f"{path}: {len(rows)} whole prefills were measured; two at least are needed")
+        told = ", ".join(map(str, options.records))
+        raise ValueError(f"{told}: {len(rows)} whole prefills were measured; two at least are needed")
     made = left_out(rows)
     summary = [_summary(scheme, [one for one in made if one.scheme == scheme]) for scheme in SCHEMES]
     summary = [one for one in summary if one["rows"]]
+    models = list(dict.fromkeys(row.model for row in rows))
+    another = UNTESTED if len(models) == 1 else TESTED
     other: list[LeftOut] = []
-    card = card_of_device(records[0].run.environment.device_kind)
+    card = card_of_device(devices[0])
     if options.model and card:
         lengths = sorted({row.tokens for row in rows})
         other = of_another_model(rows, preset(options.model), "full", lengths, card)
     if options.json:
         output.print_json(
             {
-                "command": "validate", "records": str(path), "model": config.name, "summary": summary,
-                "predictions": [_figures(one) for one in made],
-                "another_model": [_figures(one) for one in other], "of_another_model": UNTESTED,
+                "command": "validate", "records": list(map(str, options.records)), "models": models,
+                "summary": summary, "predictions": [_figures(one) for one in made],
+                "another_model": [_figures(one) for one in other], "of_another_model": another,
             }
         )  # fmt: skip
         return 0
     out = output.console()
-    table = output.table(
-        f"whole prefills of {config.name}, predicted without some", "left out", "rows", "error\nmedian",
-        "error\nlargest", "intervals\nthat cover", "verdict",
-    )  # fmt: skip
-    for one in summary:
-        table.add_row(
-            one["left_out"], str(one["rows"]), f"{one['median_error']:.1%}", f"{one['largest_error']:.1%}",
-            output.proportion(one["coverage"], one["coverage_within"]), "fits" if one["fits"] else "does not fit",
-        )  # fmt: skip
-    out.print(table)
+    out.print(_table(f"whole prefills of {', '.join(models)}, predicted without some", summary))
     if other:
         _print_other(out, other)
     if options.all:
         _print_rows(out, made)
-    out.print(f"[dim]fits: median error below {GOOD_FIT:.0%}; of another model: {UNTESTED}[/dim]", highlight=False)
+    out.print(f"[dim]fits: median error below {GOOD_FIT:.0%}; of another model: {another}[/dim]", highlight=False)
     return 0
 
 
+def _table(title: str, summary: Sequence[dict[str, Any]]) -> Any:
+    table = output.table(
+        title, "left out", "rows", "not\nknown", "error\nmedian", "error\nlargest", "intervals\nthat cover", "verdict"
+    )
+    for one in summary:
+        table.add_row(
+            one["left_out"], str(one["rows"]), str(one["unknown"]), percent(one["median_error"]),
+            percent(one["largest_error"]), output.proportion(one["coverage"], one["coverage_within"]), one["verdict"],
+        )  # fmt: skip
+    return table
+
+
 def _summary(scheme: str, made: Sequence[LeftOut]) -> dict[str, Any]:
-    errors = [abs(one.error) for one in made]
-    median = statistics.median(errors) if errors else 0.0
+    errors = [abs(one.error) for one in made if one.known]
+    median = statistics.median(errors) if errors else None
     covered = sum(one.low <= one.prefill.ms <= one.high for one in made)
     return {
         "left_out": scheme,
         "rows": len(made),
+        "unknown": len(made) - len(errors),
         "median_error": median,
-        "largest_error": max(errors, default=0.0),
+        "largest_error": max(errors, default=None),
         "coverage": covered / len(made) if made else 0.0,
         "coverage_within": proportion_within(covered, len(made)) if made else (0.0, 1.0),
-        "fits": median < GOOD_FIT,
+        "verdict": "not known" if median is None else "fits" if median < GOOD_FIT else "does not fit",
     }
 
 
@@ -99,12 +111,21 @@ def _print_other(out: Any, other: Sequence[LeftOut]) -> None:
 
 def _print_rows(out: Any, made: Sequence[LeftOut]) -> None:
     table = output.table(
-        "measured and predicted", "left out", "layout", "tokens", "measured", "predicted", "from", "to", "error", left=2
+        "measured and predicted",
+        "left out",
+        "model",
+        "layout",
+        "tokens",
+        "measured",
+        "predicted",
+        "from",
+        "to",
+        "error",
+        left=3,
     )
     for one in made:
-        times = (one.prefill.ms, one.ms, one.low, one.high)
+        of, times = one.prefill, (one.prefill.ms, one.ms, one.low, one.high)
         table.add_row(
-            one.scheme, one.prefill.layout, f"{one.prefill.tokens:,}", *(f"{ms:,.1f} ms" for ms in times),
-            f"{one.error:+.1%}",
-        )  # fmt: skip
+            one.scheme, of.model, of.layout, f"{of.tokens:,}", *(f"{ms:,.1f} ms" for ms in times), f"{one.error:+.1%}"
+        )
     out.print(table)

@@ -3,16 +3,18 @@
     t = linear FLOPs / (peak · e_linear)  +  attention FLOPs / (peak · e_full or e_mixer)  +  weights / bandwidth
 
 Efficiencies are shared as in `eval.cost.efficiency`: one for linear layers and one for full attention, which change
-slowly with the length, and one for each other mixer, which differ by mixer.  Left out are one record, all of a length,
-all of a layout, or the longest of a layout.  A record's whole prefill is predicted; what its parts took apart is not
-read.  `of_another_model` is the same model's answer for a model without records: how far another model's efficiencies
-differ is assumed (the scale of "model"), since the records that are kept are of one model alone.
+slowly with the length, and one for each other mixer, which differ by mixer.  Left out are, of each model, one record,
+all of a length, all of a layout, or the longest of a layout; and all records of a model, where there are several.  A
+record's whole prefill is predicted; what its parts took apart is not read.  How far the efficiencies of two models
+differ (the scales of "model") is what predicts each of the five models of `eval/results` best from the other four.
+`of_another_model` is the answer for a model without records.
 """
 
 from __future__ import annotations
 
 import math
 import statistics
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -25,7 +27,7 @@ from eval.cost.cards import Card, card_of_device
 from eval.cost.efficiency.effects import Effect, covariance
 from eval.cost.efficiency.interval import KNOWN_WITHIN, NORMAL, half_width
 from eval.cost.efficiency.posterior import Problem, fit, predict
-from eval.cost.flops.closed_form import linear_flops, steps_flops
+from eval.cost.flops.closed_form import attention_cost, linear_flops, steps_flops
 from eval.cost.flops.traffic import weight_bytes
 from eval.measure.records.file import latest
 from eval.measure.records.schema import Record
@@ -78,10 +80,11 @@ class LeftOut:
 
 SCHEMES: Final[Mapping[str, Callable[[Prefill], object]]] = MappingProxyType(
     {
-        "record": lambda one: (one.layout, one.tokens),
-        "length": lambda one: one.tokens,
-        "layout": lambda one: one.layout,
-        "long records of a layout": lambda one: one.layout if one.tokens > LONG else None,
+        "record": lambda one: (one.model, one.layout, one.tokens),
+        "length": lambda one: (one.model, one.tokens),
+        "layout": lambda one: (one.model, one.layout),
+        "long records of a layout": lambda one: (one.model, one.layout) if one.tokens > LONG else None,
+        "model": lambda one: one.model,
     }
 )
 """A group's key by prefill, None for one that is kept."""
@@ -128,7 +131,7 @@ def left_out(rows: Sequence[Prefill]) -> list[LeftOut]:
 def of_another_model(
     rows: Sequence[Prefill], config: ModelConfig, layout: str, tokens: Sequence[int], card: Card
 ) -> list[LeftOut]:
-    """Prefills of a model without records, from those of another; nothing tests their intervals."""
+    """Prefills of a model without records, from those of others."""
     wanted = [Prefill(config.name, layout, n, math.nan, _terms_s(config, layout, n, card)) for n in tokens]
     problem = _problem([*rows, *wanted], len(rows))
     found = predict(problem, fit(problem), range(len(rows), len(rows) + len(wanted)))
@@ -157,10 +160,10 @@ def _problem(rows: Sequence[Prefill], known: int) -> Problem:
 def _terms_s(config: ModelConfig, layout: str, tokens: int, card: Card) -> tuple[float, ...]:
     """Linear layers, full attention, other mixers with their choice of keys, reading the weights."""
     steps, peak = prefill_steps(tokens), card.peak_flops_per_s("bf16")
-    mixers = config.mixers_of(layout)
-    flops = steps_flops(config.with_layout(mixers), steps)
-    of_full = steps_flops(config.with_layout("full"), steps)["attention"] // len(mixers)
-    full = of_full * sum(isinstance(mixer, Full) for mixer in mixers)
-    other = flops["attention"] - full + flops.get("selection", 0)
+    model, full, other = config.with_layout(layout).at_length(tokens), 0, 0
+    for (layer, depth), layers in Counter(model.layers_at_depth).items():
+        if layer.attends:
+            flops = layers * sum(attention_cost(layer, step, depth=depth).flops(layer.heads) for step in steps)
+            full, other = (full + flops, other) if isinstance(layer.mixer, Full) else (full, other + flops)
     weights_s = weight_bytes(config) / card.bandwidth_bytes_per_s
-    return linear_flops(flops) / peak, full / peak, other / peak, weights_s
+    return linear_flops(steps_flops(model, steps)) / peak, full / peak, other / peak, weights_s

@@ -219,9 +219,23 @@ def test_validate_predicts_kept_records_and_another_model(capsys) -> None:
     assert [one["measured_ms"] for one in record["another_model"]] == [None, None]
     assert main([*arguments, "--all"]) == 0
     printed = capsys.readouterr().out
-    assert "no record tests it" in printed and f"{record['predictions'][0]['measured_ms']:,.1f} ms" in printed
+    assert "no record here tests it" in printed and f"{record['predictions'][0]['measured_ms']:,.1f} ms" in printed
     assert main(["validate", "--model", "qwen3-4b"]) == 2
     assert "--model is predicted from --records" in capsys.readouterr().err
+
+
+def test_validate_predicts_each_model_of_several_folders_from_the_others(capsys) -> None:
+    atlas = Path(__file__).parents[3] / "eval" / "results" / "h200-atlas"
+    folders = [str(atlas / name) for name in ("qwen3-0.6b", "qwen3-1.7b")]
+    assert main(["validate", "--records", *folders, "--json"]) == 0
+    record = json.loads(capsys.readouterr().out)
+    assert (record["records"], record["models"]) == (folders, ["qwen3-0.6b", "qwen3-1.7b"])
+    (of_models,) = [one for one in record["summary"] if one["left_out"] == "model"]
+    made = [one for one in record["predictions"] if one["left_out"] == "model"]
+    assert of_models["rows"] == len(made) == 10
+    assert of_models["unknown"] == sum(not one["known"] for one in made)
+    assert main(["validate", "--records", *folders]) == 0
+    assert "of another model: as good as what was left out by model" in capsys.readouterr().out
 
 
 def test_post_draws_its_figure(tmp_path: Path, capsys) -> None:

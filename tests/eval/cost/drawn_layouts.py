@@ -82,7 +82,7 @@ class Draw(random.Random):
     def attention_cost(self, flops_n: np.ndarray, per_token: int) -> Fraction:
         """At which attention costs what the linear layers do at some length, nearly: it crosses there by design."""
         n = self.size(flops_n.size)
-        near = Fraction(per_token * n, int(flops_n[n - 1])).limit_denominator(10 ** self.randint(1, 6))
+        near = Fraction(per_token * n, max(int(flops_n[n - 1]), 1)).limit_denominator(10 ** self.randint(1, 6))
         return near or Fraction(1)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import statistics
 from pathlib import Path
 
@@ -10,8 +11,10 @@ import pytest
 
 from attention.full import Full
 from eval.cost.cards import card
+from eval.cost.efficiency.interval import NORMAL
 from eval.cost.flops.closed_form import prefill_flops
-from eval.measure.left_out_records import SCHEMES, Prefill, left_out, of_another_model, prefills
+from eval.measure import left_out_records
+from eval.measure.left_out_records import EFFECTS, SCHEMES, Prefill, left_out, of_another_model, prefills
 from eval.measure.records import file
 from refmodel.presets import preset
 
@@ -26,12 +29,59 @@ def kept() -> list[Prefill]:
 
 def test_lengths_and_layouts_that_were_left_out_are_predicted(kept: list[Prefill]) -> None:
     made = left_out(kept)
-    assert {one.scheme for one in made} == set(SCHEMES) and sum(one.scheme == "record" for one in made) == len(kept)
+    assert {one.scheme for one in made} == set(SCHEMES) - {"model"} and sum(
+        one.scheme == "record" for one in made
+    ) == len(kept)
     for scheme, most in (("record", 0.02), ("length", 0.02), ("long records of a layout", 0.03), ("layout", 0.07)):
         errors = [abs(one.error) for one in made if one.scheme == scheme]
         assert statistics.median(errors) < most, scheme
     covered = statistics.fmean(one.low <= one.prefill.ms <= one.high for one in made)
     assert 0.8 < covered < 0.96
+
+
+ATLAS = ("qwen3-0.6b", "qwen3-1.7b", "qwen3-4b", "qwen3.5-35b-a3b")
+
+
+@pytest.fixture(scope="module")
+def of_models(kept: list[Prefill]) -> list[Prefill]:
+    """Of one model on an H100 and of four on an H200."""
+    records = {name: file.read_comparison(RESULTS / "h200-atlas" / name)[1] for name in ATLAS}
+    return kept + [row for name, some in records.items() for row in prefills(some, preset(name))]
+
+
+def test_a_model_is_predicted_from_four_others(of_models: list[Prefill]) -> None:
+    made = [one for one in left_out(of_models) if one.scheme == "model"]
+    assert {one.prefill.model for one in made} == {CONFIG.name, *ATLAS} and len(made) == len(of_models)
+    errors = [abs(one.error) for one in made if one.known]
+    assert len(errors) > 12 and statistics.median(errors) < 0.1
+    assert statistics.fmean(one.low <= one.prefill.ms <= one.high for one in made) > 0.85
+
+
+def test_how_far_models_differ_is_what_predicts_a_model_best(of_models: list[Prefill], monkeypatch) -> None:
+    """Half a decade more or less, of the linear layers or of full attention, is worse over all that is left out."""
+
+    def score() -> float:
+        z = [(math.log(one.ms / one.prefill.ms) * 2 * NORMAL / width, width / 2 / NORMAL)
+             for one in left_out(of_models) if (width := math.log(one.high / one.low))]  # fmt: skip
+        return statistics.fmean(2.5 * math.log1p(off**2 / 4) + math.log(sd) for off, sd in z)
+
+    best = score()
+    for term, scales in ((0, (0.1, 1.0)), (1, (0.03, 0.3))):
+        for scale in scales:
+            moved = list(EFFECTS)
+            (everyone, model, slope), moved[term] = EFFECTS[term], ()
+            moved[term] = (everyone, dataclasses.replace(model, scale=scale), slope)
+            with monkeypatch.context() as patch:
+                patch.setattr(left_out_records, "EFFECTS", tuple(moved))
+                assert score() > best, (term, scale)
+
+
+def test_attention_of_a_hybrid_is_all_full_however_its_layout_is_spelled() -> None:
+    """30 layers of a state and 10 of full attention: 4 · 256 · 16 FLOPs a pair in each of those."""
+    config, on, n = preset("qwen3.5-35b-a3b"), card("h200"), 4096
+    (short, whole) = (left_out_records._terms_s(config, layout, n, on) for layout in ("full", "3*delta+full"))
+    pairs = 10 * 16 * n * (n + 1) // 2
+    assert short == whole and whole[1:3] == (pytest.approx(4 * 256 * pairs / on.peak_flops_per_s("bf16")), 0)
 
 
 def test_the_work_of_attention_is_told_by_mixer(kept: list[Prefill]) -> None:
