@@ -45,6 +45,8 @@ MUTANTS = [
     *of(
         "eval/measure/left_out_records.py", LEFT_OUT,
         ("full / peak, other / peak, weights_s", "other / peak, full / peak, weights_s"),
+        ('"model": lambda one: one.model', '"model": lambda one: one.layout'),
+        ("        if layer.attends:", "        if True:"),
     ),
     *of(
         "eval/measure/comparison_run.py", f"{HERE}test_comparison_run.py",
