@@ -6,7 +6,7 @@ Efficiencies are shared as in `eval.cost.efficiency`: one for linear layers and 
 slowly with the length, and one for each other mixer, which differ by mixer.  Left out are, of each model, one record,
 all of a length, all of a layout, or the longest of a layout; and all records of a model, where there are several.  A
 record's whole prefill is predicted; what its parts took apart is not read.  How far the efficiencies of two models
-differ (the scales of "model") is what predicts each of the five models of `eval/results` best from the other four.
+differ (the scales of "model") is what predicts each of the seven models of `eval/results` best from the others.
 `of_another_model` is the answer for a model without records.
 """
 

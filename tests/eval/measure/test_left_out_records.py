@@ -39,21 +39,21 @@ def test_lengths_and_layouts_that_were_left_out_are_predicted(kept: list[Prefill
     assert 0.8 < covered < 0.96
 
 
-ATLAS = ("qwen3-0.6b", "qwen3-1.7b", "qwen3-4b", "qwen3.5-35b-a3b")
+ATLAS = sorted(folder.name for folder in (RESULTS / "h200-atlas").iterdir())
 
 
 @pytest.fixture(scope="module")
 def of_models(kept: list[Prefill]) -> list[Prefill]:
-    """Of one model on an H100 and of four on an H200."""
+    """Of one model on an H100 and of seven on an H200."""
     records = {name: file.read_comparison(RESULTS / "h200-atlas" / name)[1] for name in ATLAS}
     return kept + [row for name, some in records.items() for row in prefills(some, preset(name))]
 
 
-def test_a_model_is_predicted_from_four_others(of_models: list[Prefill]) -> None:
+def test_a_model_is_predicted_from_all_others(of_models: list[Prefill]) -> None:
     made = [one for one in left_out(of_models) if one.scheme == "model"]
     assert {one.prefill.model for one in made} == {CONFIG.name, *ATLAS} and len(made) == len(of_models)
     errors = [abs(one.error) for one in made if one.known]
-    assert len(errors) > 12 and statistics.median(errors) < 0.1
+    assert len(errors) > 20 and statistics.median(errors) < 0.12
     assert statistics.fmean(one.low <= one.prefill.ms <= one.high for one in made) > 0.85
 
 
