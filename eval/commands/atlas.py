@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from eval.report.atlas_measured import Measured
 
 BASE = "qwen3-30b-a3b"
+OUT = Path("out/atlas")
 
 DESCRIPTION = "Where attention overtakes the linear layers, for every known model: by FLOPs, by roofline, on one card."
 
@@ -50,7 +51,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     arguments.add_tokens(parser, None, "those of `prefillwall compare`; of --measure")
     arguments.add_device(parser)
     arguments.add_dtype(parser)
-    parser.add_argument("--out", type=Path, default=Path("out/atlas"), help="folder (default: %(default)s)")
+    parser.add_argument("--out", type=Path, metavar="FOLDER", help=f"of the records (default: {OUT}); of --measure")
     parser.add_argument("--resume", action="store_true", help="keep the records in --out and measure what is missing")
     arguments.add_figure(parser, None, (*arguments.PICTURES, ".html"))
     arguments.add_json(parser)
@@ -58,6 +59,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     (one,) = arguments.floor_cards([options.card])
+    _refuse_what_measures(options)
     base, storage = shape_named(options.base), Storage(options.weights, options.kv)
     names = options.models or [name for name in PRESETS if not name.startswith("tiny")]
     places = [place(shape_named(name), base, one, storage) for name in names]
@@ -76,13 +78,28 @@ def run(options: argparse.Namespace) -> int:
     return 0
 
 
+def _refuse_what_measures(options: argparse.Namespace) -> None:
+    """Raises `ValueError` for what only `--measure` takes, without it; with it, for a device and a folder that are none
+    before the first model is built."""
+    if options.measure:
+        from eval.measure.device import open_device
+        from eval.measure.records.file import refuse_place
+
+        open_device(options.device)
+        refuse_place(options.out or OUT)
+        return
+    for name in ("tokens", "device", "dtype", "out", "resume"):
+        if getattr(options, name):
+            raise ValueError(f"--{name} is of --measure: give that too, or leave it out")
+
+
 def _measured(options: argparse.Namespace, found: Place) -> Measured:
     from eval.report.atlas_measured import measured_place  # imports what times
 
     name = found.model.name
     print(f"measuring {name}", file=sys.stderr, flush=True)
     return measured_place(
-        found.model, found.crossings.first, options.out / name, options.tokens, device=options.device,
+        found.model, found.crossings.first, (options.out or OUT) / name, options.tokens, device=options.device,
         dtype=options.dtype, resume=options.resume,
     )  # fmt: skip
 

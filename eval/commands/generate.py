@@ -12,6 +12,7 @@ from attention.layout import format_layout
 from eval.commands import arguments, output
 from eval.commands.resolve import running_dtype, say_cuts
 from eval.measure.device import open_device
+from eval.measure.refuse_layouts import refuse_layouts
 from refmodel.checkpoint.find import find_checkpoint
 from refmodel.default_model import DEFAULT_MODEL
 from refmodel.generate import generate
@@ -58,7 +59,7 @@ def run(options: argparse.Namespace) -> int:
         raise ValueError(f"the prompt {options.prompt!r} has no token in this vocabulary; a text is wanted")
     asked = None if options.stop is None else asked_stops(tokenizer, options.stop)
     if options.layout is not None:
-        config.with_layout(options.layout)
+        refuse_layouts([options.layout], config, trained=found.weights == "checkpoint")
     model = read_model(found, options.model, running_dtype(options, on_gpu=open_device(options.device)))
     if options.layout is not None:
         model = model.with_layout(options.layout, options.seed)

@@ -49,12 +49,12 @@ def load_plugin(word: str) -> None:
     module = sys.modules[name] = importlib.util.module_from_spec(spec)
     try:
         spec.loader.exec_module(module)
-    except Exception as error:
+    except (Exception, SystemExit) as error:  # a file that ends Python would end the command without a word
         del sys.modules[name]
         raise ValueError(f"{OPTION} {word}: {_where(error, path)}{type(error).__name__}: {error}") from error
 
 
-def _where(error: Exception, path: Path) -> str:
+def _where(error: BaseException, path: Path) -> str:
     """The last line of the file that led there."""
     if isinstance(error, SyntaxError):
         return ""  # its message has the line

@@ -24,6 +24,7 @@ from eval.measure.device import open_device
 from eval.measure.named_layout import NamedLayout
 from eval.measure.plan import Sweep, plan
 from eval.measure.progress import progress_bar, remarks
+from eval.measure.refuse_layouts import refuse_layouts
 from eval.report.number_format import count, percent, signed_percent
 from refmodel.checkpoint.find import find_checkpoint
 from refmodel.default_model import DEFAULT_MODEL
@@ -62,10 +63,13 @@ def run(options: argparse.Namespace) -> int:
     found = find_checkpoint(runnable(options.model), options.seed)
     if found.weights == "checkpoint":
         found.tokenizer()  # a missing one is refused before weights are read
+    elif options.text:
+        raise ValueError(f"{options.model} has random weights and no tokenizer to read --text with")
+    if options.layouts:
+        asked = options.tokens or QUALITY_TOKENS
+        refuse_layouts(options.layouts, found.described, trained=found.weights == "checkpoint", tokens=asked)
     model = read_model(found, options.model, running_dtype(options, on_gpu=open_device(options.device)))
     if model.tokenizer is None:
-        if options.text:
-            raise ValueError(f"{options.model} has random weights and no tokenizer to read --text with")
         print(f"{options.model} has random weights and no tokenizer: it reads random ids, and its figures say nothing "
               "of a trained model", file=sys.stderr)  # fmt: skip
     tokens = options.tokens or _readable_tokens(model, text)

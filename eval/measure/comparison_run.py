@@ -13,12 +13,13 @@ from eval.measure.default_sweep import usual_sweep
 from eval.measure.device import open_device
 from eval.measure.interrupt import held
 from eval.measure.layers_apart import random_layers
-from eval.measure.named_layout import NamedLayout, named_layouts
+from eval.measure.named_layout import NamedLayout
 from eval.measure.plan import Cell, Sweep
 from eval.measure.progress import say_foreign, say_set_aside, watched_sweep
 from eval.measure.records import file
 from eval.measure.records.schema import Record
 from eval.measure.refuse_impl import refuse_impl
+from eval.measure.refuse_layouts import refuse_layouts
 from eval.measure.sweep import missing_cells, records_file, run_of
 from eval.measure.timing import Budget
 from refmodel.checkpoint.find import find_checkpoint, open_config
@@ -114,7 +115,7 @@ def _model(request: ComparisonRequest) -> Model:
     refuse_impl(request.impl, dtype)
     if isinstance(model, str) and not request.layers_apart:
         found = find_checkpoint(model, request.seed)
-        _refuse_layouts(request, found.described)
+        _refuse_layouts(request, found.described, trained=found.weights == "checkpoint")
         if isinstance(request.text, str) or (request.quality_tokens and found.weights == "checkpoint"):
             found.tokenizer()  # a missing one is refused before weights are read
         if found.weights == "checkpoint":
@@ -124,16 +125,14 @@ def _model(request: ComparisonRequest) -> Model:
     if request.text is not None:
         raise ValueError("layers apart are no model that reads a text: leave it out, or time the whole model")
     config = open_config(model) if isinstance(model, str) else model.config
-    _refuse_layouts(request, config)
+    _refuse_layouts(request, config, trained=False)
     refuse_to_run(config)
     refuse_what_cannot_fit(config, dtype, apart=True)
     with held():
         return Model(config, random_layers(config, request.seed, dtype), None, f"random (seed {request.seed})")
 
 
-def _refuse_layouts(request: ComparisonRequest, config: ModelConfig) -> None:
-    """Raises `ValueError` for a layout that the model cannot have: found before gigabytes are read."""
+def _refuse_layouts(request: ComparisonRequest, config: ModelConfig, *, trained: bool) -> None:
     for given in (request.layouts, request.whole):
         if isinstance(given, list | tuple):  # `usual_sweep` refuses others
-            for layout in named_layouts(given, config):
-                config.with_layout(layout.variants)
+            refuse_layouts(given, config, trained=trained)

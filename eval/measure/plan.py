@@ -73,6 +73,8 @@ class Sweep:
         for layout in self.layouts:
             for variant in layout.counts:
                 variant.check_prompt(min(self.lengths))
+                for tokens in filter(None, (*self.lengths, self.quality_tokens)):
+                    variant.check_steps([(0, tokens)])
         for layout in (*self.layouts, *self.whole):
             layout_digest(layout.variants)  # of what has none, no record could tell
 

@@ -6,8 +6,14 @@ import jax
 import jax.numpy as jnp
 
 from refmodel.specification import ModelConfig
-from refmodel.tree import Leaf, Params, leaves_by_path, model_leaves, nested
+from refmodel.tree import Leaf, Params, abstract_params, leaves_by_path, model_leaves, nested
 from refmodel.weights.random import random_leaf
+
+
+def refuse_untrained(before: ModelConfig, after: ModelConfig) -> None:
+    """Raises the `ValueError` of `relayed_params` for trained weights, of which none is there yet."""
+    if before.stacks != after.stacks:
+        jax.eval_shape(lambda params: relayed_params(before, after, params, 0, trained=True), abstract_params(before))
 
 
 def relayed_params(before: ModelConfig, after: ModelConfig, params: Params, seed: int, *, trained: bool) -> Params:

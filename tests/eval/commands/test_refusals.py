@@ -72,6 +72,34 @@ BAD_INPUT = [
     (["generate", "x", "--temperature", "-1"], "a number of at least 0 is wanted, got '-1'"),
     (["generate", "x", "--temperature", "inf"], "a number of at least 0 is wanted, got 'inf'"),
     (["generate", "x", "--new", "0"], "a whole number of at least 1 is wanted, got '0'"),
+    (["atlas", "--tokens", "64"], "--tokens is of --measure: give that too, or leave it out"),
+    (["atlas", "--models", "tiny-dense", "--resume"], "--resume is of --measure"),
+    (["atlas", "--models", "tiny-dense", "--out", "text"], "--out is of --measure"),
+    (["atlas", "--models", "tiny-dens"], "no model 'tiny-dens' (did you mean 'tiny-dense'?)"),
+    (["atlas", "--models", "tiny-dense", "--base", "nothing"], "no model 'nothing'; accepted: qwen3-30b-a3b"),
+    (
+        ["atlas", "--models", "tiny-dense", "--figure", "a.gif"],
+        "ends in .png, .svg, .pdf, .html is wanted, got 'a.gif'",
+    ),
+    (["atlas", "--measure", "--models", "tiny-dense", "--device", "gpu"], "JAX runs on cpu here; accepted: cpu"),
+    (["atlas", "--measure", "--models", "tiny-dense", "--out", "text"], "text: File exists: there is a file of this"),
+    (["atlas", "--measure", "--models", "tiny-dense", "--out", "/proc/x"], "/proc/x: "),
+    # a layout that does not fit, before weights are read
+    (["quality", "--layouts", "nowhere.json"], "cannot read layout file nowhere.json: No such file or directory"),
+    (["quality", "--layouts", "delta"], "has no weights for delta in layer 0"),
+    (["generate", "x", "--layout", "delta"], "has no weights for delta in layer 0"),
+    (["compare", "--layouts", "delta"], "has no weights for delta in layer 0"),
+    (["quality", "--layouts", "evict(h2o, chunk=4096)", "--tokens", "64"], "a chunk of 4096 tokens is larger than the"),
+    (["quality", "--layouts", "evict_after(tova, prompt=5)", "--tokens", "64"], "was to have 5 tokens, got 64"),
+    (
+        ["compare", "--model", "tiny-dense", "--layouts", "evict_after(tova, prompt=5)", "--tokens", "5", "16"],
+        "evict_after: the prompt was to have 5 tokens, got 16",
+    ),
+    (["flops", "--layout", "evict_after(h2o, prompt=5)", "--tokens", "16"], "was to have 5 tokens, got 16"),
+    (["lower", "--head-dim", "100000"], "--head-dim 100000; accepted: 16, 32, 64, 128, 256"),
+    (["lower", "--tiles", "x"], "a tile is rows x keys, warps, stages, such as 128x64,8,1; got 'x'"),
+    (["models", "--plugin", "exits.py"], "--plugin exits.py: line 2: SystemExit: 3"),
+    (["compare", "--plugin", "text"], "--plugin text: not a Python file; a Python file is wanted"),
     # words out of a list
     (["compare", "--impl", "flash"], "no --impl 'flash'; accepted: auto, dense"),
     (["flops", "--impl", "blockwize"], "no --impl 'blockwize' (did you mean 'blockwise'?)"),
@@ -126,6 +154,7 @@ def test_bad_input_is_one_line_and_status_2(argv, message, capsys, tmp_path, mon
     monkeypatch.chdir(tmp_path)
     (tmp_path / "text").write_text("a,b\n1,2\n")
     (tmp_path / "text.toml").write_text("")
+    (tmp_path / "exits.py").write_text("import sys\nsys.exit(3)\n")
     (tmp_path / "binary").write_bytes(b"\xff\x00\xfe")
     make_checkpoint_without_tokenizer(tmp_path / "bare")
     assert status_of(argv) == 2
