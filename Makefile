@@ -36,17 +36,21 @@ test-slow: $(VENV)/.installed-test
 	  --ignore=tests/notebooks --durations=10  # the longest first
 	$(BIN)/python -m pytest tests/notebooks -m "slow and not lower" --durations=5
 
-# Twenty times as many drawn cases as CI has, and more.
+# Twenty times as many drawn cases as CI has, and more, in so many shares of which each is a test with a seed of its own:
+# a worker a core takes them in turn.
+SHARES ?= 8
 test-long: $(VENV)/.installed-test
-	$(BIN)/python -m pytest tests/attention/test_drawn_cases.py -m slow --cases 10000
+	OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest -n auto -m slow -k drawn_cases --cases 10000 --shares $(SHARES) \
+	  tests/attention/test_drawn_cases.py tests/attention/test_delta_rule.py
 	$(BIN)/python -m pytest tests/eval/measure/test_killed_runs.py -m slow --cases 30
 	$(MAKE) --no-print-directory fuzz MUTANTS=50000
 
 # Broken files of every format that is read, so many of each: right numbers or one line, in seconds and twice their size.
 MUTANTS ?= 2000
 fuzz: $(VENV)/.installed-test
-	$(BIN)/python -m pytest -m slow -k many --cases $(MUTANTS) --durations=0 tests/refmodel/checkpoint \
-	  tests/refmodel/tokenizer tests/eval/report/test_foreign_records.py tests/eval/cost/test_llama_bench.py
+	OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest -n auto -m slow -k many --cases $(MUTANTS) --shares $(SHARES) \
+	  --durations=0 tests/refmodel/checkpoint tests/refmodel/tokenizer tests/eval/report/test_foreign_records.py \
+	  tests/eval/cost/test_llama_bench.py
 
 # Small faults, each of which the tests of its module must catch: all of them, or SAMPLE=8, others with each commit.
 SAMPLE ?=

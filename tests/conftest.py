@@ -10,10 +10,11 @@ from pathlib import Path
 
 import jax
 import pytest
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, Phase, settings
 
 from tests.compiling import unoptimised
 from tests.shapes import check_shapes
+from tests.share import Share
 
 check_shapes()
 
@@ -26,6 +27,8 @@ settings.register_profile(
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
 )
 settings.register_profile("few", settings.get_profile("default"), max_examples=10)
+# Where it is enough that a test fails, no smaller example is looked for.
+settings.register_profile("unshrunk", settings.get_profile("default"), phases=(Phase.explicit, Phase.generate))
 settings.load_profile("default")
 
 # Jaxprs are many small objects that stay: looking through all of them so often takes a tenth of the time.
@@ -34,6 +37,7 @@ gc.set_threshold(50_000, 20, 20)
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--cases", type=int, help="how many cases the suites of drawn cases draw (default: those of CI)")
+    parser.addoption("--shares", type=int, default=1, help="how many tests each such suite is")
     parser.addoption("--one-in", type=int, default=1, help="run one in so many tests, drawn by name and --turn")
     parser.addoption("--turn", type=int, default=0, help="of --one-in: in as many turns every test has been run")
 
@@ -42,6 +46,13 @@ def pytest_configure() -> None:
     """A shell's background ignores SIGINT, and so would every process that a test starts and interrupts."""
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """A suite of drawn cases is as many tests as it has shares."""
+    if "share" in metafunc.fixturenames:
+        cases, of = metafunc.config.getoption("--cases"), metafunc.config.getoption("--shares")
+        metafunc.parametrize("share", [Share(cases, number, of) for number in range(of)], ids=str)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

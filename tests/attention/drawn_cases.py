@@ -29,6 +29,7 @@ class Sizes(NamedTuple):
 
 SIZES: Final = (
     Sizes(2, 13, 53, 3, 5, 7), Sizes(3, 67, 131, 1, 2, 16), Sizes(1, 139, 211, 2, 3, 16), Sizes(3, 1, 37, 2, 5, 64),
+    Sizes(1, 11, 43, 1, 2, 256),
 )  # fmt: skip
 
 
@@ -74,6 +75,7 @@ class Case:
     kv_pos: np.ndarray
     pattern: SpanPattern | Spans
     blocks: Blocks | None
+    sink_n: np.ndarray | None
     program: tuple[Sizes, int]
     named: str
 
@@ -95,14 +97,15 @@ class Case:
         return (at >= 0) & (at <= p) & ((at < sink) | (p - at < span[..., None]))
 
     def exact(self) -> tuple[np.ndarray, np.ndarray]:
-        """out [B, T, N, H] and log-sum-exp [B, N, T] in float64; 0 and -inf of a row that sees nothing."""
+        """out [B, T, N, H] and log-sum-exp [B, N, T] in float64; of a row that sees nothing 0, and -inf or its sink."""
         q, k, v = (x.astype(np.float64) for x in (self.q, self.k, self.v))
         group = q.shape[2] // k.shape[2]
         k, v = (x.repeat(group, axis=2) for x in (k, v))
         scores = np.where(self.mask(), np.einsum("btnh,bsnh->bnts", q, k) / q.shape[-1] ** 0.5, -np.inf)
-        top = np.maximum(scores.max(-1, keepdims=True), np.finfo(float).min)
+        sink = np.full((1, 1, 1), -np.inf) if self.sink_n is None else self.sink_n.astype(float)[:, None, None]
+        top = np.maximum(np.maximum(scores.max(-1, keepdims=True), sink), np.finfo(float).min)
         weights = np.exp(scores - top)
-        total = weights.sum(-1, keepdims=True)
+        total = weights.sum(-1, keepdims=True) + np.exp(sink - top)
         with np.errstate(divide="ignore"):
             lse = (top + np.log(total))[..., 0]
         return np.einsum("bnts,bsnh->btnh", weights / np.where(total == 0, 1, total), v), lse
@@ -121,15 +124,21 @@ def _drawn(rng: np.random.Generator, size: Sizes, form: int, named: str) -> Case
     base = int(rng.choice([0, 0, FAR, rng.integers(FAR, UNBOUNDED - 4 * s)]))
     q_pos, kv_pos = _positions(rng, size, own, base)
     q, keys, v = (rng.normal(size=shape) for shape in ((b, t, k * g, h), (b, s, k, h), (b, s, k, h)))
-    if h in (16, 64) and rng.random() < 0.3:  # whole numbers and a root that is one: large scores without a rounding
+    if h in (16, 64, 256) and rng.random() < 0.3:  # whole numbers and roots: large scores without a rounding
         q, keys = (rng.integers(-9, 10, x.shape).astype(float) for x in (q, keys))
         largest = np.abs(np.einsum("btkgh,bskh->bkgts", q.reshape(b, t, k, g, h), keys)).max() / h**0.5
         q *= round(LARGE / max(largest, 1.0))
     pattern = spans(k * g) if callable(spans) else _spans(rng, size, spans, base)
     return Case(
         *(x.astype(np.float32) for x in (q, keys, v)), q_pos.astype(np.int32), kv_pos.astype(np.int32), pattern,
-        blocks, (size, form), named,
+        blocks, _sink_logits(rng, k * g) if (form + SIZES.index(size)) % 2 else None, (size, form), named,
     )  # fmt: skip
+
+
+def _sink_logits(rng: np.random.Generator, n_heads: int) -> np.ndarray:
+    """Learned sinks, which every other program has: as of a model, all of the softmax, or nothing of it."""
+    beyond = rng.choice([0, 10 * LARGE, -10 * LARGE], n_heads, p=[0.8, 0.1, 0.1])
+    return np.where(beyond, beyond, rng.normal(0, 3, n_heads)).astype(np.float32)
 
 
 def _positions(rng: np.random.Generator, size: Sizes, own: str, base: int) -> tuple[np.ndarray, np.ndarray]:

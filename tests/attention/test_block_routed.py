@@ -82,6 +82,17 @@ def test_useful_pairs_are_the_masks_sum_and_gates_those_of_earlier_blocks(varian
     assert useful.selection_flops == 2 * heads.head_dim * heads.n_heads * earlier
 
 
+@pytest.mark.parametrize("topk", [1, 2, 4])
+def test_what_tokens_cost_adds_up_to_what_a_prompt_does(topk):
+    """With one block to choose there is no gate."""
+    variant, heads = BlockRouted(5, topk), Heads(6, 2, 7, 11)
+    each = variant.token_flops(heads, 13, 29)
+    for tokens in (1, 8, 29):
+        assert each[:tokens].sum() == variant.useful(heads, tokens, 13).flops(heads)
+    costs = variant.useful(heads, 29, 13), variant.executed(heads, 29, 13, impl="blockwise")
+    assert [cost.selection_flops > 0 for cost in costs] == [topk > 1] * 2
+
+
 @COMPILING
 @given(variants, heads, st.integers(1, 113), st.sampled_from((0, 41)))
 def test_tiles_that_ran_are_those_of_the_choice_and_within_what_is_counted(variant, heads, tokens, start):

@@ -74,6 +74,23 @@ def test_chunks_are_the_recurrence(heads, tokens, decay, seed):
     chex.assert_trees_all_close(one_by_one(*operands), tuple(x.astype(np.float32) for x in expected), atol=2e-5)
 
 
+@pytest.mark.slow
+def test_drawn_cases_are_those_of_float64(share):
+    """500, or as many as `--cases` says: rates of 0 and 1, keys that repeat and keys of zeros among them."""
+    for i in range(share.count(500)):
+        rng = np.random.default_rng([28 + share.number, i])
+        lengths, decays = (3, 31, 64, 129), ("near 1", "near 0", "mixed", "usual")
+        q, k, v, g, beta, state = drawn(HEADS[i % len(HEADS)], rng.choice(lengths), rng.choice(decays), [share.seed, i])
+        if rng.random() < 0.3:
+            beta = np.where(rng.random(beta.shape) < 0.5, np.round(beta), beta)
+        if rng.random() < 0.3:  # the same key again and again, or none
+            k = np.where(rng.random(k.shape[:3])[..., None] < 0.6, k[:, :1] * rng.integers(0, 2), k)
+        operands = q, k, v, g, beta, state
+        expected = reference(*operands)
+        for found, wanted in zip(run(*operands), expected, strict=True):
+            np.testing.assert_allclose(found, wanted, atol=2e-5, rtol=2e-6, err_msg=f"share {share}, case {i}")
+
+
 @pytest.mark.parametrize("chunk", [2, 128])
 def test_chunks_of_any_length_give_the_same(chunk):
     operands = drawn(HEADS[3], 77, "mixed", 3)

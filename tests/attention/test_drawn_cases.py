@@ -10,9 +10,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from attention.attended import Attended
 from attention.kernels.blockwise import attend_blockwise
 from attention.kernels.dense import attend_dense
 from attention.pattern import SpanPattern, Spans
+from attention.sink_logits import with_sink_logits
 from tests.attention.drawn_cases import FAR, FORMS, LARGE, Case, Sizes, drawn_cases
 
 pytestmark = pytest.mark.usefixtures("fast_compile")
@@ -24,14 +26,24 @@ SEED = 28
 def program(size: Sizes, form: int, impl: str):
     """One for all cases that differ in their numbers alone."""
     spans, blocks = FORMS[form].spans, FORMS[form].blocks
-    attend = attend_dense if impl == "dense" else partial(attend_blockwise, blocks=blocks)
-    return jax.jit(partial(attend, pattern=spans(size.k * size.g)) if callable(spans) else attend)
+
+    def attend(*operands, need_lse=True, **pattern):
+        if impl == "dense":
+            return Attended(*attend_dense(*operands, **pattern))
+        return attend_blockwise(*operands, blocks=blocks, **pattern)
+
+    def attended(sink_n, *operands, **pattern):
+        beside = attend if sink_n is None else with_sink_logits(attend, sink_n)
+        found = beside(*operands, **pattern)
+        return found.out_btnh, found.lse_bnt
+
+    return jax.jit(partial(attended, pattern=spans(size.k * size.g)) if callable(spans) else attended)
 
 
 def run(case: Case, impl: str) -> tuple[np.ndarray, np.ndarray]:
     spans = () if isinstance(case.pattern, SpanPattern) else (case.pattern,)
-    found = program(*case.program, impl)(case.q, case.k, case.v, case.q_pos, case.kv_pos, *spans)
-    return tuple(map(np.asarray, found if impl == "dense" else (found.out_btnh, found.lse_bnt)))
+    found = program(*case.program, impl)(case.sink_n, case.q, case.k, case.v, case.q_pos, case.kv_pos, *spans)
+    return tuple(map(np.asarray, found))
 
 
 def check(cases: list[Case]) -> None:
@@ -55,9 +67,9 @@ def test_some_drawn_cases_are_those_of_float64():
 
 
 @pytest.mark.slow
-def test_drawn_cases_are_those_of_float64(request):
+def test_drawn_cases_are_those_of_float64(share):
     """500, or as many as `--cases` says."""
-    cases = list(drawn_cases(request.config.getoption("--cases") or 500, SEED))
+    cases = list(drawn_cases(share.count(500), SEED + share.number))
     check(cases)
     scores = [np.abs(case.q).max() for case in cases]
     blind = [~case.mask().any(-1) for case in cases[:200]]

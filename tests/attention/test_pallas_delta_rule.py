@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from attention.kernels.choose_delta_rule import executed_flops, run_delta_rule
 from attention.kernels.delta_rule import gated_delta_rule
-from attention.kernels.delta_rule_tiles import DeltaRuleTiles
+from attention.kernels.delta_rule_tiles import DELTA_RULE, DeltaRuleTiles, delta_rule_tiles
 from attention.kernels.pallas_delta_rule import gated_delta_rule_pallas
 from attention.kernels.pallas_inverse import inverses
 from attention.kernels.target import compiling_for
@@ -69,6 +69,33 @@ def test_what_is_counted_on_a_gpu_is_what_the_kernels_say():
         traced = count_flops(run_delta_rule, *map(jax.ShapeDtypeStruct, shapes, types))
         assert traced.total == 5 * executed_flops(131, n, m, h, hv)
     assert traced.total != 5 * executed_flops(131, n, m, h, hv)  # here it is plain XLA
+
+
+@pytest.mark.parametrize(
+    ("tokens", "key_dim", "value_dim", "by_kernels"),
+    [
+        (5, 16, 32, True),
+        (4, 16, 32, False),
+        (5, 24, 32, False),
+        (5, 32, 48, False),
+        (5, 8, 16, False),
+        (5, 16, 8, False),
+    ],
+)
+def test_which_steps_run_the_kernels(tokens, key_dim, value_dim, by_kernels):
+    """More tokens than go one by one, heads of powers of two from 16 on."""
+    shapes = [(1, tokens, 2, key_dim)] * 2 + [(1, tokens, 6, value_dim), (1, tokens, 6), (1, tokens, 6)]
+    types = [jnp.bfloat16] * 3 + [jnp.float32] * 3
+    with compiling_for("gfx1201"):
+        traced = count_flops(run_delta_rule, *map(jax.ShapeDtypeStruct, [*shapes, (1, 6, key_dim, value_dim)], types))
+    assert bool(traced.kernels) == by_kernels
+
+
+def test_tiles_are_those_of_a_target_and_the_size_of_its_numbers():
+    for (target, size), tiles in DELTA_RULE.items():
+        for dtype in (jnp.bfloat16, jnp.float16, jnp.float32):
+            assert (delta_rule_tiles(target, dtype) == tiles) == (size == jnp.dtype(dtype).itemsize)
+    assert delta_rule_tiles("gfx942", jnp.bfloat16) == delta_rule_tiles("sm_90", jnp.float32)
 
 
 @pytest.mark.gpu

@@ -5,6 +5,7 @@ On a GPU: `pytest -m gpu tests/attention/test_sink_logits.py`.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 
 import chex
@@ -68,6 +69,17 @@ def test_a_sink_far_below_is_none_and_one_far_above_is_all():
     for sink, share in ((-200.0, 1.0), (200.0, 0.0)):
         found = with_sink_logits(attend, jnp.full(N, sink))(*operands(), SpanPattern())
         chex.assert_trees_all_close(found.out_btnh, share * attend(*operands(), SpanPattern()).out_btnh, atol=1e-6)
+
+
+def test_the_log_sum_exp_is_asked_for_even_where_nobody_wants_it():
+    """A kernel gives it to those who ask."""
+
+    def sparing(*operands, need_lse=False):
+        found = attend(*operands, need_lse=need_lse)
+        return found if need_lse else replace(found, lse_bnt=None)
+
+    found = with_sink_logits(sparing, jnp.asarray(SINK_N))(*operands(), SpanPattern())
+    np.testing.assert_allclose(found.out_btnh, oracle(*operands(), SpanPattern())[0], atol=1e-5)
 
 
 def test_chosen_blocks_take_it_too():

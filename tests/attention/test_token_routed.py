@@ -22,6 +22,7 @@ from attention.routers import ROUTERS, KeyNorm, Random
 from attention.token_routed import Routed, route_statistics
 from attention.variant import LayerInput
 from tests.attention.layer_inputs import first_tokens, heads, layer_input
+from tests.attention.routes_by_hand import routes_by_hand
 
 pytestmark = pytest.mark.usefixtures("fast_compile")
 COMPILING = settings(max_examples=4)
@@ -38,31 +39,6 @@ def variants(draw, routers=tuple(ROUTERS)) -> Routed:
         draw(st.sampled_from(("layer", "group", "head"))),
         {"random": Random(draw(st.integers(0, 99))), "keynorm": KeyNorm(2.3)}.get(router) or ROUTERS[router](),
     )
-
-
-def routes_by_hand(variant: Routed, layer: LayerInput) -> np.ndarray:
-    """[B, M, T]; the hash of `random` is taken as it is."""
-    n_routes, heads = len(variant.spans), layer.q_btnh.shape[2]
-    batch, tokens = layer.x_btd.shape[:2]
-    units = {"layer": 1, "group": layer.k_bskh.shape[2], "head": heads}[variant.per]
-    if variant.router.name == "random":
-        return np.broadcast_to(variant.routes(layer), (batch, units, tokens))
-    route = np.zeros((batch, units, tokens), int)
-    layer = jax.tree.map(np.asarray, layer)
-    for b, unit, t in np.ndindex(route.shape):
-        position = layer.q_pos_bt[0, t]
-        if variant.router.name == "periodic":
-            route[b, unit, t] = (position + unit) % n_routes
-        elif variant.router.name == "linear":
-            (weight,) = layer.params.values()
-            scores = np.asarray(layer.x_btd[b, t], np.float64) @ np.asarray(weight, np.float64)
-            route[b, unit, t] = scores.reshape(units, n_routes)[unit].argmax()
-        else:
-            norms = np.linalg.norm(np.asarray(layer.k_bskh[b, position], np.float64), axis=-1)
-            group = unit * len(norms) // units
-            norm = norms.mean() if variant.per == "layer" else norms[group]
-            route[b, unit, t] = min(int(norm / variant.router.threshold), n_routes - 1)
-    return route
 
 
 def mask_by_hand(variant: Routed, layer: LayerInput) -> np.ndarray:
@@ -102,6 +78,13 @@ def test_executed_pairs_are_those_that_ran(variant, heads, tokens, start):
     pairs = int(jax.jit(lambda layer: variant.attend(attend_blockwise, layer))(layer).visited)
     executed = variant.executed(heads, tokens, start, impl="blockwise", depth=Depth(3, 5)).pairs
     assert executed == pairs >= variant.useful(heads, tokens, start, Depth(3, 5)).pairs
+
+
+def test_what_a_cache_keeps_is_as_far_as_the_longest_span_looks():
+    variant = Routed((3, 17, 5), sinks=2, router=ROUTERS["periodic"]())
+    q_pos, kv_pos = step_positions(variant.pattern(), 11, 40, 51)
+    seen = {j for t in q_pos for j in range(t + 1) if j < 2 or j > t - 17}
+    assert seen == set(kv_pos.tolist()) - {-1}
 
 
 @pytest.mark.parametrize("router", ["linear", "random, per=head, seed=5", "keynorm, per=group, threshold=2.3"])
@@ -150,6 +133,17 @@ def test_statistics_count_routes_and_keys():
     share_me, mean_keys = route_statistics(variant, variant.routes(layer), layer.q_pos_bt)
     np.testing.assert_allclose(share_me, np.full((2, 3), 1 / 3))
     np.testing.assert_allclose(mean_keys, variant.useful(heads, 30).pairs / (30 * heads.n_heads), rtol=1e-6)
+
+
+def test_padding_is_no_token_of_the_statistics():
+    variant, heads = parse_variant("routed(4|full, router=keynorm, threshold=2.3)"), Heads(6, 2, 8, 11)
+    layer = layer_input(variant, heads, 13)
+    route_bmt, pos_bt = np.asarray(variant.routes(layer)), np.array([[*range(13)], [*range(8), *[-1] * 5]], np.int32)
+    found = route_statistics(variant, jnp.asarray(route_bmt), jnp.asarray(pos_bt))
+    taken = np.concatenate([route_bmt[0, 0], route_bmt[1, 0, :8]])
+    np.testing.assert_allclose(found.share_me, [[(taken == 0).mean(), (taken == 1).mean()]], rtol=1e-6)
+    keys = np.minimum(np.r_[np.arange(13), np.arange(8)] + 1, np.array([8, UNBOUNDED])[taken])
+    np.testing.assert_allclose(found.mean_keys, keys.mean(), rtol=1e-6)
 
 
 def test_a_named_share_of_the_tokens_looks_far():

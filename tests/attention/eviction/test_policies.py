@@ -61,6 +61,24 @@ def test_evict_is_the_reference(policy):
     check_one()
 
 
+@pytest.mark.parametrize("policy", SCORES)
+def test_where_scores_choose_it_is_the_reference(policy):
+    """Some keys more than always stay, many events, a prompt that ends inside a chunk, and decode from there on."""
+    reserved, problem = POLICIES[policy]().reserved(Retention(10**6, 2, 3)), random_tokens(0, 2, 59, 6, 2, 10)
+    problem.q[:] = 3 * problem.q + 1  # so that queries, and where they stand, matter more than the norms of keys
+    if policy == "adakv":  # one head looks at few keys, and has more by the floor of its budget alone
+        reserved = 33
+        problem.k[:, :, 0] *= 9
+    check(Evict(POLICIES[policy](), reserved + 7, 11, sinks=2, recent=3), problem, 1, 3, 17)
+
+
+def test_as_many_new_keys_stay_as_was_published():
+    published = {"h2o": 10, "snapkv": 32, "pyramidkv": 32, "adakv": 32, "tova": 1, "lagkv": 128}
+    assert {name: policy().default_recent(20) for name, policy in POLICIES.items()} == dict.fromkeys(
+        POLICIES, 0
+    ) | published
+
+
 NEW_TOKENS = 5
 
 

@@ -18,6 +18,7 @@ from eval.cost.efficiency.work import work_of
 from eval.cost.published import Measured, published
 from tests.foreign_values import as_json, mutated, mutated_text
 from tests.held import held, one_line
+from tests.share import Share
 
 SHARED = {
     "build_commit": "2aa45ef9e", "build_number": 7423, "cpu_info": "AMD EPYC", "gpu_info": "AMD Radeon AI PRO R9700",
@@ -214,6 +215,6 @@ def test_foreign_outputs_are_refused_or_read(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_many_foreign_outputs_are_refused_or_read(request: pytest.FixtureRequest, tmp_path: Path) -> None:
-    count = request.config.getoption("--cases") or MANY
-    assert count // 5 < foreign_files(1, count, tmp_path) < count
+def test_many_foreign_outputs_are_refused_or_read(share: Share, tmp_path: Path) -> None:
+    count = share.count(MANY)
+    assert count // 5 < foreign_files(share.seed, count, tmp_path) < count

@@ -23,6 +23,7 @@ def places():
 def test_lines_are_costs_a_token_and_marks_are_crossovers(places):
     (axes,) = draw_atlas(places).axes
     assert (axes.get_xlabel(), axes.get_ylabel()) == ("prompt length N (tokens)", "GFLOP a token of the prompt")
+    assert (axes.get_xscale(), axes.get_yscale()) == ("log", "log")
     lines = {line.get_label(): line for line in axes.lines if not line.get_label().startswith("_")}
     assert list(lines) == ["qwen3-30b-a3b: 13,888", "gemma3-4b: 301,485", "mistral-7b: none"]
     for line, name in zip(lines.values(), NAMES, strict=True):
@@ -38,6 +39,12 @@ def test_a_shade_says_between_which_bounds_the_share_lies(name):
     for tokens, shade in zip(LENGTHS, strip(preset(name)), strict=True):
         i = SHADES.index(shade)
         assert (0, *BOUNDS)[i] <= attention_share(preset(name), tokens) < (*BOUNDS, 1.01)[i]
+
+
+def test_a_line_of_shades_spelled_out():
+    """From light to dark over the eleven powers of two from 1,024 to 1,048,576."""
+    assert (LENGTHS[0], LENGTHS[-1], len(LENGTHS)) == (1_024, 1_048_576, 11)
+    assert (strip(preset("qwen3-30b-a3b")), strip(preset("mistral-7b"))[0]) == ("·░░▒▓▓█████", "·")
 
 
 def test_a_page_holds_the_picture_and_the_table(places, tmp_path):

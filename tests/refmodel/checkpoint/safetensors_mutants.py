@@ -30,8 +30,11 @@ SHARDS = (
 
 
 def parts_of(content: bytes) -> tuple[Header, bytes]:
+    """The entries of the tensors, and their bytes."""
     (length,) = struct.unpack("<Q", content[:8])
-    return json.loads(content[8 : 8 + length]), content[8 + length :]
+    header = json.loads(content[8 : 8 + length])
+    header.pop("__metadata__", None)
+    return header, content[8 + length :]
 
 
 def written(header: Header | str, data: bytes) -> bytes:

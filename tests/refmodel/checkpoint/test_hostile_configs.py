@@ -25,11 +25,17 @@ from tests.held import held, one_line
 
 FEW, MANY = 150, 2_000  # `--cases` says otherwise
 TOKENS = 37
-GEMMA3 = json.loads((Path(__file__).parents[2] / "golden" / "gemma3" / "config.json").read_text())
-# Qwen3's mixture of experts, Qwen2 and Qwen3, Llama, SmolLM3, Mistral; positions of all kinds; Gemma 3; whole sizes.
+GEMMA3, GPT_OSS, MINISTRAL, QWEN3_NEXT, QWEN3_5 = (
+    json.loads((Path(__file__).parents[2] / "golden" / case / "config.json").read_text())
+    for case in ("gemma3", "gpt-oss", "ministral", "qwen3-next", "qwen3-5-moe")
+)
+WITH_PICTURES = {"model_type": "qwen3_5_moe", "vision_config": {"depth": 27}, "text_config": QWEN3_5}
+# Qwen3's mixture of experts, Qwen2 and Qwen3, Llama, SmolLM3, Mistral; positions of all kinds; families of layers that
+# differ, hybrids among them; whole sizes, of 8 bits and of 4.
 ORIGINALS = (
-    *map(shrunken, SHRINK), *(BASES[base] | fields for base, fields in CASES.values()), *(GEMMA3,) * 4,
-    CONFIGS["Qwen3-30B-A3B-FP8"],
+    *map(shrunken, SHRINK), *(BASES[base] | fields for base, fields in CASES.values()),
+    *(GEMMA3, GPT_OSS, QWEN3_NEXT, QWEN3_5) * 4, *(MINISTRAL, WITH_PICTURES) * 2, CONFIGS["Qwen3-30B-A3B-FP8"],
+    CONFIGS["gpt-oss-20b"],
 )  # fmt: skip
 
 
@@ -85,10 +91,11 @@ def test_mutants_are_refused_counted_or_computed(tmp_path):
 
 
 @pytest.mark.slow
-def test_many_mutants_are_refused_counted_or_computed(request, tmp_path, fast_compile):
-    ends, found = mutants(1, request.config.getoption("--cases") or MANY, tmp_path)
-    assert ends["refused"] > MANY // 8 and ends["computed"] > MANY // 4 and ends["counted"] > MANY // 30, ends
-    rng = random.Random(2)
+def test_many_mutants_are_refused_counted_or_computed(share, tmp_path, fast_compile):
+    count = share.count(MANY)
+    ends, found = mutants(share.seed, count, tmp_path)
+    assert ends["refused"] > count // 8 and ends["computed"] > count // 4 and ends["counted"] > count // 40, ends
+    rng = random.Random(share.seed)
     for config in rng.sample(found, 30):
         assert crossover_tokens(config) != 0
     for config in rng.sample([one for one in found if not one.cannot_run and one.params < 10**6], 6):

@@ -127,6 +127,7 @@ def test_mutants_are_refused_or_read(kind, tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", range(len(FOLDERS)), ids=lambda kind: next(iter(FOLDERS[kind])))
-def test_many_mutants_are_refused_or_read(request, kind, tmp_path):
-    ends = mutants(kind, 1, request.config.getoption("--cases") or MANY, tmp_path)
-    assert ends["refused"] > MANY // 5 and ends["read"] > MANY // 10, ends
+def test_many_mutants_are_refused_or_read(share, kind, tmp_path):
+    count = share.count(MANY)
+    ends = mutants(kind, share.seed, count, tmp_path)
+    assert ends["refused"] > count // 5 and ends["read"] > count // 10, ends
