@@ -6,10 +6,14 @@ import itertools
 from typing import Final
 
 from tests.mutants import (
+    of_atlas,
     of_attention,
+    of_choices,
     of_cost,
     of_counts,
+    of_evictions,
     of_folders,
+    of_hybrids,
     of_measure,
     of_models,
     of_page,
@@ -22,8 +26,8 @@ from tests.mutants import (
 from tests.mutants.mutant import Mutant
 
 PARTS: Final = (
-    of_attention, of_variants, of_refmodel, of_models, of_folders, of_cost, of_counts, of_measure, of_report,
-    of_summaries, of_page, of_sweeps,
+    of_attention, of_choices, of_evictions, of_hybrids, of_variants, of_refmodel, of_models, of_folders, of_cost,
+    of_counts, of_atlas, of_measure, of_report, of_summaries, of_page, of_sweeps,
 )  # fmt: skip
 
 MUTANTS: Final[tuple[Mutant, ...]] = tuple(itertools.chain.from_iterable(part.MUTANTS for part in PARTS))

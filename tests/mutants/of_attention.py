@@ -77,7 +77,7 @@ MUTANTS = [
         ("shape[axis] + self.own.shape[axis]", "shape[axis]"),
     ),
     *of(
-        "attention/kernels/first_best.py", f"{HERE}eviction/test_policies.py::test_zeros_of_both_signs",
+        "attention/kernels/first_best.py", f"{HERE}eviction/test_policies.py::test_zeros_of_both_signs_are_equal_and_the_older_key_stays",
         ("jnp.where(x == 0, jnp.zeros_like(x), x)", "x"),
     ),
     *of(

@@ -16,7 +16,9 @@ def test_every_mutant_is_of_code_that_is_there():
     for mutant in MUTANTS:
         compile(mutant.source, mutant.file, "exec")
         for tests in mutant.tests:
-            assert (ROOT / tests.partition("::")[0]).exists(), tests
+            file, _, name = tests.partition("::")
+            assert (ROOT / file).exists(), tests
+            assert not name or f"def {name.partition('[')[0]}(" in (ROOT / file).read_text(encoding="utf-8"), tests
     assert len({(mutant.file, mutant.old, mutant.new) for mutant in MUTANTS}) == len(MUTANTS)
 
 

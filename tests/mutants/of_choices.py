@@ -1,0 +1,57 @@
+"""Faults in what chooses: routers of tokens and of blocks."""
+
+from __future__ import annotations
+
+from tests.mutants.mutant import of
+
+HERE = "tests/attention/"
+ROUTERS, ROUTED, SOFT, BLOCKS = (
+    f"{HERE}test_{name}.py" for name in ("routers", "token_routed", "soft_routing", "block_routed")
+)
+
+MUTANTS = [
+    *of(
+        "attention/routers.py", ROUTERS,
+        ("return 2 * tokens * sum(", "return tokens * sum("),
+        ("(pos[..., None, :] + xp.arange(routes.units)[:, None])", "(pos[..., None, :] - xp.arange(routes.units)[:, None])"),
+        (".reshape(*logits_btr.shape[:2], routes.units, routes.n_routes).swapaxes(1, 2)",
+         ".reshape(*logits_btr.shape[:2], routes.n_routes, routes.units).swapaxes(2, 3).swapaxes(1, 2)"),
+        ("layer).argmax(-1)", "layer).argmin(-1)"),
+        ("xp.asarray([~self.seed & 0xFFFFFFFF]", "xp.asarray([0xFFFFFFFF]"),
+        ("words = (xp.asarray(layer), xp", "words = (xp.asarray(0 * layer), xp"),
+        ("xp.arange(routes.units)[:, None], pos", "0 * xp.arange(routes.units)[:, None], pos"),
+        ("state = _mixed(state ^ word", "state = _mixed(state + word",),
+        ("if not 0 < self.threshold < math.inf:", "if not 0 <= self.threshold < math.inf:"),
+        ("if not 0 < self.threshold < math.inf:", "if not 0 < self.threshold <= math.inf:"),
+        ("norm_bkt.repeat(repeats, 1)", "jnp.tile(norm_bkt, (1, repeats, 1))"),
+        ("norm_bmt / self.threshold, routes.n_routes - 1)", "norm_bmt / self.threshold, routes.n_routes)"),
+        ("norm_bkt.mean(1, keepdims=True) if", "norm_bkt.max(1, keepdims=True) if"),
+        ("last_b1 = layer.q_pos_bt.argmax(1)", "last_b1 = layer.q_pos_bt.argmin(1)"),
+        ("slot_b - last_b1[:, 0]", "slot_b"),
+        ("x ^ (x >> shift)", "x ^ (x << shift)"),
+        ("if not router.reads_tokens:\n        return", "if True:\n        return"),
+    ),
+    *of(
+        "attention/token_routed.py", ROUTED,
+        ("keys * heads.n_heads // routes.units", "keys * heads.n_heads"),
+        ("return SpanPattern((max(self.spans),)", "return SpanPattern((min(self.spans),)"),
+        ("first = (number - unit) % e + 1", "first = (number + unit) % e + 1"),
+        ("+ e * growing * (growing - 1) // 2", "+ growing * (growing - 1) // 2"),
+        ("return np.minimum(position + 1, variant", "return np.minimum(position, variant"),
+        ("is_token = jnp.broadcast_to(q_pos_bt[:, None] >= 0", "is_token = jnp.broadcast_to(q_pos_bt[:, None] >= -1"),
+        ('"group": heads.n_kv_heads, "head": heads.n_heads}', '"group": heads.n_heads, "head": heads.n_kv_heads}'),
+    ),
+    *of(
+        "attention/soft_routing.py", SOFT,
+        ("gate_bmt.repeat(n_heads // gate_bmt.shape[1], axis=1)", "jnp.tile(gate_bmt, (1, n_heads // gate_bmt.shape[1], 1))"),
+        ("(gates_bmte - lax.stop_gradient(gates_bmte))", "(gates_bmte - gates_bmte)"),
+        ("full_b1t = q_pos_bt[:, None] + 1", "full_b1t = q_pos_bt[:, None]"),
+    ),
+    *of(
+        "attention/block_routed.py", BLOCKS,
+        ("(gates - gates_before) * (self.topk > 1)", "(gates - gates_before)"),
+        ("choice.n_blocks(slots) if choice.choices(slots) > 1 else 0", "choice.n_blocks(slots)"),
+        ("place_t + 1 + self.block * np", "place_t + self.block * np"),
+        ("(2 * keys_t + block_t * (self.topk > 1))", "(2 * keys_t + block_t)"),
+    ),
+]  # fmt: skip
