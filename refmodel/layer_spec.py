@@ -13,6 +13,7 @@ from attention.cost import Heads
 from attention.gated_delta import GatedDelta
 from attention.mixer import Mixer
 from refmodel.bias_rows import attention_bias_rows, feed_forward_bias_rows, sink_rows
+from refmodel.gemma4_rows import beside_rows, out_scale_row
 from refmodel.hybrid_rows import delta_rows, gated_query_rows, shared_expert_rows
 from refmodel.parameters import (
     Parameter,
@@ -48,6 +49,10 @@ class LayerSpec:
         sink_logits: whether each query head has a learned logit in its softmax (`attention.sink_logits`).
         gated: whether each head's result is multiplied with the sigmoid of a projection as wide as its queries.
         softmax_scale: what scores are multiplied with; None is H^(-1/2).
+        value_norm: RMSNorm without a scale over the head dimension of values (Gemma 4).
+        value_is_key: whether values are the keys' projection, neither normed as keys nor rotated, and have none of
+            their own.
+        out_scale: whether what the layer puts out is multiplied with a learned number.
         stack: under which name its parameters are stacked with those of layers of the same shapes; empty: "dense" or
             "moe", as its feed-forward is, with "delta_" before it where the mixer is `delta`.
         told: the parameters of a layer that can be counted and not run; empty where they follow from the rest.
@@ -64,6 +69,9 @@ class LayerSpec:
     sink_logits: bool = False
     gated: bool = False
     softmax_scale: float | None = None
+    value_norm: bool = False
+    value_is_key: bool = False
+    out_scale: bool = False
     stack: str = ""
     told: Table = ()
     told_kv_values: int = 0
@@ -79,6 +87,8 @@ class LayerSpec:
             *feed_forward_rows(self.heads.d_model, self.feed_forward),
             *feed_forward_bias_rows(self.heads.d_model, self.feed_forward),
             *shared_expert_rows(self.heads.d_model, self.feed_forward),
+            *beside_rows(self.heads.d_model, self.feed_forward, self.norm),
+            *((out_scale_row(),) if self.out_scale else ()),
         )
 
     @property
@@ -86,7 +96,7 @@ class LayerSpec:
         """The rows around the mixer, its own among them."""
         if isinstance(self.mixer, GatedDelta):
             return delta_rows(self.mixer, self.heads.d_model, self.norm.eps)
-        rows = attention_rows(self.heads)
+        rows = attention_rows(self.heads, self.value_is_key)
         return (
             *(gated_query_rows(rows, self.heads) if self.gated else rows),
             *attention_bias_rows(self.heads, self.attention_bias),
@@ -186,6 +196,8 @@ def check_layer(name: str, layer: LayerSpec, d_model: int) -> None:
                 raise ValueError(f"{name}: experts_per_token must be in 1..{experts}, got {used}")
             check_sizes(name, {"n_experts": experts, "d_expert of its moe layers": width})
             whole(f"{name}: d_shared of its moe layers", layer.feed_forward.d_shared, 0, MOST_SIZE)
+            if layer.feed_forward.beside:
+                check_sizes(name, {"d_ff beside experts": layer.feed_forward.beside.d_ff})
         case Dense(width):
             check_sizes(name, {"d_ff of its dense layers": width})
 

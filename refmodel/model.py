@@ -132,11 +132,13 @@ def embed(config: ModelConfig, params: Params, tokens: Int[Array, "*rows"]) -> F
 
 @jax.named_scope("head")
 def unembed(config: ModelConfig, params: Params, hidden: Float[Array, "*rows d"]) -> Float32[Array, "*rows v"]:
-    """Logits [..., V] in float32 of final hidden states [..., D]."""
+    """Logits [..., V] in float32 of final hidden states [..., D], softly capped where the model says so."""
     if config.tied_head:
-        kernel_vd = params["embed"]["embedding"]
-        return jnp.einsum("...d,vd->...v", hidden, kernel_vd, preferred_element_type=jnp.float32)
-    return jnp.einsum("...d,dv->...v", hidden, params["head"]["kernel"], preferred_element_type=jnp.float32)
+        kernel, sums = params["embed"]["embedding"], "...d,vd->...v"
+    else:
+        kernel, sums = params["head"]["kernel"], "...d,dv->...v"
+    logits = jnp.einsum(sums, hidden, kernel, preferred_element_type=jnp.float32)
+    return logits if (cap := config.logit_cap) is None else cap * jnp.tanh(logits / cap)
 
 
 def prefill(

@@ -56,7 +56,7 @@ def observe_routed(
         of_kind = jnp.int32(config.stacks[:layer].count(kind))
         x_btd = RMSNorm(*shared, "attn_norm").apply({"params": stacked["attn_norm"]}, inputs_lbtd[layer], of_kind)
         spy = _Spy(variant, look, seen, layer)
-        stack = init_cache(config.one_layer(variant), batch, tokens, dtype).runs[0]
+        stack = init_cache(config.one_layer(variant, kind), batch, tokens, dtype).runs[0]
         index = LayerIndex(of_kind, jnp.int32(0), jnp.int32(layer))
         Attention(*shared, "attn").apply({"params": stacked["attn"]}, x_btd, index, step, spy, stack)
     return seen

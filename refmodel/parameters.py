@@ -167,15 +167,16 @@ def dense_rows(d_model: int, dense: Dense) -> Table:
 def expert_rows(d_model: int, experts: Experts) -> Table:
     """A router and the experts."""
     e, used = experts.n_experts, experts.experts_per_token
+    in_mlp, router_hf = ("", "router.proj") if experts.beside else ("mlp.", "mlp.gate")
     router = layer_matrix(
-        "ffn.router", ("embed", "experts"), (d_model, e), ("embed",), "router", "mlp.gate", "ffn_gate_inp"
+        "ffn.router", ("embed", "experts"), (d_model, e), ("embed",), "router", router_hf, "ffn_gate_inp"
     )
     return (
         router,
         *(
             layer_matrix(
                 f"ffn.{name}", ("experts", *axes), (e, *shape), axes[:1], "experts",
-                f"mlp.experts.{{expert}}.{name}_proj", f"ffn_{name}_exps", used, e,
+                f"{in_mlp}experts.{{expert}}.{name}_proj", f"ffn_{name}_exps", used, e,
             )
             for name, axes, shape in _gated(d_model, experts.d_expert)
         ),

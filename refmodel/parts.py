@@ -29,11 +29,13 @@ class Norm:
     Attributes:
         offset: 1 where the stored scale is what the factor exceeds 1 by (Gemma), else 0.
         after: whether what attention and the feed-forward put out is normed too, before it is added (Gemma's four).
+        wide: whether x is rounded to its own precision after it is scaled, as with an offset, and not before (Gemma).
     """
 
     eps: float = 1e-6
     offset: float = 0.0
     after: bool = False
+    wide: bool = False
 
 
 @dataclass(frozen=True)
@@ -95,6 +97,8 @@ class Experts:
         bias: whether the router and each product of each expert have one.
         d_shared: width of one more, which every token meets, weighted with the sigmoid of a product of its own; 0 for
             none.
+        beside: a dense feed-forward that every token meets too, each of the two between norms of its own (Gemma 4:
+            `refmodel.feed_forward`); None for none.
     """
 
     n_experts: int
@@ -104,6 +108,7 @@ class Experts:
     activation: Activation = "silu"
     bias: bool = False
     d_shared: int = 0
+    beside: Dense | None = None
 
     @property
     def kind(self) -> str:

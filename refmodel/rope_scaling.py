@@ -44,6 +44,18 @@ class NoPositions(Scaling):
 
 
 @dataclass(frozen=True)
+class Proportional(Scaling):
+    """The first `turning` of the H/2 frequencies, divided by `factor`; the others are 0 (Gemma 4's p-RoPE)."""
+
+    turning: int
+    factor: float = 1.0
+
+    def frequencies(self, theta: float, head_dim: int) -> np.ndarray:
+        turns_h = np.arange(head_dim // 2) < self.turning
+        return np.where(turns_h, plain_frequencies(theta, head_dim) / self.factor, 0)
+
+
+@dataclass(frozen=True)
 class Linear(Scaling):
     """All frequencies divided by `factor`: positions interpolated (2306.15595)."""
 

@@ -35,6 +35,7 @@ class ModelConfig:
         tied_head: the head is the embedding, transposed.
         final_norm: before the head.
         embedding_scale: what embedded tokens are multiplied with, in their own precision (Gemma: D^(1/2)).
+        logit_cap: c of c · tanh(logits / c), which logits become (Gemma 2, 4); None leaves them as they are.
         max_positions: tokens that the model was made for.
         cannot_run: why this project cannot run it; empty for a model that it runs.
         headline_params: active parameters as its makers round them ("A3B" is 3.3e9); None without such a word.
@@ -48,6 +49,7 @@ class ModelConfig:
     tied_head: bool = False
     final_norm: Norm = Norm()
     embedding_scale: float = 1.0
+    logit_cap: float | None = None
     max_positions: int = 40_960
     cannot_run: str = ""
     headline_params: int | None = field(default=None, compare=False)

@@ -36,3 +36,11 @@ class RMSNorm(Stacked):
     @nn.compact
     def __call__(self, x: jax.Array, layer: jax.Array) -> jax.Array:
         return rms_norm(x, self.at(layer, "scale"), self.spec.norm)
+
+
+class OutScale(Stacked):
+    """x times a layer's number."""
+
+    @nn.compact
+    def __call__(self, x: jax.Array, layer: jax.Array) -> jax.Array:
+        return x * self.at(layer, "scale")

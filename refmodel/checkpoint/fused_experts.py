@@ -17,7 +17,6 @@ import numpy as np
 from refmodel.checkpoint.placement import Placement
 from refmodel.parameters import Parameter
 
-_EXPERTS: Final = "model.layers.{layer}.mlp.experts."
 _GATE_UP: Final = "gate_up_proj"
 _FUSED: Final[Mapping[str, str]] = {"ffn.gate": _GATE_UP, "ffn.up": _GATE_UP, "ffn.down": "down_proj"}
 
@@ -38,7 +37,7 @@ class StoredExperts:
     def name(self, row: Parameter) -> str:
         """Of the row's tensor, as `refmodel.checkpoint.placement.placements` asks for it."""
         fused = self.ending is not None and row.copies > 1 and row.path in _FUSED
-        return f"{_EXPERTS}{_FUSED[row.path]}{self.ending}" if fused else row.hf
+        return f"{row.hf.partition('{expert}')[0]}{_FUSED[row.path]}{self.ending}" if fused else row.hf
 
     def placed(self, one: Placement) -> Placement:
         of_experts = one.row.axes[:1] == ("experts",) and len(one.shape) > 1
@@ -50,7 +49,7 @@ def stored_experts(found: Collection[str], *, in_turns: bool) -> StoredExperts:
     if in_turns:
         packed = any(name.endswith(f"{_GATE_UP}_blocks") for name in found)
         return StoredExperts("_blocks", _taking_turns) if packed else StoredExperts("", _transposed)
-    fused = any(name.endswith(f"mlp.experts.{_GATE_UP}") for name in found)
+    fused = any(name.endswith(f".experts.{_GATE_UP}") for name in found)
     return StoredExperts("", halved) if fused else StoredExperts()
 
 

@@ -89,7 +89,7 @@ class GgufFile(Checkpoint):
         biased = "".join(one for one, stored in _PROJECTIONS.items() if f"blk.0.{stored}.bias" in tensors)
         header = GgufHeader(
             self._name, self._own, tensors[_EMBEDDING].shape[0], "output.weight" not in tensors, biased,
-            "blk.0.ffn_gate.bias" in tensors, self._rope_factors,
+            "blk.0.ffn_gate.bias" in tensors, self._rope_factors, tensors.keys(),
         )  # fmt: skip
         return naming(self.where, partial(family.from_header, header))
 

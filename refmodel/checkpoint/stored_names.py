@@ -13,6 +13,8 @@ _BASE: Final = ("embed_tokens.", "layers.", "norm.")
 _TEXT: Final = "model.language_model."  # of a model that sees pictures, too
 _ROTARY: Final = re.compile(r"(.*\.)?rotary_emb\.\w+")
 _LAYER: Final = re.compile(r"model\.layers\.([0-9]{1,9})\.(.*)")
+_SEEING: Final = ("model.visual.", "visual.", "model.vision_tower.", "model.embed_vision.")
+_HEARING: Final = ("model.audio_tower.", "model.embed_audio.")
 _NEXT_TOKENS: Final = ("eh_proj.", "enorm.", "hnorm.", "shared_head.")
 
 
@@ -41,7 +43,8 @@ def harmless(names: Iterable[str], n_layers: int) -> Mapping[str, list[str]]:
     numbered = {name: (int(found[1]), found[2]) for name in names if (found := _LAYER.fullmatch(name))}
     beyond = {layer for layer, rest in numbered.values() if layer >= n_layers and rest.startswith(_NEXT_TOKENS)}
     kinds = {
-        "tensors of what sees pictures": [name for name in names if name.startswith(("model.visual.", "visual."))],
+        "tensors of what sees pictures": [name for name in names if name.startswith(_SEEING)],
+        "tensors of what hears": [name for name in names if name.startswith(_HEARING)],
         "rotary buffers, which the config gives": [name for name in names if _ROTARY.fullmatch(name)],
         "tensors of layers that predict tokens beyond the next": [
             name for name in names

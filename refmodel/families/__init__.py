@@ -7,6 +7,7 @@ from typing import Final
 from attention.registry import Registry
 from refmodel.families import (
     gemma3,
+    gemma4,
     gpt_oss,
     llama,
     mistral,
@@ -28,6 +29,8 @@ FAMILIES: Final[Registry[Family]] = Registry(
         qwen3_next.FAMILY,
         qwen3_5_moe.FAMILY,
         qwen3_5_moe.TEXT,
+        gemma4.FAMILY,
+        gemma4.TEXT,
     ],
 )
 """By `model_type`; `FAMILIES.register(family)` adds one."""

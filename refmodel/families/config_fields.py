@@ -73,6 +73,15 @@ def swiglu_sizes(fields: Fields, *, attention_bias: str = "qkvo", mlp_bias: bool
     }
 
 
+def text_part(fields: Fields, defaults: Mapping[str, Any]) -> Fields:
+    """`text_config` of the file of a model with pictures, with a text model's `defaults`; the rest is left out, but for
+    `tie_word_embeddings`, which may stand outside."""
+    inside = fields.get("text_config", dict)
+    tied = fields.values.get("tie_word_embeddings")
+    text = {"tie_word_embeddings": tied, **inside} if tied is not None else inside
+    return Fields(text, f"{fields.where}: text_config").with_defaults(defaults)
+
+
 def layout_of(kinds: list[str], window: int | None) -> Layout:
     """The variants of layers by their kind; windows count keys, the query's own included, there as here."""
     variants = {FULL: Full(), SLIDING: Full() if window is None else SlidingWindow(window)}

@@ -11,13 +11,11 @@ from refmodel.fields import Fields
 from refmodel.words import brief
 
 _GEMMA3: Final = ("gemma3-4b", "gemma3-12b", "gemma3-27b")
-_GEMMA4: Final = ("gemma4-26b-a4b", "gemma4-31b")
 _MINISTRAL: Final = ("ministral-3-8b", "ministral-3-14b")
 _NEMOTRON: Final = ("nemotron-3-nano-30b-a3b",)
 
 COUNTED: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType({
-    "gemma3": _GEMMA3, "gemma4": _GEMMA4,
-    "gemma4_text": _GEMMA4, "mistral3": _MINISTRAL, "ministral3": _MINISTRAL, "nemotron_h": _NEMOTRON,
+    "gemma3": _GEMMA3, "mistral3": _MINISTRAL, "ministral3": _MINISTRAL, "nemotron_h": _NEMOTRON,
     "nemotron_h_moe": _NEMOTRON, "glm4_moe_lite": ("glm-4.7-flash",), "kimi_linear": ("kimi-linear-48b-a3b",),
     "deepseek_v32": ("deepseek-v3.2",), "laguna": ("laguna-xs.2",),
 })  # fmt: skip

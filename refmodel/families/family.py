@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -23,6 +23,7 @@ class GgufHeader(NamedTuple):
         rope_factors: what the file divides the H/2 rotary frequencies by, from the name of the tensor (`rope_freqs`,
             `rope_factors_long`, `rope_factors_short`) and H/2; None where it has no such tensor.  Raises `ValueError`
             for one that is not readable.
+        tensors: the names of all that the file has.
     """
 
     name: str
@@ -32,6 +33,7 @@ class GgufHeader(NamedTuple):
     attention_bias: str = ""
     mlp_bias: bool = False
     rope_factors: Callable[[str, int], tuple[float, ...] | None] = lambda name, count: None
+    tensors: Collection[str] = ()
 
 
 @dataclass(frozen=True)

@@ -110,7 +110,7 @@ def _from_header(header: GgufHeader) -> ModelConfig:
     world = gguf_positions.positions(header, found["head_dim"], _WORLD.theta)
     local, no_local = told(lambda: _local(own, found["head_dim"]), _LOCAL)
     return gemma3(
-        header.name, found["d_model"], heads, gguf_fields.width(own), _stored_layout(own, layers),
+        header.name, found["d_model"], heads, gguf_fields.width(own), stored_layout(own, layers),
         vocab_size=found["vocab_size"], query_scale=_query_scale(layers, found["d_model"], heads),
         norm_eps=found["norm_eps"], local=local, world=world.rope, max_positions=found["max_positions"],
         tied_head=found["tied_head"], attention_bias=found["attention_bias"],
@@ -122,7 +122,7 @@ def _local(own: Fields, head_dim: int) -> Rope:
     return computed(Rope(decimal(own.above_0("rope.freq_base_swa", _LOCAL.theta))), head_dim, own.where)
 
 
-def _stored_layout(own: Fields, n_layers: int) -> Layout:
+def stored_layout(own: Fields, n_layers: int) -> Layout:
     """`attention.sliding_window_pattern`: every how many layers one sees all (0: none), or whether each slides."""
     key, window = "attention.sliding_window_pattern", own.get("attention.sliding_window", int)
     if isinstance(slides := own.values.get(key), list):

@@ -12,12 +12,13 @@ from refmodel.families.family import GgufHeader
 from refmodel.families.positions import Positions, computed
 from refmodel.fields import MOST_WHOLE, Fields, told
 from refmodel.parts import Rope
-from refmodel.rope_scaling import Divided, Linear, LongRope, Scaling, Yarn, yarn_attention
+from refmodel.rope_scaling import Divided, Linear, LongRope, Proportional, Scaling, Yarn, yarn_attention
 
 FACTORS: Final = ("rope_freqs", "rope_factors_long", "rope_factors_short")
 """The tensors `NAME.weight` that divide the rotary frequencies; they are no parameters."""
 
 _SCALING: Final = "rope.scaling"
+_ENDLESS: Final = float(np.float32(1e30))
 _BETAS: Final = (("fast", 32.0), ("slow", 1.0))
 _LEFT_ALONE: Final[Mapping[str, tuple[float, ...]]] = MappingProxyType({
     "alpha": (0, 1), "yarn_ext_factor": (1,), "yarn_attn_factor": (1,), "yarn_log_multiplier": (0,),
@@ -61,6 +62,12 @@ def _scaling(header: GgufHeader, head_dim: int) -> Scaling | None:
     return divided or (None if factor == attention == 1 else Linear(factor, attention))
 
 
+def _proportional(factors: tuple[float, ...]) -> Scaling | None:
+    """Gemma 4's factors, 1 or so large that nothing turns, as what they stand for; None for others."""
+    turning = factors.count(1)
+    return Proportional(turning) if factors == (1.0,) * turning + (_ENDLESS,) * (len(factors) - turning) else None
+
+
 def _factor(own: Fields) -> float:
     """An absent one, and 0, stand for 1; older files have a key of their own."""
     key = f"{_SCALING}.factor"
@@ -72,7 +79,7 @@ def _divided(header: GgufHeader, count: int, original: int, attention: float) ->
     """By the file's own factors: one for each frequency (Llama 3's), or two, for short and long sequences."""
     one, long, short = (header.rope_factors(name, count) for name in FACTORS)
     if one and any(factor != 1 for factor in one):
-        return Divided(one, attention)
+        return (_proportional(one) if attention == 1 else None) or Divided(one, attention)
     if (long is None) != (short is None):
         raise ValueError(f"{header.fields.where}: holds one of {FACTORS[1]}.weight and {FACTORS[2]}.weight")
     return LongRope(short, long, original, attention) if short and long else None

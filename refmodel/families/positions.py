@@ -20,6 +20,7 @@ from refmodel.rope_scaling import (
     Linear,
     Llama3,
     LongRope,
+    Proportional,
     Scaling,
     Yarn,
     longrope_attention,
@@ -27,6 +28,8 @@ from refmodel.rope_scaling import (
 )
 
 ORIGINAL: Final = "original_max_position_embeddings"
+_MOST_FACTOR: Final = float(np.float32(MOST_NUMBER))  # as files of float32 have it
+PROPORTIONAL: Final = "proportional"
 _MOST_ANGLE: Final = 1e15
 """Of a frequency and of a factor of cos and sin: times any position, or squared, float32 holds it."""
 
@@ -65,11 +68,12 @@ def positions_of(fields: Fields, own: Callable[[], Mapping[str, Any]], where: st
 
 
 def _rope(group: Fields, outside: Fields, head_dim: int) -> Rope:
-    group.require("partial_rotary_factor", 1)
     group.refuse_others(_KEYS)
     key = "rope_type" if group.values.get("rope_type") else "type"
     group.require(key, *_READERS)
     kind = group.get(key, str, "default")
+    if kind != PROPORTIONAL:
+        group.require("partial_rotary_factor", 1)
     theta = (outside if group.values.get("rope_theta") is None else group).above_0("rope_theta")
     context = _Context(outside.within("max_position_embeddings", 1, MOST_WHOLE, kind=int), head_dim)
     return computed(Rope(theta, _READERS[kind](group, context)), head_dim, group.where)
@@ -99,6 +103,11 @@ def computed(rope: Rope, head_dim: int, where: str) -> Rope:
 
 def _linear(group: Fields, _: _Context) -> Scaling:
     return Linear(group.above_0("factor"))
+
+
+def _proportional(group: Fields, context: _Context) -> Scaling:
+    share = group.within("partial_rotary_factor", 0, 1, 1.0)
+    return Proportional(int(share * context.head_dim // 2), group.above_0("factor", 1.0))
 
 
 def _dynamic(group: Fields, context: _Context) -> Scaling:
@@ -145,7 +154,7 @@ def _longrope(group: Fields, context: _Context) -> Scaling:
 
 def factors(found: Sequence[Any], count: int, name: str) -> tuple[float, ...]:
     """The `count` numbers, each above 0, that divide the frequencies one by one; `name` is theirs, for messages."""
-    numbers = [float(one) for one in found if type(one) in (int, float) and LEAST_ABOVE_0 <= one <= MOST_NUMBER]
+    numbers = [float(one) for one in found if type(one) in (int, float) and LEAST_ABOVE_0 <= one <= _MOST_FACTOR]
     if not len(numbers) == len(found) == count:
         raise ValueError(f"{name} must hold {count} numbers above 0, got {len(found)} items, {len(numbers)} of them so")
     return tuple(numbers)
@@ -160,7 +169,7 @@ def _llama3(group: Fields, context: _Context) -> Scaling:
 
 _READERS: Final[Mapping[str, Callable[[Fields, _Context], Scaling | None]]] = MappingProxyType({
     "default": lambda *_: None, "linear": _linear, "dynamic": _dynamic, "yarn": _yarn, "longrope": _longrope,
-    "llama3": _llama3,
+    "llama3": _llama3, PROPORTIONAL: _proportional,
 })  # fmt: skip
 
 _KEYS: Final = {

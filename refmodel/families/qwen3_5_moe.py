@@ -6,6 +6,7 @@ from typing import Any, Final
 
 from attention.cost import Heads
 from attention.gated_delta import GatedDelta
+from refmodel.families.config_fields import text_part
 from refmodel.families.family import Family
 from refmodel.families.gated_deltanet import DEFAULTS, RENAMED, every, experts_of, hybrid, read_config, read_header
 from refmodel.fields import Fields
@@ -25,11 +26,7 @@ def _from_text(name: str, fields: Fields) -> ModelConfig:
 
 
 def _from_config(name: str, fields: Fields) -> ModelConfig:
-    """Of the file of a model with pictures, whose text part is nested; the rest is left out."""
-    inside = fields.get("text_config", dict)
-    tied = fields.values.get("tie_word_embeddings")
-    text = {"tie_word_embeddings": tied, **inside} if tied is not None else inside
-    return _from_text(name, Fields(text, f"{fields.where}: text_config").with_defaults(_DEFAULTS))
+    return _from_text(name, text_part(fields, _DEFAULTS))
 
 
 FAMILY: Final = Family(

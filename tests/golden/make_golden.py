@@ -118,6 +118,32 @@ CASES: Final[MappingProxyType[str, tuple[str, dict[str, Any]]]] = MappingProxyTy
         _DENSE | _G8
         | {"sliding_window": 7, "layer_types": ["full_attention", "sliding_attention", "sliding_attention"]},
     ),
+    "gemma4": (  # wider global heads, fewer of keys, which are the values; experts beside a dense feed-forward
+        "Gemma4Text",
+        _SHARED | _G3
+        | {"hidden_size": 24, "num_hidden_layers": 6, "intermediate_size": 19, "sliding_window": 5,
+           "num_key_value_heads": 3, "global_head_dim": 14, "num_global_key_value_heads": 2, "attention_k_eq_v": True,
+           "enable_moe_block": True, "num_experts": 7, "top_k_experts": 3, "moe_intermediate_size": 5,
+           "hidden_size_per_layer_input": 0, "final_logit_softcapping": 2.0,
+           "layer_types": 2 * ["sliding_attention", "sliding_attention", "full_attention"],
+           "rope_parameters": {
+               "sliding_attention": {"rope_type": "default", "rope_theta": 1000.0},
+               "full_attention": {"rope_type": "proportional", "partial_rotary_factor": 0.5, "rope_theta": 3000.0},
+           }},
+    ),
+    "gemma4-dense": (  # biases, values of their own, a head of its own, no cap
+        "Gemma4Text",
+        _SHARED | _G8
+        | {"hidden_size": 26, "num_hidden_layers": 5, "intermediate_size": 19, "sliding_window": 13,
+           "global_head_dim": 10, "attention_bias": True, "hidden_size_per_layer_input": 0,
+           "tie_word_embeddings": False,
+           "layer_types": ["full_attention", *3 * ["sliding_attention"], "full_attention"],
+           "rope_parameters": {
+               "sliding_attention": {"rope_type": "linear", "factor": 2.0, "rope_theta": 10.0},
+               "full_attention": {"rope_type": "proportional", "partial_rotary_factor": 0.7, "factor": 3.0,
+                                  "rope_theta": 100.0},
+           }},
+    ),
 })  # fmt: skip
 
 LONG: Final = MappingProxyType({"qwen3-next": (1, 257), "qwen3-5-moe": (1, 257)})
@@ -143,10 +169,11 @@ def drawn(model: transformers.PreTrainedModel, seed: int) -> transformers.PreTra
     """The model with weights from a seed: activations are of order one, so that an absolute tolerance means something,
     and no norm weight is 1."""
     is_gemma = model.config.model_type.startswith("gemma")
-    adds_1 = is_gemma or model.config.model_type.startswith(("qwen3_next", "qwen3_5"))
+    adds_1 = model.config.model_type.startswith(("gemma3", "qwen3_next", "qwen3_5"))
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
-        for name, weight in model.named_parameters():
+        scales = [(name, buffer) for name, buffer in model.named_buffers() if name.endswith("layer_scalar")]
+        for name, weight in (*model.named_parameters(), *scales):
             if name.endswith("bias"):
                 weight.normal_(0, 0.5, generator=generator)
             elif name.endswith(("A_log", "dt_bias")):  # decays from near 1 to near 0
@@ -156,6 +183,8 @@ def drawn(model: transformers.PreTrainedModel, seed: int) -> transformers.PreTra
                 if name.endswith("sinks") or (adds_1 and "linear_attn" not in name):
                     low = -0.5  # a factor 1 more than what is stored
                 weight.uniform_(low, low + 1, generator=generator)
+                if name.endswith("q_norm.weight") and model.config.model_type == "gemma4_text":
+                    weight *= len(weight) ** -0.5  # its scores are scaled by nothing else
             else:  # [..., out, in]; embedded tokens have unit variance, which Gemma scales them to
                 std = 1.0 if "embed_tokens" in name and not is_gemma else weight.shape[-1] ** -0.5
                 weight.normal_(0, std, generator=generator)

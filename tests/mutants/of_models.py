@@ -7,7 +7,8 @@ from tests.mutants.mutant import of
 HERE = "tests/refmodel/"
 PLAN, READ, POSITIONS = (f"{HERE}test_{name}.py" for name in ("plan", "read_config", "positions"))
 FIELDS = f"{HERE}families/test_config_fields.py"
-GEMMA, FOLDERS = f"{HERE}families/test_gemma3.py", f"{HERE}checkpoint/test_safetensors_folder.py"
+GEMMA, GEMMA4 = (f"{HERE}families/test_gemma{version}.py" for version in (3, 4))
+FOLDERS = f"{HERE}checkpoint/test_safetensors_folder.py"
 FILES = f"{HERE}checkpoint/test_folder_files.py"
 PIECES = tuple(f"{HERE}tokenizer/test_{name}.py" for name in ("folder", "golden_texts", "gguf"))
 
@@ -41,6 +42,28 @@ MUTANTS = [
         ("embedding_scale=d_model**0.5", "embedding_scale=1.0"),
         ("if n_layers == 62 else", "if n_layers == 48 else"),
         ("local if isinstance(mixer, SlidingWindow) else world, att", "world, att"),
+    ),
+    *of(
+        "refmodel/families/gemma4.py", GEMMA4,
+        ("kinds = [*kinds[:-1], FULL]", "kinds = [*kinds]"),
+        ('attention_bias.replace("v", "") if values_are_keys else', "attention_bias if values_are_keys else"),
+        ('get("num_global_key_value_heads", int, k) if values_are_keys', 'get("num_global_key_value_heads", int, k) if k'),
+        ("if each.keys() != world or len(sizes) != 1:", "if len(sizes) != 1:"),
+    ),
+    *of(
+        "refmodel/families/gemma4_header.py", GEMMA4,
+        ('attn_v.weight" not in header.tensors', 'attn_v.weight" in header.tensors'),
+        ("if len(each) != len(sees_all) or len(of_kind) > 1:", "if len(each) != len(sees_all):"),
+        (", rope_factors=lambda *_: None)", ")"),
+    ),
+    *of(
+        "refmodel/feed_forward.py", f"{HERE}test_gemma4_model.py::test_dense_beside_experts_is_what_a_loop_in_float64_computes",
+        ("read_btd *= x_btd.shape[-1] ** -0.5", "read_btd *= 1.0"),
+        ('self.chosen(norm("experts_norm", x_btd),', 'self.chosen(norm("experts_norm", normed_btd),'),
+    ),
+    *of(
+        "refmodel/rope_scaling.py", GEMMA4,
+        ("np.arange(head_dim // 2) < self.turning", "np.arange(head_dim // 2) <= self.turning"),
     ),
     *of(
         "refmodel/families/qwen3_moe.py", READ,

@@ -60,7 +60,7 @@ MUTANTS = [
         ("if renormalise else weight_rk", "if not renormalise else weight_rk"),
     ),
     *of(
-        "refmodel/layers.py", LAYERS,
+        "refmodel/feed_forward.py", LAYERS,
         ("experts.experts_per_token, experts.norm_topk_prob)", "experts.experts_per_token, True)"),
         ("choose_experts(logits_re,", "choose_experts(-logits_re,"),
     ),

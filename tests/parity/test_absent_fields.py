@@ -18,12 +18,15 @@ TAKEN_APART = {
     "rope_theta", "rope_local_base_freq", "sliding_window_pattern", "partial_rotary_factor", "full_attention_interval",
 }  # fmt: skip
 NOT_THERE = {("qwen3_5_moe_text", key) for key in ("norm_topk_prob", "intermediate_size")}  # always normed, never dense
-NESTED = {"qwen3_5_moe"}  # the model with pictures, of which the text is a part
+NESTED = {"qwen3_5_moe", "gemma4"}  # the models with pictures, of which the text is a part
+OWN = {  # fields whose default is refused, or turned into others
+    "qwen3_moe": MOE, **{one: {"hidden_size_per_layer_input": 0} for one in ("gemma4", "gemma4_text")},
+}  # fmt: skip
 LAYERS = {"full_attention": "full", "linear_attention": "delta"}
 
 
 def fields_of(family):
-    return SIZES | (MOE if family == "qwen3_moe" else {})
+    return SIZES | OWN.get(family, {})
 
 
 def ours_of(family, fields):
@@ -45,7 +48,7 @@ def test_every_default_is_that_of_the_configuration_class(family):
     )  # fmt: skip
     for key, value in FAMILIES[family].defaults.items():
         if key not in {"use_sliding_window", *TAKEN_APART} and (family, key) not in NOT_THERE:
-            assert getattr(config, key) == value, key
+            assert getattr(of_layer(config, 0), key) == value, key
     assert not FAMILIES[family].defaults.get("use_sliding_window")
 
 
@@ -55,8 +58,8 @@ def test_absent_fields_are_what_transformers_takes_them_for(family, slides):
     fields = {"use_sliding_window": True} if slides and family.startswith("qwen") else {}
     config, ours = theirs(family, fields), ours_of(family, fields)
     assert not ours.cannot_run
-    head_dim = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
-    assert (ours.n_kv_heads, ours.head_dim) == (config.num_key_value_heads, head_dim)
+    for number, layer in enumerate(ours.layers):
+        assert (layer.heads.n_kv_heads, layer.heads.head_dim) == heads_of(config, number)
     assert (ours.max_positions, ours.final_norm.eps) == (config.max_position_embeddings, config.rms_norm_eps)
     window = getattr(config, "sliding_window", None)
     kinds = getattr(config, "layer_types", None) or [f"{'sliding' if window else 'full'}_attention"] * 31
@@ -68,4 +71,15 @@ def test_absent_fields_are_what_transformers_takes_them_for(family, slides):
         of_kind = config.rope_parameters.get(kind, config.rope_parameters)
         assert not rotates or layer.rope.theta == of_kind["rope_theta"]
         assert not rotates or (layer.rope.scaling is None) == (of_kind["rope_type"] == "default")
-        assert rotates or not layer.rope.frequencies(head_dim).any()
+        assert rotates or not layer.rope.frequencies(layer.heads.head_dim).any()
+
+
+def of_layer(config, layer):
+    """The settings that hold for a layer."""
+    return config.per_layer_config[layer] if config.model_type == "gemma4_text" else config
+
+
+def heads_of(config, layer):
+    """K and H of a layer."""
+    own = of_layer(config, layer)
+    return own.num_key_value_heads, getattr(own, "head_dim", None) or own.hidden_size // own.num_attention_heads

@@ -24,7 +24,7 @@ def test_logits_and_every_layer(case, seed, tmp_path):
 
 
 @pytest.mark.parametrize("tokens", [1, 63, 64, 65, 257])
-@pytest.mark.parametrize("case", ["gpt-oss", "gpt-oss-full-first", "mistral", "ministral"])
+@pytest.mark.parametrize("case", ["gpt-oss", "gpt-oss-full-first", "mistral", "ministral", "gemma4", "gemma4-dense"])
 def test_lengths_around_a_window(case, tokens, tmp_path):
     write(tmp_path, case, 107, tokens, sliding_window=64)
     cuts = [tokens // 3, tokens - tokens // 3 - 1, 1] if tokens > 2 else None

@@ -10,7 +10,7 @@ import pytest
 
 from attention.sliding_window import SlidingWindow
 from refmodel.parts import ClampedSwish, Dense, Experts, Norm, Rope
-from refmodel.rope_scaling import Linear
+from refmodel.rope_scaling import Linear, Proportional
 from tests.golden.compare import errors
 
 FOLDERS = {path.parent.name: path.parent for path in Path(__file__).parents[1].glob("golden/*/config.json")}
@@ -103,6 +103,13 @@ def settings(**changes):
         ("qwen3-5-moe", settings(rope=Rope(share=0.5))),
         ("qwen3-5-moe", settings(norm=Norm(1e-6, 1.0))),
         ("qwen3-next", settings(feed_forward=Experts(7, 3, 5, norm_topk_prob=False, d_shared=11))),
+        ("gemma4", window(+1)),
+        ("gemma4", settings(softmax_scale=None)),
+        ("gemma4", settings(value_norm=False)),
+        ("gemma4", ropes(Rope(1000.0), Rope(3000.0, Proportional(4)))),
+        ("gemma4", settings(feed_forward=Experts(7, 3, 5, beside=Dense(19, "gelu_tanh")))),
+        ("gemma4-dense", ropes(Rope(10.0, Linear(2.0)), Rope(100.0, Proportional(3)))),
+        ("gemma4-dense", lambda config: dataclasses.replace(config, embedding_scale=1.0)),
         ("gemma3", window(+1)),
         ("gemma3", settings(softmax_scale=None)),
         ("gemma3", settings(feed_forward=Dense(19))),

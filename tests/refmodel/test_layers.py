@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from refmodel.layers import route
+from refmodel.feed_forward import route
 from refmodel.norm import rms_norm
 from refmodel.parts import Experts, Norm, Rope
 from refmodel.rope import apply_rope, rope_angles

@@ -22,7 +22,7 @@ from refmodel.cache import init_cache
 from refmodel.presets import PRESETS, RUNNING, preset
 from refmodel.schedule import Step, decode_steps, prefill_steps
 from refmodel.specification import ModelConfig
-from refmodel.tree import abstract_params
+from refmodel.tree import abstract_params, leaves_by_path
 
 VARIANTS = ("full", "swa(1)", "swa(7)", "swa(5, sinks=3)", "swa(64)")
 SCHEDULES = {
@@ -61,13 +61,13 @@ def test_linear_parts_are_the_parameter_tree_multiplied(name: str) -> None:
     flops = prefill_flops(config, tokens)
     macs = {"attention_projections": 0, "router": 0, "experts": 0, "feed_forward": 0}
     for kind, block in abstract_params(config)["blocks"].items():
-        matrices = {path: leaf for path, leaf in block["ffn"].items() if not path.endswith("_bias")}
-        sizes = {path: math.prod(leaf.shape) for path, leaf in matrices.items()}
+        leaves = leaves_by_path(block["ffn"]).items()
+        sizes = {path: math.prod(leaf.shape) for path, leaf in leaves if not path.endswith(("_bias", "scale"))}
         projections = {"q", "k", "v", "o", "gate", "z", "a", "b"} & block["attn"].keys()
         macs["attention_projections"] += sum(math.prod(block["attn"][matrix].shape) for matrix in projections)
         if kind.endswith("moe"):
             experts = config.layers[0].feed_forward
-            macs["feed_forward"] += sum(sizes.pop(path) for path in list(sizes) if path.startswith("shared"))
+            macs["feed_forward"] += sum(sizes.pop(path) for path in list(sizes) if path.startswith(("shared", "dense")))
             macs["router"] += sizes.pop("router")
             macs["experts"] += sum(sizes.values()) * experts.experts_per_token // experts.n_experts
         else:
