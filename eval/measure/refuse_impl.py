@@ -1,4 +1,4 @@
-"""Whether a named implementation of attention can run on this machine, asked before anything is loaded or timed."""
+"""Whether attention can be timed: by a named implementation on this machine, and of a model one layer for all."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from attention.backends.base import Request
 from attention.backends.registry import BACKENDS, choose
 from attention.full import Full
 from attention.kernels.target import current_target
+from refmodel.specification import ModelConfig
 
 
 def refuse_impl(impl: str, dtype: Any, head_dim: int = 64) -> None:
@@ -27,3 +28,14 @@ def refuse_impl(impl: str, dtype: Any, head_dim: int = 64) -> None:
             raise
         able = [name for name, backend in BACKENDS.items() if not backend.cannot(request)]
         raise ValueError(f"{error}; accepted here: {', '.join(['auto', *able])}") from None
+
+
+def refuse_several_heads(config: ModelConfig) -> None:
+    """Raises `ValueError` for a model whose layers' heads differ: a cell times the attention of one layer for all."""
+    sizes = {(one.heads.n_heads, one.heads.n_kv_heads, one.heads.head_dim) for one in config.layers if one.mixer}
+    if len(sizes) > 1:
+        told = ", ".join(f"{n}/{k} of {h}" for n, k, h in sorted(sizes))
+        raise ValueError(
+            f"{config.name} has heads of {len(sizes)} sizes ({told}): no one layer's attention can be timed for all; "
+            "flops, crossover, variants, generate and quality take it"
+        )

@@ -14,6 +14,7 @@ from eval.cost.file_errors import WANTED, refusal
 from tests.eval.command_line import status_of
 
 NO_TOKENIZER = "bare has no tokenizer.json, tokenizer.model, or vocab.json with merges.txt to read a text with"
+TWO_SIZES = str(Path(__file__).parents[2] / "golden" / "gemma4")
 
 BAD_INPUT = [
     (["compere"], "no command 'compere' (did you mean 'compare'?); accepted: compare, quality"),
@@ -39,6 +40,10 @@ BAD_INPUT = [
     (["crossover", "--model", "qwen"], "no model 'qwen' (did you mean"),
     (["flops", "--model", "qwen3-30b"], "no model 'qwen3-30b' (did you mean 'qwen3-30b-a3b'?)"),
     (["variants", "--model", "tiny-dens"], "no model 'tiny-dens' (did you mean 'tiny-dense'?)"),
+    (
+        ["compare", "--model", TWO_SIZES],
+        "gemma4 has heads of 2 sizes (6/2 of 14, 6/3 of 10): no one layer's attention can",
+    ),
     (["quality", "--model", "bare"], NO_TOKENIZER),
     (["flops", "--model", "binary"], "binary"),
     (["generate", "x", "--model", "tiny-dense"], "no tokenizer; give a checkpoint"),

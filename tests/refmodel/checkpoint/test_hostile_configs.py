@@ -25,17 +25,17 @@ from tests.held import held, one_line
 
 FEW, MANY = 150, 2_000  # `--cases` says otherwise
 TOKENS = 37
-GEMMA3, GPT_OSS, MINISTRAL, QWEN3_NEXT, QWEN3_5 = (
+GEMMA3, GEMMA4, GEMMA4_DENSE, GPT_OSS, MINISTRAL, QWEN3_NEXT, QWEN3_5 = (
     json.loads((Path(__file__).parents[2] / "golden" / case / "config.json").read_text())
-    for case in ("gemma3", "gpt-oss", "ministral", "qwen3-next", "qwen3-5-moe")
+    for case in ("gemma3", "gemma4", "gemma4-dense", "gpt-oss", "ministral", "qwen3-next", "qwen3-5-moe")
 )
 WITH_PICTURES = {"model_type": "qwen3_5_moe", "vision_config": {"depth": 27}, "text_config": QWEN3_5}
 # Qwen3's mixture of experts, Qwen2 and Qwen3, Llama, SmolLM3, Mistral; positions of all kinds; families of layers that
 # differ, hybrids among them; whole sizes, of 8 bits and of 4.
 ORIGINALS = (
     *map(shrunken, SHRINK), *(BASES[base] | fields for base, fields in CASES.values()),
-    *(GEMMA3, GPT_OSS, QWEN3_NEXT, QWEN3_5) * 4, *(MINISTRAL, WITH_PICTURES) * 2, CONFIGS["Qwen3-30B-A3B-FP8"],
-    CONFIGS["gpt-oss-20b"],
+    *(GEMMA3, GPT_OSS, QWEN3_NEXT, QWEN3_5) * 4, *(GEMMA4, GEMMA4_DENSE, MINISTRAL, WITH_PICTURES) * 2,
+    CONFIGS["Qwen3-30B-A3B-FP8"], CONFIGS["gpt-oss-20b"],
 )  # fmt: skip
 
 

@@ -17,7 +17,7 @@ from tests.held import held, one_line
 from tests.refmodel.checkpoint import test_delta_tensors, test_gpt_oss_files
 from tests.refmodel.checkpoint.gguf_mutants import mutant, parts_of, written
 from tests.refmodel.checkpoint.test_gguf_file import random_model, write_file
-from tests.refmodel.families import test_gemma3
+from tests.refmodel.families import test_gemma3, test_gemma4
 
 FEW, MANY = 150, 2_000  # `--cases` says otherwise
 
@@ -58,6 +58,7 @@ def originals(tmp_path_factory):
         test_gpt_oss_files.gguf_file(folder / "gpt-oss.gguf", Type.MXFP4),
         test_delta_tensors.write_gguf(folder / "qwen3next.gguf", "qwen3next", *next_, together=True, fused=False),
         test_delta_tensors.write_gguf(folder / "qwen35moe.gguf", "qwen35moe", *qwen3_5),
+        test_gemma4.write_gguf(folder / "gemma4.gguf"),
     ]  # fmt: skip
     for path in paths:
         assert written(parts_of(path)) == path.read_bytes()
