@@ -186,6 +186,8 @@ def check_layer(name: str, layer: LayerSpec, d_model: int) -> None:
         layer.mixer.check(layer.heads)
         if layer.sink_logits and not layer.mixer.takes_sink_logits:
             raise ValueError(f"{name}: learned sinks are logits of a softmax, and {layer.mixer} takes none")
+        if layer.value_is_key and "v" in layer.attention_bias:
+            raise ValueError(f"{name}: values that are the keys' projection have no bias of their own")
     if d != d_model:
         raise ValueError(f"{name}: a layer is {d} wide in a model of d_model {d_model}")
     if layer.told:

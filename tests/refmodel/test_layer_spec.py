@@ -49,6 +49,15 @@ def test_a_stack_is_of_one_shape():
         _ = MIXED.heads
 
 
+def test_values_that_are_keys_have_no_bias_of_their_own():
+    shared = dataclasses.replace(LOCAL, value_is_key=True, attention_bias="qko")
+    assert dataclasses.replace(MIXED, layers=(shared,)).params == MIXED.one_layer(LOCAL.mixer).params - 10 * 2 * D + (
+        6 * 10 + 2 * 10 + D
+    )
+    with pytest.raises(ValueError, match="mixed: values that are the keys' projection have no bias of their own"):
+        dataclasses.replace(MIXED, layers=(dataclasses.replace(shared, attention_bias="qkvo"),))
+
+
 def test_every_leaf_has_its_row():
     leaves = model_leaves(MIXED)
     q = leaves["blocks.world.attn.q"]
