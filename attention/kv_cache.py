@@ -65,7 +65,7 @@ def extend(
     if holds_everything(pattern, slots):
         filled = _append(stack, layer, new, length)
         return own if first else LayerCache(*(LayerOf(x, layer) for x in filled)), lambda _: filled
-    beside = LayerCache(*(Beside(LayerOf(x, layer), y) for x, y in zip(stack, new, strict=True)))
+    beside = LayerCache(*(Beside(LayerOf(x, layer), y.astype(x.dtype)) for x, y in zip(stack, new, strict=True)))
     if new.keys.shape[1] == 1:
         return own if first or not slots else beside, partial(_put, stack, layer, new, pattern)
     joined = LayerCache(*(x.read() for x in beside))
@@ -75,7 +75,7 @@ def extend(
 
 
 def _append(stack: LayerCache, layer: jax.Array, new: LayerCache, slot: jax.Array | int) -> LayerCache:
-    """The tokens of all rows from slot `slot` on."""
+    """The tokens of all rows from slot `slot` on, which has room for them: a model says so before (`most_tokens`)."""
     if new.keys.shape[1] == 1 and _in_place(stack):
         return _write_token(stack, layer, new, jnp.asarray(slot, jnp.int32).reshape(1))
     return LayerCache(*(_write(x, y, layer, slot, axis) for x, y, axis in zip(stack, new, (1, 1, 2), strict=True)))

@@ -21,7 +21,7 @@ from attention.cost import Heads
 from attention.parameters import Part
 from attention.pattern import Array
 from attention.registry import Registry
-from attention.stacked import as_array
+from attention.stacked import Beside, as_array
 from attention.variant import LayerInput
 
 
@@ -160,6 +160,8 @@ def _mixed(x: Array) -> Array:
 
 def _own_keys(layer: LayerInput) -> jax.Array:
     """The keys of the step's own tokens, [B, T, K, H]: a run of slots, found by the position of its last token."""
+    if isinstance(layer.k_bskh, Beside):
+        return layer.k_bskh.own
     tokens = layer.q_pos_bt.shape[1]
     last_b1 = layer.q_pos_bt.argmax(1)[:, None]
     slot_b = (as_array(layer.kv_pos_bks)[:, 0] == jnp.take_along_axis(layer.q_pos_bt, last_b1, 1)).argmax(1)

@@ -15,8 +15,8 @@ TRITON_HEAD_SIZES: Final = 16, 32, 64, 128, 256
 MOSAIC_KEYS: Final = MappingProxyType({64: 128, 128: 128, 256: 64})
 """Keys of a tile of the kernel for Hopper, by the head sizes that it is made for.
 
-Of heads of 256 a result of 64 queries takes half of a warpgroup's registers, and a tile of keys half of what shared
-memory has beside the queries.
+Of heads of 256 a result of 64 queries takes half of a warpgroup's registers; and two tiles each of 64 keys and values,
+of 32 KB, are what shared memory has room for beside the queries.
 """
 
 MOSAIC_ROWS: Final = 64
@@ -221,3 +221,22 @@ def matmul_tiles(target: str, dtype: jnp.dtype, rows: int, experts: int, depth: 
     """
     case = target, jnp.dtype(dtype).itemsize, rows >= 128 * experts, depth >= 1024
     return MATMUL.get(case, SMALL_MATMUL)
+
+
+LEAST_DIVISOR: Final = 16
+"""Of a grouped matmul's depth and width: a block of columns begins at a multiple of it."""
+
+
+def block_columns(most: int, width: int) -> int:
+    """Columns of a program of the grouped matmul: a power of two, at most `most` and at most the width.
+
+    Blocks that do not divide the width repeat at most an eighth of it.
+
+    Examples:
+        >>> [block_columns(256, width) for width in (768, 2880, 704, 320, 144, 16)]
+        [256, 256, 256, 64, 32, 16]
+    """
+    columns = min(most, 1 << (width.bit_length() - 1))
+    while columns > LEAST_DIVISOR and -(-width // columns) * columns > width + width // 8:
+        columns //= 2
+    return columns

@@ -51,7 +51,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     arguments.add_tokens(parser, None, "those of `prefillwall compare`; of --measure")
     arguments.add_device(parser)
     arguments.add_dtype(parser)
-    parser.add_argument("--out", type=Path, metavar="FOLDER", help=f"of the records (default: {OUT}); of --measure")
+    parser.add_argument("--out", type=Path, metavar="FOLDER", help=f"folder (default: {OUT}); of --measure")
     parser.add_argument("--resume", action="store_true", help="keep the records in --out and measure what is missing")
     arguments.add_figure(parser, None, (*arguments.PICTURES, ".html"))
     arguments.add_json(parser)

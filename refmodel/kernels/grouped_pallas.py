@@ -9,7 +9,7 @@ stacks at (layer, expert), so that scanning over layers copies nothing.  A tile 
 from __future__ import annotations
 
 from functools import partial
-from typing import Final, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -20,15 +20,12 @@ from jax.experimental.pallas import triton as plgpu
 from attention.kernels.ref import Ref
 from attention.kernels.row_tiles import RowTiles, each_apart, tile_rows
 from attention.kernels.target import current_target
-from attention.kernels.tiles import MatmulTiles, few_row_tiles, matmul_tiles
+from attention.kernels.tiles import LEAST_DIVISOR, MatmulTiles, block_columns, few_row_tiles, matmul_tiles
 from refmodel.gating import gated_by_exp2
 from refmodel.parts import Activation
 
 Rows = Literal["slot", "row", "token"]
 """What rows of an operand stand for: places in the tile table, the rows that it sorts, or those divided by choices."""
-
-LEAST_DIVISOR: Final = 16
-"""Of every width: columns of a block begin at a multiple of it."""
 
 MOST_TOKENS = 65_536
 """Of a prompt that the experts take at a time: what they hold grows with it, and the weights are long amortised."""
@@ -130,7 +127,7 @@ def grouped_matmul(
     static = _Static(
         tiles.rows,
         tiles.least_rows,
-        columns=min(tiles.columns // len(weights), 1 << (width.bit_length() - 1)),
+        columns=block_columns(tiles.columns // len(weights), width),
         depth=min(tiles.depth, depth & -depth),  # a power of two that divides the side
         reads=reads,
         writes=writes,
@@ -140,15 +137,16 @@ def grouped_matmul(
     scales = () if scale_r is None else (scale_r,)
     rows = (table.row_it if writes == "slot" else table.place_r).size
     padded_rows = table.group_i.size * tiles.rows  # as many as any routing may need
+    blocks = pl.cdiv(width, static.columns)
     values = rows * width + sum(weight[0].size for weight in weights) + x.size
     cost = pl.CostEstimate(
-        flops=2 * padded_rows * depth * width * len(weights), transcendentals=0,
+        flops=2 * padded_rows * depth * blocks * static.columns * len(weights), transcendentals=0,
         bytes_accessed=values * x.dtype.itemsize,
     )  # fmt: skip
     integers = (jnp.asarray(a, jnp.int32) for a in (layer.reshape(1), table.n_used.reshape(1), *table[:2]))
     return pl.pallas_call(
         partial(_kernel, static=static, n_weights=len(weights), n_biases=len(biases)),
-        grid=(pl.cdiv(width, static.columns), table.group_i.size),  # a tile's columns side by side: they share its rows
+        grid=(blocks, table.group_i.size),  # a tile's columns side by side: they share its rows
         out_shape=jax.ShapeDtypeStruct((rows, width), x.dtype),
         compiler_params=plgpu.CompilerParams(num_warps=tiles.warps, num_stages=tiles.stages),
         interpret=interpret,

@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+from functools import partial
+
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from attention import kv_cache
 from attention.attended import Attended
+from attention.kernels import pallas_write
+from attention.kernels.pallas_write import write_token
 from attention.kv_cache import LayerCache, extend, keep
 from attention.pattern import SpanPattern
 from attention.stacked import Beside, as_array
+from tests.gpu import TRITON_IS_LEAVING
 
-pytestmark = pytest.mark.usefixtures("fast_compile")
+pytestmark = [TRITON_IS_LEAVING, pytest.mark.usefixtures("fast_compile")]
 
 
 NOTHING = Attended(jnp.zeros((1, 1, 1, 1)))
@@ -80,3 +87,54 @@ def test_a_full_cache_is_written_in_place():
     stack = kept(NOTHING)
     np.testing.assert_array_equal(seen.positions.read()[0, 0], [0, 1, 2, 3, 4, -1, -1])
     np.testing.assert_array_equal(stack.keys[0, 0, :, 0, 0], [0, 1, 2, 3, 4, 0, 0])
+
+
+@pytest.fixture
+def written_by_the_kernel(monkeypatch):
+    """As on a GPU, interpreted."""
+    monkeypatch.setattr(kv_cache, "_in_place", lambda stack: True)
+    monkeypatch.setattr(pallas_write, "write_token", partial(write_token, interpret=True))
+
+
+@pytest.mark.parametrize(
+    "pattern", [SpanPattern(), SpanPattern((3,)), SpanPattern((2, 4), (1,)), SpanPattern((1,), (2,))]
+)
+@pytest.mark.parametrize("ragged", [False, True])
+def test_tokens_that_the_kernel_writes_are_those_of_plain_updates(pattern, ragged, request):
+    """Ragged: the first row is padding in two steps, and one token behind after that."""
+    steps = np.array([[0, 1, 2, 3, 4, 5], [0, -1, 1, -1, 2, 3]] if ragged and max(pattern.span) < 9 else [range(6)])
+    slots = min(max(pattern.span) - 1 + max(pattern.sink, default=0), 7)
+    empty = LayerCache(*(jnp.zeros((3, 2, slots, 2, 16)),) * 2, jnp.full((3, len(steps), 1, slots), -1))
+
+    def decode():
+        stack, stacks = empty, []
+        for step, positions in enumerate(steps.T):
+            keys = jax.random.normal(jax.random.key(step), (2, 1, 2, 16))
+            new = LayerCache(keys, -keys, jnp.asarray(positions, jnp.int32)[:, None, None])
+            stack = extend(stack, jnp.int32(1), new, jnp.int32(step), pattern)[1](NOTHING)
+            stacks.append(stack)
+        return stacks
+
+    plain = decode()
+    request.getfixturevalue("written_by_the_kernel")
+    chex.assert_trees_all_equal(decode(), plain)
+    assert (plain[-1].positions[1] >= 0).any() and (plain[-1].positions[0] == -1).all()
+
+
+def test_what_the_kernel_writes_has_the_derivative_of_plain_updates(written_by_the_kernel):
+    stack = LayerCache(*jax.random.normal(jax.random.key(0), (2, 3, 2, 5, 2, 16)), jnp.zeros((3, 1, 1, 5), jnp.int32))
+    new = LayerCache(*jax.random.normal(jax.random.key(1), (2, 2, 1, 2, 16)), jnp.full((1, 1, 1), 7))
+    slot_b = jnp.array([3])
+
+    def loss(write, *floats):
+        keys, values, _ = write((*floats[:2], stack.positions), (*floats[2:], new.positions), jnp.int32(1), slot_b)
+        return jnp.sin(keys).sum() + jnp.cos(values).sum()
+
+    def by_kernel(stacks, new, layer, slot_b):
+        return kv_cache._write_token(LayerCache(*stacks), layer, LayerCache(*new), slot_b, new[0])
+
+    floats = *stack[:2], *new[:2]
+    found, wanted = (
+        jax.grad(partial(loss, write), argnums=(0, 1, 2, 3))(*floats) for write in (by_kernel, kv_cache._scatter_token)
+    )
+    chex.assert_trees_all_close(found, wanted, atol=1e-6)

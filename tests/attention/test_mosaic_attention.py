@@ -110,7 +110,8 @@ def test_every_item_has_one_program_and_clusters_see_the_same(b, t, s, k, group,
 def test_interpreted_kernel_is_the_oracle(name):
     """Unwritten outputs are NaN, and within a program a barrier that nobody waits for or a copy that races is an error.
 
-    The interpreter brings every program of a cluster its own tiles: that one copy serves all is seen on a GPU alone.
+    The interpreter brings every program of a cluster its own tiles: that one copy serves all is seen on a GPU alone,
+    and so is that tensor cores read queries of heads of 256 from shared memory.
     """
     shape, span_heads, programs = SMALL[name]
     operands = in_order(shape, span_heads, 0, jnp.float16)

@@ -16,7 +16,7 @@ from attention.kernels.dense import attend_dense
 from attention.kernels.pallas_decode import attend_decode
 from attention.kernels.tiles import DecodeTiles
 from attention.pattern import SpanPattern, Spans
-from attention.stacked import Beside, LayerOf
+from attention.stacked import Beside, LayerOf, as_array
 from tests.attention.span_problem import ORDERS, draw_operands
 from tests.gpu import TRITON_IS_LEAVING, close
 
@@ -53,18 +53,27 @@ def test_interpreted_kernels_are_the_oracle(seed, order, shape, heads):
     chex.assert_trees_all_close((found.out_btnh, found.lse_bnt), attend_dense(*plain), atol=2e-5)
 
 
-@pytest.mark.parametrize("t", [1, 3])
-def test_gradients_are_those_of_the_oracle(t):
+@pytest.mark.parametrize(("t", "beside"), [(1, False), (3, False), (1, True)])
+def test_gradients_are_those_of_the_oracle(t, beside):
     (q, k, v, *rest), _ = problem((1, t, 37, 2, 3, 16), 0, "gaps", 1)
     k, v = (LayerOf(jnp.nan_to_num(x.stack), x.layer) for x in (k, v))
+    if beside:
+        q_pos, kv_pos, spans = rest
+        own_k, own_v = jax.random.normal(jax.random.key(1), (2, 1, 1, 2, 16))
+        older = LayerOf(jnp.where(kv_pos >= q_pos[:, None], -1, kv_pos)[None], jnp.int32(0))
+        k, v, rest = (
+            Beside(k, own_k),
+            Beside(v, own_v),
+            (q_pos, Beside(older, jnp.broadcast_to(q_pos[:, None], (1, 2, 1))), spans),
+        )
 
     def loss(attend, q, k, v):
         found = attend(q, k, v, *rest)
         out_btnh, lse_bnt = (found.out_btnh, found.lse_bnt) if hasattr(found, "out_btnh") else found
         return jnp.sin(out_btnh).sum() + jnp.where(jnp.isfinite(lse_bnt), lse_bnt, 0).sum()
 
-    def dense(q, k, v, *rest):
-        return attend_dense(q, k.read(), v.read(), *rest)
+    def dense(q, k, v, q_pos, kv_pos, spans):
+        return attend_dense(q, k.read(), v.read(), q_pos, as_array(kv_pos), spans)
 
     kernel = partial(attend_decode, tiles=SMALL, interpret=True)
     found, wanted = (jax.jit(jax.grad(partial(loss, one), allow_int=True))(q, k, v) for one in (kernel, dense))
@@ -77,10 +86,11 @@ def test_gradients_are_those_of_the_oracle(t):
     st.sampled_from(ORDERS),
     st.sampled_from([(1, 1, 37, 3, 2, 16), (2, 1, 211, 2, 5, 16), (3, 1, 5, 1, 7, 16)]),
     st.booleans(),
+    st.integers(0, 2),
 )
-def test_a_token_beside_the_stack_is_a_slot_more(seed, order, shape, padded):
+def test_a_token_beside_the_stack_is_a_slot_more(seed, order, shape, padded, heads):
     """Whatever the slots hold, also where a row sees none of them; and nothing where the row is padding."""
-    (q, k, v, q_pos, kv_pos, spans), _ = problem(shape, seed, order, 1)
+    (q, k, v, q_pos, kv_pos, spans), _ = problem(shape, seed, order, (1, shape[3], shape[3] * shape[4])[heads])
     q_pos = jnp.where(jnp.asarray([padded] + [False] * (shape[0] - 1))[:, None], -1, jnp.maximum(q_pos, 0))
     b, _, n_kv, h = shape[0], 0, shape[3], shape[5]
     own_k, own_v = jax.random.normal(jax.random.key(seed % 2**31), (2, b, 1, n_kv, h))

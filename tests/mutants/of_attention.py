@@ -52,6 +52,8 @@ MUTANTS = [
         "attention/kv_cache.py", CACHE,
         ("UNBOUNDED, old_bks).argmin(-1)", "UNBOUNDED, old_bks).argmax(-1)"),
         ("jnp.where(stays_bk, slot_bk, old_bks.shape[-1])", "slot_bk"),
+        ("_write_token(stack, layer, new, slot_bk[:, 0], attended", "_write_token(stack, layer, new, slot_bk[:1, 0], attended"),
+        ("_write_token(stack, layer, new, jnp.asarray(slot, jnp.int32)", "_write_token(stack, layer, new, jnp.asarray(slot - 1, jnp.int32)"),
     ),
     *of(
         "attention/kernels/pallas_decode.py", f"{HERE}test_pallas_decode.py",

@@ -108,7 +108,8 @@ MUTANTS = [
     *of(
         "refmodel/kernels/grouped_pallas.py", f"{HERE}test_grouped_pallas.py",
         ("jnp.minimum(pl.program_id(0) * static.columns, width - static.columns)", "pl.program_id(0) * static.columns"),
-        ("grid=(pl.cdiv(width, static.columns),", "grid=(width // static.columns,"),
+        ("blocks = pl.cdiv(width, static.columns)", "blocks = width // static.columns"),
+        ("depth * blocks * static.columns * len(weights)", "depth * width * len(weights)"),
     ),
     *of(
         "refmodel/gating.py", EXPERTS,

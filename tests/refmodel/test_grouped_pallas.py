@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 
 from attention.kernels.row_tiles import tile_rows
 from attention.kernels.tiles import MATMUL, MatmulTiles, matmul_tiles
+from eval.cost.flops.traced import count_flops
 from refmodel.gating import gated
 from refmodel.kernels.grouped import expert_ffn, resolve_impl
 from refmodel.kernels.grouped_pallas import expert_ffn_pallas, grouped_matmul
@@ -74,6 +75,17 @@ def test_interpreted_kernels_are_the_oracle(seed, spread):
     """Unwritten outputs of an interpreted kernel are NaN, so that every element is seen to be written."""
     operands = *draw_operands(37, 3, seed, spread), jnp.int32(LAYER)
     assert close(run(*operands, tiles=SMALL, interpret=True), oracle(*operands), 1e-5)
+
+
+def test_columns_that_no_block_divides_are_computed_and_counted_twice():
+    """A width of 144 in blocks of 32: five of them, of which the last begins at 112."""
+    sizes = LAYERS, 3, 144, 48
+    operands = *draw_operands(29, 2, 0, 1.0, sizes=sizes), jnp.int32(LAYER)
+    run_tiles = partial(run, tiles=SMALL, interpret=True)
+    assert close(run_tiles(*operands), oracle(*operands), 1e-5)
+    padded_rows = tile_rows(operands[1].reshape(-1), 3, SMALL.rows).group_i.size * SMALL.rows
+    _, counted = count_flops(run_tiles, *operands).kernels["grouped_matmul"]
+    assert counted == 2 * padded_rows * (2 * 144 * 48 + 48 * 5 * 32)
 
 
 @pytest.mark.parametrize(("tokens", "choices", "spread"), [(1, 3, 0.0), (3, 1, 0.0), (3, 1, 9.0)])
