@@ -20,6 +20,7 @@ from tests.refmodel.checkpoint.test_gguf_file import random_model, write_file
 from tests.refmodel.families import test_gemma3, test_gemma4
 
 FEW, MANY = 150, 2_000  # `--cases` says otherwise
+READ_ONE_IN = {"older": 10, "newer": 15}  # more than; each by itself, so that neither hides how the others end
 
 
 def with_merges(writer: gguf.GGUFWriter) -> None:
@@ -43,26 +44,28 @@ def with_scores(writer: gguf.GGUFWriter) -> None:
 
 @pytest.fixture(scope="module")
 def originals(tmp_path_factory):
-    """The parts of a file of each kind."""
+    """The parts of a file of each kind, by the families of `READ_ONE_IN`."""
     folder = tmp_path_factory.mktemp("originals")
     factors = {"rope_freqs.weight": np.full(8, 2.0, np.float32)}
     next_, qwen3_5 = (
         (test_delta_tensors.fields_of(case), test_delta_tensors.tensors_of(case))
         for case in ("qwen3-next", "qwen3-5-moe")
     )
-    paths = [
+    older = [
         write_file(folder / "llama.gguf", "llama", random_model("llama")[1] | factors, also=with_scores),
         write_file(folder / "moe.gguf", "qwen3moe", random_model("qwen3moe")[1], Type.Q8_0, with_merges),
         write_file(folder / "qwen2.gguf", "qwen2", random_model("qwen2")[1], also=with_merges),
         test_gemma3.write_gguf(folder / "gemma3.gguf"),
+    ]  # fmt: skip
+    newer = [
         test_gpt_oss_files.gguf_file(folder / "gpt-oss.gguf", Type.MXFP4),
         test_delta_tensors.write_gguf(folder / "qwen3next.gguf", "qwen3next", *next_, together=True, fused=False),
         test_delta_tensors.write_gguf(folder / "qwen35moe.gguf", "qwen35moe", *qwen3_5),
         test_gemma4.write_gguf(folder / "gemma4.gguf"),
-    ]  # fmt: skip
-    for path in paths:
+    ]
+    for path in (*older, *newer):
         assert written(parts_of(path)) == path.read_bytes()
-    return [parts_of(path) for path in paths]
+    return {"older": [*map(parts_of, older)], "newer": [*map(parts_of, newer)]}
 
 
 def read_whole(path, *, finite: bool) -> str:
@@ -101,13 +104,15 @@ def mutants(originals, seed: int, count: int, path) -> dict[str, int]:
     return ends
 
 
-def test_mutants_are_refused_counted_or_read(originals, tmp_path):
-    ends = mutants(originals, 0, FEW, tmp_path / "m.gguf")
-    assert ends["refused"] > FEW // 3 and ends["read"] > FEW // 15 and ends["counted"] > 0, ends
+@pytest.mark.parametrize(("family", "one_in"), READ_ONE_IN.items())
+def test_mutants_are_refused_counted_or_read(family, one_in, originals, tmp_path):
+    ends = mutants(originals[family], 0, FEW, tmp_path / "m.gguf")
+    assert ends["refused"] > FEW // 3 and ends["read"] > FEW // one_in and ends["counted"] > 0, ends
 
 
 @pytest.mark.slow
-def test_many_mutants_are_refused_counted_or_read(share, originals, tmp_path):
+@pytest.mark.parametrize(("family", "one_in"), READ_ONE_IN.items())
+def test_many_mutants_are_refused_counted_or_read(family, one_in, share, originals, tmp_path):
     count = share.count(MANY)
-    ends = mutants(originals, share.seed, count, tmp_path / "m.gguf")
-    assert ends["refused"] > count // 3 and ends["read"] > count // 15 and ends["counted"] > count // 200, ends
+    ends = mutants(originals[family], share.seed, count, tmp_path / "m.gguf")
+    assert ends["refused"] > count // 3 and ends["read"] > count // one_in and ends["counted"] > count // 100, ends
