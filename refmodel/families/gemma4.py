@@ -152,5 +152,6 @@ PRESETS: Final = (
     ),
     _preset(
         "gemma4-31b", 60, 5376, (32, 16, 256), (32, 4, 512), Dense(21_504, "gelu_tanh"),
+        note="feed-forward width assumed to be gemma3-27b's, which gives 30.7e9 parameters",
     ),
 )  # fmt: skip
