@@ -62,7 +62,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="measured records to predict from one another; of several models: each from the others as well",
     )  # fmt: skip
     arguments.add_mixed(parser)
-    parser.add_argument("--model", metavar="NAME", help="with --records: predict this model from them")
+    parser.add_argument(
+        "--model", metavar="NAME", help="with --records: predict this model from them, on the card of the first folder"
+    )
     parser.add_argument("--all", action="store_true", help="print every prediction as well")
     parser.add_argument(
         "--card", metavar="CARD",

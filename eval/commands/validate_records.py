@@ -9,7 +9,7 @@ from typing import Any
 
 from eval.commands import output
 from eval.commands.output import percent
-from eval.cost.cards import card_of_device
+from eval.cost.cards import Card, card_of_device
 from eval.cost.family_errors import GOOD_FIT, proportion_within
 from eval.measure.left_out_records import SCHEMES, LeftOut, Prefill, left_out, of_another_model, prefills
 from eval.measure.records import file
@@ -17,7 +17,6 @@ from eval.measure.records.identity import refuse_mixed
 from refmodel.presets import preset
 
 UNTESTED = "no record here tests it: give the records of several models, and each is predicted from the others"
-TESTED = "as good as what was left out by model"
 
 
 def run_records(options: argparse.Namespace) -> int:
@@ -37,7 +36,7 @@ def run_records(options: argparse.Namespace) -> int:
     summary = [_summary(scheme, [one for one in made if one.scheme == scheme]) for scheme in SCHEMES]
     summary = [one for one in summary if one["rows"]]
     models = list(dict.fromkeys(row.model for row in rows))
-    another = UNTESTED if len(models) == 1 else TESTED
+    another = _tested([one for one in made if one.scheme == "model"])
     other: list[LeftOut] = []
     card = card_of_device(devices[0])
     if options.model and card:
@@ -47,6 +46,7 @@ def run_records(options: argparse.Namespace) -> int:
         output.print_json(
             {
                 "command": "validate", "records": list(map(str, options.records)), "models": models,
+                "card": card.name if card else None,
                 "summary": summary, "predictions": [_figures(one) for one in made],
                 "another_model": [_figures(one) for one in other], "of_another_model": another,
             }
@@ -54,11 +54,12 @@ def run_records(options: argparse.Namespace) -> int:
         return 0
     out = output.console()
     out.print(_table(f"whole prefills of {', '.join(models)}, predicted without some", summary))
-    if other:
-        _print_other(out, other)
+    if other and card:
+        _print_other(out, other, card)
     if options.all:
         _print_rows(out, made)
-    out.print(f"[dim]fits: median error below {GOOD_FIT:.0%}; of another model: {another}[/dim]", highlight=False)
+    out.print(f"[dim]fits: median error below {GOOD_FIT:.0%}[/dim]", highlight=False)
+    out.print(f"[dim]another model: {another}[/dim]", highlight=False)
     return 0
 
 
@@ -90,6 +91,17 @@ def _summary(scheme: str, made: Sequence[LeftOut]) -> dict[str, Any]:
     }
 
 
+def _tested(made: Sequence[LeftOut]) -> str:
+    """What says how good a prediction of another model is: the models here, each predicted from the others."""
+    if not made:
+        return UNTESTED
+    known = [one for one in made if one.known]
+    covered = sum(one.low <= one.prefill.ms <= one.high for one in known)
+    verdict = _summary("model", made)["verdict"]
+    answered = f"{len(known)} of {len(made)} rows get an answer, {covered} of them within its interval"
+    return f"of models left out, {answered}: {verdict}"
+
+
 def _figures(one: LeftOut) -> dict[str, Any]:
     measured = one.prefill.ms if one.scheme in SCHEMES else None
     return {
@@ -99,10 +111,9 @@ def _figures(one: LeftOut) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _print_other(out: Any, other: Sequence[LeftOut]) -> None:
-    table = output.table(
-        f"{other[0].prefill.model}, full attention, predicted from them", "tokens", "from", "predicted", "to"
-    )
+def _print_other(out: Any, other: Sequence[LeftOut], card: Card) -> None:
+    title = f"{other[0].prefill.model}, full attention, on {card.title}, predicted from them"
+    table = output.table(title, "tokens", "from", "predicted", "to")
     for one in other:
         low, ms, high = (f"{ms:,.1f} ms" for ms in (one.low, one.ms, one.high))
         table.add_row(f"{one.prefill.tokens:,}", low, ms if one.known else "I don't know", high)
@@ -111,18 +122,9 @@ def _print_other(out: Any, other: Sequence[LeftOut]) -> None:
 
 def _print_rows(out: Any, made: Sequence[LeftOut]) -> None:
     table = output.table(
-        "measured and predicted",
-        "left out",
-        "model",
-        "layout",
-        "tokens",
-        "measured",
-        "predicted",
-        "from",
-        "to",
-        "error",
-        left=3,
-    )
+        "measured and predicted", "left out", "model", "layout", "tokens", "measured", "predicted", "from", "to",
+        "error", left=3,
+    )  # fmt: skip
     for one in made:
         of, times = one.prefill, (one.prefill.ms, one.ms, one.low, one.high)
         table.add_row(

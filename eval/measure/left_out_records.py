@@ -4,10 +4,12 @@
 
 Efficiencies are shared as in `eval.cost.efficiency`: one for linear layers and one for full attention, which change
 slowly with the length, and one for each other mixer, which differ by mixer.  Left out are, of each model, one record,
-all of a length, all of a layout, or the longest of a layout; and all records of a model, where there are several.  A
-record's whole prefill is predicted; what its parts took apart is not read.  How far the efficiencies of two models
-differ (the scales of "model") is what predicts each of the seven models of `eval/results` best from the others.
-`of_another_model` is the answer for a model without records.
+all of a length, all of a layout, or the longest of a layout, where others of the model are left; and all records of a
+model, where there are several.  A record's whole prefill is predicted; what its parts took apart is not read.
+`of_another_model` is the answer for a model without records, with intervals as those of left-out models.
+
+How far the efficiencies of two models differ (the scales of "model") is assumed: of three values tried for each, the
+best over all that is left out of the seven models of `eval/results`.  How far off those are is no independent test.
 """
 
 from __future__ import annotations
@@ -24,9 +26,9 @@ import numpy as np
 
 from attention.full import Full
 from eval.cost.cards import Card, card_of_device
-from eval.cost.efficiency.effects import Effect, covariance
-from eval.cost.efficiency.interval import KNOWN_WITHIN, NORMAL, half_width
-from eval.cost.efficiency.posterior import Problem, fit, predict
+from eval.cost.efficiency.effects import Effect, Floats, covariance
+from eval.cost.efficiency.interval import KNOWN_WITHIN, half_width
+from eval.cost.efficiency.posterior import LogTimes, Problem, fit, predict
 from eval.cost.flops.closed_form import attention_cost, linear_flops, steps_flops
 from eval.cost.flops.traffic import weight_bytes
 from eval.measure.records.file import latest
@@ -107,38 +109,54 @@ def prefills(records: Iterable[Record], config: ModelConfig, card: Card | None =
 
 
 def left_out(rows: Sequence[Prefill]) -> list[LeftOut]:
-    """Every prefill under every scheme.  Intervals are calibrated on the records of other groups."""
+    """Every prefill under every scheme.  Intervals are calibrated on the records of other groups.
+
+    A group that is all of a model is left out as a model alone, and one that is all rows not at all.
+    """
     problem = _problem(rows, len(rows))
-    fitted = fit(problem)
+    fitted, models = fit(problem), _groups(rows, SCHEMES["model"])
     made = []
     for scheme, key in SCHEMES.items():
-        keys = [key(row) for row in rows]
-        groups = [[i for i, of in enumerate(keys) if of == one] for one in dict.fromkeys(keys) if one is not None]
-        groups = [group for group in groups if len(group) < len(rows)]
+        whole = [list(range(len(rows)))] if scheme == "model" else models
+        groups = [group for group in _groups(rows, key) if group not in whole]
         found = [predict(problem, fitted, group, without=group) for group in groups]
-        z = [
-            np.abs(one.log_seconds_g - problem.log_seconds_n[group]) / one.sd_g
-            for group, one in zip(groups, found, strict=True)
-        ]
+        z = [_z(problem, group, one) for group, one in zip(groups, found, strict=True)]
         for g, (group, one) in enumerate(zip(groups, found, strict=True)):
             others = np.concatenate([np.empty(0), *(other for k, other in enumerate(z) if k != g)])
-            for i, log_seconds, sd in zip(group, one.log_seconds_g, one.sd_g, strict=True):
-                ms, spread = 1e3 * math.exp(log_seconds), math.exp(half_width(others) * sd)
-                made.append(LeftOut(rows[i], scheme, ms, ms / spread, ms * spread))
+            made += _with_intervals([rows[i] for i in group], scheme, one, others)
     return made
 
 
 def of_another_model(
     rows: Sequence[Prefill], config: ModelConfig, layout: str, tokens: Sequence[int], card: Card
 ) -> list[LeftOut]:
-    """Prefills of a model without records, from those of others."""
+    """Prefills of a model without records, from those of others; intervals are calibrated on left-out models."""
     wanted = [Prefill(config.name, layout, n, math.nan, _terms_s(config, layout, n, card)) for n in tokens]
     problem = _problem([*rows, *wanted], len(rows))
-    found = predict(problem, fit(problem), range(len(rows), len(rows) + len(wanted)))
+    fitted = fit(problem)
+    found = predict(problem, fitted, range(len(rows), len(rows) + len(wanted)))
+    models = [group for group in _groups(rows, SCHEMES["model"]) if len(group) < len(rows)]
+    z = [_z(problem, group, predict(problem, fitted, group, without=group)) for group in models]
+    return _with_intervals(wanted, "another model", found, np.concatenate([np.empty(0), *z]))
+
+
+def _groups(rows: Sequence[Prefill], key: Callable[[Prefill], object]) -> list[list[int]]:
+    """Places of the rows of one key, None left aside."""
+    keys = [key(row) for row in rows]
+    return [[i for i, of in enumerate(keys) if of == one] for one in dict.fromkeys(keys) if one is not None]
+
+
+def _z(problem: Problem, group: Sequence[int], found: LogTimes) -> Floats:
+    """How many deviations off the rows of a group are."""
+    return np.abs(found.log_seconds_g - problem.log_seconds_n[group]) / found.sd_g
+
+
+def _with_intervals(rows: Sequence[Prefill], scheme: str, found: LogTimes, z: Floats) -> list[LeftOut]:
+    """Each row's prediction, with an interval calibrated on `z`."""
     made = []
-    for one, y, sd in zip(wanted, found.log_seconds_g, found.sd_g, strict=True):
-        ms, spread = 1e3 * math.exp(y), math.exp(NORMAL * sd)
-        made.append(LeftOut(one, "another model", ms, ms / spread, ms * spread))
+    for row, log_seconds, sd in zip(rows, found.log_seconds_g, found.sd_g, strict=True):
+        ms, spread = 1e3 * math.exp(log_seconds), math.exp(half_width(z) * sd)
+        made.append(LeftOut(row, scheme, ms, ms / spread, ms * spread))
     return made
 
 

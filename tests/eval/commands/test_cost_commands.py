@@ -234,8 +234,13 @@ def test_validate_predicts_each_model_of_several_folders_from_the_others(capsys)
     made = [one for one in record["predictions"] if one["left_out"] == "model"]
     assert of_models["rows"] == len(made) == 10
     assert of_models["unknown"] == sum(not one["known"] for one in made)
-    assert main(["validate", "--records", *folders]) == 0
-    assert "of another model: as good as what was left out by model" in capsys.readouterr().out
+    known = [one for one in made if one["known"]]
+    within = sum(one["low_ms"] <= one["measured_ms"] <= one["high_ms"] for one in known)
+    assert main(["validate", "--records", *folders, "--model", "qwen3-4b"]) == 0
+    printed = capsys.readouterr().out
+    told = f"{len(known)} of 10 rows get an answer, {within} of them within its interval: {of_models['verdict']}"
+    assert told in printed and record["of_another_model"] in printed
+    assert (record["card"], "on H200 SXM" in printed) == ("h200", True)
 
 
 def test_post_draws_its_figure(tmp_path: Path, capsys) -> None:

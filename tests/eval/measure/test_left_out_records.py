@@ -7,6 +7,7 @@ import math
 import statistics
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from attention.full import Full
@@ -55,6 +56,27 @@ def test_a_model_is_predicted_from_all_others(of_models: list[Prefill]) -> None:
     errors = [abs(one.error) for one in made if one.known]
     assert len(errors) > 20 and statistics.median(errors) < 0.12
     assert statistics.fmean(one.low <= one.prefill.ms <= one.high for one in made) > 0.85
+
+
+def test_what_is_all_of_a_model_is_left_out_as_a_model_alone(of_models: list[Prefill]) -> None:
+    made = left_out([row for row in of_models if row.model in ("llama3-8b", "gpt-oss-20b")])
+    layouts = {scheme: {(one.prefill.model, one.prefill.layout) for one in made if one.scheme == scheme}
+               for scheme in SCHEMES}  # fmt: skip
+    two, one = {("gpt-oss-20b", "full"), ("gpt-oss-20b", "swa(128)+full")}, {("llama3-8b", "full")}
+    assert layouts["layout"] == two and layouts["model"] == layouts["length"] == layouts["record"] == two | one
+
+
+def test_intervals_of_another_model_are_those_of_models_that_were_left_out(of_models, monkeypatch) -> None:
+    """Calibrated on how many deviations off those are, all of them."""
+    arguments = (of_models, preset("qwen3-8b"), "full", (4096, 65_536), card("h200"))
+    monkeypatch.setattr(left_out_records, "half_width", lambda z: 1.0)
+    z = [abs(math.log1p(one.error)) / math.log(one.high / one.ms)
+         for one in left_out(of_models) if one.scheme == "model"]  # fmt: skip
+    by_one = of_another_model(*arguments)
+    monkeypatch.setattr(left_out_records, "half_width", lambda z: float(np.sum(z**2)))
+    for one, unit in zip(of_another_model(*arguments), by_one, strict=True):
+        widths = math.log(one.high / one.ms) / math.log(unit.high / unit.ms)
+        assert one.ms == unit.ms and widths == pytest.approx(np.sum(np.square(z)))
 
 
 def test_how_far_models_differ_is_what_predicts_a_model_best(of_models: list[Prefill], monkeypatch) -> None:
