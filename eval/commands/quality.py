@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import asdict
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jax
 import jax.numpy as jnp
@@ -30,6 +30,11 @@ from refmodel.checkpoint.find import find_checkpoint
 from refmodel.default_model import DEFAULT_MODEL
 from refmodel.observe import routes_taken
 from refmodel.source import Model, read_model
+from refmodel.specification import ModelConfig
+from refmodel.token_ids import text_ids
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
 
 DESCRIPTION = (
     "Reads a text in one pass under each layout: perplexity, divergence from full attention, agreement of the most\n"
@@ -61,18 +66,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     text = None if options.text is None else arguments.read_text(options.text)
     found = find_checkpoint(runnable(options.model), options.seed)
-    if found.weights == "checkpoint":
-        found.tokenizer()  # a missing one is refused before weights are read
-    elif options.text:
+    trained = found.weights == "checkpoint"
+    if options.text and not trained:
         raise ValueError(f"{options.model} has random weights and no tokenizer to read --text with")
+    tokenizer = found.tokenizer() if trained else None  # a missing one is refused before weights are read
+    tokens = options.tokens or _readable_tokens(found.described, tokenizer, text)
     if options.layouts:
-        asked = options.tokens or QUALITY_TOKENS
-        refuse_layouts(options.layouts, found.described, trained=found.weights == "checkpoint", tokens=asked)
+        refuse_layouts(options.layouts, found.described, trained=trained, tokens=tokens)
     model = read_model(found, options.model, running_dtype(options, on_gpu=open_device(options.device)))
     if model.tokenizer is None:
         print(f"{options.model} has random weights and no tokenizer: it reads random ids, and its figures say nothing "
               "of a trained model", file=sys.stderr)  # fmt: skip
-    tokens = options.tokens or _readable_tokens(model, text)
     planned = usual_sweep(
         model, options.layouts, [tokens], quality_tokens=tokens, text=text,
         text_name=options.text or "",
@@ -91,10 +95,12 @@ def run(options: argparse.Namespace) -> int:
     return 0
 
 
-def _readable_tokens(model: Model, text: str | None) -> int:
+def _readable_tokens(config: ModelConfig, tokenizer: Tokenizer | None, text: str | None) -> int:
     """What is read where no length is named: as much as `compare` reads, or the whole of a shorter text."""
-    there = QUALITY_TOKENS if text is None else model.encode(text).size
-    return max(2, min(QUALITY_TOKENS, there, model.config.max_positions))
+    there = QUALITY_TOKENS
+    if text is not None and tokenizer is not None:
+        there = len(text_ids(tokenizer, text, config.vocab_size, config.name))
+    return max(2, min(QUALITY_TOKENS, there, config.max_positions))
 
 
 def _waiting(planned: Sweep) -> str:

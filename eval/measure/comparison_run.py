@@ -18,7 +18,7 @@ from eval.measure.plan import Cell, Sweep
 from eval.measure.progress import say_foreign, say_set_aside, watched_sweep
 from eval.measure.records import file
 from eval.measure.records.schema import Record
-from eval.measure.refuse_impl import refuse_impl
+from eval.measure.refuse_impl import refuse_impl, refuse_several_heads
 from eval.measure.refuse_layouts import refuse_layouts
 from eval.measure.sweep import missing_cells, records_file, run_of
 from eval.measure.timing import Budget
@@ -93,8 +93,8 @@ def run_comparison(
 def planned(request: ComparisonRequest) -> Sweep:
     """The sweep of a request, its model opened.
 
-    Raises `ValueError` in one line for what does not go together; an implementation that cannot run here and a layout
-    that the model cannot have before the weights are read.
+    Raises `ValueError` in one line for what does not go together; an implementation that cannot run here, a model
+    with heads of several sizes and a layout that the model cannot have before the weights are read.
     """
     model = _model(request)
     with held():
@@ -108,6 +108,7 @@ def planned(request: ComparisonRequest) -> Sweep:
 def _model(request: ComparisonRequest) -> Model:
     on_gpu, model = open_device(request.device), request.model
     if isinstance(model, Model) and not request.layers_apart:
+        refuse_several_heads(model.config)
         return model
     if not isinstance(model, str | Model):
         raise ValueError(f"a model is named by text or is a refmodel.Model, got {model!r}")
@@ -115,7 +116,7 @@ def _model(request: ComparisonRequest) -> Model:
     refuse_impl(request.impl, dtype)
     if isinstance(model, str) and not request.layers_apart:
         found = find_checkpoint(model, request.seed)
-        _refuse_layouts(request, found.described, trained=found.weights == "checkpoint")
+        _refuse_unfit(request, found.described, trained=found.weights == "checkpoint")
         if isinstance(request.text, str) or (request.quality_tokens and found.weights == "checkpoint"):
             found.tokenizer()  # a missing one is refused before weights are read
         if found.weights == "checkpoint":
@@ -125,14 +126,16 @@ def _model(request: ComparisonRequest) -> Model:
     if request.text is not None:
         raise ValueError("layers apart are no model that reads a text: leave it out, or time the whole model")
     config = open_config(model) if isinstance(model, str) else model.config
-    _refuse_layouts(request, config, trained=False)
+    _refuse_unfit(request, config, trained=False)
     refuse_to_run(config)
     refuse_what_cannot_fit(config, dtype, apart=True)
     with held():
         return Model(config, random_layers(config, request.seed, dtype), None, f"random (seed {request.seed})")
 
 
-def _refuse_layouts(request: ComparisonRequest, config: ModelConfig, *, trained: bool) -> None:
+def _refuse_unfit(request: ComparisonRequest, config: ModelConfig, *, trained: bool) -> None:
+    """Raises `ValueError` for a model with heads of several sizes, and for a layout that it cannot have."""
+    refuse_several_heads(config)
     for given in (request.layouts, request.whole):
         if isinstance(given, list | tuple):  # `usual_sweep` refuses others
             refuse_layouts(given, config, trained=trained)

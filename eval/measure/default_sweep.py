@@ -14,7 +14,7 @@ from attention.layout import LayoutSpec
 from eval.cost.fitting_layouts import fitting_layouts
 from eval.measure.named_layout import named_layouts
 from eval.measure.plan import Sweep, Text
-from eval.measure.refuse_impl import refuse_impl, refuse_several_heads
+from eval.measure.refuse_impl import refuse_impl
 from eval.measure.timing import Budget
 from refmodel.default_model import default_text, text_sha256
 from refmodel.specification import ModelConfig
@@ -70,8 +70,8 @@ def usual_sweep(
         raise ValueError(f"text must be text, got {text!r}")
     if text is not None and model.tokenizer is None:
         raise ValueError(f"{model.config.name} with {model.weights} weights has no tokenizer to read a text with")
-    refuse_several_heads(model.config)
-    refuse_impl(impl, model.params["embed"]["embedding"].dtype, model.config.head_dim)
+    for head_dim in sorted({layer.heads.head_dim for layer in model.config.layers if layer.mixer}):
+        refuse_impl(impl, model.params["embed"]["embedding"].dtype, head_dim)
     on_gpu = jax.default_backend() == "gpu"
     lengths = tuple(sorted(set(tokens or (GPU_LENGTHS if on_gpu else LENGTHS))))
     usual = ON_GPU if on_gpu else LAYOUTS

@@ -70,13 +70,25 @@ class Sweep:
                 f"quality is read within the {self.model.config.max_positions:,} tokens that {self.model.config.name} "
                 f"is made for, beyond which full attention is no reference; {self.quality_tokens:,} are asked for"
             )
-        for layout in self.layouts:
+        for layout in (*self.layouts, *self.whole):
             for variant in layout.counts:
                 variant.check_prompt(min(self.lengths))
-                for tokens in filter(None, (*self.lengths, self.quality_tokens)):
+                for tokens in self.lengths:
                     variant.check_steps([(0, tokens)])
-        for layout in (*self.layouts, *self.whole):
             layout_digest(layout.variants)  # of what has none, no record could tell
+        if self.quality_tokens:
+            self._check_quality()
+
+    def _check_quality(self) -> None:
+        """Raises `ValueError` for a layout that is timed but takes no prompt as long as the text of quality."""
+        for variant in dict.fromkeys(variant for layout in self.layouts for variant in layout.counts):
+            try:
+                variant.check_steps([(0, self.quality_tokens)])
+            except ValueError as error:
+                raise ValueError(
+                    f"quality reads {self.quality_tokens:,} tokens of the text, which {variant} does not take "
+                    f"({error}); ask for another number of quality tokens, or for 0 to leave quality out"
+                ) from error
 
     @property
     def dtype(self) -> Any:

@@ -4,9 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import shutil
+from pathlib import Path
 
+import numpy as np
 import pytest
 from rich.progress import Progress
+from tokenizers import Tokenizer
+from tokenizers.models import WordLevel
+from tokenizers.pre_tokenizers import Whitespace
 from tokenizers.processors import TemplateProcessing
 
 import eval.commands.generate
@@ -120,3 +126,47 @@ def test_quality_is_what_compare_measures(tmp_path, capsys, fast_compile):
         assert [one[x] for x in ("layout", "perplexity", "kl_nats")] == [
             row[x] for x in ("layout", "perplexity", "kl_nats")
         ]
+
+
+GEMMA4 = Path(__file__).parents[2] / "golden" / "gemma4"
+
+
+@pytest.fixture
+def gemma4(tmp_path):
+    """A small Gemma 4, whose heads have two sizes, and a text of 37 tokens: `--model` and `--text`."""
+    folder, text = tmp_path / "gemma4", tmp_path / "text"
+    shutil.copytree(GEMMA4, folder)
+    tokenizer = Tokenizer(WordLevel({f"w{i}": i for i in range(53)}, unk_token="w0"))
+    tokenizer.pre_tokenizer = Whitespace()
+    tokenizer.save(str(folder / "tokenizer.json"))
+    text.write_text(" ".join(f"w{i}" for i in np.load(GEMMA4 / "golden.npz")["tokens"][0]))
+    return ["--model", str(folder), "--text", str(text)]
+
+
+@pytest.mark.slow
+def test_quality_reads_a_model_with_heads_of_two_sizes(gemma4, capsys, fast_compile):
+    """Under the model's own layout the perplexity is that of the logits of transformers."""
+    assert main(["quality", *gemma4, "--layouts", "2*swa(5)+full", "--json"]) == 0
+    record = json.loads(capsys.readouterr().out)
+    full, own = record["layouts"]
+    golden = np.load(GEMMA4 / "golden.npz")
+    logits_tv, next_t = golden["logits"][0, :-1].astype(np.float64), golden["tokens"][0, 1:]
+    nll_t = np.log(np.exp(logits_tv).sum(-1)) - logits_tv[np.arange(36), next_t]
+    assert record["tokens"] == 37 and own["perplexity"] == pytest.approx(np.exp(nll_t.mean()), rel=1e-5)
+    assert full["kl_nats"] == pytest.approx(0, abs=1e-6) and own["kl_nats"] > 0.01
+
+
+@pytest.mark.parametrize(
+    ("max_positions", "prompt", "said"),
+    [(41, 37, "the weights are read"), (41, 36, "was to have 36 tokens, got 37"),
+     (31, 31, "the weights are read"), (31, 37, "was to have 37 tokens, got 31")],
+)  # fmt: skip
+def test_a_layout_is_held_to_the_text_that_quality_would_read(max_positions, prompt, said, gemma4, monkeypatch, capsys):
+    def read(*_):
+        raise ValueError("the weights are read")
+
+    monkeypatch.setattr(eval.commands.quality, "read_model", read)
+    config = Path(gemma4[1]) / "config.json"
+    config.write_text(json.dumps(json.loads(config.read_text()) | {"max_position_embeddings": max_positions}))
+    assert main(["quality", *gemma4, "--layouts", f"evict_after(tova, prompt={prompt})"]) == 2
+    assert said in capsys.readouterr().err

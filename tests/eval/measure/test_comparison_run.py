@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 import pytest
 
 import eval as prefillwall
 from eval.measure import comparison_run
+from refmodel.presets import preset
+from refmodel.source import Model
+
+TWO_SIZES = Path(__file__).parents[2] / "golden" / "gemma4"
 
 
 @pytest.fixture(autouse=True)
@@ -31,6 +36,14 @@ def test_a_layout_that_does_not_fit_is_found_before_the_weights_are_read(apart, 
 def test_so_is_a_text_that_nothing_reads(apart):
     with pytest.raises(ValueError, match="layers apart are no model that reads a text" if apart else "no tokenizer"):
         prefillwall.compare("tiny-dense", tokens=[17], text="words", layers_apart=apart)
+
+
+@pytest.mark.parametrize("apart", [False, True])
+@pytest.mark.parametrize("model", [str(TWO_SIZES), "gemma4-26b-a4b", Model(preset("gemma4-31b"), {}, None, "random")])
+def test_so_is_a_model_with_heads_of_two_sizes(apart, model):
+    """Folders, presets that weights would be drawn for, and models at hand."""
+    with pytest.raises(ValueError, match=r"has heads of 2 sizes .* no one layer's attention can be timed for all"):
+        prefillwall.compare(model, tokens=[17], layers_apart=apart)
 
 
 @pytest.mark.parametrize(
