@@ -22,7 +22,7 @@ from eval.lowering import report
 from eval.lowering.code_bounds import code_bounds, occupancies
 from eval.lowering.compile import compile_for, keep
 from eval.lowering.dtypes import DTYPES
-from eval.lowering.kernel_programs import KernelProgram, shipped_attention, shipped_experts
+from eval.lowering.kernel_programs import KernelProgram, attention_of, shipped_experts
 from eval.lowering.programs import KINDS, ModelProgram, Program
 from eval.lowering.run_here import is_here, time_here
 from eval.lowering.target import TARGETS, Target, target
@@ -131,8 +131,7 @@ def _programs(options: argparse.Namespace, chosen: Target) -> list[Program]:
     made: list[Program] = []
     for name in options.programs:
         if name == "attention":
-            head_dim, group = options.head_dim or model.head_dim, options.group or model.group_size
-            made.append(shipped_attention(chosen.name, head_dim, group, options.dtype))
+            made.append(attention_of(model, chosen.name, options.dtype, options.head_dim, options.group))
         elif name == "experts":
             made.append(shipped_experts(chosen.name, options.tokens, options.dtype))
         else:

@@ -26,8 +26,10 @@ from attention.kernels.target import current_target
 from attention.kernels.tiles import MatmulTiles, attention_tiles, matmul_tiles
 from attention.pattern import UNBOUNDED
 from eval.lowering.dtypes import dtype_of
+from eval.measure.refuse_impl import refuse_several_heads
 from refmodel.kernels import choose_experts_pallas, norm_rope_pallas, projection_pallas
 from refmodel.kernels.grouped_pallas import expert_ffn_pallas
+from refmodel.specification import ModelConfig
 
 
 @dataclass(frozen=True)
@@ -176,6 +178,18 @@ def shipped_attention(target: str, head_dim: int, group: int, dtype: str = "bf16
     """The attention kernel with the tiles that the project ships for a target."""
     tiles = attention_tiles(target, dtype_of(dtype), head_dim)
     return AttentionKernel(tiles.rows, tiles.keys, tiles.warps, tiles.stages, head_dim, group, dtype=dtype)
+
+
+def attention_of(
+    config: ModelConfig, target: str, dtype: str = "bf16", head_dim: int | None = None, group: int | None = None
+) -> AttentionKernel:
+    """`shipped_attention` for a model's heads, or in their place a head size or a group that are given.
+
+    Raises `ValueError` for a model with heads of several sizes, where not both are given.
+    """
+    if not (head_dim and group):
+        refuse_several_heads(config, "the attention kernel has one: give --head-dim and --group, or other --programs")
+    return shipped_attention(target, head_dim or config.head_dim, group or config.group_size, dtype)
 
 
 def shipped_experts(target: str, tokens: int, dtype: str = "bf16") -> ExpertKernel:

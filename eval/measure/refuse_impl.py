@@ -30,12 +30,17 @@ def refuse_impl(impl: str, dtype: Any, head_dim: int = 64) -> None:
         raise ValueError(f"{error}; accepted here: {', '.join(['auto', *able])}") from None
 
 
-def refuse_several_heads(config: ModelConfig) -> None:
-    """Raises `ValueError` for a model whose layers' heads differ: a cell times the attention of one layer for all."""
+TIMES_ONE_LAYER = (
+    "no one layer's attention can be timed for all; flops, crossover, variants, generate and quality take it"
+)
+
+
+def refuse_several_heads(config: ModelConfig, so: str = TIMES_ONE_LAYER) -> None:
+    """Raises `ValueError` for a model whose layers' heads differ, and says what follows from it: `so`.
+
+    A cell of `compare` times the attention of one layer for all that have its variant.
+    """
     sizes = {(one.heads.n_heads, one.heads.n_kv_heads, one.heads.head_dim) for one in config.layers if one.mixer}
     if len(sizes) > 1:
         told = ", ".join(f"{n}/{k} of {h}" for n, k, h in sorted(sizes))
-        raise ValueError(
-            f"{config.name} has heads of {len(sizes)} sizes ({told}): no one layer's attention can be timed for all; "
-            "flops, crossover, variants, generate and quality take it"
-        )
+        raise ValueError(f"{config.name} has heads of {len(sizes)} sizes ({told}): {so}")

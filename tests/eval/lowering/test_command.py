@@ -39,6 +39,10 @@ EXPERTS, PREFILL = ExpertKernel(64, 16, 64, 32, 4, 1), ModelProgram("prefill", "
         (["--programs", "experts", "--tiles", "64x64,4,1"], "rows x columns x depth, warps, stages"),
         (["--programs", "attention", "--tiles", "64x64x32,4,1"], "rows x keys, warps, stages"),
         (["--layout", "5*swa(1024)+"], "layout"),
+        (
+            ["--programs", "attention", "--model", "gemma4-26b-a4b", "--head-dim", "256"],
+            "gemma4-26b-a4b has heads of 2 sizes (16/2 of 512, 16/8 of 256): the attention kernel has one: give",
+        ),
     ],
 )
 def test_bad_input_is_one_line(words: list[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:
