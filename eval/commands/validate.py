@@ -25,7 +25,7 @@ EXAMPLES = (
     "prefillwall validate",
     "prefillwall validate --leave-out 'long rows of a model'",
     "prefillwall validate --data mine.csv --leave-out table --all",
-    "prefillwall validate --records eval/results/h200-atlas/* eval/results/h100-qwen3-30b-a3b --model qwen3-8b",
+    "prefillwall validate --records eval/results/h200-atlas/qwen3-4b eval/results/h100-qwen3-30b-a3b --model qwen3-8b",
 )
 
 CONVENTIONS = {

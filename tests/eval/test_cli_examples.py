@@ -47,8 +47,8 @@ def test_lists_of_exceptions_name_examples():
 @pytest.mark.parametrize("example", [example for example in EXAMPLES if example not in NOT_RUN])
 def test_examples_run(example, tmp_path, monkeypatch, capsys, fast_compile):
     shutil.copy(ROOT / "README.md", tmp_path)
-    kept = Path("eval/results/h100-qwen3-30b-a3b")
-    shutil.copytree(ROOT / kept, tmp_path / kept)
+    for kept in (Path("eval/results/h100-qwen3-30b-a3b"), Path("eval/results/h200-atlas")):
+        shutil.copytree(ROOT / kept, tmp_path / kept)
     published = (ROOT / "eval/cost/data/r9700_published.csv").read_text().splitlines(keepends=True)
     (tmp_path / "mine.csv").write_text("".join(published[:41]))
     monkeypatch.chdir(tmp_path)
