@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-import gguf
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -18,6 +17,7 @@ from refmodel.presets import preset
 from refmodel.read_hf_config import from_hf
 from refmodel.rope_scaling import Linear
 from tests.checkpoints import from_gguf, load
+from tests.refmodel.families import gemma_gguf
 
 GOLDEN = Path(__file__).parents[2] / "golden" / "gemma3"
 FIELDS = json.loads((GOLDEN / "config.json").read_text())
@@ -105,25 +105,13 @@ def test_what_costs_do_not_need_is_counted_and_not_run(change, message):
 
 def write_gguf(path: Path, **more: object) -> Path:
     """The golden checkpoint as llama.cpp's converter writes it: every norm's weight and 1."""
-    writer = gguf.GGUFWriter(path, "gemma3")
-    add = {int: writer.add_uint32, float: writer.add_float32, str: writer.add_string, list: writer.add_array}
-    for key, value in (HEADER | more).items():
-        add[type(value)](f"gemma3.{key}", value)
-    for name, tensor in load_file(GOLDEN / "model.safetensors").items():
-        writer.add_tensor(gguf_name(name), tensor + 1 if name.endswith("norm.weight") else tensor)
-    writer.write_header_to_file()
-    writer.write_kv_data_to_file()
-    writer.write_tensors_to_file()
-    writer.close()
-    return path
+    tensors = load_file(GOLDEN / "model.safetensors").items()
+    stored = ((gguf_name(name), x + 1 if name.endswith("norm.weight") else x) for name, x in tensors)
+    return gemma_gguf.write(path, "gemma3", HEADER | more, stored)
 
 
 def gguf_name(name: str) -> str:
-    outside = {"model.embed_tokens.weight": "token_embd.weight", "model.norm.weight": "output_norm.weight"}
-    if name in outside:
-        return outside[name]
-    _, _, layer, rest = name.split(".", 3)
-    return f"blk.{layer}.{STORED_NAMES[rest.removesuffix('.weight')]}.weight"
+    return gemma_gguf.stored_name(name, lambda rest: f"{STORED_NAMES[rest.removesuffix('.weight')]}.weight")
 
 
 def test_a_gguf_file_gives_the_same_parameters(tmp_path):

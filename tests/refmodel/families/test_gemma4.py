@@ -19,6 +19,7 @@ from refmodel.presets import preset
 from refmodel.read_hf_config import from_hf
 from refmodel.rope_scaling import Linear, Proportional
 from tests.checkpoints import from_gguf, load
+from tests.refmodel.families import gemma_gguf
 
 GOLDEN = Path(__file__).parents[2] / "golden"
 FIELDS = json.loads((GOLDEN / "gemma4" / "config.json").read_text())
@@ -175,32 +176,20 @@ def test_what_costs_do_not_need_is_counted_and_not_run(change, message):
 
 def write_gguf(path: Path, *, fused: bool = True, **more: object) -> Path:
     """The golden checkpoint as llama.cpp's converter writes it."""
-    writer = gguf.GGUFWriter(path, "gemma4")
-    add = {int: writer.add_uint32, float: writer.add_float32, list: writer.add_array}
-    for key, value in (HEADER | more).items():
-        add[type(value)](f"gemma4.{key}", value)
+    stored = {}
     for name, tensor in load_file(GOLDEN / "gemma4" / "model.safetensors").items():
-        stored = gguf_name(name)
-        if stored.endswith("gate_up_exps.weight") and not fused:
+        known = gguf_name(name)
+        if known.endswith("gate_up_exps.weight") and not fused:
             gate, up = np.split(tensor, 2, axis=1)
-            writer.add_tensor(stored.replace("gate_up", "gate"), np.ascontiguousarray(gate))
-            writer.add_tensor(stored.replace("gate_up", "up"), np.ascontiguousarray(up))
+            stored |= {known.replace("gate_up", "gate"): gate, known.replace("gate_up", "up"): up}
         else:
-            writer.add_tensor(stored, tensor)
-    writer.add_tensor("rope_freqs.weight", np.array([1, 1, 1, 1e30, 1e30, 1e30, 1e30], np.float32))
-    writer.write_header_to_file()
-    writer.write_kv_data_to_file()
-    writer.write_tensors_to_file()
-    writer.close()
-    return path
+            stored[known] = tensor
+    stored["rope_freqs.weight"] = np.array([1, 1, 1, 1e30, 1e30, 1e30, 1e30], np.float32)
+    return gemma_gguf.write(path, "gemma4", HEADER | more, stored.items())
 
 
 def gguf_name(name: str) -> str:
-    outside = {"model.embed_tokens.weight": "token_embd.weight", "model.norm.weight": "output_norm.weight"}
-    if name in outside:
-        return outside[name]
-    _, _, layer, rest = name.split(".", 3)
-    return f"blk.{layer}.{STORED_NAMES[rest]}"
+    return gemma_gguf.stored_name(name, STORED_NAMES.__getitem__)
 
 
 def test_the_names_are_those_of_the_package_gguf():
