@@ -15,16 +15,16 @@ if TYPE_CHECKING:
     from attention.layout import make, parse_layout
     from attention.pattern import SpanPattern
     from attention.variant import Variant
+else:
+    __getattr__, __dir__ = lazy_names(
+        __name__,
+        {
+            "make": "attention.layout",
+            "parse_layout": "attention.layout",
+            "register": "attention.extend",
+            "SpanPattern": "attention.pattern",
+            "Variant": "attention.variant",
+        },
+    )
 
 __all__ = ["SpanPattern", "Variant", "make", "parse_layout", "register"]
-
-__getattr__, __dir__ = lazy_names(
-    __name__,
-    {
-        "make": "attention.layout",
-        "parse_layout": "attention.layout",
-        "register": "attention.extend",
-        "SpanPattern": "attention.pattern",
-        "Variant": "attention.variant",
-    },
-)

@@ -12,6 +12,7 @@ from attention.attended import Attended
 from attention.backends.base import Operands, Order, Pattern, Request
 from attention.backends.registry import choose
 from attention.checks import has_axes, of_floats, of_whole_numbers
+from attention.kernels.score import Score
 from attention.kernels.target import current_target
 from attention.pattern import OnEither, Spans
 from attention.stacked import InStack, as_array
@@ -28,6 +29,7 @@ def attend(
     impl: str = "auto",
     need_lse: bool = False,
     order: Order = "any",
+    score: Score | None = None,
 ) -> Attended:
     """Attention of T queries to S slots under `pattern`, and what ran for it.
 
@@ -47,6 +49,9 @@ def attend(
         order: what is known of positions, which as data cannot say it.  `keys`: slot i stands at position i, or is
             empty and beyond every query, as `mosaic` needs it.  `prompt`: query i stands there too, and nothing is
             empty, as in the first step of a prompt: for cuDNN and tokamax.
+        score: changes the scores of visible pairs (ALiBi, soft caps, documents): `attention.kernels.score.Score`.  It
+            reads constants, and has a reverse mode of its own; pairs that it hides are computed and counted all the
+            same.  `dense` and `blockwise` take it.
 
     Raises:
         ValueError: empty operands, shapes or dtypes that do not belong together, an unknown `impl` or `order`, or a
@@ -56,11 +61,12 @@ def attend(
     if pattern is None or isinstance(pattern, str | type):
         raise ValueError(f"a pattern is wanted, such as Full().pattern(), got {pattern!r}")
     _check(operands)
-    backend = choose(_request(q_btnh, k_bskh, pattern, order, need_lse), impl)
+    backend = choose(_request(q_btnh, k_bskh, pattern, order, need_lse, score is not None), impl)
     if not backend.reads_stacks:
         k, v, kv_pos = map(as_array, (k_bskh, v_bskh, kv_pos_bks))
         operands = operands._replace(k_bskh=k, v_bskh=v, kv_pos_bks=kv_pos)
-    attended = backend.run(operands, need_lse=need_lse)
+    scored = {} if score is None else {"score": score}
+    attended = backend.run(operands, need_lse=need_lse, **scored)
     if need_lse and attended.lse_bnt is None:
         raise ValueError(f"attention by {backend.name} gave no log-sum-exp, which its `cannot` must say")
     return replace(attended, impl=(backend.name,))
@@ -68,7 +74,7 @@ def attend(
 
 def choose_impl(
     q_btnh: jax.Array | jax.ShapeDtypeStruct, k_bskh: jax.Array | InStack | jax.ShapeDtypeStruct, pattern: Pattern, *,
-    impl: str = "auto", order: Order = "any", need_lse: bool = False,
+    impl: str = "auto", order: Order = "any", need_lse: bool = False, score: Score | None = None,
 ) -> str:  # fmt: skip
     """The backend that `attend` will run for such operands on the device that is compiled for.
 
@@ -79,16 +85,16 @@ def choose_impl(
     Raises:
         ValueError: an unknown order or implementation, or a named one that cannot run this: it never falls back.
     """
-    return choose(_request(q_btnh, k_bskh, pattern, order, need_lse), impl).name
+    return choose(_request(q_btnh, k_bskh, pattern, order, need_lse, score is not None), impl).name
 
 
 def _request(
     q_btnh: jax.Array | jax.ShapeDtypeStruct, k_bskh: jax.Array | InStack | jax.ShapeDtypeStruct, pattern: Pattern,
-    order: Order, need_lse: bool,
+    order: Order, need_lse: bool, scored: bool = False,
 ) -> Request:  # fmt: skip
     if order not in get_args(Order):
         raise ValueError(f"no order {order!r} of positions; accepted: {', '.join(get_args(Order))}")
-    return Request(q_btnh, k_bskh, pattern, order, need_lse, current_target())
+    return Request(q_btnh, k_bskh, pattern, order, need_lse, current_target(), scored)
 
 
 def _check(operands: Operands) -> None:

@@ -19,8 +19,7 @@ from fractions import Fraction
 import numpy as np
 
 from attention.attended import Attended, AttendFn
-from attention.backends.registry import counted_as
-from attention.cost import ONLY_LAYER, Cost, Depth, Growth, Heads, sawtooth_ripple, step_positions
+from attention.cost import ONLY_LAYER, Cost, Depth, Growth, Heads, executed_pairs, sawtooth_ripple, step_positions
 from attention.kernels.block_routed import BlockChoice
 from attention.outline import Outline, stretch
 from attention.pattern import SpanPattern
@@ -84,8 +83,7 @@ class BlockRouted(Variant):
         q_pos_t, kv_pos_s = step_positions(self.pattern(), tokens, start, capacity or start + tokens)
         choice, slots = BlockChoice(self.block, self.topk), kv_pos_s.size
         gates = choice.n_blocks(slots) if choice.choices(slots) > 1 else 0
-        backend = counted_as(impl, q_pos_t.size, slots)
-        pairs = backend.executed_pairs(choice, heads.n_heads, heads.n_kv_heads, q_pos_t, kv_pos_s)
+        pairs = executed_pairs(choice, heads, q_pos_t, kv_pos_s, impl)
         return Cost(pairs, 2 * heads.head_dim * heads.n_heads * tokens * gates)
 
     def outline(self, heads: Heads, tokens: int) -> Outline:

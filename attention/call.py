@@ -6,18 +6,23 @@ import dataclasses
 import itertools
 from collections.abc import Iterable, Mapping
 from types import MappingProxyType
-from typing import Any, Final
+from typing import Any
 
 from attention.eviction.policy import Policy
-from attention.eviction.registry import POLICIES
 from attention.mixer import Mixer
 from attention.parameters import Part, parameter_types, read_parameter, spelling
 from attention.registry import Registry
 from attention.routers import ROUTERS, Router
 from attention.unknown import did_you_mean
 
-PARTS: Final[Mapping[Any, Registry[Any]]] = MappingProxyType({Policy: POLICIES, Router: ROUTERS})
-"""Where the name of a parameter of such a type is looked up."""
+
+def names_of(kind: Any) -> Registry[Any] | None:
+    """Where the name of a parameter of such a type is looked up; None of a type whose values have no names."""
+    if kind is Policy:
+        from attention.eviction.registry import POLICIES  # here, for most layouts evict nothing
+
+        return POLICIES
+    return ROUTERS if kind is Router else None
 
 
 def signature(variant: type[Mixer] | type[Part], parts: Mapping[str, type[Part]] = MappingProxyType({})) -> str:
@@ -70,11 +75,12 @@ def _parts(variant: type[Mixer], own: Mapping[str, Any], given: Mapping[str, str
     defaults = {f.name: f.default for f in dataclasses.fields(variant)}
     found: dict[str, type[Part]] = {}
     for key, kind in own.items():
-        if kind not in PARTS:
+        names = names_of(kind)
+        if names is None:
             continue
         value = given.get(key, defaults[key])
         if isinstance(value, str):
-            found[key] = PARTS[kind].find(value.strip().lower())
+            found[key] = names.find(value.strip().lower())
         elif isinstance(value, Part):
             found[key] = type(value)
     return found

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import operator
 import reprlib
-from typing import Any
+from typing import Any, Final
 
 import jax.numpy as jnp
 import numpy as np
+
+from attention.shorthand import LONG_DTYPES, count_written
+
+MOST_SEED: Final = 2**32 - 1
 
 
 def whole(name: str, value: Any, least: int = 1, most: int | None = None) -> int:
@@ -31,15 +35,35 @@ def whole(name: str, value: Any, least: int = 1, most: int | None = None) -> int
     return found
 
 
-def float_dtype(dtype: Any) -> np.dtype[Any]:
-    """The dtype of floats that is named.  Raises `ValueError` for another one."""
+def token_count(name: str, value: Any, least: int = 1, most: int | None = None) -> int:
+    """`value` as a number of tokens, which a text may write: "8k" is 8,192.  Raises `ValueError` as `whole`.
+
+    Examples:
+        >>> token_count("tokens", "8k"), token_count("tokens", 7)
+        (8192, 7)
+    """
     try:
-        found = jnp.dtype(dtype)
+        found = count_written(value) if isinstance(value, str) else value
+    except ValueError:
+        found = value
+    return whole(name, found, least, most)
+
+
+def float_dtype(dtype: Any) -> np.dtype[Any]:
+    """The dtype of floats that is named, "bf16" too.  Raises `ValueError` for another one."""
+    try:
+        found = jnp.dtype(LONG_DTYPES.get(dtype, dtype) if isinstance(dtype, str) else dtype or "none")  # None: float64
     except TypeError as error:
         raise ValueError(f"no dtype {dtype!r}; accepted: float32, bfloat16, float16") from error
     if not jnp.issubdtype(found, jnp.floating):
         raise ValueError(f"dtype must be one of floats, got {found}")
     return found
+
+
+def of_kind(wanted: str, value: Any, kind: Any) -> None:
+    """Raises `ValueError` for what is none of a `kind`, as `isinstance` takes it; `wanted` is that in words."""
+    if not isinstance(value, kind):
+        raise ValueError(f"{wanted} is wanted, got {reprlib.repr(value)}")
 
 
 def has_axes(name: str, array: Any, axes: str) -> None:

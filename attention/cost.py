@@ -8,22 +8,34 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import numpy as np
 
-from attention.backends.registry import counted_as
+from attention.checks import whole
 from attention.pattern import SpanPattern, cache_tokens, holds_everything
+
+if TYPE_CHECKING:
+    from attention.backends.base import Pattern
 
 
 @dataclass(frozen=True)
 class Heads:
-    """What attention needs to know of a model: N, K, H and D (0 where no router reads the layer's input)."""
+    """What attention needs to know of a model: N, K, H and D (0 where no router reads the layer's input).
+
+    Raises `ValueError` for what is no number of things, and for query heads that are no multiple of the others.
+    """
 
     n_heads: int
     n_kv_heads: int
     head_dim: int
     d_model: int = 0
+
+    def __post_init__(self) -> None:
+        for name in ("n_heads", "n_kv_heads", "head_dim", "d_model"):
+            whole(name, getattr(self, name), 0)
+        if self.n_heads % max(self.n_kv_heads, 1):
+            raise ValueError(f"n_heads {self.n_heads} is not a multiple of n_kv_heads {self.n_kv_heads}")
 
 
 class Depth(NamedTuple):
@@ -67,7 +79,8 @@ class Lot(NamedTuple):
 class Growth:
     """How the useful FLOPs A(n) of a prompt grow with its length n, so that a search need not look at every length.
 
-    A(n) does not fall.  From `settled_tokens` on it follows a quadratic Q, |A(n) - Q(n)| <= ripple(n): the one that it
+    A(n) does not fall, or where it `falls`, by ripple(n) at most: A(m) <= A(n) + ripple(n) for m < n.
+    From `settled_tokens` on it follows a quadratic Q, |A(n) - Q(n)| <= ripple(n): the one that it
     meets every `period_tokens`, or the lot's mean.  From the first token on it follows some convex g,
     g(n) <= A(n) <= g(n) + ripple(n), unless lots are drawn from spans without bound.
 
@@ -75,6 +88,7 @@ class Growth:
         period_tokens: A(n + period) - A(n) is linear in n, from `settled_tokens` on; None where it is by lot.
         ripple_flops, ripple_flops_per_token: a and b of ripple(n) = a + b·n.
         lot: what is by lot, None if nothing is.
+        falls: whether a longer prompt may cost less.
     """
 
     settled_tokens: int
@@ -82,6 +96,7 @@ class Growth:
     ripple_flops: int = 0
     ripple_flops_per_token: int = 0
     lot: Lot | None = None
+    falls: bool = False
 
 
 def span_keys(pattern: SpanPattern, n_heads: int, start: int, tokens: int) -> np.ndarray:
@@ -97,11 +112,12 @@ def sawtooth_ripple(tokens: int) -> int:
     return -(-tokens * tokens // 8)
 
 
-def executed_span_pairs(
-    pattern: SpanPattern, heads: Heads, tokens: int, start: int, capacity: int, impl: str = "auto"
+def executed_pairs(
+    pattern: Pattern, heads: Heads, q_pos_t: np.ndarray, kv_pos_s: np.ndarray, impl: str = "auto"
 ) -> int:
-    """Pairs that `attend` computes in one step under a static pattern."""
-    q_pos_t, kv_pos_s = step_positions(pattern, tokens, start, capacity)
+    """Pairs that `attend` computes in one call, all query heads: the closed form of the backend that `impl` means."""
+    from attention.backends.registry import counted_as  # here, for what a definition asks for needs no kernel
+
     backend = counted_as(impl, q_pos_t.size, kv_pos_s.size)
     return backend.executed_pairs(pattern, heads.n_heads, heads.n_kv_heads, q_pos_t, kv_pos_s)
 

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import functools
 from bisect import bisect_left
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from types import ModuleType
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import numpy as np
 
 from attention.cost import ONLY_LAYER, Depth, Growth, Heads
-from attention.eviction.base import Piece
 from attention.eviction.cache import EvictingCache
 from attention.eviction.chunks import EvictionInChunks
+from attention.eviction.piece import Piece
 from attention.eviction.policy import Policy
+from attention.eviction.share_growth import ROUNDED, growth_after_prompt
+from attention.parameters import Budget
 from attention.pattern import Array
 
 
@@ -27,6 +30,8 @@ class EvictAfter(EvictionInChunks):
     `budget`, the policy chooses once what stays.  Later steps see that and each other, and nothing goes any more.
     Prefill costs what full attention costs; the cache has a slot per token, so this form is for comparing choices.
 
+    A `budget` below 1 is a share of the prompt (`attention.eviction.share`): keys once its length is known.
+
     `prompt` says beforehand how many tokens the first step brings, and refuses others: counts of a later step, which
     otherwise take all that came before it for the prompt, then know what is held (`after_prompt`).
     """
@@ -35,7 +40,7 @@ class EvictAfter(EvictionInChunks):
     example = "evict_after(h2o, budget=16)"
 
     policy: Policy
-    budget: int = 4096
+    budget: Budget = 4096
     sinks: int = 4
     recent: int | None = None
     prompt: int | None = None
@@ -47,8 +52,12 @@ class EvictAfter(EvictionInChunks):
             raise ValueError(f"evict_after: prompt must be at least 1 token, got {self.prompt}")
         super().__post_init__()
 
-    def after_prompt(self, prompt_tokens: int) -> EvictAfter:
-        return self if self.prompt else replace(self, prompt=prompt_tokens)
+    def at_length(self, total_tokens: int) -> Self:
+        return super().at_length(self.prompt or total_tokens)
+
+    def after_prompt(self, prompt_tokens: int) -> Self:
+        prompt = self.prompt or prompt_tokens
+        return replace(self.at_length(prompt), prompt=prompt)
 
     def check_steps(self, steps: Iterable[tuple[int, int]]) -> None:
         first, *later = steps
@@ -63,18 +72,25 @@ class EvictAfter(EvictionInChunks):
         return step_tokens
 
     def fits(self, length: Array, tokens: int) -> Array:
-        return (length != 0) | (self.prompt is None or self.prompt == tokens)
+        whole_prompt = self.prompt is None or self.prompt == tokens
+        return (length >= (self.prompt or 1)) | (length == 0) & whole_prompt
 
     def check_step(self, length: int, tokens: int) -> None:
         if not self.fits(length, tokens):
-            raise ValueError(f"evict_after: the prompt was to have {self.prompt} tokens, got {tokens}")
+            wanted, chunk = (
+                f"evict_after: the prompt was to have {self.prompt} tokens",
+                f" after {length}" * (length > 0),
+            )
+            if length or tokens < (self.prompt or 1):
+                raise ValueError(f"{wanted} in one step, got {tokens}{chunk}; evict takes chunks")
+            raise ValueError(f"{wanted}, got {tokens}")
 
     def layer_budget(self, depth: Depth = ONLY_LAYER, prompt: Any = None) -> Any:
         return self.policy.layer_budget(self.retention, depth, prompt)
 
     def may_evict(self, tokens: int, slots: int) -> bool:
         """No prompt within the budget loses a key, in whatever layer: where one is clipped to it, all keep it."""
-        return tokens > self.budget
+        return tokens > self.retention.budget
 
     def event_slots(self, tokens: int, slots: int) -> tuple[int, int]:
         return min(self.most_kept, tokens), tokens
@@ -105,6 +121,14 @@ class EvictAfter(EvictionInChunks):
         prompt = self.prompt_tokens(0, start)
         return min(prompt, self.layer_budget(depth, prompt)) + start - prompt
 
+    def held_fall(self, low: int, high: int) -> int:
+        """Where a layer of a pyramid keeps all of a longer prompt, a higher one keeps less; of a share, by rounding."""
+        if low == high or self.prompt:
+            return 0
+        if self.share:
+            return ROUNDED
+        return self.most_kept - self.least_budget if low < self.most_kept else 0
+
     def useful_pairs(self, tokens: int, start: int = 0, depth: Depth = ONLY_LAYER) -> int:
         """N(N + 1)/2 for start = 0, and as many for later tokens, which besides see what was held before them."""
         return tokens * self.held(start, depth) + tokens * (tokens + 1) // 2
@@ -122,15 +146,26 @@ class EvictAfter(EvictionInChunks):
         return observed + self.policy.useful_score_flops(heads, tokens, self.retention)
 
     def token_flops(self, heads: Heads, start: int, tokens: int, depth: Depth = ONLY_LAYER) -> np.ndarray:
-        lengths = range(start, start + tokens + 1)
-        selection = np.array([self._useful_selection(heads, n, 0, depth) for n in lengths], np.int64)
+        prompts = _of_prompts(self, start, tokens)
+        selection = np.array(
+            [one._useful_selection(heads, n, 0, depth) for n, one in enumerate(prompts, start)], np.int64
+        )
         return 4 * heads.head_dim * heads.n_heads * np.arange(start + 1, start + tokens + 1) + np.diff(selection)
 
     def growth(self, heads: Heads, depth: Depth = ONLY_LAYER) -> Growth:
         """Full attention, and from the first prompt that loses a key on the choosing, which starts with a step."""
-        prompts = range(self.budget + 1, self.most_kept + 2)
-        first = prompts[bisect_left(prompts, True, key=lambda prompt: self.evicts(prompt, depth))]
-        return Growth(first, ripple_flops=self._useful_selection(heads, first, 0, depth))
+        if self.share and self.differs_by_depth(depth.n_layers):
+            return growth_after_prompt(self, heads, depth)
+        least = self.at_length(1)
+        prompts = range(1, least.most_kept + 2)
+        first = prompts[bisect_left(prompts, True, key=lambda prompt: self.at_length(prompt).evicts(prompt, depth))]
+        return Growth(first, ripple_flops=self.at_length(first)._useful_selection(heads, first, 0, depth))
 
     def limiting_flops(self, heads: Heads, depth: Depth = ONLY_LAYER) -> Fraction | None:
         return None
+
+
+@functools.lru_cache(16)
+def _of_prompts(variant: EvictAfter, start: int, tokens: int) -> tuple[EvictAfter, ...]:
+    """Its forms for prompts of start..start+tokens tokens; the same in every layer."""
+    return tuple(variant.at_length(n) for n in range(start, start + tokens + 1))

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from types import MappingProxyType
 from typing import Any, Final, TypeVar
 
-from attention.call import PARTS
+from attention.call import names_of
 from attention.evict import Evict
 from attention.evict_after import EvictAfter
 from attention.eviction.policy import Policy
@@ -89,7 +89,7 @@ def _faults(kind: type, base: type) -> Iterator[str]:
             yield f"{name!r} is the class's own and no parameter: say it without a type"
         elif name in TAKEN.get(base, ()):
             yield f"the variant that it goes into has a parameter {name!r} too; name it otherwise"
-        elif hint not in (*READABLE, *PARTS):
+        elif hint not in READABLE and names_of(hint) is None:
             known = ", ".join(map(inspect.formatannotation, READABLE))
             yield f"a layout cannot write {name!r} of type {inspect.formatannotation(hint)}; accepted: {known}"
     for name in sorted({name for name, _ in hints} - of_class - own.keys()):

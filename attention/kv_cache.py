@@ -16,6 +16,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from attention.attended import Attended
+from attention.checks import float_dtype, whole
 from attention.cost import Heads
 from attention.kernels.derivative import with_derivative_of
 from attention.kernels.target import current_target, is_gpu
@@ -40,7 +41,11 @@ Keep = Callable[[Attended], LayerCache]
 
 
 def init_layer_cache(heads: Heads, batch: int, slots: int, dtype: jax.typing.DTypeLike, *, ragged: bool) -> LayerCache:
-    """So many empty slots.  `ragged` keeps positions per row of the batch, for rows of different lengths."""
+    """So many empty slots.  `ragged` keeps positions per row of the batch, for rows of different lengths.
+
+    Raises `ValueError` for a batch of no rows and for a dtype of anything but floats.
+    """
+    batch, dtype = whole("batch", batch), float_dtype(dtype)
     keys = jnp.zeros((batch, slots, heads.n_kv_heads, heads.head_dim), dtype)
     return LayerCache(keys, jnp.zeros_like(keys), jnp.full((batch if ragged else 1, 1, slots), -1, jnp.int32))
 

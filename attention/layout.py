@@ -20,7 +20,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from attention.call import build, signature
-from attention.checks import whole
+from attention.checks import of_kind, whole
 from attention.cut import one_line
 from attention.layout_file import read_layout
 from attention.mixer import Mixer
@@ -61,6 +61,7 @@ def make(name: str, **parameters: Any) -> Mixer:
             ...
         ValueError: 'swa(windw=1024)' gives 'windw' which it does not have (did you mean 'window'?); accepted: ...
     """
+    of_kind("a variant's name, a text,", name, str)
     if not parameters:
         return parse_variant(name)
     given = {key: _written(value) for key, value in parameters.items() if value is not None}

@@ -81,8 +81,14 @@ class Mixer:
     """What its products are counted as: `attention`, or `linear_attention` where no token costs more than another, so
     that they count with the linear layers."""
 
+    score: ClassVar[Any] = None
+    """What changes scores, of a kind that `takes_score`."""
+    takes_score: ClassVar[bool] = False
+
     def __init_subclass__(cls) -> None:
         refuse_hidden(cls)
+        if cls.score is not None and not cls.takes_score:
+            raise ValueError(f"{cls.__name__}: nothing asks its score; accepted: of subclasses of attention.Variant")
 
     # --------------------------------------------------------------------------------------------- what it declares
 
@@ -100,7 +106,7 @@ class Mixer:
         return self
 
     def after_prompt(self, prompt_tokens: int) -> Mixer:
-        """The mixer for sequences of which the first step brings so many tokens, where later steps depend on that."""
+        """The mixer for sequences of which the prompt brings so many tokens, where it or later steps depend on that."""
         return self
 
     def pattern(self) -> SpanPattern:
@@ -139,6 +145,19 @@ class Mixer:
     def held_tokens(self, start: int, capacity_tokens: int, depth: Depth = ONLY_LAYER) -> int:
         """Tokens whose keys and values a step at `start` may read, its own left out; per head, the mean over heads."""
         return min(start, self.cache_tokens(capacity_tokens))
+
+    @property
+    def held_period_tokens(self) -> int:
+        """Far into the context, as many are held again, or more, after so many tokens."""
+        return 1
+
+    def held_fall(self, low: int, high: int) -> int:
+        """Most tokens by which a context of `low`..`high` may hold fewer than a shorter one of them."""
+        return 0
+
+    def cache_fall(self, low: int, high: int) -> int:
+        """Most slots by which a state for `low`..`high` tokens may have fewer than one for fewer of them."""
+        return 0
 
     def state_values(self, heads: Heads) -> int:
         """Values of one row's state that do not grow with the sequence: a recurrent state."""

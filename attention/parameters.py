@@ -14,6 +14,10 @@ from types import MappingProxyType
 from typing import Any, ClassVar, Final, NamedTuple, get_type_hints
 
 from attention.pattern import UNBOUNDED
+from attention.shorthand import count_written
+
+Budget = int | float | Fraction
+"""Keys, or as a float or a fraction below 1 a share of the prompt's: `4096`, `0.25`, `1/3`."""
 
 
 class SpanRule(NamedTuple):
@@ -70,6 +74,8 @@ def spelling(value: Any) -> str:
     """A parameter as layouts write it; `read_parameter` reads it back."""
     if isinstance(value, Part):
         return value.name
+    if isinstance(value, Fraction):
+        return _decimal(value)
     if isinstance(value, tuple) and not isinstance(value, SpanRule):
         return "|".join("full" if one == UNBOUNDED else str(one) for one in value)
     return str(value).lower() if isinstance(value, bool) else str(value)
@@ -120,9 +126,17 @@ def read_parameter(kind: Any, text: str) -> Any:
 
 
 def _whole(text: str) -> int:
-    if not re.fullmatch(r"-?\d+", text):
+    return -count_written(text[1:]) if text.startswith("-") else count_written(text)
+
+
+def _budget(text: str) -> int | Fraction:
+    if not re.fullmatch(r"0*\.\d+|\d+/\d+|\d*\.?\d+e-\d{1,3}", text):  # 5e-05 is how Python writes a small float
+        return _whole(text)
+    _, _, denominator = text.partition("/")
+    share = Fraction(0) if denominator and not int(denominator) else Fraction(text)
+    if not 0 < share < 1:
         raise ValueError(text)
-    return int(text)
+    return share
 
 
 def _yes_or_no(text: str) -> bool:
@@ -165,6 +179,7 @@ _READERS: Final[MappingProxyType[Any, tuple[str, Callable[[str], Any]]]] = Mappi
     {
         int: ("a whole number", _whole),
         int | None: ("a whole number", _whole),
+        Budget: ("a whole number, or a share of the prompt below 1 such as 0.25 or 1/3", _budget),
         bool: ("true or false", _yes_or_no),
         float: ("a number", float),
         str: ("a name", _word),

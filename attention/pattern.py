@@ -21,7 +21,8 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
-from jaxtyping import Bool, Int
+
+from attention.checks import whole
 
 Array = Any  # a jax.Array or a numpy.ndarray: these derivations run on the host and under a trace alike
 
@@ -52,8 +53,9 @@ class SpanPattern:
 
     def __post_init__(self) -> None:
         for name, values, least in (("span", self.span, 1), ("sink", self.sink, 0)):
-            if not values or any(not least <= value <= UNBOUNDED for value in values):
-                raise ValueError(f"{name} must hold keys in {least}..{UNBOUNDED} per head, got {values!r}")
+            keys = values if isinstance(values, tuple) else ()
+            if not keys or any(not _whole(key) or not least <= key <= UNBOUNDED for key in keys):
+                raise ValueError(f"{name} must hold keys in {least}..{UNBOUNDED} per head, a tuple, got {values!r}")
 
     def per_head(self, n_heads: int) -> tuple[tuple[int, int], ...]:
         """(span, sink) of each of `n_heads` query heads."""
@@ -64,6 +66,10 @@ class SpanPattern:
     def is_uniform(self) -> bool:
         """Whether every head sees the same keys."""
         return len(set(self.span)) == 1 and len(set(self.sink)) == 1
+
+
+def _whole(value: Any) -> bool:
+    return isinstance(value, int | np.integer) and not isinstance(value, bool)
 
 
 class Spans(NamedTuple):
@@ -102,21 +108,6 @@ def visible(q_pos: Array, kv_pos: Array, span: Array, sink: Array) -> Array:
     return (kv_pos >= 0) & (kv_pos <= q_pos) & ((kv_pos < sink) | (q_pos - kv_pos < span))
 
 
-def dense_mask(
-    pattern: SpanPattern | Spans,
-    q_pos_bt: Int[OnEither, "#b t"],
-    kv_pos_bks: Int[OnEither, "#b k s"],
-    n_heads: int,
-) -> Bool[OnEither, "b {n_heads} t s"]:
-    """The whole mask [B, N, T, S]: for oracles and small pictures, never for a long prompt."""
-    span_bnt, sink_n = head_spans(pattern, n_heads)
-    n_kv_heads = kv_pos_bks.shape[1]
-    kv_pos_bns = kv_pos_bks.repeat(n_heads // n_kv_heads, axis=1)
-    return visible(
-        q_pos_bt[:, None, :, None], kv_pos_bns[:, :, None, :], span_bnt[..., None], sink_n.reshape(n_heads, 1, 1)
-    )
-
-
 # ---------------------------------------------------------------------------------------------------- counts
 
 
@@ -140,8 +131,8 @@ def visible_pairs(pattern: SpanPattern, n_heads: int, tokens: int, start: int = 
         >>> visible_pairs(SpanPattern(span=(2,)), n_heads=3, tokens=4)
         21
     """
-    if tokens < 0 or start < 0:
-        raise ValueError(f"tokens and start must not be negative, got tokens={tokens}, start={start}")
+    if not _whole(tokens) or not _whole(start) or tokens < 0 or start < 0:
+        raise ValueError(f"tokens and start must not be negative, and whole, got tokens={tokens}, start={start}")
 
     def up_to(n: int, span: int, sink: int) -> int:
         return _ramp(n, span) + _ramp(n - span, sink)
@@ -220,7 +211,7 @@ def cache_tokens(pattern: SpanPattern, capacity_tokens: int) -> int:
     A later query at p sees at most the span - 1 keys before it and the sinks.  The longest span rules: a grouped
     cache is shared by all its heads.
     """
-    return min(capacity_tokens, max(pattern.span) - 1 + max(pattern.sink))
+    return min(whole("capacity_tokens", capacity_tokens, 0), max(pattern.span) - 1 + max(pattern.sink))
 
 
 def holds_everything(pattern: SpanPattern, slots: int) -> bool:

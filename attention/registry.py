@@ -20,15 +20,16 @@ class Registry(Mapping[str, T], Generic[T]):
         name_of: reads a thing's own name.
 
     Examples:
-        >>> from types import SimpleNamespace
-        >>> shapes = Registry("shape", lambda shape: shape.name)
-        >>> wedge = shapes.register(SimpleNamespace(name="wedge"))
-        >>> shapes.find("wedge") is wedge
-        True
-        >>> shapes.find("wegde")
+        >>> from fractions import Fraction
+        >>> shares: Registry[Fraction] = Registry("share", str)
+        >>> shares.register(Fraction(1, 2))
+        Fraction(1, 2)
+        >>> shares.find("1/2")
+        Fraction(1, 2)
+        >>> shares.find("1/3")
         Traceback (most recent call last):
             ...
-        ValueError: no shape 'wegde' (did you mean 'wedge'?); accepted: wedge
+        ValueError: no share '1/3' (did you mean '1/2'?); accepted: 1/2
     """
 
     def __init__(self, what: str, name_of: Callable[[T], str], things: Iterable[T] = ()) -> None:
@@ -52,7 +53,7 @@ class Registry(Mapping[str, T], Generic[T]):
 
     def find(self, name: str) -> T:
         """The thing of that name.  Raises `ValueError` in one line, with the nearest name and all that are known."""
-        if name not in self._things:
+        if not isinstance(name, str) or name not in self._things:
             raise ValueError(unknown(self.what, name, self._things))
         return self._things[name]
 

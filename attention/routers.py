@@ -136,6 +136,10 @@ ROUTERS: Final[Registry[type[Router]]] = Registry(
 """The routers that a layout can name; one of your own comes in by `attention.register`."""
 
 
+SPAN_ROUTER: Final = "span_router_"
+"""What the names of routers' parameters begin with."""
+
+
 @jax.named_scope("selection")
 def route(router: Router, routes: Routes, layer: LayerInput) -> jax.Array:
     """Routes of a step's tokens, int32 [B or 1, M, T], with what counts are to assume."""
@@ -148,7 +152,7 @@ def route(router: Router, routes: Routes, layer: LayerInput) -> jax.Array:
 
 def _weight(routes: Routes) -> str:
     """The parameter's name, of its own for each shape: layers of one model may differ."""
-    return f"span_router_{routes.units}x{routes.n_routes}"
+    return f"{SPAN_ROUTER}{routes.units}x{routes.n_routes}"
 
 
 def _mixed(x: Array) -> Array:

@@ -4,15 +4,14 @@
     straight    the same with g one-hot at its maximum, whose gradient is the softmax's: forward, the hard choice
     price       mean over the tokens of sum_e g_e · keys_e / keys_full      what the gates cost, 1 if all look far
 
-Minimise loss + weight · price; then use the same parameters hard, in `routed(...)`.  Every span runs over the whole
-mask (`dense`): training is for prompts that fit.  As All-or-Here (2512.22562) trains its gates.
+Minimise loss + weight · price; then use the same parameters hard, in `routed(...)`.  Every token goes through every
+span, in memory linear in the prompt.  As All-or-Here (2512.22562) trains its gates.
 """
 
 from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import Literal, get_args
 
 import jax
@@ -46,7 +45,7 @@ class SoftRouted(Routed):
         gates_bmte = span_gates(self, layer)
         if self.gates == "straight":
             gates_bmte = straight_through(gates_bmte)
-        return mixture(partial(attend, impl="dense"), self, layer, gates_bmte)
+        return mixture(attend, self, layer, gates_bmte)
 
 
 def for_training(layout: Layout, gates: Gates = "soft") -> Layout:

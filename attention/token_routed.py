@@ -25,8 +25,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from attention.attended import Attended, AttendFn
-from attention.backends.registry import counted_as
-from attention.cost import ONLY_LAYER, Cost, Depth, Growth, Heads, Lot, step_positions
+from attention.cost import ONLY_LAYER, Cost, Depth, Growth, Heads, Lot, executed_pairs, step_positions
 from attention.outline import Outline, of_spans
 from attention.parameters import spelling
 from attention.pattern import UNBOUNDED, Array, SpanPattern, Spans
@@ -135,8 +134,7 @@ class Routed(Variant):
         routes = self.routes_of(heads)
         q_pos_t, kv_pos_s = step_positions(self.pattern(), tokens, start, capacity or start + tokens)
         span_mt = np.array(self.spans)[self.router.at_positions(routes, q_pos_t, np.asarray(depth.layer), np)]
-        backend, spans = counted_as(impl, q_pos_t.size, kv_pos_s.size), Spans(span_mt[None], np.array([self.sinks]))
-        pairs = backend.executed_pairs(spans, heads.n_heads, heads.n_kv_heads, q_pos_t, kv_pos_s)
+        pairs = executed_pairs(Spans(span_mt[None], np.array([self.sinks])), heads, q_pos_t, kv_pos_s, impl)
         return Cost(pairs, self.router.flops(heads, routes, tokens))
 
     def token_flops(self, heads: Heads, start: int, tokens: int, depth: Depth = ONLY_LAYER) -> np.ndarray:

@@ -8,9 +8,9 @@ from collections.abc import Iterable
 from attention.cut import cut
 
 
-def unknown(what: str, word: str, accepted: Iterable[str]) -> str:
+def unknown(what: str, given: object, accepted: Iterable[str]) -> str:
     """`no card 'r97' (did you mean 'r9700'?); accepted: r9700, ...`."""
-    known = list(accepted)
+    known, word = list(accepted), given if isinstance(given, str) else repr(given)
     return f"no {what} {cut(word)!r}{did_you_mean(word, known)}; accepted: {', '.join(known)}"
 
 

@@ -10,13 +10,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import partial
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple, cast
 
 import jax
 import numpy as np
 
 from attention.attended import Attended, AttendFn
-from attention.cost import ONLY_LAYER, Cost, Depth, Growth, Heads, executed_span_pairs, span_keys, step_positions
+from attention.cost import ONLY_LAYER, Cost, Depth, Growth, Heads, executed_pairs, span_keys, step_positions
 from attention.kv_cache import Keep, LayerCache, extend, init_layer_cache
 from attention.mixer import Mixer, MixerInput, StepContext
 from attention.outline import Outline, of_spans
@@ -66,6 +66,9 @@ class Variant(Mixer):
     """
 
     takes_sink_logits: ClassVar[bool] = True
+    takes_score: ClassVar[bool] = True
+    score = cast(Any, None)  # not a ClassVar, which type checkers would not let a method override
+    """A method of a subclass that changes scores, as `attention.kernels.score.Score` has it; None for none."""
 
     def pattern(self) -> SpanPattern:
         """Who sees whom at most: exactly, where nothing but the pattern decides.  It rules what a cache must keep."""
@@ -116,6 +119,7 @@ class Variant(Mixer):
         self, inputs: MixerInput, now: StepContext, stack: LayerCache, layer: jax.Array
     ) -> tuple[Attended, LayerCache]:
         attend = partial(now.attend, order="prompt") if now.in_order else now.attend
+        attend = attend if self.score is None else partial(attend, score=self.score)
         operands, keep = self.layer_input(inputs, now, stack, layer)
         attended = self.attend(attend, operands)
         return attended, keep(attended)
@@ -148,7 +152,9 @@ class Variant(Mixer):
         depth: Depth = ONLY_LAYER,
     ) -> Cost:  # fmt: skip
         """What one step of this project computes, after steps that filled a cache for `capacity` tokens."""
-        return Cost(executed_span_pairs(self.pattern(), heads, tokens, start, capacity or start + tokens, impl))
+        pattern = self.pattern()
+        q_pos_t, kv_pos_s = step_positions(pattern, tokens, start, capacity or start + tokens)
+        return Cost(executed_pairs(pattern, heads, q_pos_t, kv_pos_s, impl))
 
     def outline(self, heads: Heads, tokens: int) -> Outline:
         if not self.has_only_a_pattern:

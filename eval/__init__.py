@@ -16,17 +16,17 @@ if TYPE_CHECKING:
     from eval.cost.flops.traced import count_flops
     from eval.report.comparison import Comparison, compare
     from eval.testing.visibility import seen_keys
+else:
+    __getattr__, __dir__ = lazy_names(
+        __name__,
+        {
+            "Comparison": "eval.report.comparison",
+            "compare": "eval.report.comparison",
+            "count_flops": "eval.cost.flops.traced",
+            "crossover_tokens": "eval.cost.crossover",
+            "prefill_flops": "eval.cost.flops.closed_form",
+            "seen_keys": "eval.testing.visibility",
+        },
+    )
 
 __all__ = ["Comparison", "compare", "count_flops", "crossover_tokens", "prefill_flops", "seen_keys"]
-
-__getattr__, __dir__ = lazy_names(
-    __name__,
-    {
-        "Comparison": "eval.report.comparison",
-        "compare": "eval.report.comparison",
-        "count_flops": "eval.cost.flops.traced",
-        "crossover_tokens": "eval.cost.crossover",
-        "prefill_flops": "eval.cost.flops.closed_form",
-        "seen_keys": "eval.testing.visibility",
-    },
-)

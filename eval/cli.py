@@ -6,7 +6,6 @@ import argparse
 import contextlib
 import gc
 import importlib
-import importlib.metadata
 import os
 import signal
 import sys
@@ -25,9 +24,11 @@ COMMANDS: Final = MappingProxyType(
         "quality": "perplexity and divergence from full attention of layouts, on a text",
         "report": "draw the report of a comparison's records again, without measuring",
         "generate": "continue a prompt under any layout",
+        "save": "a model, under any layout, as a Hugging Face folder",
         "flops": "FLOPs and bytes of a step: useful, and executed by closed form, trace and compiler",
         "crossover": "where attention overtakes the linear layers, per layout",
         "variants": "attention variants: their parameters, who sees whom, and what that costs",
+        "audit": "what holds of a variant: causal, in any steps the same, counted as it runs",
         "atlas": "where the wall stands for every known model: crossovers, break-evens, caches, what fits a card",
         "models": "known model shapes: parameters, FLOPs per token, crossover",
         "cards": "peak rates, bandwidths and memory, with their sources",
@@ -67,6 +68,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             signal.signal(signal.SIGINT, signal.SIG_IGN)  # while the interpreter ends there is nothing to interrupt
         if interrupt.told:
             _leave()  # what came of it on its way is no error
+        gc.freeze()  # the interpreter's end looks for garbage among what is no more needed: a tenth of a second
 
 
 def _leave() -> NoReturn:
@@ -165,6 +167,8 @@ class Version(argparse._VersionAction):
     """Asks for the version only where somebody wants it: sources on a path are no installed package."""
 
     def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> NoReturn:
+        import importlib.metadata  # here, for it parses mail
+
         try:
             print(f"{parser.prog} {importlib.metadata.version('prefillwall')}")
         except importlib.metadata.PackageNotFoundError:

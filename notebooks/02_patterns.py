@@ -27,7 +27,7 @@ from IPython.display import display
 
 import attention
 import eval
-from attention.pattern import dense_mask
+from attention.mask import dense_mask
 from eval.cost.crossover import limiting_share
 from refmodel.presets import preset
 

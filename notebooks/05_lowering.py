@@ -27,7 +27,7 @@ from IPython.display import display
 
 import eval
 from eval.cost.cards import card
-from eval.cost.flops.traffic import Storage
+from eval.cost.flops.formats import Storage
 from eval.cost.prediction import attained_on, evidence_lines, predict_prefill
 from eval.cost.roofline import Assumptions, floors
 from eval.lowering import report

@@ -9,7 +9,7 @@ from attention.lazy import lazy_names
 if TYPE_CHECKING:
     from refmodel.source import Model
     from refmodel.source import open_model as load
+else:
+    __getattr__, __dir__ = lazy_names(__name__, {"Model": "refmodel.source", "load": "refmodel.source:open_model"})
 
 __all__ = ["Model", "load"]
-
-__getattr__, __dir__ = lazy_names(__name__, {"Model": "refmodel.source", "load": "refmodel.source:open_model"})

@@ -12,6 +12,7 @@ from typing import Any, Final
 import jax
 import numpy as np
 
+from refmodel.packed.packed import Packed
 from refmodel.tree import Params, leaves_by_path
 
 PIECE_BYTES: Final = 2**24
@@ -31,13 +32,21 @@ def params_digest(params: Params, on_piece: Callable[[], None] = lambda: None) -
         >>> params_digest(ones) == params_digest(changed), params_digest(ones)[:8]
         (False, 'ade893bc')
     """
-    leaves = leaves_by_path(params)
+    leaves = {name: x for path, leaf in leaves_by_path(params).items() for name, x in _arrays(path, leaf)}
     named = hashlib.blake2b("\n".join(f"{path} {x.dtype} {x.shape}" for path, x in leaves.items()).encode())
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         for digest in pool.map(_digest, *zip(*_pieces(leaves.values()), strict=True)):
             named.update(digest)
             on_piece()
     return named.hexdigest()[:32]
+
+
+def _arrays(path: str, leaf: Any) -> list[tuple[str, Any]]:
+    """The leaf by its path, or the parts of a packed one, with its coding's name."""
+    if not isinstance(leaf, Packed):
+        return [(path, leaf)]
+    parts = leaf.parts if leaf.slots is None else {**leaf.parts, "slots": leaf.slots}
+    return [(f"{path} {leaf.coding.name} {name}", part) for name, part in sorted(parts.items())]
 
 
 def _pieces(leaves: Any) -> Iterator[tuple[Any, slice]]:

@@ -164,9 +164,13 @@ class LayerSpec:
         """The same layer with other attention."""
         return self if mixer == self.mixer else dataclasses.replace(self, mixer=mixer)
 
-    def at_length(self, total_tokens: int) -> LayerSpec:
-        """The layer of sequences of `total_tokens`: its mixer and its positions may depend on that."""
-        mixer, rope = self.mixer and self.mixer.at_length(total_tokens), self.rope.at_length(total_tokens)
+    def at_length(self, total_tokens: int, prompt_tokens: int | None = None) -> LayerSpec:
+        """The layer of sequences of `total_tokens`: its mixer and its positions may depend on that, and the mixer on
+        how many of them are the prompt's (where nothing is said, all)."""
+        mixer, rope = self.mixer, self.rope.at_length(total_tokens)
+        if mixer and prompt_tokens is not None:
+            mixer = mixer.after_prompt(prompt_tokens)
+        mixer = mixer and mixer.at_length(total_tokens)
         return self if (mixer, rope) == (self.mixer, self.rope) else dataclasses.replace(self, mixer=mixer, rope=rope)
 
     def parameter(self, path: str) -> Parameter:

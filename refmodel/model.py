@@ -9,6 +9,7 @@ Parameters are a nested dict, as `refmodel.parameters` lists them; layers of the
 
 from __future__ import annotations
 
+import reprlib
 from typing import Any, Literal, NamedTuple
 
 import jax
@@ -18,11 +19,13 @@ from jaxtyping import Array, Float, Float32, Int
 
 from attention.attend import attend
 from attention.attended import AttendFn
-from attention.checks import described, of_whole_numbers
+from attention.checks import described, of_kind, of_whole_numbers
 from refmodel.attend_layer import LayerIndex, StepInput
 from refmodel.cache import Cache, init_cache
 from refmodel.layers import Block
 from refmodel.norm import rms_norm
+from refmodel.packed.packed import Packed
+from refmodel.packed_head import packed_logits
 from refmodel.plan import Run, layer_plan
 from refmodel.rope import rope_angles
 from refmodel.schedule import prefill_steps
@@ -76,6 +79,7 @@ def hidden_states(
     every_layer: bool = False,
 ) -> Hidden:
     """The body of `step`, before the head.  `every_layer` also returns what each layer put out."""
+    of_kind("cache: what init_cache or a step gave", cache, Cache)
     _check_tokens(tokens_bt)
     _check_room(config, cache, tokens_bt.shape[1])
     plan = layer_plan(config)
@@ -126,7 +130,8 @@ def hidden_states(
 
 def embed(config: ModelConfig, params: Params, tokens: Int[Array, "*rows"]) -> Float[Array, "*rows d"]:
     """What the first layer reads: embedded tokens [..., D], times a scale that is rounded to their precision."""
-    x = params["embed"]["embedding"][tokens]
+    embedding = params["embed"]["embedding"]
+    x = embedding.take(tokens) if isinstance(embedding, Packed) else embedding[tokens]
     return x if config.embedding_scale == 1 else x * jnp.asarray(config.embedding_scale, x.dtype)
 
 
@@ -137,7 +142,10 @@ def unembed(config: ModelConfig, params: Params, hidden: Float[Array, "*rows d"]
         kernel, sums = params["embed"]["embedding"], "...d,vd->...v"
     else:
         kernel, sums = params["head"]["kernel"], "...d,dv->...v"
-    logits = jnp.einsum(sums, hidden, kernel, preferred_element_type=jnp.float32)
+    if isinstance(kernel, Packed):
+        logits = packed_logits(hidden, kernel)
+    else:
+        logits = jnp.einsum(sums, hidden, kernel, preferred_element_type=jnp.float32)
     return logits if (cap := config.logit_cap) is None else cap * jnp.tanh(logits / cap)
 
 
@@ -169,7 +177,7 @@ def prefill(
     _check_tokens(tokens_bt)
     batch, tokens = tokens_bt.shape
     steps = prefill_steps(tokens, chunk_tokens, capacity_tokens)
-    config = config.at_length(steps[0].capacity)
+    config = config.at_length(steps[0].capacity, tokens)
     for variant in dict.fromkeys(config.layout):
         variant.check_steps((one.start, one.tokens) for one in steps)
     cache = init_cache(config, batch, steps[0].capacity, params["embed"]["embedding"].dtype)
@@ -188,8 +196,9 @@ def prefill(
 
 
 def _check_tokens(tokens_bt: jax.Array) -> None:
-    if tokens_bt.ndim != 2 or not jnp.issubdtype(tokens_bt.dtype, jnp.integer):
-        raise ValueError(f"tokens must be whole numbers, [B, T], got {described(tokens_bt)}")
+    if not hasattr(tokens_bt, "dtype") or tokens_bt.ndim != 2 or not jnp.issubdtype(tokens_bt.dtype, jnp.integer):
+        got = described(tokens_bt) if hasattr(tokens_bt, "dtype") else reprlib.repr(tokens_bt)
+        raise ValueError(f"tokens must be whole numbers, [B, T], got {got}")
 
 
 def _positions(config: ModelConfig, cache: Cache, tokens_bt: jax.Array, positions_bt: jax.Array | None) -> jax.Array:

@@ -1,17 +1,19 @@
-"""What the token-routed layers of a model do with a prompt: routes taken, prices of gates, whatever a function sees."""
+"""What the layers of a model do with a prompt: weights of keys, routes taken, whatever a function sees."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import jax
 import jax.numpy as jnp
 
 from attention.attend import attend
 from attention.attended import Attended, AttendFn
+from attention.checks import of_kind, whole
 from attention.cost import Heads
+from attention.key_weights import key_weights
 from attention.mixer import Mixer, MixerInput, StepContext
 from attention.token_routed import Routed, RouteStatistics, route_statistics
 from attention.variant import LayerInput
@@ -22,17 +24,22 @@ from refmodel.model import Params, embed, hidden_states
 from refmodel.rope import rope_angles
 from refmodel.specification import ModelConfig
 from refmodel.stacked_module import RMSNorm
+from refmodel.token_ids import Ids, as_ids, check_token_ids
+
+MOST_WEIGHTS: Final = 2**28
+"""A gigabyte in float32: what is looked at, not what a long prompt has."""
 
 
-def observe_routed(
+def observe(
     config: ModelConfig,
     params: Params,
     tokens_bt: jax.Array,
-    look: Callable[[Routed, LayerInput], Any],
+    look: Callable[[Mixer, MixerInput, StepContext, Any, jax.Array], Any],
+    layers: Collection[int],
     *,
     attend: AttendFn = attend,
 ) -> dict[int, Any]:
-    """{layer: look(variant, its input)} for the token-routed layers, of a prompt in one step.
+    """{layer: look(*its mixer and what `Mixer.step` is called with)} for some layers, of a prompt in one step.
 
     A second pass over those layers' inputs, outside the model's loop: differentiable, and none of the model's business.
     """
@@ -46,20 +53,94 @@ def observe_routed(
     positions_bt = jnp.arange(tokens, dtype=jnp.int32)[None]
 
     seen: dict[int, Any] = {}
-    for layer, (kind, spec) in enumerate(zip(config.stacks, config.layers, strict=True)):
-        variant = spec.mixer
-        if not isinstance(variant, Routed):
-            continue
+    for layer in layers:
+        kind, spec = config.stacks[layer], config.layers[layer]
+        assert spec.mixer is not None, spec
         angles = rope_angles(positions_bt, spec.heads.head_dim, spec.rope)
-        step = StepInput(positions_bt, angles, jnp.int32(0), attend, n_layers=config.n_layers)
+        step = StepInput(positions_bt, angles, jnp.int32(0), attend, True, True, config.n_layers)
         stacked, shared = params["blocks"][kind], (spec, config.stacks.count(kind), dtype)
         of_kind = jnp.int32(config.stacks[:layer].count(kind))
         x_btd = RMSNorm(*shared, "attn_norm").apply({"params": stacked["attn_norm"]}, inputs_lbtd[layer], of_kind)
-        spy = _Spy(variant, look, seen, layer)
-        stack = init_cache(config.one_layer(variant, kind), batch, tokens, dtype).runs[0]
+        spy = _Spy(spec.mixer, look, seen, layer)
+        stack = init_cache(config.one_layer(spec.mixer, kind), batch, tokens, dtype).runs[0]
         index = LayerIndex(of_kind, jnp.int32(0), jnp.int32(layer))
         Attention(*shared, "attn").apply({"params": stacked["attn"]}, x_btd, index, step, spy, stack)
     return seen
+
+
+def attention_weights(
+    config: ModelConfig,
+    params: Params,
+    tokens: Ids,
+    layers: Collection[int],
+    queries: Sequence[int] | None = None,
+    *,
+    attend: AttendFn = attend,
+) -> dict[int, jax.Array]:
+    """{layer: the weight of each token's value for each query, [B, N, Q, T]}, of a prompt in one step.
+
+    As it runs: keys outside a window, not chosen or evicted have 0, and what a learned sink takes is missing in a sum.
+    In float32, as exact as attention in the model's dtype is.
+
+    Args:
+        tokens: ids, [B, T] or [T] for a single prompt.
+        layers: their numbers, from 0.
+        queries: their places in the prompt (default: all of them).
+
+    Raises:
+        ValueError: ids that the vocabulary does not have, a layer that the model does not have or that is no attention,
+            a query beyond the prompt, none of them, and more than `MOST_WEIGHTS` numbers.
+    """
+    ids = as_ids(tokens)
+    check_token_ids(ids, config.vocab_size)
+    of_kind("layers: a collection of numbers", layers, Collection)
+    tokens_bt = jnp.asarray(ids.reshape(-1, ids.shape[-1]), jnp.int32)
+    n = tokens_bt.shape[1]
+    of_kind("queries: a sequence of places, or None,", queries, Sequence | None)
+    places = range(n) if queries is None else [whole("a query", query, 0, n - 1) for query in queries]
+    if not places or not layers:
+        raise ValueError("weights are of one query and one layer at least")
+    _check_layers(config, layers)
+    numbers = sum(tokens_bt.size * len(places) * config.layers[layer].heads.n_heads for layer in layers)
+    if numbers > MOST_WEIGHTS:
+        raise ValueError(
+            f"weights of {len(places):,} queries for {tokens_bt.size:,} keys in {len(layers)} layers are {numbers:,} "
+            f"numbers, at most {MOST_WEIGHTS:,} are given: name fewer queries or layers"
+        )
+    query_q = jnp.asarray(list(places), jnp.int32)
+
+    def look(mixer: Mixer, inputs: MixerInput, now: StepContext, stack: Any, layer: jax.Array) -> jax.Array:
+        def of_values(v_btkh: jax.Array) -> jax.Array:
+            return mixer.step(inputs._replace(v_btkh=v_btkh), now, stack, layer)[0].out_btnh
+
+        return key_weights(of_values, inputs.v_btkh, query_q).astype(jnp.float32)
+
+    return observe(config, params, tokens_bt, look, layers, attend=attend)
+
+
+def _check_layers(config: ModelConfig, layers: Collection[int]) -> None:
+    for layer in layers:
+        whole("a layer", layer, 0, config.n_layers - 1)
+        mixer = config.layers[layer].mixer
+        if mixer is None or mixer.component != "attention":
+            raise ValueError(f"layer {layer} of {config.name} is {mixer}, which has no attention weights")
+
+
+def observe_routed(
+    config: ModelConfig,
+    params: Params,
+    tokens_bt: jax.Array,
+    look: Callable[[Routed, LayerInput], Any],
+    *,
+    attend: AttendFn = attend,
+) -> dict[int, Any]:
+    """{layer: look(variant, its input)} for the token-routed layers, of a prompt in one step."""
+
+    def at_routed(mixer: Any, *step: Any) -> Any:
+        return look(mixer, mixer.layer_input(*step)[0])
+
+    routed = [i for i, layer in enumerate(config.layers) if isinstance(layer.mixer, Routed)]
+    return observe(config, params, tokens_bt, at_routed, routed, attend=attend)
 
 
 def routes_taken(
@@ -75,18 +156,16 @@ def routes_taken(
 
 @dataclass(frozen=True)
 class _Spy(Mixer):
-    """Stands in for a variant in one call of `Attention`: looks at the input, computes nothing."""
+    """Stands in for a mixer in one call of `Attention`: looks at the step, computes nothing."""
 
-    variant: Routed
-    look: Callable[[Routed, LayerInput], Any]
+    mixer: Mixer
+    look: Callable[..., Any]
     seen: dict[int, Any]
     layer: int
 
     def params(self, heads: Heads) -> Mapping[str, tuple[int, ...]]:
-        return self.variant.params(heads)
+        return self.mixer.params(heads)
 
     def step(self, inputs: MixerInput, now: StepContext, stack: Any, layer: jax.Array) -> tuple[Attended, Any]:
-        operands, keep = self.variant.layer_input(inputs, now, stack, layer)
-        self.seen[self.layer] = self.look(self.variant, operands)
-        attended = Attended(jnp.zeros_like(inputs.q_btnh))
-        return attended, keep(attended)
+        self.seen[self.layer] = self.look(self.mixer, inputs, now, stack, layer)
+        return Attended(jnp.zeros_like(inputs.q_btnh)), stack

@@ -95,10 +95,19 @@ class Parameter:
         """A view of a stored tensor with the row's own axes."""
         if not self.sums:
             return stored.reshape(self.shape)
-        sizes = dict(zip(self.axes, self.shape, strict=True))
-        copies = [axis for axis in self.axes[:1] if axis == "experts"]
-        order = [*copies, *(axis for axis in self.axes if axis not in (*copies, *self.sums)), *self.sums]
+        sizes, order = dict(zip(self.axes, self.shape, strict=True)), self._stored_order
         return stored.reshape([sizes[axis] for axis in order]).transpose([order.index(axis) for axis in self.axes])
+
+    def to_stored(self, own: np.ndarray) -> np.ndarray:
+        """The other way: the row's numbers as checkpoints hold them."""
+        order = [self.axes.index(axis) for axis in self._stored_order] if self.sums else range(own.ndim)
+        return own.transpose(order).reshape(self.stored_shape)
+
+    @property
+    def _stored_order(self) -> list[str]:
+        """The axes as checkpoints have them: experts first, and those that the product sums over last."""
+        copies = [axis for axis in self.axes[:1] if axis == "experts"]
+        return [*copies, *(axis for axis in self.axes if axis not in (*copies, *self.sums)), *self.sums]
 
     @property
     def macs_per_token(self) -> int:
@@ -148,11 +157,15 @@ def qk_norm_rows(norm: Norm, heads: Heads) -> Table:
 
 
 def mixer_rows(declared: Mapping[str, tuple[int, ...]]) -> Table:
-    """What a mixer has of its own (routers of spans): no checkpoint holds it; it sums over its last axis but one."""
+    """What a mixer has of its own (routers of spans): only folders that were saved here hold it.
+
+    It sums over its last axis but one.
+    """
     rows = []
     for name, shape in declared.items():
         axes = tuple(f"{name}_{i}" for i in range(len(shape)))
-        rows.append(Parameter(f"attn.{name}", axes, shape, axes[-2:-1], "selection", of_mixer=True))
+        hf = f"prefillwall.layers.{{layer}}.attn.{name}"
+        rows.append(Parameter(f"attn.{name}", axes, shape, axes[-2:-1], "selection", hf=hf, of_mixer=True))
     return tuple(rows)
 
 

@@ -1,4 +1,4 @@
-"""The paths that words of users and of files spell, which may be words that no file system takes."""
+"""The paths and Hub ids that words of users and of files spell, which may be words that no file system takes."""
 
 from __future__ import annotations
 
@@ -20,3 +20,8 @@ def is_there(path: Path) -> bool:
         return path.exists()
     except (OSError, ValueError):
         return False
+
+
+def is_hub_id(word: str) -> bool:
+    """Whether a word that is no path looks like owner/name."""
+    return word.count("/") == 1 and not word.startswith((".", "/", "~")) and not word.lower().endswith(".gguf")

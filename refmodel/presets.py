@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from types import MappingProxyType
 from typing import Final
 
@@ -22,6 +23,7 @@ from refmodel.families import (
     qwen3_moe,
     qwen3_next,
 )
+from refmodel.families.family import Family
 from refmodel.specification import ModelConfig
 
 _TINY: Final = (
@@ -35,22 +37,26 @@ _TINY: Final = (
     ),
 )  # fmt: skip
 
+
+def _of(family: Family, *configs: ModelConfig) -> tuple[ModelConfig, ...]:
+    return tuple(dataclasses.replace(config, family=family.model_type) for config in configs)
+
+
 _ALL: Final = (
-    *qwen3_moe.PRESETS,
-    *qwen3.PRESETS,
-    llama.SMOLLM2,
+    *_of(qwen3_moe.FAMILY, *qwen3_moe.PRESETS),
+    *_of(qwen3.FAMILY, *qwen3.PRESETS),
+    *_of(llama.FAMILY, llama.SMOLLM2),
     *_TINY,
-    qwen3_5_moe.TINY,
-    *qwen3_5_moe.PRESETS,
-    *qwen3_next.PRESETS,
-    *gemma3.PRESETS,
-    *gemma4.PRESETS,
-    *gpt_oss.PRESETS,
-    *mistral.PRESETS,
+    *_of(qwen3_5_moe.FAMILY, qwen3_5_moe.TINY, *qwen3_5_moe.PRESETS),
+    *_of(qwen3_next.FAMILY, *qwen3_next.PRESETS),
+    *_of(gemma3.FAMILY, *gemma3.PRESETS),
+    *_of(gemma4.FAMILY, *gemma4.PRESETS),
+    *_of(gpt_oss.FAMILY, *gpt_oss.PRESETS),
+    *_of(mistral.FAMILY, *mistral.PRESETS),
     *nemotron_h.PRESETS,
     *latent.PRESETS,
     *laguna.PRESETS,
-    *llama.PRESETS,
+    *_of(llama.FAMILY, *llama.PRESETS),
     *post.PRESETS,
 )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from refmodel.families.counted import family_named
 from refmodel.families.family import Family
 from refmodel.fields import Fields, naming
 from refmodel.json_object import read_object
+from refmodel.own_fields import family_fields, under_own_key
 from refmodel.specification import ModelConfig
 
 
@@ -28,8 +30,10 @@ def from_hf(config: Mapping[str, Any] | str | Path) -> ModelConfig:
 def read_hf(config: Mapping[str, Any] | str | Path) -> tuple[Family, ModelConfig]:
     """The same, and the model's family, which says how its tensors are stored."""
     name, fields = _open(config)
-    family = family_named(fields, "model_type", FAMILIES)
-    return family, naming(fields.where, lambda: family.from_config(name, fields.with_defaults(family.defaults)))
+    family = family_named(family_fields(fields), "model_type", FAMILIES)
+    own = naming(fields.where, lambda: family.from_config(name, fields.with_defaults(family.defaults)))
+    own = dataclasses.replace(own, family=family.model_type, own_mixers=())
+    return family, under_own_key(own, fields)
 
 
 def _open(config: Mapping[str, Any] | str | Path) -> tuple[str, Fields]:

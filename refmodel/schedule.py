@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from attention.checks import whole
+
 
 @dataclass(frozen=True)
 class Step:
     """One call of the model: `tokens` tokens at positions start, start + 1, ... into a cache for `capacity` tokens.
 
     `wants_logits` is False for the chunks of a prompt before its last, which skip the head.  `prompt` is the tokens of
-    the sequence's first step; left out, all that came before this one.
+    the prompt that the step follows or is a chunk of; left out, all that came before this one.
     """
 
     tokens: int
@@ -27,10 +29,15 @@ class Step:
         capacity = self.capacity or self.start + self.tokens
         if capacity < self.start + self.tokens:
             raise ValueError(f"a cache for {capacity} tokens is too small for {self.start} + {self.tokens}")
-        if self.prompt > (self.start or self.tokens):
-            raise ValueError(f"a step at {self.start} comes after a prompt of {self.prompt} tokens")
+        if self.prompt < 0 or self.start < self.prompt < self.start + self.tokens:
+            raise ValueError(
+                f"a step follows its prompt or is a chunk of it, got a prompt of {self.prompt} tokens and "
+                f"{self.tokens} at {self.start}"
+            )
+        if self.prompt > capacity:
+            raise ValueError(f"a cache for {capacity} tokens is too small for a prompt of {self.prompt}")
         object.__setattr__(self, "capacity", capacity)
-        object.__setattr__(self, "prompt", self.prompt if self.start and self.prompt else self.start or self.tokens)
+        object.__setattr__(self, "prompt", self.prompt or self.start or self.tokens)
 
 
 Schedule = tuple[Step, ...]
@@ -38,13 +45,10 @@ Schedule = tuple[Step, ...]
 
 def prefill_steps(tokens: int, chunk_tokens: int | None = None, capacity: int | None = None) -> Schedule:
     """A prompt of `tokens` from an empty cache, in one step or in chunks (the last one may be short)."""
-    if tokens < 1:
-        raise ValueError(f"a prompt has at least 1 token, got {tokens}")
-    chunk = tokens if chunk_tokens is None else chunk_tokens
-    if chunk < 1:
-        raise ValueError(f"a chunk has at least 1 token, got {chunk}")
+    tokens = whole("tokens", tokens)
+    chunk = tokens if chunk_tokens is None else whole("chunk_tokens", chunk_tokens)
     return tuple(
-        Step(min(chunk, tokens - start), start, capacity or tokens, start + chunk >= tokens, min(chunk, tokens))
+        Step(min(chunk, tokens - start), start, capacity or tokens, start + chunk >= tokens, tokens)
         for start in range(0, tokens, chunk)
     )
 

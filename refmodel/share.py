@@ -26,6 +26,12 @@ class Share:
         rest = stored.shape[1:]
         return stored.reshape(self.groups, self.size, *rest)[:, self.start : self.stop].reshape(-1, *rest)
 
+    def put(self, stored: np.ndarray, share: np.ndarray) -> None:
+        """Writes the share into a stored tensor: what `of` takes out of it."""
+        rest = stored.shape[1:]
+        rows = stored.reshape(self.groups, self.size, *rest)[:, self.start : self.stop]
+        rows[...] = share.reshape(rows.shape)
+
     def whole(self, shape: tuple[int, ...]) -> tuple[int, ...]:
         """The shape of the tensor that a share of this shape is of."""
         return (self.groups * self.size, *shape[1:])

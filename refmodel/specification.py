@@ -11,6 +11,7 @@ import dataclasses
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, Final
 
 from attention.cost import Depth, Heads
@@ -40,6 +41,8 @@ class ModelConfig:
         cannot_run: why this project cannot run it; empty for a model that it runs.
         headline_params: active parameters as its makers round them ("A3B" is 3.3e9); None without such a word.
         note: what the description leaves out or assumes.
+        family: its family's `model_type` in config.json, where its files or its preset are of one.
+        own_mixers: of each layer, as its files or its preset have them, where another layout was put in; else empty.
     """
 
     name: str
@@ -54,6 +57,8 @@ class ModelConfig:
     cannot_run: str = ""
     headline_params: int | None = field(default=None, compare=False)
     note: str = field(default="", compare=False)
+    family: str = field(default="", compare=False)
+    own_mixers: tuple[Mixer | None, ...] = field(default=(), compare=False)
 
     def __post_init__(self) -> None:
         if not self.layers:
@@ -129,7 +134,7 @@ class ModelConfig:
         """How often each layer occurs."""
         return Counter(self.layers)
 
-    @property
+    @cached_property
     def layers_at_depth(self) -> tuple[tuple[LayerSpec, Depth], ...]:
         """Each layer, and its depth as far as that matters to its mixer: those alike are equal."""
         n = self.n_layers
@@ -158,18 +163,29 @@ class ModelConfig:
         """D · V, for one token."""
         return self.d_model * self.vocab_size
 
-    def at_length(self, total_tokens: int) -> ModelConfig:
-        """The same model for sequences of up to `total_tokens`: spans and positions that depend on that are settled."""
-        return self._with_layers(layer.at_length(total_tokens) for layer in self.layers)
+    def at_length(self, total_tokens: int, prompt_tokens: int | None = None) -> ModelConfig:
+        """The same model for sequences of up to `total_tokens`: spans and positions that depend on that are settled,
+        and so is what depends on the prompt, of `prompt_tokens` (all of them where nothing is said)."""
+        return self._with_layers(layer.at_length(total_tokens, prompt_tokens) for layer in self.layers)
 
     def with_layout(self, spec: LayoutSpec) -> ModelConfig:
         """The same model with other mixers, those of `mixers_of`; see `attention.layout` for the spelling."""
         mixers = iter(self.mixers_of(spec))
         everywhere = _covers_recurrent(spec)
-        return self._with_layers(
+        changed = self._with_layers(
             layer.with_mixer(next(mixers)) if layer.attends or (layer.mixer and everywhere) else layer
             for layer in self.layers
         )
+        own = self.own_mixers or tuple(layer.mixer for layer in self.layers)
+        return self if changed is self else dataclasses.replace(changed, own_mixers=own)
+
+    @property
+    def under_own_layout(self) -> ModelConfig:
+        """The model as its files or its preset have it, whatever layout was put in."""
+        if len(self.own_mixers) != self.n_layers:
+            return self
+        pairs = zip(self.layers, self.own_mixers, strict=True)
+        return self._with_layers(dataclasses.replace(layer, mixer=mixer) for layer, mixer in pairs)
 
     def mixers_of(self, spec: LayoutSpec) -> Layout:
         """What a layout gives this model: a mixer for every layer where it names `delta`, else for those that attend.

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import jax
 from flax import linen as nn
 from jax import lax
 
 from refmodel.layer_spec import LayerSpec
 from refmodel.norm import rms_norm
+from refmodel.packed.by_layer import PackedByLayer
+from refmodel.packed.packed import Packed
 
 
 class Stacked(nn.Module):
@@ -22,11 +26,16 @@ class Stacked(nn.Module):
     dtype: jax.typing.DTypeLike
     prefix: str = ""
 
-    def stack(self, name: str) -> jax.Array:
+    def stack(self, name: str) -> Any:
+        """The parameter of all layers [L, ...]: an array, `Packed` or `PackedByLayer`."""
+        held: Any = self.get_variable("params", name)
+        if isinstance(held, Packed | PackedByLayer):
+            return held
         shape = self.spec.parameter(f"{self.prefix}.{name}").shape
         return self.param(name, nn.initializers.zeros, (self.n_stack, *shape), self.dtype)
 
     def at(self, layer: jax.Array, name: str) -> jax.Array:
+        """One layer's, of a parameter that is not packed."""
         return lax.dynamic_index_in_dim(self.stack(name), layer, keepdims=False)
 
 

@@ -8,6 +8,9 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from refmodel.packed.coding import Coding
+from refmodel.packed.packed import Packed, abstract_packed
+from refmodel.packed.rule import is_packed, outer_axes
 from refmodel.parameters import Parameter
 from refmodel.specification import ModelConfig
 
@@ -22,7 +25,18 @@ class Leaf(NamedTuple):
 
     @property
     def shape(self) -> tuple[int, ...]:
-        return self.row.shape if self.layers is None else (len(self.layers), *self.row.shape)
+        return (*self.stacked, *self.row.shape)
+
+    @property
+    def stacked(self) -> tuple[int, ...]:
+        """The axis of the layers, where there is one."""
+        return () if self.layers is None else (len(self.layers),)
+
+    def abstract(self, dtype: Any, coding: Coding | None = None) -> Any:
+        """Its shape and `dtype`, packed where `coding` takes it; nothing allocated."""
+        if coding is None or not is_packed(self.row, coding):
+            return jax.ShapeDtypeStruct(self.shape, dtype)
+        return abstract_packed(coding, (*self.stacked, *self.row.stored_shape), dtype, outer_axes(self.row))
 
 
 def model_leaves(config: ModelConfig) -> dict[str, Leaf]:
@@ -40,15 +54,22 @@ def model_leaves(config: ModelConfig) -> dict[str, Leaf]:
     return leaves
 
 
-def abstract_params(config: ModelConfig, dtype: jax.typing.DTypeLike = jnp.float32) -> Params:
-    """The tree's shapes and dtypes, nothing allocated."""
-    return nested({path: jax.ShapeDtypeStruct(leaf.shape, dtype) for path, leaf in model_leaves(config).items()})
+def abstract_params(
+    config: ModelConfig, dtype: jax.typing.DTypeLike = jnp.float32, coding: Coding | None = None
+) -> Params:
+    """The tree's shapes and dtypes, nothing allocated; what `refmodel.packed.rule` packs is so in `coding`."""
+    return nested({path: leaf.abstract(dtype, coding) for path, leaf in model_leaves(config).items()})
 
 
 def leaves_by_path(tree: Any) -> dict[str, Any]:
-    """The leaves of a parameter tree by dotted path, in the tree's own order."""
-    found, _ = jax.tree_util.tree_flatten_with_path(tree)
+    """The leaves of a parameter tree by dotted path, packed ones whole, in the tree's own order."""
+    found, _ = jax.tree_util.tree_flatten_with_path(tree, is_leaf=is_packed_leaf)
     return {jax.tree_util.keystr(path, simple=True, separator="."): leaf for path, leaf in found}
+
+
+def is_packed_leaf(x: Any) -> bool:
+    """Whether a part of a parameter tree is a leaf of its own kind."""
+    return isinstance(x, Packed)
 
 
 def nested(leaves: Mapping[str, Any]) -> Params:

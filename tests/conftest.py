@@ -13,6 +13,7 @@ import pytest
 from hypothesis import HealthCheck, Phase, settings
 
 from tests.compiling import unoptimised
+from tests.needs import NEEDS
 from tests.shapes import check_shapes
 from tests.share import Share
 
@@ -38,6 +39,7 @@ gc.set_threshold(50_000, 20, 20)
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--cases", type=int, help="how many cases the suites of drawn cases draw (default: those of CI)")
     parser.addoption("--shares", type=int, default=1, help="how many tests each such suite is")
+    parser.addoption("--run-all", action="store_true", help="what the machine lacks is a failure, not a reason to skip")
     parser.addoption("--one-in", type=int, default=1, help="run one in so many tests, drawn by name and --turn")
     parser.addoption("--turn", type=int, default=0, help="of --one-in: in as many turns every test has been run")
 
@@ -61,6 +63,15 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     drawn = {item for item in items if zlib.crc32(item.nodeid.encode()) % one_in == turn % one_in}
     config.hook.pytest_deselected(items=[item for item in items if item not in drawn])
     items[:] = [item for item in items if item in drawn]
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Skips what this machine cannot run, and says what it lacks."""
+    if item.config.getoption("--run-all"):
+        return
+    for marker, missing in NEEDS.items():
+        if item.get_closest_marker(marker) and (why := missing()):
+            pytest.skip(why)
 
 
 @pytest.fixture

@@ -13,7 +13,8 @@ CHECKED: Final = (
     "attention.kernels.blockwise",
     "attention.kernels.delta_rule",
     "attention.kernels.dense",
-    "attention.pattern",
+    "attention.key_weights",
+    "attention.mask",
     "refmodel.feed_forward",
     "refmodel.kernels.choose_experts",
     "refmodel.kernels.grouped",
@@ -21,6 +22,7 @@ CHECKED: Final = (
     "refmodel.model",
     "refmodel.norm",
     "refmodel.rope",
+    "refmodel.train",
 )
 """Modules of public array functions.  `attention.attend` is not among them: it refuses misfits itself, in words."""
 

@@ -9,6 +9,7 @@ import numpy as np
 from hypothesis import strategies as st
 
 from attention.pattern import UNBOUNDED, SpanPattern
+from tests.operands import on_device
 
 
 @dataclass(frozen=True)
@@ -23,8 +24,9 @@ class Problem:
     pattern: SpanPattern
 
     def operands(self, dtype=jnp.float32):
-        q, k, v = (jnp.asarray(x, dtype) for x in (self.q_btnh, self.k_bskh, self.v_bskh))
-        return q, k, v, jnp.asarray(self.q_pos_bt, jnp.int32), jnp.asarray(self.kv_pos_bks, jnp.int32)
+        """Cast on the host: a cast on a device is a program for each shape."""
+        floats = (on_device(x, dtype) for x in (self.q_btnh, self.k_bskh, self.v_bskh))
+        return *floats, *(on_device(x, np.int32) for x in (self.q_pos_bt, self.kv_pos_bks))
 
 
 spans = st.one_of(st.integers(1, 150), st.just(UNBOUNDED))

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 from typing import get_args
 
+import chex
 import pytest
 
 from attention.backends.registry import BACKENDS, impl_names
@@ -19,7 +20,9 @@ from attention.variants import VARIANTS
 from eval.cli import build_parser, main
 from eval.cost.crossover import Linear, Pairs
 from eval.report.metrics import METRICS
+from eval.testing import assert_matches_dense
 from eval.testing.visibility import seen_keys
+from refmodel.digest import params_digest
 from tests.eval.report.synthetic_records import compared, synthetic_records
 from tests.printed import ROOT, blocks, carry_out
 
@@ -27,12 +30,21 @@ PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
 
 
 def test_a_policy_is_what_the_page_says(fast_compile) -> None:
+    (text,) = (text for text in blocks("docs/extending.md", "python") if "vnorm" in text)
     with POLICIES.temporarily():
-        carry_out(blocks("docs/extending.md", "python")[1])
+        carry_out(text)
         variant = parse_variant("evict(vnorm, budget=5, chunk=3, sinks=2)")
     seen = seen_keys(variant, 13, n_heads=2, n_kv_heads=1)[0]
     assert seen[12, :2].all() and not seen[12].all()  # its sinks, and not all
     assert seen.sum() < 13 * 14 / 2
+
+
+def test_scores_of_ones_own(fast_compile) -> None:
+    wedge, capped = (text for text in blocks("docs/extending.md", "python") if "(Variant)" in text)
+    with VARIANTS.temporarily():
+        carry_out(f"{wedge}\n\n{capped}")
+        assert_matches_dense(parse_variant("capped(5, 2)"))
+        assert str(parse_variant("wedge(5)")) == "wedge(5)"
 
 
 def test_a_backend_of_ones_own(fast_compile) -> None:
@@ -48,13 +60,14 @@ def test_the_column_is_one_entry() -> None:
     found = compared(synthetic_records())
     with METRICS.temporarily():
         carry_out(text)
-        assert found.rows()[0]["tokens_per_s"] > 0
-    assert "tokens_per_s" not in found.rows()[0]
+        assert found.rows()[0]["us_per_token"] == pytest.approx(1e6 / found.rows()[0]["prefill_tokens_per_s"])
+    assert "us_per_token" not in found.rows()[0]
 
 
 def test_a_router_is_what_the_page_says(fast_compile) -> None:
+    (text,) = (text for text in blocks("docs/extending.md", "python") if "parity" in text)
     with ROUTERS.temporarily():
-        carry_out(blocks("docs/extending.md", "python")[2])
+        carry_out(text)
         variant = parse_variant("routed(1|full, sinks=0, router=parity)")
     assert seen_keys(variant, 5)[0].sum(-1).tolist() == [1, 2, 1, 4, 1]
 
@@ -71,10 +84,19 @@ def test_a_card_from_a_file(tmp_path: Path, capsys) -> None:
 
 
 def test_a_model_of_ones_own(fast_compile) -> None:
-    (text,) = (text for text in blocks("docs/extending.md", "python") if "decoder(" in text)
+    (text,) = (text for text in blocks("docs/extending.md", "python") if "random_params(config" in text)
     names = carry_out(text)
     assert [str(variant) for variant in names["config"].layout] == ["swa(8)", "full"]
     assert names["params"]["embed"]["embedding"].shape == (101, 64)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", range(3))
+def test_training(number: int, fast_compile) -> None:
+    names = carry_out(blocks("docs/training.md", "python")[number])
+    trained = names["state"].params if "state" in names else names["gradients"]
+    chex.assert_tree_all_finite(trained)
+    chex.assert_trees_all_equal_shapes(trained, names["model"].params)
 
 
 @pytest.mark.slow
@@ -82,14 +104,25 @@ def test_a_model_of_ones_own(fast_compile) -> None:
     ("page", "layouts"),
     [("README.md", ["full", "swa(508,"]), ("docs/python.md", ["full", "swa(512)", "swa(508,"])],
 )
-def test_from_python(page: str, layouts: list[str], capsys, monkeypatch) -> None:
+def test_from_python(page: str, layouts: list[str], tmp_path: Path, capsys, monkeypatch) -> None:
     """Without pandas, which no plain installation has."""
     monkeypatch.setitem(sys.modules, "pandas", None)
-    (source,) = blocks(page, "python")
-    carry_out(source)
+    first, *others = blocks(page, "python")
+    names = carry_out(first)
     printed = capsys.readouterr().out
     assert "Paris" in printed.splitlines()[0]
     assert [line.split()[0] for line in printed.splitlines() if " 1024 " in line] == layouts
+    monkeypatch.chdir(tmp_path)
+    for source in others:
+        carry_out(source, names)
+    assert [path.name for path in tmp_path.iterdir()] == ["weights.png"] * len(others)
+
+
+@pytest.mark.slow
+def test_a_model_is_saved_as_the_page_says(tmp_path, monkeypatch, fast_compile) -> None:
+    monkeypatch.chdir(tmp_path)
+    names = carry_out("\n".join(blocks("docs/checkpoints.md", "python")))
+    assert params_digest(names["params"]) == params_digest(names["model"].params)
 
 
 def test_the_readme_is_short_and_begins_with_a_picture() -> None:

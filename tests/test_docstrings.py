@@ -5,7 +5,6 @@ from __future__ import annotations
 import doctest
 import importlib
 import inspect
-from pathlib import Path
 
 import pytest
 
@@ -14,6 +13,7 @@ import eval as prefillwall
 import eval.testing
 import refmodel
 import refmodel.model
+from tests.printed import modules_with_examples
 
 PACKAGES = (attention, refmodel, prefillwall)
 ENTRIES = [
@@ -21,13 +21,6 @@ ENTRIES = [
     *(getattr(eval.testing, name) for name in dir(eval.testing) if name.startswith("assert_")),
     refmodel.model.prefill,
 ]
-ROOT = Path(__file__).parents[1]
-
-
-def modules_with_examples() -> list[str]:
-    paths = (path for package in PACKAGES for path in sorted(Path(package.__path__[0]).rglob("*.py")))
-    with_examples = (path for path in paths if ">>> " in path.read_text(encoding="utf-8"))
-    return [".".join(path.relative_to(ROOT).with_suffix("").parts) for path in with_examples]
 
 
 @pytest.mark.parametrize("name", modules_with_examples())

@@ -10,7 +10,8 @@ import pytest
 from jaxtyping import TypeCheckError
 
 from attention.kernels.dense import attend_dense, attend_masked
-from attention.pattern import SpanPattern, dense_mask
+from attention.mask import dense_mask
+from attention.pattern import SpanPattern
 from refmodel.norm import rms_norm
 from refmodel.parts import Norm
 from refmodel.rope import apply_rope

@@ -27,6 +27,7 @@ class Request:
         q_btnh, k_bskh: arrays or their shapes; values are of the keys' shape and dtype.
         pattern, order, need_lse: as `attention.attend.attend` has them.
         target: the device that is compiled for, as `attention.kernels.target.current_target` names it.
+        scored: whether scores are changed by a function.
     """
 
     q_btnh: jax.Array | jax.ShapeDtypeStruct
@@ -35,6 +36,7 @@ class Request:
     order: Order
     need_lse: bool
     target: str
+    scored: bool = False
 
 
 class Operands(NamedTuple):
@@ -62,12 +64,14 @@ class Backend:
             runs report; or it is `not told`: before a run those of the blockwise walk stand for them, in records
             of a GPU the useful ones.
         reads_stacks: whether `run` takes keys and values as `attention.stacked.InStack`, too.
+        takes_scores: whether `run` takes a function `score` of scores, too.
     """
 
     name: ClassVar[str]
     place: ClassVar[int | None] = None
     counts: ClassVar[Counts] = "not told"
     reads_stacks: ClassVar[bool] = False
+    takes_scores: ClassVar[bool] = False
 
     def cannot(self, request: Request) -> str | None:
         """Why it cannot run this, in words that begin with its name; None if it can."""

@@ -8,21 +8,20 @@ from attention.attended import Attended
 from attention.backends.base import Backend, Counts, Operands, Request
 from attention.kernels.block_routed import BlockChoice, attend_chosen
 from attention.kernels.blockwise import attend_blockwise
+from attention.kernels.score import Score
 
 
 class Blockwise(Backend):
-    """Any operands on any device, in memory linear in the prompt.
-
-    Spans have no reverse-mode derivative here: the loops are as long as the positions say.  What ran is reported too.
-    """
+    """Any operands on any device, in memory linear in the prompt, also in reverse mode.  What ran is reported too."""
 
     name = "blockwise"
     place = 90
     counts: ClassVar[Counts] = "closed form"
+    takes_scores = True
 
     def cannot(self, request: Request) -> None:
         return None
 
-    def run(self, operands: Operands, *, need_lse: bool) -> Attended:
+    def run(self, operands: Operands, *, need_lse: bool, score: Score | None = None) -> Attended:
         is_choice = isinstance(operands.pattern, BlockChoice)
-        return (attend_chosen if is_choice else attend_blockwise)(*operands)
+        return attend_chosen(*operands) if is_choice else attend_blockwise(*operands, score=score)

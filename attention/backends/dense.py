@@ -11,6 +11,7 @@ from attention.backends.base import Backend, Counts, Operands, Pattern, Request
 from attention.exact_count import ExactCount
 from attention.kernels.block_routed import BlockChoice, attend_chosen_dense
 from attention.kernels.dense import attend_dense
+from attention.kernels.score import Score
 
 DENSE_SCORES_LIMIT: Final = 2**16
 """`auto` materialises the scores of a head only up to this many; decode steps and toy prompts stay below."""
@@ -22,6 +23,7 @@ class Dense(Backend):
     name = "dense"
     place = 5
     counts: ClassVar[Counts] = "closed form"
+    takes_scores = True
 
     def cannot(self, request: Request) -> None:
         return None
@@ -29,9 +31,9 @@ class Dense(Backend):
     def pays(self, request: Request) -> bool:
         return request.q_btnh.shape[1] * request.k_bskh.shape[1] <= DENSE_SCORES_LIMIT
 
-    def run(self, operands: Operands, *, need_lse: bool) -> Attended:
-        attend = attend_chosen_dense if isinstance(operands.pattern, BlockChoice) else attend_dense
-        out_btnh, lse_bnt = attend(*operands)
+    def run(self, operands: Operands, *, need_lse: bool, score: Score | None = None) -> Attended:
+        is_choice = isinstance(operands.pattern, BlockChoice)
+        out_btnh, lse_bnt = attend_chosen_dense(*operands) if is_choice else attend_dense(*operands, score)
         (b, t, n, _), s = operands.q_btnh.shape, operands.k_bskh.shape[1]
         return Attended(out_btnh, lse_bnt, ExactCount.constant(b * n * t * s))
 

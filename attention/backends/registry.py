@@ -15,6 +15,7 @@ from attention.backends.dense import Dense
 from attention.backends.mosaic import Mosaic
 from attention.backends.pallas import Pallas
 from attention.backends.tokamax import Tokamax
+from attention.kernels.block_routed import BlockChoice
 from attention.pattern import SpanPattern
 from attention.registry import Registry
 from attention.unknown import unknown
@@ -44,14 +45,24 @@ def choose(request: Request, impl: str = "auto") -> Backend:
 
     Raises `ValueError` for an unknown name, and for a backend that cannot run this: a named one never falls back.
     """
+    if request.scored and isinstance(request.pattern, BlockChoice):
+        raise ValueError("a function of scores: blocks are chosen by plain scores, which none changes")
     if impl != "auto":
         backend = _named(impl)
-        if reason := backend.cannot(request):
+        if reason := _cannot(backend, request):
             raise ValueError(f"attention by {impl}: {reason}")
         return backend
     in_line = sorted((one.place, name) for name, one in BACKENDS.items() if one.place is not None)
     able = (BACKENDS[name] for _, name in in_line)
-    return next(one for one in able if one.pays(request) and one.cannot(request) is None)
+    return next(one for one in able if one.pays(request) and _cannot(one, request) is None)
+
+
+def _cannot(backend: Backend, request: Request) -> str | None:
+    """`Backend.cannot`, after what all of them have in common."""
+    if request.scored and not backend.takes_scores:
+        able = ", ".join(name for name, one in BACKENDS.items() if one.takes_scores)
+        return f"{backend.name} takes no function of scores, these do: {able}"
+    return backend.cannot(request)
 
 
 def counted_as(impl: str, q_tokens: int, kv_tokens: int) -> Backend:

@@ -2,45 +2,31 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections import Counter
 from collections.abc import Iterable
+from fractions import Fraction
 from types import ModuleType
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar, Self
 
 import jax
 import numpy as np
 
-from attention.backends.registry import counted_as
-from attention.cost import ONLY_LAYER, Cost, Depth, Heads
+from attention.cost import ONLY_LAYER, Cost, Depth, Heads, executed_pairs
 from attention.eviction.cache import EvictingCache, init_evicting_cache
+from attention.eviction.piece import Piece
 from attention.eviction.policy import CacheShape, Policy, Retention
+from attention.eviction.share import FAR_TOKENS, keys_of, read_budget
 from attention.mixer import Mixer
+from attention.parameters import Budget
 from attention.pattern import Array, SpanPattern
-
-
-class Piece(NamedTuple):
-    """Tokens of a step that no event divides; integers, or arrays for a scan.
-
-    Attributes:
-        length: tokens of the sequence before it.
-        place: the slot of its first token.
-        first: the first slot that holds a key, as all later ones up to `place` do; with per-head budgets, that may.
-        opens: whether a chunk starts here.
-        event: whether keys go after it.
-    """
-
-    length: Any
-    place: Any
-    first: Any
-    opens: Any
-    event: Any
 
 
 class Eviction(Mixer):
     """Base of both: a policy, what it is to keep, and when it acts.  `length` is tokens so far, before a piece."""
 
     policy: Policy
-    budget: int
+    budget: Budget
     sinks: int
     recent: int | None
 
@@ -55,21 +41,47 @@ class Eviction(Mixer):
                 f"attention.make({self.name!r}, policy=...) takes its name"
             )
         called = f"{self.name}({self.policy.name})"
-        for field, least in (("budget", 1), ("sinks", 0), ("recent", self.policy.least_recent)):
+        object.__setattr__(self, "budget", read_budget(called, self.budget))
+        for field, least in (("sinks", 0), ("recent", self.policy.least_recent)):
             value = getattr(self, field)
             if value is not None and value < least:
                 raise ValueError(f"{called}: {field} must be at least {least}, got {value}")
-        if self.policy.reserved(self.retention) > self.budget:
+        if self.share:
+            self.at_length(1)  # refuses what no prompt makes right
+        elif self.policy.reserved(self.retention) > self.budget:
             raise ValueError(
                 f"{called}: budget {self.budget} is below the {self.policy.reserved(self.retention)} keys that always "
                 f"stay (sinks {self.sinks}, recent {self.retention.recent})"
             )
 
     @property
+    def share(self) -> Fraction | None:
+        """What is kept of a prompt, where the budget says that; see `attention.eviction.share`."""
+        return self.budget if isinstance(self.budget, Fraction) else None
+
+    def at_length(self, total_tokens: int) -> Self:
+        """A share is one of a prompt of so many tokens, and becomes keys."""
+        if self.share is None:
+            return self
+        keys = keys_of(self.share, total_tokens, lambda keys: self.policy.reserved(self._told(keys)))
+        return dataclasses.replace(self, budget=keys)  # type: ignore[call-arg]  # a field of both subclasses
+
+    def after_prompt(self, prompt_tokens: int) -> Self:
+        return self.at_length(prompt_tokens)
+
+    @property
     def retention(self) -> Retention:
-        """What the policy is told."""
-        recent = self.policy.default_recent(self.budget) if self.recent is None else self.recent
-        return Retention(self.budget, self.sinks, recent)
+        """What the policy is told.  Raises `ValueError` where the budget is a share, and no prompt is known."""
+        if not isinstance(self.budget, int):
+            raise ValueError(
+                f"{self} keeps a share of the prompt, whose length is not known: take it, or the model's config, "
+                "`at_length(tokens)` first"
+            )
+        return self._told(self.budget)
+
+    def _told(self, keys: int) -> Retention:
+        recent = self.policy.default_recent(keys) if self.recent is None else self.recent
+        return Retention(keys, self.sinks, recent)
 
     @property
     def most_kept(self) -> int:
@@ -91,7 +103,7 @@ class Eviction(Mixer):
         return self.policy.layer_budget(self.retention, depth)
 
     def differs_by_depth(self, n_layers: int) -> bool:
-        return len(set(self.layer_budgets(n_layers))) > 1
+        return len(set(self.at_length(FAR_TOKENS).layer_budgets(n_layers))) > 1
 
     def cache_tokens(self, capacity_tokens: int) -> int:
         """Slots for sequences of up to so many tokens."""
@@ -201,8 +213,7 @@ class Eviction(Mixer):
         )
         for (part, piece), times in alike.items():
             q_slot_t, kv_slot_s = self.slot_positions(piece, part, slots)
-            backend = counted_as(impl, part, slots)
-            pairs = backend.executed_pairs(SpanPattern(), heads.n_heads, heads.n_kv_heads, q_slot_t, kv_slot_s)
+            pairs = executed_pairs(SpanPattern(), heads, q_slot_t, kv_slot_s, impl)
             total = Cost(
                 total.pairs + times * pairs, total.selection_flops + times * self._selection(heads, part, piece, slots)
             )

@@ -149,6 +149,10 @@ class Policy(Part):
         """
         return retention.budget
 
+    def budget_steps(self, n_layers: int) -> int:
+        """When the budget rises by so many keys, those of each layer rise in proportion, without rounding."""
+        return 1
+
     def least_budget(self, retention: Retention) -> int:
         """No layer evicts while it holds no more keys than this."""
         return retention.budget

@@ -38,6 +38,9 @@ class PyramidKV(SnapKV):
         least = 2 * retention.budget - most
         return most - (most - least) * depth.layer // (depth.n_layers - 1)
 
+    def budget_steps(self, n_layers: int) -> int:
+        return BETA * max(n_layers - 1, 1)
+
     def least_budget(self, retention: Retention) -> int:
         reserved = self.reserved(retention)
         return max(1, reserved + (retention.budget - reserved) // BETA)

@@ -60,12 +60,22 @@ def _made_by_registry(path: Path) -> Iterator[str]:
 def _entry(name: str, thing: Any) -> str:
     lines = [f"### {name}\n", f"{_code(name.rpartition('.')[2], thing)}\n", f"{_first_sentence(thing)}\n"]
     if inspect.isclass(thing):
-        for member, value in vars(thing).items():
+        for member, value in _members(thing).items():
             if not member.startswith("_") and _is_method(value):
                 function = value.__func__ if isinstance(value, classmethod | staticmethod) else value
                 lines.append(f"* {_inline(member, function)}: {_first_sentence(function)}")
         lines.append("")
     return "\n".join(lines)
+
+
+def _members(kind: type) -> dict[str, Any]:
+    """Its own, and those of bases that have no entry."""
+    public = {
+        getattr(importlib.import_module(name), one) for name in MODULES for one in importlib.import_module(name).__all__
+    }
+    bases = [base for base in kind.__mro__[1:] if base.__module__.split(".")[0] in PACKAGES and base not in public]
+    own = dict(vars(kind))
+    return own | {name: value for base in bases[::-1] for name, value in vars(base).items() if name not in own}
 
 
 def _is_method(value: Any) -> bool:

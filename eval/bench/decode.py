@@ -24,7 +24,8 @@ from jax import lax
 
 from attention.layout import parse_layout
 from eval.bench.chain import invocation
-from eval.cost.flops.traffic import Storage, steps_bytes
+from eval.cost.flops.formats import Storage
+from eval.cost.flops.traffic import steps_bytes
 from eval.measure.records import json_lines
 from eval.measure.records.environment import environment, now
 from refmodel.cache import Cache
@@ -53,7 +54,7 @@ def decode(config: ModelConfig, params: Params, cache: Cache, token_b: jax.Array
 def measure(config: ModelConfig, params: Params, batch: int, context: int, samples: int) -> dict[str, Any]:
     """One case as a record."""
     capacity = context + STEPS * (samples + 1)
-    config = config.at_length(capacity)
+    config = config.at_length(capacity, context)
     tokens_bt = jax.random.randint(jax.random.key(0), (batch, context), 0, config.vocab_size)
     run_prefill = jax.jit(partial(prefill, config, capacity_tokens=capacity))
     logits_bv, cache = run_prefill(params, tokens_bt)

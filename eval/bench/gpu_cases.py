@@ -10,8 +10,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from attention.kernels.matmul_tiles import MatmulTiles, matmul_tiles
 from attention.kernels.target import current_target
-from attention.kernels.tiles import AttentionTiles, MatmulTiles, attention_tiles, matmul_tiles
+from attention.kernels.tiles import AttentionTiles, attention_tiles
 from attention.pattern import UNBOUNDED
 
 

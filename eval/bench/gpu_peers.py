@@ -25,7 +25,7 @@ from attention.kernels.target import current_target
 from attention.pattern import SpanPattern, Spans
 from eval.bench.gpu_cases import AttentionCase, Contender, MatmulCase, Skip
 from eval.bench.jax_peers import jax_mha, jax_ragged_dot
-from refmodel.kernels.grouped_pallas import grouped_matmul
+from refmodel.kernels.grouped_matmul import grouped_matmul
 
 
 def same(*inputs: jax.Array) -> tuple:

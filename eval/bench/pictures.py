@@ -16,7 +16,8 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 from attention.full import FULL
 from eval.report.crossover_fit import Crossover
 from eval.report.number_format import fitted
-from eval.report.plots import COLOURS, GREY, INK, PALE, spread_out
+from eval.report.palette import LIGHT
+from eval.report.plots import GREY, INK, PALE, spread_out
 from eval.report.run_facts import crossovers
 from eval.report.summary import Summary
 
@@ -40,7 +41,7 @@ def wall_figure(summary: Summary) -> Figure:
     figure, axes = _canvas()
     fits, _ = crossovers(summary)
     ends = []
-    for (layout, name), colour in zip(LINES.items(), COLOURS, strict=False):
+    for (layout, name), colour in zip(LINES.items(), LIGHT, strict=False):
         points = [(row.tokens, row.attention_ms.median / 1e3) for row in summary.of(layout) if row.attention_ms]
         ends.append(_line(axes, points, name, colour))
         _mark_crossover(axes, fits[layout])
@@ -62,7 +63,7 @@ def worth_figure(summary: Summary) -> Figure:
     figure, axes = _canvas()
     read = {row.name: row.quality for row in summary.results if row.quality}
     ends = []
-    for row, colour in zip(summary.at_longest().results, itertools.cycle(COLOURS)):
+    for row, colour in zip(summary.at_longest().results, itertools.cycle(LIGHT)):
         gain, quality = row.attention_gain, read.get(row.name)
         if row.layout.is_full or not (quality and gain.speed_up and gain.useful_reduction):
             continue

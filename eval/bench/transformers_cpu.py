@@ -89,7 +89,7 @@ def measure(contenders: Contenders, n_tokens: int, samples: int) -> dict[str, An
         "transformers": Program(their_prefill, (torch.from_numpy(tokens_bt),), lower_ms=0, compile_ms=0),
     }
     ours_bv, theirs_bv = (program.compiled(*program.arguments)[0] for program in programs.values())
-    timings = time_programs(programs, Budget(seconds=0, min_samples=samples, max_samples=samples, rounds=1))
+    timings = time_programs(programs, Budget(seconds=0, min_samples=samples, max_samples=samples, again_s=0))
     return {
         "kind": "prefill_against_transformers", "model": config.name, "weights": weights, "tokens": n_tokens,
         "dtype": "float32", **{name: asdict(timing) for name, timing in timings.items()},

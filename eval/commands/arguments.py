@@ -7,18 +7,18 @@ from __future__ import annotations
 
 import argparse
 import math
+import sys
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Final
 
 from attention.regular_file import regular_file
+from attention.shorthand import LONG_DTYPES, SHORT_DTYPES, count_written
 from eval.cost.cards import CARDS, Card, card
 from eval.cost.file_errors import reason
 
 DTYPES: Final = ("float32", "bfloat16")
-_LONG: Final = {"f32": "float32", "f16": "float16", "bf16": "bfloat16"}
-_SHORT: Final = {long: short for short, long in _LONG.items()}
 
 PICTURES: Final = (".png", ".svg", ".pdf")
 
@@ -52,18 +52,20 @@ def add_tokens(parser: argparse.ArgumentParser, default: Sequence[int] | None, w
     """Several lengths; `words` instead of a default that depends on other things."""
     parser.add_argument(
         "--tokens", nargs="+", type=positive, default=default and list(default), metavar="N",
-        help=f"prompt lengths (default: {words or ' '.join(map(str, default or ()))})",
+        help=f"prompt lengths, 8k is 8192 (default: {words or ' '.join(map(str, default or ()))})",
     )  # fmt: skip
 
 
 def add_one_length(parser: argparse.ArgumentParser, default: int) -> None:
     parser.add_argument(
-        "--tokens", type=positive, default=default, metavar="N", help="prompt length (default: %(default)s)"
+        "--tokens", type=positive, default=default, metavar="N", help="prompt length, 8k is 8192 (default: %(default)s)"
     )
 
 
 def add_text(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--text", metavar="FILE", help="UTF-8 text to read (default: Python's own manual)")
+    parser.add_argument(
+        "--text", metavar="FILE", help="UTF-8 text to read, - for standard input (default: Python's own manual)"
+    )
 
 
 def add_device(parser: argparse.ArgumentParser) -> None:
@@ -77,6 +79,14 @@ def add_dtype(parser: argparse.ArgumentParser, default: str | None = None) -> No
     )  # fmt: skip
 
 
+def add_running_weights(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--weights", metavar="FORMAT",
+        help="how weights are held: int4, int8 or fp8 packs them, by groups where one is named, int4(128); kept: as "
+        "the files have them (default: expanded to --dtype)",
+    )  # fmt: skip
+
+
 def add_impl(parser: argparse.ArgumentParser, choices: Sequence[str]) -> None:
     parser.add_argument(
         "--impl", choices=tuple(choices), default="auto", help="attention, on every layer (default: %(default)s)"
@@ -85,6 +95,13 @@ def add_impl(parser: argparse.ArgumentParser, choices: Sequence[str]) -> None:
 
 def add_seed(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seed", type=seed, default=0, help="of random weights and of sampling (default: 0)")
+
+
+def add_samples(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--samples", type=positive, metavar="N",
+        help="samples of each program, more where they spread (default: by its duration)",
+    )  # fmt: skip
 
 
 def add_card(parser: argparse.ArgumentParser, default: str | None = None) -> None:
@@ -120,14 +137,6 @@ def add_mixed(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
 
 
-def add_storage(parser: argparse.ArgumentParser, weights: str = "bf16") -> None:
-    """How weights and cache are stored, `weights` where nothing is said."""
-    from eval.cost.flops.traffic import BITS  # here, for `prefillwall cards` does without JAX
-
-    for name, what, default in (("--weights", "weights", weights), ("--kv", "the KV cache", "bf16")):
-        parser.add_argument(name, default=default, choices=tuple(BITS), help=f"format of {what} (default: {default})")
-
-
 def add_figure(parser: argparse.ArgumentParser, default: Path | None, kinds: Sequence[str] = PICTURES) -> None:
     parser.add_argument(
         "--figure", type=partial(picture, kinds=kinds), default=default, metavar="FILE",
@@ -144,7 +153,7 @@ MOST: Final = 2**31 - 2
 
 
 def positive(word: str) -> int:
-    """A count of 1 to `MOST`; underscores and commas may group its digits."""
+    """A count of 1 to `MOST`; 8k is 8,192, 1m 1,048,576, and underscores and commas may group digits."""
     return _whole(word, 1)
 
 
@@ -155,7 +164,7 @@ def from_zero(word: str) -> int:
 
 def _whole(word: str, least: int) -> int:
     try:
-        value = int(word.replace(",", ""))
+        value = count_written(word)
     except ValueError:
         value = least - 1
     if value < least:
@@ -195,14 +204,25 @@ def temperature(word: str) -> float:
     return value
 
 
+def share(word: str) -> float:
+    """A number above 0 and of at most 1."""
+    try:
+        value = float(word)
+    except ValueError:
+        value = math.nan
+    if not 0 < value <= 1:
+        raise argparse.ArgumentTypeError(f"a number above 0 and of at most 1 is wanted, got {word!r}")
+    return value
+
+
 def long_dtype(word: str) -> str:
     """`bf16` and `bfloat16` are one type."""
-    return _LONG.get(word, word)
+    return LONG_DTYPES.get(word, word)
 
 
 def short_dtype(word: str) -> str:
     """The same the other way, as cards and compilers name types."""
-    return _SHORT.get(word, word)
+    return SHORT_DTYPES.get(word, word)
 
 
 def picture(word: str, kinds: Sequence[str]) -> Path:
@@ -217,9 +237,9 @@ def picture(word: str, kinds: Sequence[str]) -> Path:
 
 
 def read_text(path: str) -> str:
-    """The text of a UTF-8 file."""
-    file = regular_file(Path(path))
+    """The text of a UTF-8 file; of standard input for `-`."""
+    file = None if path == "-" else regular_file(Path(path))
     try:
-        return file.read_text(encoding="utf-8")
+        return sys.stdin.buffer.read().decode("utf-8") if file is None else file.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise ValueError(f"cannot read the text {path!r} as UTF-8: {reason(error)}") from error

@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 from eval.commands import arguments, output
 from eval.commands.resolve import shape_named
+from eval.commands.storage import add_storage
 from eval.cost.atlas import CACHE_TOKENS, Place, place
 from eval.cost.cards import Card
-from eval.cost.flops.traffic import Storage
+from eval.cost.flops.bits import BITS
+from eval.cost.flops.formats import Storage, weights_record
 from refmodel.presets import PRESETS
 
 if TYPE_CHECKING:
@@ -26,6 +28,7 @@ DESCRIPTION = "Where attention overtakes the linear layers, for every known mode
 EXAMPLES = (
     "prefillwall atlas",
     "prefillwall atlas --card h100-sxm --weights bf16 --figure out/atlas.html",
+    "prefillwall atlas --weights 'int4(128)' --kv 8bit --models qwen3-30b-a3b gemma3-27b llama3-8b",
     "prefillwall atlas --measure --models tiny-dense tiny-moe --tokens 64 128 256",
     "prefillwall atlas --models qwen3.5-35b-a3b gemma4-26b-a4b gpt-oss-20b --base gpt-oss-20b --json",
 )
@@ -42,7 +45,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="MODEL",
         help="whose whole prompts others are compared with (default: %(default)s)",
     )
-    arguments.add_storage(parser, weights="4.5bit")
+    add_storage(parser, weights="4.5bit")
     arguments.add_card(parser, "r9700")
     parser.add_argument(
         "--measure", action="store_true",
@@ -51,6 +54,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     arguments.add_tokens(parser, None, "those of `prefillwall compare`; of --measure")
     arguments.add_device(parser)
     arguments.add_dtype(parser)
+    arguments.add_samples(parser)
     parser.add_argument("--out", type=Path, metavar="FOLDER", help=f"folder (default: {OUT}); of --measure")
     parser.add_argument("--resume", action="store_true", help="keep the records in --out and measure what is missing")
     arguments.add_figure(parser, None, (*arguments.PICTURES, ".html"))
@@ -85,10 +89,12 @@ def _refuse_what_measures(options: argparse.Namespace) -> None:
         from eval.measure.device import open_device
         from eval.measure.records.file import refuse_place
 
+        if options.weights not in BITS:
+            raise ValueError(f"--measure draws weights that are not packed: leave out --weights {options.weights}")
         open_device(options.device)
         refuse_place(options.out or OUT)
         return
-    for name in ("tokens", "device", "dtype", "out", "resume"):
+    for name in ("tokens", "device", "dtype", "samples", "out", "resume"):
         if getattr(options, name):
             raise ValueError(f"--{name} is of --measure: give that too, or leave it out")
 
@@ -100,7 +106,7 @@ def _measured(options: argparse.Namespace, found: Place) -> Measured:
     print(f"measuring {name}", file=sys.stderr, flush=True)
     return measured_place(
         found.model, found.crossings.first, (options.out or OUT) / name, options.tokens, device=options.device,
-        dtype=options.dtype, resume=options.resume,
+        dtype=options.dtype, samples=options.samples, resume=options.resume,
     )  # fmt: skip
 
 
@@ -158,6 +164,7 @@ def _record(
                 "cheaper_than_base_at": list(found.cheaper_than_base.at),
                 "cache_bytes": found.cache_bytes,
                 "cache_tokens": CACHE_TOKENS,
+                "weights": weights_record(found.model, options.weights),
                 "longest_fit_tokens": found.fits_tokens,
                 "runs": not found.model.cannot_run,
             }

@@ -111,7 +111,7 @@ def _one(one: Card, options: argparse.Namespace) -> int:
 
 
 def _bounds(one: Card, model: Any, weights: str, kv: str) -> dict[str, Any]:
-    from eval.cost.flops.traffic import Storage
+    from eval.cost.flops.formats import Storage
     from eval.cost.roofline import decode_crossover_tokens, gemm_crossover_columns, longest_fit_tokens
 
     storage = Storage(weights, kv)

@@ -15,11 +15,13 @@ from eval.commands.output import Console, is_watched
 from eval.commands.report import draw, invocation
 from eval.commands.resolve import runnable, say_cuts
 from eval.measure import estimate
+from eval.measure.again import KINDS
 from eval.measure.comparison_run import ComparisonRequest, run_comparison
 from eval.measure.default_sweep import GPU_LENGTHS, LAYOUTS, LENGTHS, QUALITY_TOKENS
 from eval.measure.plan import Cell, Sweep
 from eval.measure.progress import remarks
 from eval.measure.records.schema import Record
+from eval.measure.timing import MOST_SPREAD, Budget
 from eval.report.comparison import Comparison
 from refmodel.default_model import DEFAULT_MODEL
 
@@ -30,6 +32,8 @@ EXAMPLES = (
     "prefillwall compare --layouts full 'swa(512)' 'swa(508,sinks=4)' --tokens 1024 2048 4096",
     "prefillwall compare --model tiny-moe --layouts 'swa(16)' --tokens 64 128 --out out/tiny",
     "prefillwall compare --model tiny-moe --layouts 'swa(16)' --tokens 64 128 --out out/tiny --resume",
+    "prefillwall compare --model tiny-moe --layouts 'swa(16)' --tokens 64 128 --out out/tiny --resume "
+    "--again disturbed 'prefill swa(16) 128'",
     "prefillwall compare --model qwen3-30b-a3b --device gpu --out out/gpu",
     "prefillwall compare --model qwen3-30b-a3b --device gpu --layers-apart --out out/apart",
 )
@@ -52,9 +56,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         f"(default: {QUALITY_TOKENS}, or the whole of a shorter text; 0 with random weights)",
     )  # fmt: skip
     arguments.add_dtype(parser)
+    arguments.add_running_weights(parser)
     arguments.add_seed(parser)
+    arguments.add_samples(parser)
     parser.add_argument("--out", type=Path, default=Path("out/compare"), help="folder (default: %(default)s)")
     parser.add_argument("--resume", action="store_true", help="keep the records in --out and measure what is missing")
+    parser.add_argument(
+        "--again", nargs="+", metavar="CELL", default=(),
+        help="with --resume: measure again also `disturbed`, whose samples spread by more than "
+        f"{100 * MOST_SPREAD:.0f} %%, or records by name, 'KIND LAYOUT TOKENS' as the run prints them, of which "
+        f"LAYOUT and TOKENS may be left out; KIND is {', '.join(KINDS)}",
+    )  # fmt: skip
     arguments.add_cards(parser)
     arguments.add_json(parser)
 
@@ -66,7 +78,7 @@ def run(options: argparse.Namespace) -> int:
         model=runnable(options.model), layouts=options.layouts, tokens=options.tokens,
         quality_tokens=options.quality_tokens, text=None if options.text is None else arguments.read_text(options.text),
         text_name=options.text or "", impl=options.impl, device=options.device, dtype=options.dtype, seed=options.seed,
-        layers_apart=options.layers_apart,
+        layers_apart=options.layers_apart, weights=options.weights, budget=Budget.of(options.samples),
     )  # fmt: skip
 
     def on_plan(sweep: Sweep, cells: Sequence[Cell], path: Path) -> None:
@@ -79,6 +91,7 @@ def run(options: argparse.Namespace) -> int:
         request,
         options.out,
         resume=options.resume,
+        again=options.again,
         watched=is_watched(),
         invocation=lambda _: invocation(options),
         on_plan=on_plan,
@@ -90,22 +103,25 @@ def run(options: argparse.Namespace) -> int:
 def _announce(console: Console, planned: Sweep, cells: Sequence[Cell], path: Path) -> None:
     model = planned.model
     duration = estimate.in_words(cells, planned.dtype, planned.budget, extra_s=estimate.REPORT_S)
+    spread, seconds = f"{100 * MOST_SPREAD:.0f} %", f"{planned.budget.again_s:g} s"
+    again = f"again where samples spread by more than {spread}: at most {seconds} a kind and length\n"
     console.print(
-        f"{model.config.name} ({model.weights} weights), {model.config.n_layers} layers, "
+        f"{model.config.name} ({model.weights_as_held} weights), {model.config.n_layers} layers, "
         f"on {jax.devices()[0].device_kind}\n"
         f"layouts: {', '.join(map(str, planned.layouts))}\n"
         f"lengths: {', '.join(f'{n:,}' for n in planned.lengths)} tokens"
         + (f"; quality over {planned.quality_tokens:,}" if planned.quality_tokens else "; no quality")
-        + f"\n{duration}\nrecords: {path}\n",
+        + f"\n{duration}\n{again if cells else ''}records: {path}\n",
         highlight=False,
     )
 
 
 def _line(record: Record) -> str:
     """One finished record, for the log."""
-    place = f"{record.kind:<9} {record.tokens:>7,}  {record.layout}"
+    place = f"{record.kind} {record.layout} {record.tokens}"
     if record.quality:
         return f"{place}: perplexity {record.quality.perplexity:.3f}, KL {record.quality.kl_nats:.4f} nats"
     if record.timing:
-        return f"{place}: {record.timing.median_ms:,.1f} ms ({len(record.timing.samples_ms)} samples)"
+        taken = len(record.timing.samples_ms)
+        return f"{place}: {record.timing.median_ms:,.1f} ms ({taken} sample{'s' * (taken > 1)})"
     return f"{place}: {record.status} ({record.error})"

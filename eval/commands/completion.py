@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from typing import Any
 
 import shtab
 
@@ -28,11 +29,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     from eval.cli import build_parser, commands_of  # which imports this module
+    from eval.cost.flops.bits import BITS
+    from refmodel.packed.codings import codings
     from refmodel.presets import PRESETS
 
     parser = build_parser()
     files = [shtab.Choice("file")] * (options.shell == "bash")  # the others take words or files, not both
-    words = {"model": [*PRESETS, *files], "card": [*CARDS, *files]}
+    words: dict[str, list[Any]] = {"model": [*PRESETS, *files], "card": [*CARDS, *files]}
+    words["weights"] = [*BITS, *codings()]
     for command in commands_of(parser).values():
         for action in command._actions:
             if action.dest in words:

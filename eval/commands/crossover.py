@@ -9,6 +9,7 @@ from typing import Any, get_args
 
 from attention.full import FULL
 from eval.commands import arguments, output
+from eval.commands.crossover_card import add_card_arguments, asked_of_card
 from eval.commands.resolve import shape_named, under_layout
 from eval.cost.break_even import break_evens
 from eval.cost.crossover import Linear, Pairs, attention_share, crossings, limiting_share, linear_params
@@ -16,12 +17,17 @@ from eval.cost.fitting_layouts import fitting_layouts
 from eval.cost.sign_changes import SignChanges, in_words
 from refmodel.specification import ModelConfig
 
-DESCRIPTION = "The exact prompt length at which attention overtakes the linear layers, or the share it tends to."
+DESCRIPTION = (
+    "The exact prompt length at which attention overtakes the linear layers, or the share it tends to.  That counts\n"
+    "FLOPs, which no format of weights changes; with --card also the length by time, as a roofline predicts it."
+)
 
 EXAMPLES = (
     "prefillwall crossover",
     "prefillwall crossover --layouts full '5*swa(1024)+full' --convention active-headline --pairs half-square",
     "prefillwall crossover --model gemma3-27b --layouts own",
+    "prefillwall crossover --card r9700 --weights int4 --attention-dtype fp8    # also by time, and what fits",
+    "prefillwall crossover --card h200 --weights fp8 --products fp8 --layouts full '5*swa(1024)+full' --json",
 )
 
 LAYOUTS = (
@@ -48,24 +54,32 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--pairs", default="causal", choices=get_args(Pairs),
         help="causal (exact), half-square (N²/2) or square (masked pairs too) (default: %(default)s)",
     )  # fmt: skip
+    add_card_arguments(parser)
     arguments.add_json(parser)
 
 
 def run(options: argparse.Namespace) -> int:
-    base = shape_named(options.model)
+    of_card, base = asked_of_card(options), shape_named(options.model)
     layouts = options.layouts or (_that_fit(base) if len(set(base.layout)) == 1 else ("own",))
+    full = base.with_layout(FULL)
     models = [base if layout == "own" else under_layout(base, layout) for layout in layouts]
     record = {
         "command": "crossover",
         "model": base.name,
         "conventions": {"linear": options.convention, "pairs": options.pairs, "count": "useful"},
         "linear_params_per_token": linear_params(base, options.convention),
-        "layouts": [_one(model, base.with_layout(FULL), options) for model in models],
+        "layouts": [_one(model, full, options) for model in models],
     }
+    if of_card:
+        from eval.commands.crossover_time import add_times, print_times  # FLOPs alone need nothing of cards and codings
+
+        add_times(record, models, options.card, of_card)
     if options.json:
         output.print_json(record)
-    else:
-        _print(record)
+        return 0
+    _print(record)
+    if of_card:
+        print_times(record)
     return 0
 
 

@@ -10,10 +10,13 @@ from rich.table import Table
 from eval.commands import arguments, output
 from eval.commands.arguments import from_zero, positive
 from eval.commands.resolve import shape_named
+from eval.commands.storage import add_storage
 from eval.cost.cards import card
 from eval.cost.flops.closed_form import COMPONENTS, steps_flops
-from eval.cost.flops.traffic import Storage, steps_bytes
-from eval.cost.roofline import Assumptions, Floor, floors
+from eval.cost.flops.formats import Storage, weights_record
+from eval.cost.flops.traffic import kv_cache_bytes, steps_bytes
+from eval.cost.roofline import Assumptions, Floor, floors, longest_fit_tokens
+from eval.report.number_format import size
 from refmodel.schedule import Step, prefill_steps
 from refmodel.specification import ModelConfig
 
@@ -33,6 +36,7 @@ HEADS: Final = {
 EXAMPLES = (
     "prefillwall flops --model qwen3-30b-a3b --layout '5*swa(1024)+full' --tokens 65536",
     "prefillwall flops --model gemma3-12b --tokens 16384 --card r9700 --weights 4.5bit",
+    "prefillwall flops --tokens 1 --start 1024 --weights 'int4(128)' --card r9700 --no-compile    # what a token reads",
     "prefillwall flops --tokens 1 --start 65536 --card h100-sxm    # one decode step",
     "prefillwall flops --tokens 1048576 --chunk 8192    # chunked prefill",
 )
@@ -59,7 +63,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     arguments.add_impl(parser, ("auto", "dense", "blockwise"))
     parser.add_argument("--no-compile", action="store_true", help="leave the compiler out")
     arguments.add_card(parser)
-    arguments.add_storage(parser)
+    add_storage(parser)
     arguments.add_json(parser)
 
 
@@ -93,6 +97,7 @@ def run(options: argparse.Namespace) -> int:
         record["faults"] = faults
         record["conventions"]["cond"] = check.cond_policy
     record |= {"flops": counts, "bytes": steps_bytes(model, steps, Storage(options.weights, options.kv))}
+    record["memory"] = _memory(options, model)
     if times:
         record["floor_ms"] = {name: floor.ms for name, floor in times.items()}
     if options.json:
@@ -138,6 +143,15 @@ def _record(options: argparse.Namespace, model: ModelConfig, steps: tuple[Step, 
     }  # fmt: skip
 
 
+def _memory(options: argparse.Namespace, model: ModelConfig) -> dict[str, Any]:
+    """What weights and cache take, and up to which context they fit the card that was named."""
+    fits: dict[str, Any] = {}
+    if options.card is not None and "memory_bytes" in (one := card(options.card)).figures:
+        fits = {"longest_fit_tokens": longest_fit_tokens(model, one, Storage(options.weights, options.kv))}
+    cache_bytes = kv_cache_bytes(model, options.start + options.tokens, options.kv)
+    return {"weights": weights_record(model, options.weights), "cache_bytes": cache_bytes, **fits}
+
+
 def _floors(options: argparse.Namespace, model: ModelConfig, steps: tuple[Step, ...]) -> dict[str, Floor]:
     if options.card is None:
         return {}
@@ -158,6 +172,7 @@ def _print(record: dict[str, Any], times: dict[str, Floor]) -> None:
     out.print(rows)
     out.print(agreement(record), highlight=False, soft_wrap=True)
     out.print(_bytes_table(record, times))
+    out.print(f"[dim]{memory_line(record)}[/dim]", highlight=False)
     for name, words in record["conventions"].items():
         out.print(f"[dim]{name}: {words}[/dim]", highlight=False)
     for name, flops in record.get("rewritten", {}).items():
@@ -171,6 +186,22 @@ def _print(record: dict[str, Any], times: dict[str, Floor]) -> None:
         out.print(f"not counted: the compiled program calls {call}, which cannot be read")
     for fault in record.get("faults", ()):
         out.print(f"[red]counts disagree[/red] in {fault}")
+
+
+def memory_line(record: dict[str, Any]) -> str:
+    """Weights, cache, and the longest context of a card, in words."""
+    memory, capacity = record["memory"], record["start"] + record["tokens"]
+    weights = memory["weights"]
+    words = (
+        f"memory: weights {size(weights['bytes'])} ({weights['bits_per_weight']:.4g} bits each), "
+        f"cache of {capacity:,} tokens {size(memory['cache_bytes'])}"
+    )
+    if "longest_fit_tokens" not in memory:
+        return words
+    fits = memory["longest_fit_tokens"]
+    if fits == 0:
+        return f"{words}; too large for {record['card']}"
+    return f"{words}; {record['card']} holds both {'at any length' if fits is None else f'up to {fits:,} tokens'}"
 
 
 def agreement(record: dict[str, Any]) -> str:

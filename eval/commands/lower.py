@@ -14,15 +14,13 @@ from attention.kernels.tiles import TRITON_HEAD_SIZES
 from eval.commands import arguments, output
 from eval.commands.arguments import positive
 from eval.commands.resolve import running_config, under_layout
-from eval.cost.cards import card
-from eval.cost.flops.traffic import Storage
-from eval.cost.prediction import Predicted, evidence_lines, predict_prefill
-from eval.cost.roofline import Assumptions
+from eval.commands.storage import add_packed_weights
+from eval.cost.prediction import Predicted, evidence_lines
 from eval.lowering import report
-from eval.lowering.code_bounds import code_bounds, occupancies
 from eval.lowering.compile import compile_for, keep
 from eval.lowering.dtypes import DTYPES
-from eval.lowering.kernel_programs import KernelProgram, attention_of, shipped_experts
+from eval.lowering.kernel_programs import TiledKernel, attention_of, shipped_experts
+from eval.lowering.predicted_prefills import predicted_prefills
 from eval.lowering.programs import KINDS, ModelProgram, Program
 from eval.lowering.run_here import is_here, time_here
 from eval.lowering.target import TARGETS, Target, target
@@ -43,6 +41,7 @@ DESCRIPTION = (
 EXAMPLES = (
     "prefillwall lower --model qwen3-30b-a3b --layout '5*swa(1024)+full' --tokens 16384 --target gfx1201",
     "prefillwall lower --programs prefill decode quality training --tokens 1024 --keep out/lowered",
+    "prefillwall lower --programs prefill decode --weights int4 --tokens 65536    # does it fit 32 GB?",
     "prefillwall lower --programs attention --tiles 64x64,4,1 128x64,8,1 128x128,8,2    # try these tiles",
     "prefillwall lower --programs experts --tiles 128x128x32,8,1 64x64x64,4,1    # rows x columns x depth",
     "prefillwall lower --programs attention --head-dim 64 --tiles all    # the whole sweep, best first",
@@ -66,6 +65,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--dtype", type=arguments.short_dtype, default="bf16", choices=tuple(DTYPES),
         help="of weights and activations (default: %(default)s)",
     )  # fmt: skip
+    add_packed_weights(parser)
     parser.add_argument("--head-dim", type=positive, metavar="H", help="of the attention kernel (default: the model's)")
     parser.add_argument("--group", type=positive, metavar="G", help="query heads a key-value head (default: the same)")
     parser.add_argument(
@@ -87,7 +87,7 @@ def run(options: argparse.Namespace) -> int:
         results.sort(key=_rank)
     sweeps = options.tiles == ["all"]
     hints = {} if sweeps else _hints(results, chosen, toolchain)
-    predicted = _predictions(options, results, chosen)
+    predicted = predicted_prefills(results, chosen)
     here = toolchain.can_execute and is_here(chosen)
     measured = time_here(programs) if here else {}
     if options.json:
@@ -133,15 +133,17 @@ def _programs(options: argparse.Namespace, chosen: Target) -> list[Program]:
         if name == "attention":
             made.append(attention_of(model, chosen.name, options.dtype, options.head_dim, options.group))
         elif name == "experts":
-            made.append(shipped_experts(chosen.name, options.tokens, options.dtype))
+            made.append(shipped_experts(chosen.name, options.tokens, options.dtype, options.weights or ""))
         else:
-            made.append(ModelProgram(name, options.model, options.layout or "", options.tokens, options.dtype, impl))
+            made.append(ModelProgram(
+                name, options.model, options.layout or "", options.tokens, options.dtype, impl, options.weights or ""
+            ))  # fmt: skip
     return _in_tiles(made, options.tiles, chosen) if options.tiles else made
 
 
 def _in_tiles(programs: list[Program], words: list[str], chosen: Target) -> list[Program]:
     """Each kernel in the tiles that are written for it, or in all; other programs as they are."""
-    kernels = [program for program in programs if isinstance(program, KernelProgram)]
+    kernels = [program for program in programs if isinstance(program, TiledKernel)]
     if not kernels:
         raise ValueError("--tiles are those of the kernels; add --programs attention, experts or both")
     made = [program for program in programs if program not in kernels]
@@ -183,34 +185,16 @@ def _rank(result: report.Result) -> tuple[Any, ...]:
 def _hints(results: list[report.Result], chosen: Target, toolchain: Toolchain) -> dict[str, str]:
     """For each kernel that does not pass, the nearest smaller tile that does."""
 
-    def passes(program: KernelProgram) -> bool:
+    def passes(program: TiledKernel) -> bool:
         return report.read_result(compile_for(program, chosen, toolchain)).passes
 
     hints = {}
     for result in results:
         program = result.compiled.program
-        if isinstance(program, KernelProgram) and not result.passes:
+        if isinstance(program, TiledKernel) and not result.passes:
             found = suggestion(program, passes)
             hints[program.title] = f"try {found.tile_name}" if found else "no smaller tile passes"
     return hints
-
-
-def _predictions(
-    options: argparse.Namespace, results: list[report.Result], chosen: Target
-) -> dict[str, list[Predicted]]:
-    """Of each prefill that compiled, where measurements on the card were published."""
-    made = {}
-    for result in results:
-        program = result.compiled.program
-        if isinstance(program, ModelProgram) and program.kind == "prefill" and chosen.card == "r9700":
-            bounds, waves = code_bounds(result.kernels, chosen), occupancies(result.kernels, chosen)
-            for weights in ("bf16", report.QUANTISED):
-                under = Assumptions(Storage(weights))
-                title = f"{program.config.name} {program.layout or 'as it is'} {program.tokens:,} tokens, {weights}"
-                made[title] = predict_prefill(
-                    program.config, program.tokens, card(chosen.card), under, bounds, waves=waves
-                )
-    return made
 
 
 def _print(
@@ -218,18 +202,18 @@ def _print(
     predicted: dict[str, list[Predicted]],
 ) -> None:  # fmt: skip
     out, chosen = output.console(), target(options.target)
-    swept = [result for result in results if options.tiles and isinstance(result.compiled.program, KernelProgram)]
+    swept = [result for result in results if options.tiles and isinstance(result.compiled.program, TiledKernel)]
     plain = [result for result in results if result not in swept]
     if plain:
-        out.print(report.compile_table(plain).to_rich())
+        out.print(report.compile_table(plain))
     for result in plain:
         shown = [kernel for kernel in result.kernels if report.noteworthy(kernel)]
         if shown:
-            out.print(report.kernel_table(shown, chosen, result.compiled.program.title).to_rich())
+            out.print(report.kernel_table(shown, chosen, result.compiled.program.title))
     for shapes, tiles in itertools.groupby(swept, report.shapes_of):
-        out.print(report.tile_table(tiles, chosen, shapes).to_rich())
+        out.print(report.tile_table(tiles, chosen, shapes))
     for title, rows in predicted.items():
-        out.print(report.prediction_table(rows, f"Predicted prefill: {title}").to_rich())
+        out.print(report.prediction_table(rows, f"Predicted prefill: {title}"))
         for line in evidence_lines(rows):
             out.print(line, highlight=False, soft_wrap=True)
     for line in (*report.sentences(toolchain, results), *(f"{name}: {hint}" for name, hint in hints.items())):

@@ -11,7 +11,11 @@ from rich.table import Table
 
 
 class Console(rich.console.Console):
-    """One that leaves a broken pipe to the command line; rich would end the process with status 1."""
+    """One that leaves a broken pipe to the command line, where rich would end the process with status 1, and text as it
+    is: `:100:` is no picture."""
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(emoji=False, **settings)
 
     def on_broken_pipe(self) -> None:
         raise BrokenPipeError

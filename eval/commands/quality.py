@@ -27,6 +27,7 @@ from eval.measure.progress import progress_bar, remarks
 from eval.measure.refuse_layouts import refuse_layouts
 from eval.report.number_format import count, percent, signed_percent
 from refmodel.checkpoint.find import find_checkpoint
+from refmodel.checkpoint.packing import weights_named
 from refmodel.default_model import DEFAULT_MODEL
 from refmodel.observe import routes_taken
 from refmodel.source import Model, read_model
@@ -59,6 +60,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     arguments.add_text(parser)
     arguments.add_device(parser)
     arguments.add_dtype(parser)
+    arguments.add_running_weights(parser)
     arguments.add_seed(parser)
     arguments.add_json(parser)
 
@@ -73,7 +75,8 @@ def run(options: argparse.Namespace) -> int:
     tokens = options.tokens or _readable_tokens(found.described, tokenizer, text)
     if options.layouts:
         refuse_layouts(options.layouts, found.described, trained=trained, tokens=tokens)
-    model = read_model(found, options.model, running_dtype(options, on_gpu=open_device(options.device)))
+    dtype = running_dtype(options, on_gpu=open_device(options.device))
+    model = read_model(found, options.model, dtype, weights_named(options.weights))
     if model.tokenizer is None:
         print(f"{options.model} has random weights and no tokenizer: it reads random ids, and its figures say nothing "
               "of a trained model", file=sys.stderr)  # fmt: skip
@@ -115,7 +118,8 @@ def _record(planned: Sweep, on_read: Callable[[], None]) -> dict[str, Any]:
     findings = measure_quality(planned, planned.layouts, tokens, on_read)
     found = {layout: one.quality for layout, one in findings.items() if one.quality}
     return {
-        "command": "quality", "model": model.config.name, "weights": model.weights, "dtype": planned.dtype.name,
+        "command": "quality", "model": model.config.name, "weights": model.weights_as_held,
+        "weight_bits": model.held.bits_per_weight, "weight_bytes": model.held.n_bytes, "dtype": planned.dtype.name,
         "tokens": tokens, "text": {"name": planned.text.name, "sha256": planned.text.sha256},
         "conventions": {
             "pass": "one pass over the text (stride = length), every next token predicted",

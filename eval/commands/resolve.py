@@ -10,18 +10,15 @@ from typing import Any
 import jax.numpy as jnp
 
 from attention.layout import describe_cut
-from attention.unknown import unknown
-from refmodel.checkpoint.find import is_hub_id, open_config
-from refmodel.paths import path_named
-from refmodel.presets import PRESETS, preset, refuse_to_run
+from eval.cost.shape_of import shape_of
+from refmodel.checkpoint.find import open_config
+from refmodel.presets import PRESETS, refuse_to_run
 from refmodel.specification import ModelConfig
 
 
 def shape_named(name: str, layout: str | None = None) -> ModelConfig:
     """What costs need of a model: of a known one, or of a checkpoint's; with the layout that was asked for."""
-    if not (name in PRESETS or path_named(name) or is_hub_id(name)):
-        raise ValueError(f"{unknown('model', name, PRESETS)}, or a folder, a GGUF file, or a Hub id owner/name")
-    shape = preset(name) if name in PRESETS else open_config(name)
+    shape = shape_of(name)
     return shape if layout is None else under_layout(shape, layout)
 
 

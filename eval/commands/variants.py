@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import argparse
-from typing import Any
+import re
+import sys
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any, Final
 
 from attention.call import signature
 from attention.cost import Heads
 from attention.eviction.registry import POLICIES
 from attention.layout import parse_variant
 from attention.mixer import Mixer
+from attention.parameters import Part
+from attention.registry import Registry
 from attention.routers import ROUTERS
 from attention.variants import VARIANTS
 from eval.commands import arguments, output
@@ -17,6 +23,10 @@ from eval.commands.resolve import shape_named
 from eval.report.number_format import count, percent
 from eval.report.pattern_pictures import save_pictures, terminal_picture
 from eval.testing.visibility import seen_keys
+
+REGISTRIES: Final[Mapping[str, Registry[Any]]] = MappingProxyType(
+    {"variants": VARIANTS, "policies": POLICIES, "routers": ROUTERS}
+)
 
 LENGTHS = (1024, 4096, 16_384, 65_536)
 PICTURE_TOKENS = 32
@@ -60,12 +70,16 @@ def run(options: argparse.Namespace) -> int:
         save_pictures(options.figure, pictures)
     if options.json:
         conventions = {"pairs": "causal, exact, all query heads of the first layer that attends", "model": shape.name}
-        output.print_json({"command": "variants", "conventions": conventions, "variants": rows})
+        named = {what: [_named(one) for one in registry.values()] for what, registry in REGISTRIES.items()}
+        output.print_json({"command": "variants", "conventions": conventions, "variants": rows, "names": named})
         return 0
     out = output.console()
     if not options.variants:
-        for what, registry in (("variants", VARIANTS), ("policies", POLICIES), ("routers", ROUTERS)):
-            out.print(f"{what}:\n" + "\n".join(f"  {signature(one)}" for one in registry.values()), highlight=False)
+        for what, registry in REGISTRIES.items():
+            listed = output.table("", what, "what it is", "arXiv", left=3)
+            for one in map(_named, registry.values()):
+                listed.add_row(one["signature"], one["description"], ", ".join(one["papers"]))
+            out.print(listed, "", highlight=False, markup=False)
     for row in rows:
         out.print(f"\n[bold]{row['variant']}[/bold]  {row['description']}", highlight=False)
         if options.draw:
@@ -73,6 +87,27 @@ def run(options: argparse.Namespace) -> int:
     out.print()
     out.print(_table(rows, options))
     return 0
+
+
+def _named(kind: type[Mixer] | type[Part]) -> dict[str, Any]:
+    """What a layout may name: with its parameters and their defaults, and the papers that its docstrings cite."""
+    said = f"{_doc_of_file(kind)} {vars(kind).get('__doc__') or ''}"
+    return {
+        "name": kind.name, "signature": signature(kind), "description": _what_it_is(kind),
+        "papers": list(dict.fromkeys(re.findall(r"\b\d{4}\.\d{5}\b", said))),
+    }  # fmt: skip
+
+
+def _what_it_is(kind: type) -> str:
+    """The first line of its docstring, behind its name, without its paper; of a policy the first line of its file."""
+    own = (vars(kind).get("__doc__") or "").split("\n")[0]
+    said = own.partition(": ")[2] if own.startswith("`") else _doc_of_file(kind).split("\n")[0]
+    return re.sub(r" \([^()]*\d{4}\.\d{5}[^()]*\)", "", said).rstrip(".")
+
+
+def _doc_of_file(kind: type) -> str:
+    """The docstring of the module that a class is from; empty where there is none, as of a cell."""
+    return getattr(sys.modules.get(kind.__module__), "__doc__", None) or ""
 
 
 def examples() -> list[str]:
@@ -97,8 +132,12 @@ def _row(variant: Mixer, heads: Heads, lengths: tuple[int, ...]) -> dict[str, An
                 "state_values": fixed.state_values(heads),
             }
         )
-    description = (type(variant).__doc__ or "").split("\n")[0].partition(": ")[2]
-    return {"variant": str(variant), "description": description, "assumption": variant.assumption, "costs": costs}
+    return {
+        "variant": str(variant),
+        "description": _what_it_is(type(variant)),
+        "assumption": variant.assumption,
+        "costs": costs,
+    }
 
 
 def _picture_heads(variant: Mixer) -> dict[str, int]:

@@ -11,7 +11,8 @@ import numpy as np
 from eval.cost.cards import Card
 from eval.cost.crossover import FAR_TOKENS, attention_total, crossings, first_true, limiting_share
 from eval.cost.curves import AttentionCurve, Course, attending_layers
-from eval.cost.flops.traffic import Storage, kv_cache_bytes
+from eval.cost.flops.formats import Storage
+from eval.cost.flops.traffic import kv_cache_bytes
 from eval.cost.roofline import FLOOR, Assumptions, floor_ms, longest_fit_tokens
 from eval.cost.sign_changes import SignChanges, sign_changes
 from refmodel.specification import ModelConfig

@@ -21,10 +21,13 @@ import math
 from collections import Counter
 from collections.abc import Callable
 from fractions import Fraction
+from numbers import Real
 from typing import Final, Literal, get_args
 
+from attention.checks import of_kind
 from attention.cost import Depth
 from eval.cost.curves import AttentionCurve, Line, attending_layers
+from eval.cost.shape_of import HasConfig, shape_of
 from eval.cost.sign_changes import SignChanges, sign_changes
 from refmodel.layer_spec import LayerSpec
 from refmodel.specification import ModelConfig
@@ -107,22 +110,26 @@ def _limiting_flops_per_token(model: Model, pairs: Pairs) -> Fraction | None:
 
 
 def crossover_tokens(
-    model: Model, convention: Linear = "layers", pairs: Pairs = "causal", attention_cost: float | Fraction = 1
+    model: str | HasConfig | Model,
+    convention: Linear = "layers",
+    pairs: Pairs = "causal",
+    attention_cost: float | Fraction = 1,
 ) -> int | None:
-    """N* under the conventions, the first of `crossings`; None if attention never overtakes.
+    """N* of a model, or of one that is named, under the conventions: the first of `crossings`; None if attention never
+    overtakes.
 
-    Raises `ValueError` for an unknown convention or a cost that is not above 0.
+    Raises `ValueError` for an unknown model or convention, or a cost that is not above 0.
 
     Examples:
         >>> from eval import crossover_tokens
         >>> from refmodel.presets import preset
         >>> model = preset("smollm2-135m")
-        >>> crossover_tokens(model)
-        6144
+        >>> crossover_tokens(model), crossover_tokens("qwen3-30b-a3b")
+        (6144, 13888)
         >>> crossover_tokens(model.with_layout("swa(1024)")) is None
         True
     """
-    return crossings(model, convention, pairs, attention_cost).first
+    return crossings(shape_of(model), convention, pairs, attention_cost).first
 
 
 def crossings(
@@ -140,6 +147,8 @@ def crossings(
         >>> found.at, found.first, found.stays_from, found.count
         ((11305, 13046, 16098), 11305, 16098, 2)
     """
+    of_kind("a model's shape, such as refmodel.load(...).config,", model, ModelConfig)
+    of_kind("attention_cost: a number", attention_cost, Real)
     if not attention_cost > 0:
         raise ValueError(f"attention_cost must be above 0, got {attention_cost}")
     per_token = 2 * linear_params(model, convention) / Fraction(attention_cost)

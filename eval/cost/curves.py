@@ -1,6 +1,7 @@
 """FLOPs as functions of the prompt's length: a model's attention, and the line that its linear layers are.
 
-A curve does not fall.  What else is known of it, `attention.cost.Growth`, bounds it between two lengths:
+A curve does not fall, or by as much as is known: `fall`.  What else is known of it, `attention.cost.Growth`, bounds
+it between two lengths:
 
     chord - sag  <=  A(n)  <=  chord + ripple
 
@@ -90,6 +91,12 @@ class AttentionCurve:
         lots = [times * one.lot.error_flops * tokens**one.lot.power for one, times in growths if one.lot]
         return self.scale * (regular + math.ceil(SURE * math.hypot(*lots)))
 
+    def fall(self, tokens: int) -> int:
+        """Most by which a shorter prompt may be dearer than one of `tokens`."""
+        falling = [(one, times) for key, times in self.layers.items() if (one := self._growth[key]) and one.falls]
+        most = (times * (one.ripple_flops + one.ripple_flops_per_token * tokens) for one, times in falling)
+        return self.scale * sum(most)
+
     def sag(self, low: int, high: int) -> int | None:
         """Most that the curve lies below its chord from `low` to `high`; None for an interval near 0.
 
@@ -148,6 +155,9 @@ class Line:
     def ripple(self, tokens: int) -> int:
         return 0
 
+    def fall(self, tokens: int) -> int:
+        return 0
+
     def sag(self, low: int, high: int) -> int:
         return 0
 
@@ -173,5 +183,5 @@ def _power(growth: Growth) -> float:
 
 def _times(flops_t: np.ndarray, factor: int) -> np.ndarray:
     """Exact, in int64 where there is room."""
-    fits = int(flops_t.max(initial=0)) * factor < 2**63
+    fits = int(np.abs(flops_t).max(initial=0)) * factor < 2**63
     return flops_t * factor if fits else flops_t.astype(object) * factor

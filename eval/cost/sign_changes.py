@@ -96,9 +96,10 @@ def _signs(dear: Curve, cheap: Curve, last: int) -> Iterator[tuple[int, np.ndarr
 
 def _decided(dear: Curve, cheap: Curve, low: int, high: int) -> bool | None:
     """Whether dear is above at every length from `low` to `high`, or at none; None where bounds do not say."""
-    if dear.total(high) <= cheap.total(low):
+    falls = dear.fall(high) + cheap.fall(high)
+    if dear.total(high) + falls <= cheap.total(low):
         return False
-    if dear.total(low) > cheap.total(high):
+    if dear.total(low) > cheap.total(high) + falls:
         return True
     if not (dear.is_nearly_convex and cheap.is_nearly_convex):
         return None
@@ -119,7 +120,7 @@ def _outweighs(margin: int, rising: Curve, sagging: Curve, low: int, high: int) 
 def _one_by_one(dear: Curve, cheap: Curve, low: int, high: int) -> np.ndarray:
     """Whether dear is above at each length from `low` to `high`."""
     first, steps = dear.total(low) - cheap.total(low), [curve.by_token(low, high - low) for curve in (dear, cheap)]
-    most = abs(first) + sum(int(step_t.max(initial=0)) for step_t in steps) * (high - low)
+    most = abs(first) + sum(int(np.abs(step_t).max(initial=0)) for step_t in steps) * (high - low)
     kind = np.int64 if most < 2**63 else object
     dear_t, cheap_t = (step_t.astype(kind) for step_t in steps)
     return np.cumsum(np.concatenate([np.array([first], kind), dear_t - cheap_t])) > 0

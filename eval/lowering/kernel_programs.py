@@ -21,29 +21,17 @@ from attention.kernels import (
     pallas_merge,
     pallas_write,
 )
+from attention.kernels.matmul_tiles import MatmulTiles, matmul_tiles
 from attention.kernels.pallas_attention import attend_pallas
 from attention.kernels.target import current_target
-from attention.kernels.tiles import MatmulTiles, attention_tiles, matmul_tiles
+from attention.kernels.tiles import attention_tiles
 from attention.pattern import UNBOUNDED
 from eval.lowering.dtypes import dtype_of
+from eval.lowering.kernel_parts import Part, abstract_stack
 from eval.measure.refuse_impl import refuse_several_heads
 from refmodel.kernels import choose_experts_pallas, norm_rope_pallas, projection_pallas
 from refmodel.kernels.grouped_pallas import expert_ffn_pallas
 from refmodel.specification import ModelConfig
-
-
-@dataclass(frozen=True)
-class Part:
-    """One GPU kernel of a program, by the name that Triton gives it.
-
-    Attributes:
-        products: matrix products in its inner loop.
-        macs_per_wave: multiply-accumulates of one wave for one of them in one turn of the loop.
-    """
-
-    kernel: str
-    products: int
-    macs_per_wave: int
 
 
 @dataclass(frozen=True)
@@ -103,7 +91,10 @@ class AttentionKernel:
 
 @dataclass(frozen=True)
 class ExpertKernel:
-    """The experts' feed-forward of one layer by `refmodel.kernels.grouped_pallas`, with Qwen3-30B-A3B's widths."""
+    """The experts' feed-forward of one layer by `refmodel.kernels.grouped_pallas`, with Qwen3-30B-A3B's widths.
+
+    `coding` is that of the weights (`refmodel.packed.codings`); none where they are of `dtype`.
+    """
 
     component: ClassVar[str] = "experts"
     kernel: ClassVar[str] = "grouped_matmul"
@@ -121,6 +112,7 @@ class ExpertKernel:
     n_layers: int = 2
     tokens: int = 4096
     dtype: str = "bf16"
+    coding: str = ""
 
     @property
     def tile_name(self) -> str:
@@ -128,7 +120,8 @@ class ExpertKernel:
 
     @property
     def shapes(self) -> str:
-        return f"experts, {self.dtype}, {self.n_experts} of {self.d_model}x{self.d_expert}"
+        packed = f" by {self.coding}" if self.coding else ""
+        return f"experts, {self.dtype}{packed}, {self.n_experts} of {self.d_model}x{self.d_expert}"
 
     @property
     def title(self) -> str:
@@ -148,13 +141,47 @@ class ExpertKernel:
 
         stack = (self.n_layers, self.n_experts)
         d, f, per_token = self.d_model, self.d_expert, (self.tokens, self.experts_per_token)
-        shapes = ((self.tokens, d), (*stack, d, f), (*stack, d, f), (*stack, f, d))
-        x, *weights = (jax.ShapeDtypeStruct(shape, dtype_of(self.dtype)) for shape in shapes)
+        x = jax.ShapeDtypeStruct((self.tokens, d), dtype_of(self.dtype))
+        weights = (abstract_stack((*stack, *side), self.coding, self.dtype) for side in ((d, f), (d, f), (f, d)))
         chosen = (jax.ShapeDtypeStruct(per_token, jnp.int32), jax.ShapeDtypeStruct(per_token, jnp.float32))
         return experts, (x, *chosen, *weights, jax.ShapeDtypeStruct((), jnp.int32))
 
 
-KernelProgram = AttentionKernel | ExpertKernel
+@dataclass(frozen=True)
+class ProjectionKernel:
+    """Few rows times the matrices of queries, keys and values of a layer of Qwen3-30B-A3B, with the tiles that ship."""
+
+    component: ClassVar[str] = "attention_projections"
+    kernel: ClassVar[str] = projection_pallas.NAME
+
+    rows: int = 1
+    d_model: int = 2048
+    widths: tuple[int, ...] = (4096, 512, 512)
+    dtype: str = "bf16"
+    coding: str = ""
+
+    @property
+    def title(self) -> str:
+        return f"projections of {self.rows} rows, {self.dtype}{f' by {self.coding}' if self.coding else ''}"
+
+    shapes = title
+    tile_name: ClassVar[str] = "the tiles that ship"
+
+    @property
+    def parts(self) -> tuple[Part, ...]:
+        """One kernel, each of whose matrices has a loop of its own: that the matrix units do it, not how much."""
+        return (Part(self.kernel, 1, 1),)
+
+    def build(self) -> tuple[Callable[..., Any], tuple[Any, ...]]:
+        """The function, and its arguments as shapes: x, the stacks, the layer."""
+        x = jax.ShapeDtypeStruct((self.rows, self.d_model), dtype_of(self.dtype))
+        stacks = tuple(abstract_stack((2, self.d_model, width), self.coding, self.dtype) for width in self.widths)
+        return projection_pallas.project_few_rows, (x, stacks, jax.ShapeDtypeStruct((), jnp.int32))
+
+
+TiledKernel = AttentionKernel | ExpertKernel
+"""Those whose tiles are fields, for a search."""
+KernelProgram = TiledKernel | ProjectionKernel
 
 
 def launched_as(wanted: str, name: str) -> bool:
@@ -192,9 +219,11 @@ def attention_of(
     return shipped_attention(target, head_dim or config.head_dim, group or config.group_size, dtype)
 
 
-def shipped_experts(target: str, tokens: int, dtype: str = "bf16") -> ExpertKernel:
+def shipped_experts(target: str, tokens: int, dtype: str = "bf16", coding: str = "") -> ExpertKernel:
     """The experts' kernels with the tiles that the project ships for a target and so many tokens."""
     kernel = ExpertKernel(0, 0, 0, 0, 0, 0)
     rows = tokens * kernel.experts_per_token
-    t = matmul_tiles(target, dtype_of(dtype), rows, kernel.n_experts, kernel.d_model)
-    return ExpertKernel(t.rows, t.least_rows, t.columns, t.depth, t.warps, t.stages, tokens=tokens, dtype=dtype)
+    t = matmul_tiles(target, dtype_of(dtype), rows, kernel.n_experts, kernel.d_model, bool(coding))
+    return ExpertKernel(
+        t.rows, t.least_rows, t.columns, t.depth, t.warps, t.stages, tokens=tokens, dtype=dtype, coding=coding
+    )

@@ -15,10 +15,12 @@ import optax
 from attention.attend import attend
 from eval.cost.flops.model_program import schedule_program
 from eval.lowering.dtypes import dtype_of
-from eval.lowering.kernel_programs import AttentionKernel, ExpertKernel, KernelProgram
+from eval.lowering.kernel_programs import AttentionKernel, ExpertKernel, KernelProgram, ProjectionKernel
 from eval.quality.divergence import compare_tokens, final_hidden
 from refmodel.cache import init_cache
 from refmodel.model import step
+from refmodel.packed.coding import Coding
+from refmodel.packed.codings import parse_coding
 from refmodel.presets import preset
 from refmodel.schedule import decode_steps, prefill_steps
 from refmodel.specification import ModelConfig
@@ -35,6 +37,7 @@ class ModelProgram:
         tokens: of the prompt; of the cache before a decode step.
         dtype: of weights and cache.
         impl: of attention.
+        weights: the coding in which parameters stay packed; empty for none, all in `dtype`.
     """
 
     kind: str
@@ -43,11 +46,19 @@ class ModelProgram:
     tokens: int = 1024
     dtype: str = "bf16"
     impl: str = "auto"
+    weights: str = ""
 
     def __post_init__(self) -> None:
         if self.kind not in KINDS:
             raise ValueError(f"no program {self.kind!r}; accepted: {', '.join(KINDS)}")
         dtype_of(self.dtype)
+        if self.coding and self.kind == "training":
+            raise ValueError(f"training takes the derivative of weights, which packed ones do not have: {self.weights}")
+
+    @property
+    def coding(self) -> Coding | None:
+        """Of the weights.  Raises `ValueError` for a name that is none's."""
+        return parse_coding(self.weights) if self.weights else None
 
     @property
     def config(self) -> ModelConfig:
@@ -56,7 +67,13 @@ class ModelProgram:
 
     @property
     def title(self) -> str:
-        return f"{self.kind} of {self.model} {self.layout or 'as it is'} {self.tokens:,} tokens {self.dtype}"
+        packed = f", weights {self.weights}" if self.weights else ""
+        return f"{self.kind} of {self.model} {self.layout or 'as it is'} {self.tokens:,} tokens {self.dtype}{packed}"
+
+    @property
+    def params(self) -> Params:
+        """The parameters' shapes."""
+        return abstract_params(self.config, dtype_of(self.dtype), self.coding)
 
     def build(self) -> tuple[Callable[..., Any], tuple[Any, ...]]:
         """The function, and its arguments as shapes."""
@@ -65,14 +82,16 @@ class ModelProgram:
 
 def _prefill(program: ModelProgram) -> tuple[Callable[..., Any], tuple[Any, ...]]:
     return schedule_program(
-        program.config, prefill_steps(program.tokens), impl=program.impl, dtype=dtype_of(program.dtype)
-    )
+        program.config, prefill_steps(program.tokens), impl=program.impl, dtype=dtype_of(program.dtype),
+        coding=program.coding,
+    )  # fmt: skip
 
 
 def _decode(program: ModelProgram) -> tuple[Callable[..., Any], tuple[Any, ...]]:
     return schedule_program(
-        program.config, decode_steps(program.tokens), impl=program.impl, dtype=dtype_of(program.dtype)
-    )
+        program.config, decode_steps(program.tokens), impl=program.impl, dtype=dtype_of(program.dtype),
+        coding=program.coding,
+    )  # fmt: skip
 
 
 def _quality(program: ModelProgram) -> tuple[Callable[..., Any], tuple[Any, ...]]:
@@ -85,15 +104,15 @@ def _quality(program: ModelProgram) -> tuple[Callable[..., Any], tuple[Any, ...]
 
     reference = jax.ShapeDtypeStruct((program.tokens, config.d_model), dtype_of(program.dtype))
     tokens = jax.ShapeDtypeStruct((program.tokens,), jnp.int32)
-    return quality, (abstract_params(config, dtype_of(program.dtype)), tokens, reference)
+    return quality, (program.params, tokens, reference)
 
 
 def _training(program: ModelProgram) -> tuple[Callable[..., Any], tuple[Any, ...]]:
     """Loss and gradient of the cross entropy of the next token.
 
-    Attention is dense: the loops of the blockwise path are as long as positions say and have no reverse derivative.
+    Attention is dense: the loops of the other paths' way back are as long as positions say, which no count follows.
     """
-    config = program.config
+    config = program.config.at_length(program.tokens)
 
     def loss(params: Params, tokens_bt: jax.Array) -> jax.Array:
         cache = init_cache(config, 1, program.tokens, dtype_of(program.dtype))
@@ -102,7 +121,7 @@ def _training(program: ModelProgram) -> tuple[Callable[..., Any], tuple[Any, ...
         return optax.losses.softmax_cross_entropy_with_integer_labels(logits[:, :-1], targets).mean()
 
     tokens = jax.ShapeDtypeStruct((1, program.tokens), jnp.int32)
-    return jax.value_and_grad(loss), (abstract_params(config, dtype_of(program.dtype)), tokens)
+    return jax.value_and_grad(loss), (program.params, tokens)
 
 
 KINDS: Final = MappingProxyType({"prefill": _prefill, "decode": _decode, "quality": _quality, "training": _training})
@@ -118,5 +137,5 @@ def to_json(program: Program) -> dict[str, Any]:
 
 def from_json(values: dict[str, Any]) -> Program:
     """The program that `to_json` wrote."""
-    types = {one.__name__: one for one in (ModelProgram, AttentionKernel, ExpertKernel)}
+    types = {one.__name__: one for one in (ModelProgram, AttentionKernel, ExpertKernel, ProjectionKernel)}
     return types[values["type"]](**{name: value for name, value in values.items() if name != "type"})

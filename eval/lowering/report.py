@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from eval.cost.cards import card
+from eval.cost.flops.formats import weight_bytes
 from eval.cost.flops.hlo import parse_hlo
-from eval.cost.flops.traffic import weight_bytes
 from eval.cost.prediction import Occupancy, Predicted, Range
 from eval.lowering import compile as compiling
 from eval.lowering.compile import Compiled
@@ -86,9 +86,10 @@ def noteworthy(kernel: Kernel) -> bool:
 
 
 def memory_fit(compiled: Compiled) -> dict[str, Any] | None:
-    """Bytes of the program, its peak, and whether that fits the card: in bf16, and with quantised weights.
+    """Bytes of the program, its peak, and whether that fits the card: as compiled, and in bf16 with quantised weights.
 
-    The quantised figure is arithmetic: the same temporaries, 4.5 bits a weight, no room for expanding them.
+    Packed weights are in the compiler's own plan.  The quantised figure of bf16 is arithmetic: the same temporaries,
+    4.5 bits a weight, no room for expanding them.
     """
     program, memory = compiled.program, compiled.memory
     if not memory or not isinstance(program, ModelProgram):
@@ -96,7 +97,8 @@ def memory_fit(compiled: Compiled) -> dict[str, Any] | None:
     room = card(compiled.target.card).figures.get("memory_bytes")
     peak = memory["argument_bytes"] + memory["temp_bytes"] + memory["output_bytes"] - memory["alias_bytes"]
     saved = weight_bytes(program.config, "bf16") - weight_bytes(program.config, QUANTISED)
-    peaks = {program.dtype: peak} | ({QUANTISED: peak - saved} if program.dtype == "bf16" else {})
+    guessed = {QUANTISED: peak - saved} if program.dtype == "bf16" and not program.weights else {}
+    peaks = {program.weights or program.dtype: peak} | guessed
     return {
         "card": compiled.target.card, "card_bytes": room and int(room.value), "peak_bytes": peaks,
         "fits": {name: value <= room.value for name, value in peaks.items()} if room else None,
@@ -116,7 +118,8 @@ def compile_table(results: Iterable[Result]) -> Table:
         times = (duration(1e3 * seconds) for seconds in (compiled.compile_s, compiled.compile_cpu_s))
         rows.append((compiled.program.title, state, *times, *sizes, ", ".join(peak)))
     header = ("program", "", "compile", "CPU time", "arguments", "temporaries", "outputs", "peak")
-    note = f"{QUANTISED}: the same temporaries with quantised weights, by arithmetic."
+    guessed = any(QUANTISED in row[-1] for row in rows)
+    note = f"{QUANTISED}: the same temporaries with quantised weights, by arithmetic." if guessed else ""
     return Table("Programs", header, tuple(rows), note, words=(0, 1))
 
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping
 from types import MappingProxyType
 from typing import Any, Final
 
-from eval.lowering.kernel_programs import AttentionKernel, ExpertKernel, KernelProgram
+from eval.lowering.kernel_programs import AttentionKernel, ExpertKernel, TiledKernel
 
 FORMS: Final = MappingProxyType({
     AttentionKernel: ("rows", "keys", "warps", "stages"),
@@ -31,22 +31,22 @@ SWEEPS: Final[Mapping[tuple[type, str], Mapping[str, tuple[int, ...]]]] = Mappin
 LEAST: Final = MappingProxyType({"rows": 16, "keys": 32, "columns": 32, "depth": 32})
 
 
-def every_tile(like: KernelProgram, target: str) -> list[KernelProgram]:
+def every_tile(like: TiledKernel, target: str) -> list[TiledKernel]:
     """All tiles of the sweep for a target, for the same shapes; two warps share 16 rows at most."""
     sizes = SWEEPS[type(like), target[:3]]
     made = (with_tile(like, **dict(zip(sizes, values, strict=True))) for values in itertools.product(*sizes.values()))
     return [one for one in made if one.rows >= 8 * one.warps]
 
 
-def with_tile(like: KernelProgram, **sizes: Any) -> KernelProgram:
+def with_tile(like: TiledKernel, **sizes: Any) -> TiledKernel:
     """The same shapes in another tile; few rows of an expert take no more than all of the tile's."""
-    changed: KernelProgram = dataclasses.replace(like, **sizes)
+    changed: TiledKernel = dataclasses.replace(like, **sizes)
     if isinstance(changed, ExpertKernel):
         changed = dataclasses.replace(changed, least_rows=min(changed.least_rows, changed.rows))
     return changed
 
 
-def smaller(program: KernelProgram) -> Iterable[KernelProgram]:
+def smaller(program: TiledKernel) -> Iterable[TiledKernel]:
     """Ever smaller tiles: one stage less, then half of the side that is looped over, then half of the others, the rows
     with half of the warps."""
     sides = ("keys",) if isinstance(program, AttentionKernel) else ("depth", "columns")
@@ -63,17 +63,17 @@ def smaller(program: KernelProgram) -> Iterable[KernelProgram]:
         yield program
 
 
-def suggestion(program: KernelProgram, passes: Callable[[KernelProgram], bool]) -> KernelProgram | None:
+def suggestion(program: TiledKernel, passes: Callable[[TiledKernel], bool]) -> TiledKernel | None:
     """The first smaller tile that passes, None if none does."""
     return next((one for one in smaller(program) if passes(one)), None)
 
 
-def is_tile_of(word: str, like: KernelProgram) -> bool:
+def is_tile_of(word: str, like: TiledKernel) -> bool:
     """Whether a word has as many sides as the tiles of a kernel."""
     return word.count("x") == len(FORMS[type(like)]) - 3
 
 
-def parse_tile(word: str, like: KernelProgram) -> KernelProgram:
+def parse_tile(word: str, like: TiledKernel) -> TiledKernel:
     """`128x64,8,2`: rows x keys, or rows x columns x depth, then warps and stages; else `ValueError`."""
     names, sizes = FORMS[type(like)], word.replace("x", ",").split(",")
     if len(sizes) != len(names) or not all(size.isdecimal() and int(size) for size in sizes):

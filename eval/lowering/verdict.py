@@ -7,7 +7,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from eval.lowering.compile import Compiled
-from eval.lowering.kernel_programs import KernelProgram, Part, launched_as
+from eval.lowering.kernel_parts import Part
+from eval.lowering.kernel_programs import KernelProgram, launched_as
 from eval.lowering.kernels import Kernel
 from eval.lowering.target import Target
 from eval.lowering.vendors import vendor_of

@@ -19,12 +19,14 @@ from eval.cost.flops.closed_form import attention_flops, prefill_flops
 from eval.measure import layers_apart
 from eval.measure.device_work import layer_work, selection_flops
 from eval.measure.finite import refuse_no_numbers
+from eval.measure.in_turns import Failure, compile_each, time_in_turns
 from eval.measure.interrupt import breathe
 from eval.measure.layer_program import chained, layer_kernel, no_attention
 from eval.measure.named_layout import NamedLayout
+from eval.measure.peak_memory import PeakMemory
 from eval.measure.plan import Sweep
 from eval.measure.records.schema import UNTOLD, Findings, FlopCounts, Kind, ProgramMemory
-from eval.measure.timing import PeakMemory, Timing, compile_program, time_programs
+from eval.measure.timing import Program, Timing, compile_program
 from eval.quality.divergence import final_hidden, per_token, summarise
 from refmodel.model import prefill
 from refmodel.specification import ModelConfig
@@ -37,15 +39,17 @@ CHAINED_TOKENS = 2**19
 
 Layouts = Sequence[NamedLayout]
 Found = dict[NamedLayout, Findings]
+Tried = dict[NamedLayout, Findings | Failure]
 
 
-def measure_prefill(sweep: Sweep, layouts: Layouts, tokens: int) -> Found:
-    """The whole model, one shot, last-token logits."""
-    (layout,) = layouts
-    model = sweep.model.with_layout(layout.variants)
-    attend_fn = partial(attend, impl=sweep.impl)
-    found = _time_prefill(sweep, model, tokens, _flops(sweep, model.config, tokens), attend_fn, refuse_no_numbers)
-    return {layout: replace(found, executed_from=_executed_from(sweep, layout, tokens))}
+def measure_prefill(sweep: Sweep, layouts: Layouts, tokens: int) -> Tried:
+    """The whole model under each layout, one shot, last-token logits, sampled in turns."""
+
+    def counts(layout: NamedLayout) -> Findings:
+        flops = _flops(sweep, sweep.model.config.with_layout(layout.variants), tokens)
+        return Findings(flops=flops, executed_from=_executed_from(sweep, layout, tokens))
+
+    return _time_prefills(sweep, layouts, tokens, partial(attend, impl=sweep.impl), counts, refuse_no_numbers)
 
 
 def measure_apart(sweep: Sweep, layouts: Layouts, tokens: int) -> Found:
@@ -59,40 +63,45 @@ def measure_apart(sweep: Sweep, layouts: Layouts, tokens: int) -> Found:
     return {layout: replace(found, flops=flops, executed_from=_executed_from(sweep, layout, tokens))}
 
 
-def measure_linear(sweep: Sweep, layouts: Layouts, tokens: int) -> Found:
+def measure_linear(sweep: Sweep, layouts: Layouts, tokens: int) -> Tried:
     """The whole model with the attention kernel left out: all that grows as N."""
-    (layout,) = layouts
-    model = sweep.model.with_layout(layout.variants)
-    useful, executed = _counted(sweep, model.config, tokens)
-    for counted in (useful, executed):
-        counted.pop("attention")
-    return {layout: _time_prefill(sweep, model, tokens, FlopCounts(useful, executed), no_attention)}
+
+    def counts(layout: NamedLayout) -> Findings:
+        useful, executed = _counted(sweep, sweep.model.config.with_layout(layout.variants), tokens)
+        for counted in (useful, executed):
+            counted.pop("attention")
+        return Findings(flops=FlopCounts(useful, executed))
+
+    return _time_prefills(sweep, layouts, tokens, no_attention, counts)
 
 
-def measure_attention(sweep: Sweep, layouts: Layouts, tokens: int) -> Found:
+def measure_attention(sweep: Sweep, layouts: Layouts, tokens: int) -> Tried:
     """One layer's attention kernel of each variant, on the shapes that the layer really sees, sampled in turns."""
     config = sweep.model.config
     calls = max(1, CHAINED_TOKENS // tokens) if on_gpu() else 1
-    programs, inputs = {}, None
-    for layout in layouts:
-        attend_fn = partial(attend, impl=sweep.impl)
+    attend_fn, inputs = partial(attend, impl=sweep.impl), None
+
+    def compiled(layout: NamedLayout) -> Program:
+        nonlocal inputs  # drawn once
         (variant,) = layout.variants
         kernel, (inputs, params) = layer_kernel(config, variant, tokens, sweep.dtype, attend=attend_fn, inputs=inputs)
-        programs[layout.name] = compile_program(chained(kernel, calls), inputs, params)
-    timings = time_programs(programs, replace(sweep.budget, min_samples=max(5, sweep.budget.min_samples)))
+        return compile_program(chained(kernel, calls), inputs, params)
 
-    def found(layout: NamedLayout) -> Findings:
-        timing, (variant,) = timings[layout.name], layout.variants
+    def found(layout: NamedLayout, program: Program, timing: Timing) -> Findings:
+        (variant,) = layout.variants
         useful = attention_flops(variant, config, tokens)
         return Findings(
             timing=_of_one_call(timing, calls),
             calls_per_sample=calls,
-            memory=ProgramMemory(**programs[layout.name].memory),
+            memory=ProgramMemory(**program.memory),
             flops=FlopCounts({"attention": useful}, {"attention": _executed_flops(sweep, variant, tokens)}),
             executed_from=_executed_from(sweep, layout, tokens),
         )
 
-    return {layout: found(layout) for layout in layouts}
+    asked = sweep.budget  # a layer's first run is cold, so that it alone would not be enough
+    samples = max(asked.min_samples, min(5, asked.max_samples))
+    budget = replace(asked, min_samples=samples, long_samples=samples)
+    return time_in_turns(compile_each(layouts, compiled), found, budget)
 
 
 def _of_one_call(timing: Timing, calls: int) -> Timing:
@@ -123,19 +132,30 @@ def _final_hidden(model: Model, tokens_t: jax.Array) -> jax.Array:
     return program.compiled(*program.arguments)
 
 
-def _time_prefill(
-    sweep: Sweep, model: Model, tokens: int, flops: FlopCounts, attend_fn: Any,
+def _time_prefills(
+    sweep: Sweep, layouts: Layouts, tokens: int, attend_fn: Any, counts: Callable[[NamedLayout], Findings],
     check: Callable[[Any], None] = lambda _: None,
-) -> Findings:  # fmt: skip
+) -> Tried:  # fmt: skip
+    """`counts` of each, with its timing and memory."""
     tokens_bt = jnp.asarray(sweep.text.tokens[:tokens], jnp.int32)[None]
-    program = compile_program(
-        lambda params, tokens_bt: prefill(model.config, params, tokens_bt, attend=attend_fn), model.params, tokens_bt,
-        check=check,
-    )  # fmt: skip
-    peak = PeakMemory()
-    timing = time_programs({"it": program}, sweep.budget)["it"]
-    memory = ProgramMemory(**program.memory, rss_peak_bytes=peak.peak_bytes())
-    return Findings(timing=timing, flops=flops, memory=memory)
+
+    def compiled(layout: NamedLayout) -> Program:
+        model = sweep.model.with_layout(layout.variants)
+        whole = partial(prefill, model.config, attend=attend_fn)
+        return compile_program(whole, model.params, tokens_bt, check=check)
+
+    programs = compile_each(layouts, compiled)
+    memory, peak_bytes = PeakMemory(), {layout.name: 0 for layout in layouts}
+
+    def note(name: str) -> None:
+        peak_bytes[name] = max(peak_bytes[name], memory.peak_bytes() or 0)
+        memory.reset()
+
+    def found(layout: NamedLayout, program: Program, timing: Timing) -> Findings:
+        peak = peak_bytes[layout.name] or None
+        return replace(counts(layout), timing=timing, memory=ProgramMemory(**program.memory, rss_peak_bytes=peak))
+
+    return time_in_turns(programs, found, sweep.budget, note)
 
 
 def _flops(sweep: Sweep, config: ModelConfig, tokens: int) -> FlopCounts:
@@ -199,7 +219,7 @@ def _executed_from(sweep: Sweep, layout: NamedLayout, tokens: int) -> dict[str, 
     return {impl: UNTOLD if source == "not told" else source for impl, source in counts.items()}
 
 
-Measure = Callable[[Sweep, Layouts, int], Found]
+Measure = Callable[[Sweep, Layouts, int], Mapping[NamedLayout, Findings | Failure]]
 
 MEASURES: Final[Mapping[Kind, Measure]] = MappingProxyType(
     {
@@ -210,4 +230,4 @@ MEASURES: Final[Mapping[Kind, Measure]] = MappingProxyType(
         "quality": measure_quality,
     }
 )
-"""By the kind of cell: what was found of those of its layouts that are still wanted."""
+"""By the kind of cell: what was found of those of its layouts that are still wanted, or what one of them died of."""

@@ -22,32 +22,39 @@ from refmodel.specification import ModelConfig
 if TYPE_CHECKING:
     from refmodel.source import Model
 
-WHOLE = (FULL, "5*swa(1024)+full")
 LAYOUTS = (
-    *WHOLE, "swa(1024)", "swa(1020,sinks=4)", "spans(256|1024|full,sinks=4)", "routed(256|full,router=periodic)",
-    "moba(256,topk=4)",
+    FULL, "5*swa(1024)+full", "swa(1024)", "swa(1020,sinks=4)", "spans(256|1024|full,sinks=4)",
+    "routed(256|full,router=periodic)", "moba(256,topk=4)",
     *(f"evict({policy},budget=1024,chunk=512)" for policy in ("streaming", "snapkv", "tova", "keydiff", "h2o")),
 )  # fmt: skip
-"""Compared where none are named, as far as they fit the model; of those in `WHOLE` the whole prefill is timed too."""
+"""Compared where none are named, as far as they fit the model."""
 
 ON_GPU = (
-    *WHOLE, "swa(1024)", "swa(1020,sinks=4)", "routed(512|512|4096|full,router=periodic)",
+    FULL, "5*swa(1024)+full", "swa(1024)", "swa(1020,sinks=4)", "routed(512|512|4096|full,router=periodic)",
     "evict(keydiff,budget=4096,chunk=4096)",
 )  # fmt: skip
-"""The same on a GPU, where whole prefills are quick: all of them are timed."""
+"""The same on a GPU."""
 
-LENGTHS = (1024, 2048, 4096, 8192)
+LENGTHS = (1536, 2304, 4608)
+"""From the first on every one of `LAYOUTS` has settled (budget + chunk of the evictions), and a crossover is fitted to
+three of them at least; the last is as long as eight minutes of two cores allow whole prefills of all to be."""
+
 GPU_LENGTHS = tuple(1024 << k for k in range(7))
+
+WHOLE_LENGTHS = 2
+"""Where no layouts are named, on a CPU, whole prefills of all are timed at so many of the longest lengths, of full
+attention at all: at a short prompt layouts differ by less than their times' noise, and a run has its minutes."""
+
 QUALITY_TOKENS = 3072
 
 
 def usual_sweep(
     model: Model,
     layouts: Sequence[LayoutSpec] | None = None,
-    tokens: Sequence[int] | None = None,
+    tokens: Sequence[int | str] | None = None,
     *,
     whole: Sequence[LayoutSpec] | None = None,
-    quality_tokens: int | None = None,
+    quality_tokens: int | str | None = None,
     text: str | None = None,
     text_name: str = "text",
     impl: str = "auto",
@@ -62,10 +69,11 @@ def usual_sweep(
     for name, given in (("layouts", layouts), ("tokens", tokens), ("whole", whole)):
         if given is not None and (isinstance(given, str) or not isinstance(given, Sequence)):
             raise ValueError(f"{name} is a list, got {given!r}")
-    for count in tokens or ():
-        checks.whole("tokens", count)
+        if given is not None and name != "whole" and not given:
+            raise ValueError(f"{name} is empty; None takes the usual ones")
+    asked = [checks.token_count("tokens", one) for one in tokens or ()]
     if quality_tokens is not None:
-        checks.whole("quality_tokens", quality_tokens, 0)
+        quality_tokens = checks.token_count("quality_tokens", quality_tokens, 0)
     if text is not None and not isinstance(text, str):
         raise ValueError(f"text must be text, got {text!r}")
     if text is not None and model.tokenizer is None:
@@ -73,12 +81,13 @@ def usual_sweep(
     for head_dim in sorted({layer.heads.head_dim for layer in model.config.layers if layer.mixer}):
         refuse_impl(impl, model.params["embed"]["embedding"].dtype, head_dim)
     on_gpu = jax.default_backend() == "gpu"
-    lengths = tuple(sorted(set(tokens or (GPU_LENGTHS if on_gpu else LENGTHS))))
+    lengths = tuple(sorted(set(asked or (GPU_LENGTHS if on_gpu else LENGTHS))))
     usual = ON_GPU if on_gpu else LAYOUTS
     left_out = {} if layouts else _left_out(model.config, usual, lengths[0])
     compared = layouts or [layout for layout in usual if layout not in left_out]
+    whole_from = 0 if on_gpu or layouts or whole is not None else lengths[-WHOLE_LENGTHS:][0]
     if whole is None:
-        whole = layouts or [layout for layout in (usual if on_gpu else WHOLE) if layout not in left_out]
+        whole = compared
     words = default_text() if text is None else text
     read = text_tokens(model, words, "pydoc_data.topics" if text is None else text_name, text_sha256(words))
     if quality_tokens is None:
@@ -96,6 +105,7 @@ def usual_sweep(
         budget=budget,
         impl=impl,
         layers_apart=layers_apart,
+        whole_from=whole_from,
         left_out=MappingProxyType(left_out),
     )
 

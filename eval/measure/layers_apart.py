@@ -20,14 +20,16 @@ from eval.measure.records.schema import Findings, LayerTime
 from eval.measure.timing import Budget, Timing, compile_program, time_programs
 from refmodel.model import embed, prefill, unembed
 from refmodel.norm import rms_norm
+from refmodel.packed.coding import Coding
+from refmodel.packed.packed import Packed
 from refmodel.specification import ModelConfig
-from refmodel.tree import Params
+from refmodel.tree import Params, leaves_by_path
 from refmodel.weights.random import random_params, variant_params
 
 
-def random_layers(config: ModelConfig, seed: int, dtype: Any) -> Params:
+def random_layers(config: ModelConfig, seed: int, dtype: Any, coding: Coding | None = None) -> Params:
     """Random parameters of one layer of each kind, and of what is outside the layers."""
-    params: Params = random_params(config.one_of_each_stack, seed, dtype)
+    params: Params = random_params(config.one_of_each_stack, seed, dtype, coding)
     return params
 
 
@@ -41,11 +43,13 @@ def measure(config: ModelConfig, params: Params, tokens_bt: jax.Array, attend: A
         last_bd = embed(config, params, tokens_bt)[:, -1]
         return (unembed(config, params, rms_norm(last_bd, params["final_norm"]["scale"], config.final_norm)),)
 
+    dtype = params["embed"]["embedding"].dtype
+    coding = next((leaf.coding for leaf in leaves_by_path(params).values() if isinstance(leaf, Packed)), None)
     counts = Counter(zip(config.stacks, config.layout, strict=True))
     programs = {"ends": compile_program(ends, params, tokens_bt, check=refuse_no_numbers)}
     for kind, variant in counts:
         one = config.one_layer(variant, kind)
-        stack = params["blocks"].get(kind) or random_params(one, 0, params["embed"]["embedding"].dtype)["blocks"][kind]
+        stack = params["blocks"].get(kind) or random_params(one, 0, dtype, coding)["blocks"][kind]
         own = variant_params(one, {**params, "blocks": {kind: stack}}, 0)
         layer = partial(prefill, one, attend=attend)
         programs[f"{kind} {variant}"] = compile_program(layer, own, tokens_bt, check=refuse_no_numbers)

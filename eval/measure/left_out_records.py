@@ -30,7 +30,6 @@ from eval.cost.efficiency.effects import Effect, Floats, covariance
 from eval.cost.efficiency.interval import KNOWN_WITHIN, half_width
 from eval.cost.efficiency.posterior import LogTimes, Problem, fit, predict
 from eval.cost.flops.closed_form import attention_cost, linear_flops, steps_flops
-from eval.cost.flops.traffic import weight_bytes
 from eval.measure.records.file import latest
 from eval.measure.records.schema import Record
 from refmodel.schedule import prefill_steps
@@ -91,6 +90,9 @@ SCHEMES: Final[Mapping[str, Callable[[Prefill], object]]] = MappingProxyType(
 )
 """A group's key by prefill, None for one that is kept."""
 
+BITS_OF_OLD_RECORDS: Final = 16.0
+"""Records that do not tell how weights were held are of bf16."""
+
 
 def prefills(records: Iterable[Record], config: ModelConfig, card: Card | None = None) -> list[Prefill]:
     """The newest whole prefill of each cell, on the card that measured it.  Raises `ValueError` without that card."""
@@ -103,7 +105,7 @@ def prefills(records: Iterable[Record], config: ModelConfig, card: Card | None =
         if on is None:
             raise ValueError(f"no card is known for {device}; a card's figures are needed to predict its records")
         ms = statistics.median(record.timing.samples_ms)
-        terms_s = _terms_s(config, record.layout, record.tokens, on)
+        terms_s = _terms_s(config, record.layout, record.tokens, on, record.run.weight_bits or BITS_OF_OLD_RECORDS)
         made.append(Prefill(config.name, record.layout, record.tokens, ms, terms_s))
     return made
 
@@ -175,13 +177,15 @@ def _problem(rows: Sequence[Prefill], known: int) -> Problem:
     )  # fmt: skip
 
 
-def _terms_s(config: ModelConfig, layout: str, tokens: int, card: Card) -> tuple[float, ...]:
-    """Linear layers, full attention, other mixers with their choice of keys, reading the weights."""
+def _terms_s(
+    config: ModelConfig, layout: str, tokens: int, card: Card, weight_bits: float = BITS_OF_OLD_RECORDS
+) -> tuple[float, ...]:
+    """Linear layers, full attention, other mixers with their choice of keys, reading the weights as they are held."""
     steps, peak = prefill_steps(tokens), card.peak_flops_per_s("bf16")
     model, full, other = config.with_layout(layout).at_length(tokens), 0, 0
     for (layer, depth), layers in Counter(model.layers_at_depth).items():
         if layer.attends:
             flops = layers * sum(attention_cost(layer, step, depth=depth).flops(layer.heads) for step in steps)
             full, other = (full + flops, other) if isinstance(layer.mixer, Full) else (full, other + flops)
-    weights_s = weight_bytes(config) / card.bandwidth_bytes_per_s
+    weights_s = config.params * weight_bits / 8 / card.bandwidth_bytes_per_s
     return linear_flops(steps_flops(model, steps)) / peak, full / peak, other / peak, weights_s

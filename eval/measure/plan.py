@@ -36,7 +36,8 @@ class Sweep:
     """What to measure: layouts at lengths, and quality over the text's first `quality_tokens` (0: none).
 
     Every layout is timed in parts, its layers' attention and the linear layers that all share; those of `whole` also
-    in one piece.  With `layers_apart` each distinct layer of those is timed once instead and multiplied; the model's
+    in one piece, all at lengths of `whole_from` tokens on and full attention alone at shorter ones.  With
+    `layers_apart` each distinct layer of those is timed once instead and multiplied, at every length; the model's
     parameters are then those of `eval.measure.layers_apart.random_layers`.  `left_out` holds the usual layouts that do
     not fit the model or the lengths, each with the reason.
     """
@@ -50,6 +51,7 @@ class Sweep:
     budget: Budget = Budget()
     impl: str = "auto"
     layers_apart: bool = False
+    whole_from: int = 0
     left_out: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
 
     def __post_init__(self) -> None:
@@ -110,6 +112,10 @@ class Sweep:
         """What the others are compared with."""
         return NamedLayout.of(FULL, self.model.config)
 
+    def whole_at(self, tokens: int) -> tuple[NamedLayout, ...]:
+        """Those that are timed in one piece at this length."""
+        return tuple(layout for layout in self.whole if layout.is_full or tokens >= self.whole_from)
+
     @property
     def single_layers(self) -> tuple[NamedLayout, ...]:
         """One layer of each variant of all layouts, full attention first."""
@@ -159,10 +165,11 @@ def plan(sweep: Sweep) -> list[Cell]:
         }
         cells.append(Cell("linear", tokens, {sweep.full: sum(full_flops.values()) - full_flops["attention"]}))
         cells.append(Cell("attention", tokens, layer_flops))
-        cells += [
-            Cell("prefill", tokens, {layout: _executed(config.with_layout(layout.variants), tokens)})
-            for layout in sweep.whole
-        ]
+        whole_flops = {
+            layout: _executed(config.with_layout(layout.variants), tokens) for layout in sweep.whole_at(tokens)
+        }
+        if whole_flops:
+            cells.append(Cell("prefill", tokens, whole_flops))
     if sweep.quality_tokens:
         read_flops = sum(prefill_flops(config, sweep.quality_tokens).values())
         cells.append(Cell("quality", sweep.quality_tokens, dict.fromkeys(sweep.layouts, read_flops)))

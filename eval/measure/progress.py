@@ -10,13 +10,16 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
+from eval.measure.notebook_bar import NotebookBar, in_notebook
 from eval.measure.plan import Cell, Sweep
 from eval.measure.records.schema import Record, RunInfo
 from eval.measure.sweep import run_sweep
 
 
 def progress_bar(*, watched: bool) -> Progress:
-    """On stderr, gone when done; nothing at all unless somebody watches."""
+    """On stderr, in a notebook among its outputs, gone when done; nothing at all unless somebody watches."""
+    if watched and in_notebook():
+        return NotebookBar()
     columns = TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:3.0f}%"), TimeElapsedColumn()
     return Progress(*columns, transient=True, console=Console(stderr=True), disable=not watched)
 

@@ -11,10 +11,14 @@ from eval.measure.records.identity import differences, identity_of, layout_diges
 from eval.measure.records.schema import Record, RunInfo
 
 
+def layout_names(sweep: Sweep) -> LayoutNames:
+    """Those that a sweep's records may hold."""
+    return LayoutNames(sweep.model.config, (*sweep.layouts, *sweep.whole))
+
+
 def foreign_records(sweep: Sweep, run: RunInfo, records: Iterable[Record]) -> dict[int, list[str]]:
     """By place: the records that are of something else than `run` of `sweep` would measure, and in what they differ."""
-    names = LayoutNames(sweep.model.config, (*sweep.layouts, *sweep.whole))
-    found = {}
+    names, found = layout_names(sweep), {}
     for place, record in enumerate(records):
         if different := differences(identity_of(record), _ours(sweep, run, record, names)):
             found[place] = different

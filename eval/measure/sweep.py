@@ -1,16 +1,19 @@
-"""The sweep: every cell of a plan, measured, recorded at once, resumed where it stopped."""
+"""The sweep: every cell of a plan, measured, recorded when it is done, resumed with the first that is not."""
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import jax
 
 from attention.backends.registry import auto_goes_by_shape, counted_as
+from eval.measure.again import cells_again
 from eval.measure.cells import MEASURES, on_gpu
+from eval.measure.in_turns import Failure, attempt
 from eval.measure.interrupt import breathe
 from eval.measure.layer_impls import layer_impls
 from eval.measure.named_layout import NamedLayout
@@ -18,8 +21,9 @@ from eval.measure.plan import Cell, Sweep, plan
 from eval.measure.records import file
 from eval.measure.records.environment import environment, now
 from eval.measure.records.identity import code_digest, config_digest, layout_digest, tokens_digest
-from eval.measure.records.schema import NO_IMPL, Findings, Record, RunInfo, Status, TextSource, cell_of
-from eval.measure.resume import foreign_records
+from eval.measure.records.schema import NO_IMPL, Findings, Record, RunInfo, TextSource, cell_of
+from eval.measure.records.schema import Cell as RecordCell
+from eval.measure.resume import foreign_records, layout_names
 
 OnForeign = Callable[[Path, int, Sequence[str]], None]
 """Told of the file that was set aside, of how many of its records are another run's, and of what differs."""
@@ -70,12 +74,16 @@ def run_sweep(
 ) -> Iterator[Record]:
     """Measures `cells`, as `missing_cells` gives them, and appends each record to `path`, yielding it.
 
-    A cell that fails is recorded as failed and the sweep goes on.  `on_start` and `on_done` are told of each cell.
+    What fails is recorded as failed and the sweep goes on.  The records of a cell are written when all its layouts are
+    done, which are sampled in turns: what is stopped before loses their samples.  `on_start` and `on_done` are told of
+    each cell.
     """
     sharing = _name_layouts(sweep, path)
     for cell in cells:
         on_start(cell)
-        for layout, (status, error, findings) in _guarded(cell, sweep).items():
+        for layout, found in _guarded(cell, sweep).items():
+            failure, findings = (found, Findings()) if isinstance(found, Failure) else (None, found)
+            status, error = (failure.status, failure.error) if failure else ("ok", "")
             if cell.kind == "linear":
                 findings = replace(findings, layouts=sharing)
             record = Record(
@@ -105,35 +113,34 @@ def _name_layouts(sweep: Sweep, path: Path) -> tuple[str, ...]:
     return layouts
 
 
-def missing_cells(sweep: Sweep, path: Path, run: RunInfo) -> list[Cell]:
-    """What a sweep has to measure: its plan, less what `path` holds of a run of the same that was stopped."""
-    records = file.read(path)
+def missing_cells(sweep: Sweep, path: Path, run: RunInfo, again: Sequence[str] = ()) -> list[Cell]:
+    """What a sweep has to measure: its plan, less what `path` holds of a run of the same, but what is named `again`."""
+    records, cells = file.read(path), plan(sweep)
     if not records:
-        return plan(sweep)
+        return cells
     foreign = foreign_records(sweep, run, records)
-    done = {record.cell for place, record in enumerate(records) if record.status == "ok" and place not in foreign}
+    kept = file.latest(record for place, record in enumerate(records) if place not in foreign)
 
-    def is_missing(cell: Cell, layout: NamedLayout) -> bool:
+    def key(cell: Cell, layout: NamedLayout) -> RecordCell:
         impl, text = _impl(sweep, cell, layout), _text(sweep, cell)
-        return cell_of(run, cell.kind, layout.name, cell.tokens, impl, text) not in done
+        return cell_of(run, cell.kind, layout.name, cell.tokens, impl, text)
 
-    lacking = (cell.only([layout for layout in cell.layouts if is_missing(cell, layout)]) for cell in plan(sweep))
+    planned = {key(cell, layout) for cell in cells for layout in cell.layouts}
+    repeated = cells_again(again, [record for record in kept if record.cell in planned], layout_names(sweep))
+    done = {record.cell for record in kept if record.status == "ok"} - repeated
+    lacking = (cell.only([one for one in cell.layouts if key(cell, one) not in done]) for cell in cells)
     return [cell for cell in lacking if cell.layouts]
 
 
-def _guarded(cell: Cell, sweep: Sweep) -> dict[NamedLayout, tuple[Status, str, Findings]]:
-    """How it went for each layout of a cell, what was wrong, and what was found."""
-    try:
-        found = MEASURES[cell.kind](sweep, cell.layouts, cell.tokens)
-        return {layout: ("ok", "", found[layout]) for layout in cell.layouts}
-    except Exception as error:  # whatever one layout dies of, the others still count
-        breathe()
-        if len(cell.layouts) > 1:
-            return {one: how for layout in cell.layouts for one, how in _guarded(cell.only([layout]), sweep).items()}
-        first_line = next(iter(str(error).strip().splitlines()), "")
-        out_of_memory = isinstance(error, MemoryError) or "RESOURCE_EXHAUSTED" in str(error)
-        status: Status = "out-of-memory" if out_of_memory else "failed"
-        return {cell.layouts[0]: (status, f"{type(error).__name__}: {first_line}", Findings())}
+def _guarded(cell: Cell, sweep: Sweep) -> Mapping[NamedLayout, Findings | Failure]:
+    """What was found of each layout of a cell, or what it died of; alone, where the cell died as a whole."""
+    found = attempt(partial(MEASURES[cell.kind], sweep, cell.layouts, cell.tokens))
+    if not isinstance(found, Failure):
+        return found
+    breathe()
+    if len(cell.layouts) > 1:
+        return {one: how for layout in cell.layouts for one, how in _guarded(cell.only([layout]), sweep).items()}
+    return {cell.layouts[0]: found}
 
 
 def run_of(sweep: Sweep, invocation: str | None = None) -> RunInfo:
@@ -143,9 +150,10 @@ def run_of(sweep: Sweep, invocation: str | None = None) -> RunInfo:
     """
     where, code = environment(), code_digest()
     config, device = sweep.model.config, jax.default_backend()
+    held = sweep.model.held
     return RunInfo(
-        config.name, sweep.model.weights, device, sweep.dtype.name, where, invocation, config_digest(config),
-        sweep.params_digest, code,
+        config.name, sweep.model.weights_as_held, device, sweep.dtype.name, where, invocation, config_digest(config),
+        sweep.params_digest, code, held.bits_per_weight, None if sweep.layers_apart else held.n_bytes,
     )  # fmt: skip
 
 

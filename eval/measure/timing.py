@@ -1,9 +1,9 @@
 """Wall time, taken so that it means something.
 
 Dispatch is asynchronous, so every sample blocks on every output.  Lowering, compiling and running are timed apart.
-Every sample is kept and counts; the median speaks for them, their spread says how far to trust it.  Where a program's
-spread by more than `MOST_SPREAD`, all programs are sampled once more, in `Budget.rounds` rounds at the most: to choose
-the calmest would be to choose among answers.
+Every sample is kept and counts; the median speaks for them, their spread says how far to trust it.  A program whose
+samples spread by more than `MOST_SPREAD` is sampled again by itself, until they agree or `Budget.again_s` are over.
+New samples join the others: to choose the calmest would be to choose among answers.
 """
 
 from __future__ import annotations
@@ -11,9 +11,8 @@ from __future__ import annotations
 import itertools
 import statistics
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, Final
 
 import jax
@@ -23,6 +22,9 @@ from refmodel.device_memory import free_device_bytes
 
 MOST_SPREAD: Final = 0.25
 """Of samples that count, `spread_of`: above it they say more of the machine than of the program."""
+
+MOST_AGAIN: Final = 2.0
+"""Sampling again takes at most so many times what sampling took: what runs for milliseconds is not worth seconds."""
 
 
 @dataclass(frozen=True)
@@ -45,15 +47,26 @@ class Timing:
 
 @dataclass(frozen=True)
 class Budget:
-    """How long to sample in a round: at least `min_samples`, then until `seconds` are spent or `max_samples` taken."""
+    """How long to sample: at least `min_samples`, then until `seconds` are spent or `max_samples` taken.
+
+    Attributes:
+        long_s: a first run longer than this counts as a sample: what warming up hides is lost in it.
+        long_samples: enough of a program with such a first run; one is, for it is long against what disturbs it.
+        again_s: at most, for sampling again what spreads by more than `MOST_SPREAD`, beside `MOST_AGAIN`; a run that
+            has begun is waited for.
+    """
 
     seconds: float = 2.0
     min_samples: int = 2
     max_samples: int = 15
-    warm_after_s: float = 3.0
-    """A first run longer than this counts as a sample: what warming up hides is lost in it."""
-    rounds: int = 3
-    """At most, as long as a program's samples spread by more than `MOST_SPREAD`."""
+    long_s: float = 2.0
+    long_samples: int = 1
+    again_s: float = 20.0
+
+    @classmethod
+    def of(cls, samples: int | None) -> Budget:
+        """So many samples of each program, and more where they spread; None: the usual budget."""
+        return cls() if samples is None else cls(min_samples=samples, max_samples=samples, long_samples=samples)
 
 
 @dataclass(frozen=True)
@@ -100,41 +113,87 @@ def compile_program(
     return Program(compiled, arguments, 1e3 * (lowered_at - start), 1e3 * (done - lowered_at), memory, check)
 
 
+def _raise(_: str, error: Exception) -> None:
+    raise error
+
+
 def time_programs(
-    programs: Mapping[str, Program], budget: Budget, on_run: Callable[[], None] = lambda: None
+    programs: Mapping[str, Program],
+    budget: Budget,
+    on_run: Callable[[str], None] = lambda _: None,
+    on_failure: Callable[[str, Exception], None] = _raise,
 ) -> dict[str, Timing]:
-    """Timings of several programs, sampled in turns so that a drift of the machine meets them all alike."""
-    warmups = {name: program.run_ms() for name, program in programs.items()}
-    counted = {name for name, ms in warmups.items() if ms > 1e3 * budget.warm_after_s}
-    taken = {name: (ms,) if name in counted else () for name, ms in warmups.items()}
-    samples = _sampled(programs, budget, on_run, taken)
-    for _ in range(budget.rounds - 1):
-        if all(spread_of(one) <= MOST_SPREAD for one in samples.values()):
-            break
-        again = _sampled(programs, budget, on_run, dict.fromkeys(programs, ()))
-        samples = {name: (*one, *again[name]) for name, one in samples.items()}
-    return {
-        name: Timing(samples[name], program.lower_ms, program.compile_ms, None if name in counted else warmups[name])
-        for name, program in programs.items()
-    }
+    """Timings of several programs, sampled in turns so that a drift of the machine meets them all alike.
 
-
-def _sampled(
-    programs: Mapping[str, Program], budget: Budget, on_run: Callable[[], None], taken: Mapping[str, Sequence[float]]
-) -> dict[str, tuple[float, ...]]:
-    """A round of samples of each program, of which some may be `taken` already."""
-    samples = {name: list(taken[name]) for name in programs}
+    The first is the others' reference: where one sample was enough of it, it is sampled last once more, and the two
+    tell for all in between how calm the machine was.  `on_run` is told which program has just run, `on_failure` which
+    one died of what: where that does not raise, the program is left out from then on, and so is its timing.
+    """
     start = time.perf_counter()
+    samples: Samples = {name: [] for name in programs}
+
+    def take(name: str) -> None:
+        try:
+            ms = programs[name].run_ms()
+        except Exception as error:  # of any kind: it is the listener's to judge
+            del samples[name]
+            on_failure(name, error)
+        else:
+            samples[name].append(ms)
+            on_run(name)
+
+    for name in programs:
+        take(name)
+    warmups = {name: first for name, (first,) in samples.items()}
+    counted = {name for name, ms in warmups.items() if ms > 1e3 * budget.long_s}
+    for name in warmups.keys() - counted:
+        samples[name].clear()
+    _sample(samples, counted, budget, take)
+    again_s = min(budget.again_s, MOST_AGAIN * (time.perf_counter() - start))
+    _sample_again(samples, time.perf_counter() + again_s, take)
+    return {
+        name: Timing(
+            tuple(taken), programs[name].lower_ms, programs[name].compile_ms,
+            None if name in counted else warmups[name],
+        )
+        for name, taken in samples.items()
+    }  # fmt: skip
+
+
+Samples = dict[str, list[float]]
+"""Milliseconds by program, the reference first; those that are taken are added, and what dies is taken out."""
+
+
+def _sample(samples: Samples, counted: Collection[str], budget: Budget, take: Callable[[str], None]) -> None:
+    """In turns, beside the first runs of those that are `counted`, until the budget is spent."""
+    start = time.perf_counter() - 1e-3 * sum(map(sum, samples.values()))
     for turn in itertools.count(1):
         late = time.perf_counter() - start > budget.seconds
-        wanted = budget.min_samples if late else min(turn, budget.max_samples)
-        wanting = [name for name in programs if len(samples[name]) < wanted]
+        usual = min(turn, budget.max_samples)
+        wanting = [
+            name
+            for name, taken in samples.items()
+            if len(taken) < ((budget.long_samples if name in counted else budget.min_samples) if late else usual)
+        ]
         if not wanting and (late or turn > budget.max_samples):
             break
         for name in wanting:
-            samples[name].append(programs[name].run_ms())
-            on_run()
-    return {name: tuple(one) for name, one in samples.items()}
+            take(name)
+    for reference in list(samples)[:1]:
+        if len(samples[reference]) == 1 < budget.max_samples:
+            take(reference)
+
+
+def _sample_again(samples: Samples, until_s: float, take: Callable[[str], None]) -> None:
+    """Each by itself what spreads, the least sampled first, until nothing does or the clock says `until_s`."""
+    while (spreading := _spreading(samples)) and time.perf_counter() < until_s:
+        take(min(spreading, key=lambda one: len(samples[one])))
+
+
+def _spreading(samples: Mapping[str, Sequence[float]]) -> list[str]:
+    """Programs whose samples spread by more than `MOST_SPREAD`; of a single sample the reference's tell."""
+    reference = next(iter(samples.values()), [])
+    return [name for name, taken in samples.items() if spread_of(taken if len(taken) > 1 else reference) > MOST_SPREAD]
 
 
 def spread_of(samples_ms: Sequence[float]) -> float:
@@ -150,25 +209,6 @@ def spread_of(samples_ms: Sequence[float]) -> float:
         else (min(samples_ms), statistics.median(samples_ms), max(samples_ms))
     )
     return (high - low) / median if median else 0.0
-
-
-class PeakMemory:
-    """Peak resident bytes of this process from construction on, where the system tells (Linux)."""
-
-    _STATUS, _RESET = Path("/proc/self/status"), Path("/proc/self/clear_refs")
-
-    def __init__(self) -> None:
-        try:
-            self._RESET.write_text("5")  # resets the high-water mark, see proc(5)
-            self._known = True
-        except OSError:
-            self._known = False
-
-    def peak_bytes(self) -> int | None:
-        if not self._known:
-            return None
-        line = next(line for line in self._STATUS.read_text().splitlines() if line.startswith("VmHWM"))
-        return 1024 * int(line.split()[1])
 
 
 def _memory(compiled: Any) -> dict[str, int]:

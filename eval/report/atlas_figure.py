@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 
 from eval.cost.atlas import Place, cost_per_token
 from eval.report.atlas_strip import LENGTHS
-from eval.report.plots import COLOURS, MARKERS
+from eval.report.palette import LIGHT, MARKERS
 
 STYLES: Final = ("-", "--", ":", "-.")
 """Of lines whose colours repeat."""
@@ -23,8 +23,8 @@ def draw_atlas(places: Sequence[Place], lengths: Sequence[int] = LENGTHS) -> Fig
     figure = Figure(figsize=(9, 0.22 * len(places) + 4.2), layout="constrained")
     axes = figure.subplots()
     for i, one in enumerate(places):
-        colour, marker = COLOURS[i % len(COLOURS)], MARKERS[i % len(MARKERS)]
-        style = STYLES[i // len(COLOURS) % len(STYLES)]
+        colour, marker = LIGHT[i % len(LIGHT)], MARKERS[i % len(MARKERS)]
+        style = STYLES[i // len(LIGHT) % len(STYLES)]
         crossed = one.crossings.first
         name = f"{one.model.name}: {f'{crossed:,}' if crossed else 'none'}"
         costs = [cost_per_token(one.model, n) / 1e9 for n in lengths]

@@ -12,6 +12,7 @@ from attention.full import FULL
 from eval.measure.comparison_run import ComparisonRequest, run_comparison
 from eval.measure.named_layout import NamedLayout
 from eval.measure.records.schema import Record
+from eval.measure.timing import Budget
 from eval.report.comparison import Comparison
 from eval.report.crossover_fit import Crossover
 from eval.report.run_facts import crossovers
@@ -38,7 +39,7 @@ class Measured:
 
 def measured_place(
     model: ModelConfig, counted_tokens: int | None, folder: Path, lengths: Sequence[int] | None, *,
-    device: str | None = None, dtype: Any = None, resume: bool = False,
+    device: str | None = None, dtype: Any = None, samples: int | None = None, resume: bool = False,
     on_record: Callable[[Record], None] = lambda _: None,
 ) -> Measured:  # fmt: skip
     """Times a preset with random weights under its own layout, beside full attention; records go to `folder`.
@@ -51,12 +52,13 @@ def measured_place(
         return Measured(model.name, counted_tokens, None, "measured by `prefillwall compare --model`: it is no preset")
     own = FULL if model.with_layout(FULL) == model else model.layout_name
     request = ComparisonRequest(
-        model=model.name, layouts=[own], tokens=lengths, quality_tokens=0, device=device, dtype=dtype
-    )
+        model=model.name, layouts=[own], tokens=lengths, quality_tokens=0, device=device, dtype=dtype,
+        budget=Budget.of(samples),
+    )  # fmt: skip
     words = ["prefillwall", "atlas", "--measure", "--models", model.name]
-    for option, given in (("--tokens", lengths), ("--device", device), ("--dtype", dtype)):
-        if given:
-            words += [option, *(map(str, given) if option == "--tokens" else [str(given)])]
+    words += ["--tokens", *map(str, lengths)] if lengths else []
+    for option, given in (("--device", device), ("--dtype", dtype), ("--samples", samples)):
+        words += [option, str(given)] if given else []
     try:
         found = run_comparison(
             request, folder, resume=resume, invocation=lambda _: shlex.join(words), on_record=on_record

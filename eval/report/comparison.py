@@ -7,19 +7,23 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from attention import checks
 from attention.layout import LayoutSpec
 from eval.measure import estimate
 from eval.measure.comparison_run import ComparisonRequest, run_comparison
 from eval.measure.named_layout import NamedLayout
+from eval.measure.notebook_bar import in_notebook
 from eval.measure.plan import Cell, Sweep
 from eval.measure.progress import remarks
 from eval.measure.records import file
 from eval.measure.records.identity import refuse_mixed
 from eval.measure.records.schema import Record
 from eval.measure.timing import Budget
+from eval.report import shown
 from eval.report.layout_result import LayoutResult
 from eval.report.metrics import METRICS
 from eval.report.summary import Summary, summarise
@@ -29,9 +33,10 @@ from refmodel.specification import ModelConfig
 
 if TYPE_CHECKING:
     import pandas
+    from matplotlib.figure import Figure
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Comparison:
     """What a comparison measured: its records as `records.jsonl` holds them, and what follows from them.
 
@@ -108,13 +113,33 @@ class Comparison:
             ) from error
         return pandas.DataFrame(self.rows())
 
+    def plot_pareto(self, place: int = 0) -> Figure:
+        """What was lost against what it costs, of one of the `summaries`: perplexity and KL over the prefill's time.
+
+        Raises `ValueError` where no layout has both.
+        """
+        return shown.pareto(self, place)
+
+    def plot_wall(self, place: int = 0) -> Figure:
+        """Time against prompt length, whole and in its parts with their crossovers, of one of the `summaries`.
+
+        Raises `ValueError` where nothing was timed.
+        """
+        return shown.wall(self, place)
+
+    def __repr__(self) -> str:
+        return shown.in_a_line(self)
+
+    def _repr_html_(self) -> str:
+        return shown.as_html(self)
+
 
 def compare(
     model: str | Model = DEFAULT_MODEL,
     layouts: Sequence[LayoutSpec] | None = None,
-    tokens: Sequence[int] | None = None,
+    tokens: Sequence[int | str] | None = None,
     *,
-    quality_tokens: int | None = None,
+    quality_tokens: int | str | None = None,
     whole: Sequence[LayoutSpec] | None = None,
     text: str | None = None,
     impl: str = "auto",
@@ -122,8 +147,10 @@ def compare(
     seed: int = 0,
     budget: Budget = Budget(),
     layers_apart: bool = False,
+    weights: str | None = None,
     out: str | Path | None = None,
     resume: bool = False,
+    again: Sequence[str] = (),
     on_record: Callable[[Record], None] = lambda _: None,
 ) -> Comparison:
     """Measures layouts against full attention: time, FLOPs and quality, as `prefillwall compare` does.
@@ -133,20 +160,22 @@ def compare(
             random parameters from `seed`.
         layouts: as `attention.parse_layout` reads them, of any variants of your own; `full` is added.  None: the usual
             ones.
-        tokens: prompt lengths.
+        tokens: prompt lengths; "8k" is 8,192.
         quality_tokens: tokens of `text` for perplexity and divergence from full attention, read in one pass; 0 leaves
             quality out, which is also the default for random weights.
-        whole: layouts that are timed in one piece too, not only in parts (default: all that `layouts` names).
+        whole: layouts that are timed in one piece too (default: all; the usual ones on a CPU at two lengths).
         text: what is read (default: Python's own manual).
         impl: attention, on every layer.
-        budget: how long each timing samples.
+        budget: how long each timing samples, and samples again what spreads.
         layers_apart: time each distinct layer once, with random weights from `seed`, and multiply: for cards that do
             not hold the model, of which only the shape is used.
+        weights: how they are held, as `refmodel.load` takes it: "int4", "kept"; of a `refmodel.Model` as they are.
         out, resume: a folder that keeps `records.jsonl`, and whether to measure only what it lacks.
+        again: and of what it has: "disturbed", or by name "prefill swa(5) 16", "attention" (`eval.measure.again`).
         on_record: called with each record as soon as it exists.
 
     Layouts that are left out and lengths that the model is not made for are said on stderr; where that is a terminal,
-    so is how long this will take, under a bar meanwhile.
+    and in a notebook, so is how long this will take, under a bar meanwhile.
 
     Returns:
         A `Comparison`; a cell that failed is in its `failures` and the others count.
@@ -162,23 +191,30 @@ def compare(
         >>> found.rows()[1]["kl_nats"] > 0
         True
     """
+    checks.whole("seed", seed, 0, checks.MOST_SEED)
+    checks.of_kind("budget: an eval.measure.timing.Budget", budget, Budget)
+    checks.of_kind("on_record: a function of a record", on_record, Callable)
+    if resume and out is None:
+        raise ValueError("resume goes on with what a folder has: give out")
     request = ComparisonRequest(
         model=model, layouts=layouts, tokens=tokens, quality_tokens=quality_tokens, whole=whole, text=text, impl=impl,
-        dtype=dtype, seed=seed, budget=budget, layers_apart=layers_apart,
+        dtype=dtype, seed=seed, budget=budget, layers_apart=layers_apart, weights=weights,
     )  # fmt: skip
-    watched = sys.stderr.isatty()
-
-    def on_plan(sweep: Sweep, cells: Sequence[Cell], _: Path) -> None:
-        for remark in remarks(sweep):
-            print(remark, file=sys.stderr)
-        if watched:
-            print(estimate.in_words(cells, sweep.dtype, sweep.budget), file=sys.stderr)
-
+    watched = sys.stderr.isatty() or in_notebook()
     with _folder(out) as folder:
         measured = run_comparison(
-            request, folder, resume=resume, watched=watched, invocation=_call, on_plan=on_plan, on_record=on_record
-        )
+            request, folder, resume=resume, again=again, watched=watched, invocation=_call,
+            on_plan=partial(_say_plan, watched), on_record=on_record,
+        )  # fmt: skip
     return Comparison(measured.config, measured.records, measured.layouts)
+
+
+def _say_plan(watched: bool, sweep: Sweep, cells: Sequence[Cell], _: Path) -> None:
+    """On stderr, what to know before it runs; where somebody watches, how long it takes too."""
+    for remark in remarks(sweep):
+        print(remark, file=sys.stderr)
+    if watched:
+        print(estimate.in_words(cells, sweep.dtype, sweep.budget), file=sys.stderr)
 
 
 def _call(sweep: Sweep) -> str:

@@ -23,15 +23,25 @@ Cells = Mapping[tuple[str, str], Record]
 
 @dataclass(frozen=True)
 class Spread:
-    """Milliseconds: the median of the samples, the fastest and the slowest."""
+    """Milliseconds: the median of so many samples, the fastest and the slowest.
+
+    Of a sum of parts that were timed apart, `samples` is the number of the part that has the fewest.
+    """
 
     median: float
     low: float
     high: float
+    samples: int
 
     @classmethod
     def of(cls, samples_ms: Sequence[float]) -> Spread:
-        return cls(statistics.median(samples_ms), min(samples_ms), max(samples_ms))
+        return cls(statistics.median(samples_ms), min(samples_ms), max(samples_ms), len(samples_ms))
+
+    @classmethod
+    def sum(cls, parts: Sequence[tuple[Spread, int]]) -> Spread:
+        """Of parts that were timed apart, each as often as it counts."""
+        median, low, high = (sum(n * getattr(part, edge) for part, n in parts) for edge in ("median", "low", "high"))
+        return cls(median, low, high, min(part.samples for part, _ in parts))
 
 
 @dataclass(frozen=True)
@@ -130,6 +140,11 @@ class LayoutResult:
         return self.quality.by_position if self.quality else ()
 
     @property
+    def tokens_per_s(self) -> float | None:
+        """Of the prompt, over the median of the whole prefill."""
+        return 1e3 * self.tokens / self.whole_ms.median if self.whole_ms else None
+
+    @property
     def useful_flops_per_s(self) -> float | None:
         """Of the whole prefill."""
         return self.useful.whole / self.whole_ms.median * 1e3 if self.useful and self.whole_ms else None
@@ -208,8 +223,7 @@ def _sum_spread(cells: Counted) -> Spread | None:
     timed = [(record.timing, n) for record, n in cells if record and record.status == "ok" and record.timing]
     if len(timed) < len(cells):
         return None
-    parts = [(Spread.of(timing.samples_ms), n) for timing, n in timed]
-    return Spread(*(sum(n * getattr(part, figure) for part, n in parts) for figure in ("median", "low", "high")))
+    return Spread.sum([(Spread.of(timing.samples_ms), n) for timing, n in timed])
 
 
 def _flops(

@@ -104,6 +104,14 @@ def _times() -> Iterator[Metric]:
         ("attention_ms", "attention", "attention", _median, _nothing),
     ):
         yield Metric(name, _at(f"{part}_ms"), part, "time", "measured", "ms", "Time", title, show=show, missing=missing)
+        if part == "whole":
+            yield Metric(
+                "prefill_tokens_per_s", _at("tokens_per_s"), part, "tokens a second", "measured", "token/s", "Time",
+                "tokens/s",
+            )  # fmt: skip
+    for name, part in (("prefill", "whole"), ("linear", "linear"), ("attention", "attention")):
+        value = _at(f"{part}_ms.samples")
+        yield Metric(f"{name}_samples", value, part, "samples of the time", "measured", "sample")
     shares: tuple[tuple[str, str, Kind, str, str], ...] = (
         ("attention_share", "share_measured", "measured", "time", "time\nshare"),
         ("attention_share_by_flops", "share_predicted", "counted", "useful FLOPs", "FLOP\nshare"),

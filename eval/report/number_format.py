@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
-from eval.report.layout_result import Spread
+if TYPE_CHECKING:
+    from eval.report.layout_result import Spread
 
 NOTHING = "-"
 
@@ -45,6 +47,11 @@ def spread(ms: Spread | None) -> str:
     scale, unit = (1e3, "s") if ms.median >= 1e3 else (1, "ms")
     middle, low, high = (number(value / scale) for value in (ms.median, ms.low, ms.high))
     return f"{middle} {unit} ({low}-{high})"
+
+
+def samples(ms: Spread) -> str:
+    """`5 samples`."""
+    return f"{ms.samples:,} sample{'' if ms.samples == 1 else 's'}"
 
 
 def count(value: int) -> str:

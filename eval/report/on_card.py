@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from eval.cost.cards import Card
 from eval.cost.flops.closed_form import NOT_LINEAR
-from eval.cost.flops.traffic import Storage, weight_bytes
+from eval.cost.flops.formats import Storage, weight_bytes
 from eval.cost.prediction import Predicted, predict_prefill
 from eval.cost.published import PUBLISHED_CARD, published
 from eval.cost.roofline import Assumptions, floor_ms

@@ -19,12 +19,12 @@ from matplotlib.ticker import FixedLocator, NullLocator, PercentFormatter
 from attention.regular_file import regular_file
 from eval.report.crossover_fit import Crossover
 from eval.report.layout_result import LayoutResult
+from eval.report.palette import LIGHT, MARKERS, PAGE_LIGHT
+from eval.report.picture import Picture
 from eval.report.summary import Summary
+from eval.report.trades import trades
 
 INK, GREY, PALE = "#222222", "#767676", "#e3e3e3"
-COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#222222", "#882255")
-"""Okabe and Ito's, told apart under every common colour blindness; wine for their yellow, which white drowns."""
-MARKERS = "osD^v"
 REACH = 4
 """Crossovers are drawn up to this factor beyond the measured lengths; those farther out are left to the table."""
 
@@ -85,23 +85,25 @@ def share_figure(summary: Summary) -> Figure | None:
 
 
 def quality_figure(summary: Summary) -> Figure | None:
-    """One point per layout: divergence and perplexity over the time of the longest prompt that all layouts share."""
-    cost, quality = (_longest_common(summary, measure) for measure in ("whole_ms", "quality"))
-    names = [one.name for one in summary.layouts if one.name in cost and one.name in quality]
-    if not names:
+    """One point per layout: divergence and perplexity over the time of the longest prompt that all layouts share.
+
+    None where no quality or no time is known.
+    """
+    found = trades(summary)
+    if found is None:
         return None
-    read, timed = f"{quality[names[0]].tokens:,}", f"{cost[names[0]].tokens:,}"
-    figure, panels = _figure(2, f"Quality over {read} tokens of text, against the time of a {timed}-token prefill")
+    read, timed = f"{found.read:,}", f"{found.tokens:,}"
+    figure, panels = _figure(2, f"Quality over {read} tokens of text, against the time of {found.what}")
     labels = {"kl_nats": "KL from full attention (nats per token)", "perplexity": "perplexity"}
     for axes, (field, label) in zip(panels, labels.items(), strict=True):
-        points = [(ms, getattr(quality[name].quality, field), name) for name in names if (ms := cost[name].whole_ms)]
+        points = [(ms, getattr(lost, field), name) for name, (ms, lost) in found.by_layout.items()]
         for ms, value, name in points:
             error = [[ms.median - ms.low], [ms.high - ms.median]]
             axes.errorbar(ms.median, value, xerr=error, markersize=7, linewidth=1, **_style(summary, name))
-        axes.set(xlabel=f"prefill of {timed} tokens, median and range (ms)", ylabel=label)
-        axes.margins(x=0.25, y=0.15)
+        axes.set(xlabel=f"time of {timed} tokens, median and range (ms)", ylabel=label)
+        axes.margins(x=0.1, y=0.15)
         axes.xaxis.set_major_formatter(_thousands)
-        _name_points(axes, [(ms.median, value, name, _style(summary, name)["color"]) for ms, value, name in points])
+        _name_ends(axes, [(ms.median, value, name, _style(summary, name)) for ms, value, name in points])
     return figure
 
 
@@ -109,7 +111,7 @@ def quality_figure(summary: Summary) -> Figure | None:
 
 
 def _figure(panels: int, title: str, sharey: bool = False) -> tuple[Figure, Sequence[Axes]]:
-    figure = Figure(figsize=(1.2 + 4.9 * panels, 4.2), dpi=150, layout="constrained")
+    figure = Picture(figsize=(1.2 + 4.9 * panels, 4.2), dpi=150, layout="constrained")
     figure.suptitle(title, x=0.01, ha="left", fontsize=11, fontweight="bold", color=INK)
     grid = figure.subplots(1, panels, squeeze=False, sharey=sharey)[0]
     for axes in grid:
@@ -124,14 +126,16 @@ def _figure(panels: int, title: str, sharey: bool = False) -> tuple[Figure, Sequ
 
 def _style(summary: Summary, layout: str) -> dict[str, Any]:
     place = [one.name for one in summary.layouts].index(layout)
-    return {"color": COLOURS[place % len(COLOURS)], "marker": MARKERS[place % len(MARKERS)]}
+    look: dict[str, Any] = {"color": LIGHT[place % len(LIGHT)], "marker": MARKERS[place % len(MARKERS)]}
+    repeated = place // len(LIGHT) % 2
+    return look | ({"linestyle": "--", "markerfacecolor": PAGE_LIGHT} if repeated else {})
 
 
 Reach = tuple[float, float]
 """Between which lengths a crossover is drawn."""
 
-End = tuple[float, float, str, str]
-"""x and y of a line's last point, its name, its colour."""
+End = tuple[float, float, str, Mapping[str, Any]]
+"""x and y of a line's last point, its name, how it looks."""
 
 
 def _line(axes: Axes, rows: Iterable[LayoutResult], field: str, name: str, style: Mapping[str, Any]) -> list[End]:
@@ -144,7 +148,7 @@ def _line(axes: Axes, rows: Iterable[LayoutResult], field: str, name: str, style
     if hasattr(found[0][1], "low"):
         low, high = ([getattr(value, edge) for _, value in found] for edge in ("low", "high"))
         axes.fill_between(tokens, low, high, color=style["color"], alpha=0.15, linewidth=0)
-    return [(tokens[-1], values[-1], name, str(style["color"]))]
+    return [(tokens[-1], values[-1], name, style)]
 
 
 def _mark_crossover(axes: Axes, fit: Crossover | None, analytic: int | None, colour: str, reach: Reach) -> None:
@@ -195,19 +199,11 @@ def _thousands(value: float, _: float) -> str:
 
 
 def _name_ends(axes: Axes, ends: Sequence[End]) -> None:
-    """Names to the right of the axes, each at its line's height, pushed apart where they would touch."""
+    """Names right of the axes, each behind its marker at the height of its point, pushed apart where they touch."""
     heights = _heights(axes, ends)
-    for (_, _, name, colour), height in zip(ends, spread_out(heights, gap=0.055), strict=True):
-        axes.annotate(name, (1.01, height), xycoords="axes fraction", color=colour, fontsize=8, va="center")
-
-
-def _name_points(axes: Axes, points: Sequence[End]) -> None:
-    """Each name above its point, raised until it is clear of the name below."""
-    heights = _heights(axes, points)
-    for (x, _, name, colour), height in zip(points, spread_out(heights, gap=0.07), strict=True):
-        axes.annotate(
-            name, (x, height + 0.045), xycoords=("data", "axes fraction"), color=colour, fontsize=8, ha="center"
-        )
+    for (_, _, name, style), height in zip(ends, spread_out(heights, gap=0.055), strict=True):
+        axes.plot([1.02], [height], transform=axes.transAxes, clip_on=False, markersize=4, **style)
+        axes.annotate(name, (1.04, height), xycoords="axes fraction", color=INK, fontsize=8, va="center")
 
 
 def _heights(axes: Axes, points: Iterable[End]) -> list[float]:
@@ -218,26 +214,16 @@ def _heights(axes: Axes, points: Iterable[End]) -> list[float]:
 
 
 def spread_out(values: Sequence[float], gap: float) -> list[float]:
-    """The values moved as little as a sweep can so that neighbours are at least `gap` apart, order kept."""
+    """The values moved as little as can be (least squares) so that neighbours are `gap` apart at least, order kept."""
     order = np.argsort(values, kind="stable")
-    placed = np.array(values, float)[order]
-    for _ in range(100):
-        overlap = np.maximum(gap - np.diff(placed), 0)
-        if (overlap < 1e-9).all():
-            break
-        placed[1:] += overlap / 2
-        placed[:-1] -= overlap / 2
-    back = np.empty_like(placed)
-    back[order] = placed
+    blocks: list[tuple[float, int]] = []  # mean and size: less its rank's gaps, a value may not be below the one before
+    for rank, place in enumerate(order):
+        mean, size = values[place] - gap * rank, 1
+        while blocks and blocks[-1][0] > mean:
+            before, more = blocks.pop()
+            mean, size = (mean * size + before * more) / (size + more), size + more
+        blocks.append((mean, size))
+    means = [mean for mean, size in blocks for _ in range(size)]
+    back = np.empty(len(order))
+    back[order] = np.array(means) + gap * np.arange(len(order))
     return back.tolist()
-
-
-def _longest_common(summary: Summary, measure: str) -> dict[str, LayoutResult]:
-    """Rows at the longest length at which every layout that has `measure` at all has it."""
-    by_layout = {
-        layout.name: {one.tokens: one for one in summary.of(layout.name) if getattr(one, measure)}
-        for layout in summary.layouts
-    }
-    having = {layout: rows for layout, rows in by_layout.items() if rows}
-    shared = set.intersection(*(set(rows) for rows in having.values())) if having else set()
-    return {layout: rows[max(shared)] for layout, rows in having.items()} if shared else {}

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from eval.cost.crossover import crossover_tokens
+from eval.measure.again import spreads
 from eval.measure.named_layout import NamedLayout
 from eval.measure.records.environment import Environment
 from eval.measure.records.schema import NO_IMPL, Record
-from eval.measure.timing import MOST_SPREAD, spread_of
+from eval.measure.timing import MOST_SPREAD
 from eval.report.crossover_fit import MOST_MISFIT, Crossover, linear_misfit, measured_crossover
 from eval.report.linear_times import linear_samples
 from eval.report.settings import in_words, programs_apart
@@ -54,25 +55,17 @@ def _of_several_programs(summary: Summary) -> list[str]:
 
 
 def _scatter(summary: Summary) -> list[str]:
-    """Samples of `eval.measure.timing.MOST_SPREAD` and more, though they were sampled in several rounds."""
-    spreads = [one for record in summary.records for one in _spreads(record)]
-    wide = [one for one in spreads if one[0] > MOST_SPREAD]
+    """Samples that spread by more than `eval.measure.timing.MOST_SPREAD`, though more of them were taken."""
+    of_each = [one for record in summary.records for one in spreads(record)]
+    wide = [one for one in of_each if one[0] > MOST_SPREAD]
     if not wide:
         return []
     _, worst = max(wide)
     return [
-        f"The samples of {len(wide)} of {len(spreads)} timings spread by more than {100 * MOST_SPREAD:.0f} % of their "
-        f"median (the middle half of them; most: {worst})."
+        f"The samples of {len(wide)} of {len(of_each)} timings spread by more than {100 * MOST_SPREAD:.0f} % of their "
+        f"median (the middle half of them; most: {worst}). `prefillwall compare --resume --again disturbed`, with the "
+        "arguments of the run, measures them again."
     ]
-
-
-def _spreads(record: Record) -> Iterator[tuple[float, str]]:
-    """Of every timing of a record, and what it is of; layers apart are timed one by one, and their sum is no timing."""
-    what = f"{record.kind} of {record.layout}, {record.tokens:,} tokens"
-    for name, timing in record.parts.items():
-        yield spread_of(timing.samples_ms), f"{what}, {name}"
-    if record.timing and not record.parts:
-        yield spread_of(record.timing.samples_ms), what
 
 
 def _says_little_of_use(summary: Summary) -> list[str]:
@@ -112,8 +105,8 @@ def _do_not_fit_together(summary: Summary) -> list[str]:
     return [
         f"The times do not fit together: in {len(too_far)} of {len(off)} whole prefills linear + attention, timed "
         f"apart, is more than {100 * MOST_APART:.0f} % off the whole (most at {layout}, {tokens:,} tokens: "
-        f"{100 * too_far[worst]:+.0f} %). The machine was disturbed or is noisy{experts}: measure again before you "
-        "rely on gains and crossovers."
+        f"{100 * too_far[worst]:+.0f} %). The machine was disturbed or is noisy{experts}: measure again "
+        f"(`--resume --again 'prefill {layout} {tokens}'`) before you rely on gains and crossovers."
     ]
 
 
@@ -158,11 +151,13 @@ def run_facts(records: Iterable[Record], config: ModelConfig) -> list[dict[str, 
 
 
 def _environment(where: Environment, records: Sequence[Record], config: ModelConfig) -> dict[str, str]:
-    def distinct(values: Iterable[str]) -> str:
-        return ", ".join(dict.fromkeys(values))
+    def distinct(values: Iterable[str], between: str = ", ") -> str:
+        return between.join(dict.fromkeys(values))
 
     runs = [record.run for record in records]
-    model, weights, dtype = (distinct(getattr(run, name) for run in runs) for name in ("model", "weights", "dtype"))
+    model, dtype = (distinct(getattr(run, name) for run in runs) for name in ("model", "dtype"))
+    reading = [record.run for record in records if record.kind != "attention"]  # one layer's attention reads none
+    weights = distinct((run.weights for run in reading or runs), "; ")
     times = sorted(record.time for record in records)
     changed = " with local changes" if where.git_dirty else ""
     return {

@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from attention.full import FULL
+from attention.shorthand import SHORT_DTYPES
 from eval.cost.cards import card_of_device
 from eval.cost.flops.closed_form import attention_flops, prefill_flops
 from eval.measure.named_layout import LayoutNames, NamedLayout
@@ -157,7 +158,6 @@ def _peak_flops_per_s(records: list[Record]) -> float | None:
     return peak.value if peak else None
 
 
-SHORT_DTYPES = {"bfloat16": "bf16", "float16": "f16", "float32": "f32"}
 """As cards name types."""
 
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
+from attention.shorthand import SHORT_DTYPES
 from eval.cost.break_even import break_even_tokens
 from eval.cost.cards import card_of_device
 from eval.cost.crossover import crossings, limiting_share
@@ -15,7 +16,7 @@ from eval.report.layout_result import Gain, LayoutResult
 from eval.report.linear_times import foreign_lengths
 from eval.report.metrics import GAIN_TITLES, METRICS, Metric
 from eval.report.number_format import NOTHING, count, duration, fitted, flops, percent, signed_percent
-from eval.report.summary import SHORT_DTYPES, Summary
+from eval.report.summary import Summary
 from eval.report.table import Table
 
 
@@ -23,26 +24,34 @@ from eval.report.table import Table
 class MetricTable:
     """A row for each layout and length that `shows` lets in, a column for each metric whose table this is.
 
-    `note` says what they mean; `with_impl` names what ran.
+    `note` says what they mean; `with_impl` names what ran, `with_samples` tells of how many samples the times are.
     """
 
     title: str
     shows: Callable[[LayoutResult], bool]
     note: Callable[[Summary], str]
     with_impl: bool = False
+    with_samples: bool = False
 
     def of(self, summary: Summary) -> Table:
         """Empty where there is nothing to show."""
         metrics = [metric for metric in METRICS.values() if metric.table == self.title]
         rows = tuple(self._row(one, metrics) for one in summary.results if self.shows(one))
         words = ("attention by",) if self.with_impl else ()
-        header = ("layout", "tokens", *words, *(metric.title for metric in metrics))
+        samples = ("samples",) if self.with_samples else ()
+        header = ("layout", "tokens", *words, *(metric.title for metric in metrics), *samples)
         places = (0, 2) if self.with_impl else (0,)
-        return Table(self.title, header, rows, self.note(summary) if rows else "", places)
+        return Table(self.title, header, rows, self.note(summary) if rows else "", places, keys=(1,))
 
     def _row(self, one: LayoutResult, metrics: list[Metric]) -> tuple[str, ...]:
         words = (one.impl,) if self.with_impl else ()
-        return (one.name, count(one.tokens), *words, *(metric.cell(one) for metric in metrics))
+        samples = (_samples(one),) if self.with_samples else ()
+        return (one.name, count(one.tokens), *words, *(metric.cell(one) for metric in metrics), *samples)
+
+
+def _samples(one: LayoutResult) -> str:
+    """`3/5/15`: of the whole, the linear layers and attention."""
+    return "/".join(str(ms.samples) if ms else NOTHING for ms in (one.whole_ms, one.linear_ms, one.attention_ms))
 
 
 def _heads(summary: Summary) -> str:
@@ -83,8 +92,10 @@ TIME: Final = MetricTable(
     lambda one: bool(one.status or one.attention_ms),
     lambda _: (
         "One prefill, last-token logits: median (fastest-slowest). The parts are timed apart, attention per "
-        "layer. Shares: attention / (attention + linear), of the time and of the useful FLOPs."
+        "layer. Shares: attention / (attention + linear), of the time and of the useful FLOPs. Samples: of whole, "
+        "linear, attention (the fewest of its layers)."
     ),
+    with_samples=True,
 )
 FLOPS: Final = MetricTable("FLOPs", lambda one: one.useful is not None, _heads)
 WHOLE_GAIN, ATTENTION_GAIN = _gain("whole"), _gain("attention")
@@ -129,7 +140,9 @@ def apart_table(summary: Summary) -> Table:
             rows.append((r.layout, count(r.tokens), duration(estimate), duration(measured), error))
     note = "Each distinct layer timed once and multiplied, plus embedding and head; the error is against the whole \
 prefill."
-    return Table("Layers timed apart", ("layout", "tokens", "sum of layers", "whole", "error"), tuple(rows), note)
+    return Table(
+        "Layers timed apart", ("layout", "tokens", "sum of layers", "whole", "error"), tuple(rows), note, keys=(1,)
+    )
 
 
 def crossover_table(summary: Summary, measured: Mapping[str, Crossover], analytic: Mapping[str, int | None]) -> Table:

@@ -40,8 +40,8 @@ def render_terminal(compared: Comparison, console: Console, *, cards: Sequence[C
         for caution in cautions(summary):
             console.print(f"{caution}\n", highlight=False)
         for table in filter(None, tables):
-            console.print(table.without_constant("tokens").to_rich(), "")
+            console.print(table.without_constant("tokens", "linear"))
     for card in cards:
         of = on_card(compared.config, layouts_of(compared.summaries), card)
-        console.print(of.floor.to_rich(), "")
+        console.print(of.floor)
     console.print("Every length, memory, and what was read of quality are in the report.", highlight=False)

@@ -7,6 +7,7 @@ several.  A failure names the variant, the sizes, the seed and the first place t
 from __future__ import annotations
 
 from collections.abc import Callable
+from numbers import Real
 from typing import Final
 
 import chex
@@ -14,15 +15,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from attention.checks import of_kind
 from attention.cost import Heads
-from attention.kernels.dense import attend_masked
+from attention.kernels.dense import attend_masked, change_of
 from attention.mixer import Mixer
 from attention.stacked import as_array
 from attention.variant import LayerInput
 from eval.cost.flops.traced import count_flops
 from eval.measure.device_work import layer_work
-from eval.testing.variant_case import HEADS, VariantCase
-from eval.testing.visibility import seen_keys
+from eval.testing.variant_case import HEADS, DoesNotApply, VariantCase, refuse_difference
+from eval.testing.visibility import read_keys
 from refmodel.attend_layer import Projected
 
 MOST_CUTS: Final = 32
@@ -64,24 +66,22 @@ def assert_matches_dense(
         >>> from eval.testing import assert_matches_dense
         >>> assert_matches_dense(attention.make("swa", window=7, sinks=2), tokens=31)
     """
-    if variant.component != "attention":
-        raise ValueError(f"{variant} is no softmax attention: no dense oracle says what it gives")
     case = VariantCase(variant, tokens, heads, seed)
+    of_kind("atol: a number", atol, Real)
+    of_kind("mask: a function of the layer's input, or None", mask, (Callable, type(None)))
+    if variant.component != "attention":
+        raise DoesNotApply(f"{variant} is no softmax attention: no dense oracle says what it gives")
     layer = case.layer_input
     for steps in case.schedules():
         title = case.title(impl, steps)
         seen_bnts, by = case.oracle_mask(steps) if mask is None else (np.asarray(mask(layer)), "the mask given")
         k_bskh, v_bskh = as_array(layer.k_bskh), as_array(layer.v_bskh)
-        expected, _ = attend_masked(layer.q_btnh, k_bskh, v_bskh, jnp.asarray(seen_bnts))
+        score = getattr(variant, "score", None)
+        change = change_of(score, layer.q_pos_bt, as_array(layer.kv_pos_bks), layer.q_btnh.shape[2])
+        expected, _ = attend_masked(layer.q_btnh, k_bskh, v_bskh, jnp.asarray(seen_bnts), change)
         got = case.run(impl, steps)
         chex.assert_equal_shape([got, expected], custom_message=title)
-        wrong = ~np.isclose(got, expected, rtol=0, atol=atol)
-        if wrong.any():
-            b, t, n, h = np.argwhere(wrong)[0]
-            raise AssertionError(
-                f"{title} is not dense attention under {by}: first at batch row {b}, token {t}, head {n}, component "
-                f"{h}: {got[b, t, n, h]:.6g}, expected {expected[b, t, n, h]:.6g} +- {atol:g}"
-            )
+        refuse_difference(got, np.asarray(expected), atol, f"{title} is not dense attention under {by}")
 
 
 def assert_causal(
@@ -158,7 +158,7 @@ def assert_flops_agree(
     about_tiles = settled.assumption.startswith("executed:")
     if (settled.assumption and not about_tiles) or settled.state_values(heads):
         return
-    seen = int(seen_keys(variant, tokens, n_heads=heads.n_heads, n_kv_heads=heads.n_kv_heads, seed=seed).sum())
+    seen = int(read_keys(variant, tokens, heads.n_heads, heads.n_kv_heads, seed).sum())
     case.same("useful pairs", useful.pairs, "the keys that a run gave a weight", seen)
     visited = layer_work(case.config, variant, tokens, jnp.dtype(jnp.float32), impl).visited_pairs
     if visited is not None:  # a library may not tell

@@ -13,13 +13,15 @@ import jax.numpy as jnp
 import numpy as np
 
 from attention.attend import attend
+from attention.backends.registry import BACKENDS
+from attention.checks import MOST_SEED, of_kind, whole
 from attention.cost import Heads
+from attention.mask import dense_mask
 from attention.mixer import Mixer
-from attention.pattern import dense_mask
 from attention.stacked import as_array
 from attention.variant import LayerInput
 from eval.measure.layer_program import Layer, layer_kernel
-from eval.testing.visibility import key_weights
+from eval.testing.visibility import layer_weights
 from refmodel.attend_layer import Projected
 from refmodel.decoder import decoder
 from refmodel.schedule import prefill_steps
@@ -35,6 +37,10 @@ DECODED: Final = 2
 """Tokens that are fed one by one, after the chunks."""
 
 
+class DoesNotApply(ValueError):
+    """A check asks something that this variant, or this length, cannot be asked."""
+
+
 @dataclass(frozen=True)
 class VariantCase:
     """Operands for `tokens` tokens of two prompts, drawn from `seed`, and the runs of one layer on them.
@@ -48,6 +54,10 @@ class VariantCase:
     seed: int
 
     def __post_init__(self) -> None:
+        of_kind("a variant, such as attention.make(...),", self.variant, Mixer)
+        of_kind("heads: an attention.cost.Heads", self.heads, Heads)
+        whole("tokens", self.tokens, 0)
+        whole("seed", self.seed, 0, MOST_SEED)
         if self.tokens < LEAST_TOKENS:
             raise ValueError(f"a prompt of at least {LEAST_TOKENS} tokens shows what a variant does, got {self.tokens}")
         self.variant.check_prompt(self.tokens)
@@ -64,6 +74,8 @@ class VariantCase:
     def kernel(
         self, impl: str, steps: tuple[int, ...] = (), batch: int = BATCH
     ) -> tuple[Layer, tuple[Projected, dict[str, jax.Array]]]:
+        if impl != "auto":
+            BACKENDS.find(impl)
         run = partial(attend, impl=impl)
         return layer_kernel(
             self.config, self.variant, self.tokens, jnp.float32, attend=run, seed=self.seed, batch=batch, steps=steps
@@ -118,7 +130,7 @@ class VariantCase:
     def seen(self, steps: tuple[int, ...]) -> np.ndarray:
         """The keys that a dense run gave a weight."""
         kernel, (inputs, params) = self.kernel("dense", steps)
-        return key_weights(kernel, inputs, params) != 0
+        return layer_weights(kernel, inputs, params) != 0
 
     @cached_property
     def seen_at_once(self) -> np.ndarray:
@@ -132,6 +144,17 @@ class VariantCase:
         """Variant, kernel, sizes and seed, for messages."""
         how = [impl, f"steps {'+'.join(map(str, steps or (self.tokens,)))}", str(self.heads), f"seed {self.seed}"]
         return f"{self.variant} ({', '.join(filter(None, how))})"
+
+
+def refuse_difference(got_btnh: np.ndarray, expected_btnh: np.ndarray, atol: float, what: str) -> None:
+    """Raises `AssertionError`, `what` and the first place that is off by more than `atol`."""
+    wrong = ~np.isclose(got_btnh, expected_btnh, rtol=0, atol=atol)
+    if wrong.any():
+        b, t, n, h = place = tuple(np.argwhere(wrong)[0])
+        raise AssertionError(
+            f"{what}: first at batch row {b}, token {t}, head {n}, component {h}: {got_btnh[place]:.6g}, expected "
+            f"{expected_btnh[place]:.6g} +- {atol:g}"
+        )
 
 
 def _starts(steps: tuple[int, ...]) -> list[int]:

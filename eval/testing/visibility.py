@@ -1,4 +1,4 @@
-"""Who saw whom, read off a run: attention is linear in the values, and its slope in a key's value is the key's weight.
+"""Who saw whom, read off a run.
 
 It shows any variant as it is executed, keys that were evicted and blocks that were chosen included.
 """
@@ -9,6 +9,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from attention.checks import MOST_SEED, of_kind, whole
+from attention.key_weights import key_weights
 from attention.mixer import Mixer
 from eval.measure.layer_program import Layer, layer_kernel
 from refmodel.attend_layer import Projected
@@ -32,8 +34,16 @@ def seen_keys(variant: Mixer, tokens: int, *, n_heads: int = 1, n_kv_heads: int 
                [0, 1, 1, 0],
                [0, 0, 1, 1]])
     """
+    of_kind("a variant, such as attention.make(...),", variant, Mixer)
+    whole("tokens", tokens, 0)
+    whole("seed", seed, 0, MOST_SEED)
     if not 1 <= tokens <= MOST_TOKENS:
         raise ValueError(f"a picture has 1 to {MOST_TOKENS} tokens, got {tokens}")
+    return read_keys(variant, tokens, n_heads, n_kv_heads, seed)
+
+
+def read_keys(variant: Mixer, tokens: int, n_heads: int, n_kv_heads: int, seed: int) -> np.ndarray:
+    """`seen_keys` of a prompt of any length: the run holds N·T² numbers."""
     config = decoder(
         "picture",
         1,
@@ -47,26 +57,17 @@ def seen_keys(variant: Mixer, tokens: int, *, n_heads: int = 1, n_kv_heads: int 
     )
     kernel, (inputs, params) = layer_kernel(config, variant, tokens, jnp.float32, seed=seed)
     flat = inputs._replace(q_btnh=0.1 * inputs.q_btnh)  # so that no key that is seen gets a weight of zero
-    return key_weights(kernel, flat, params)[0] != 0
+    return layer_weights(kernel, flat, params)[0] != 0
 
 
-def key_weights(kernel: Layer, inputs: Projected, params: dict[str, jax.Array]) -> np.ndarray:
-    """The weight of each key in each query's result, [B, N, T, T]: of a kernel that `layer_kernel` made.
+def layer_weights(kernel: Layer, inputs: Projected, params: dict[str, jax.Array]) -> np.ndarray:
+    """The weight of each key in each query's result, [B, N, T, T]: of a kernel that `layer_kernel` made."""
 
-    What the kernel chooses by the values stays as it is.
-    """
-    b, s, k, h = inputs.v_btkh.shape
-    turns = -(-s // h)  # the values of h keys at a time point along the h axes
-    one_hot_rsh = jnp.eye(turns * h, dtype=inputs.v_btkh.dtype)[:s].reshape(s, turns, h).swapaxes(0, 1)
-
-    def slope(tangent_sh: jax.Array, inputs: Projected, params: dict[str, jax.Array]) -> jax.Array:
-        tangent = jnp.broadcast_to(tangent_sh[None, :, None], (b, s, k, h))
-
+    @jax.jit
+    def weights(inputs: Projected, params: dict[str, jax.Array]) -> jax.Array:
         def of_values(v_btkh: jax.Array) -> jax.Array:
             return kernel(inputs._replace(v_btkh=v_btkh), params).out_btnh
 
-        return jax.jvp(of_values, (inputs.v_btkh,), (tangent,))[1]
+        return key_weights(of_values, inputs.v_btkh, jnp.arange(inputs.q_btnh.shape[1]))
 
-    slope_rbtnh = jax.jit(jax.vmap(slope, in_axes=(0, None, None)))(one_hot_rsh, inputs, params)
-    weight_bntrh = jnp.moveaxis(slope_rbtnh, (3, 0), (1, 3))
-    return np.asarray(weight_bntrh.reshape(*weight_bntrh.shape[:3], turns * h)[..., :s])
+    return np.asarray(weights(inputs, params))

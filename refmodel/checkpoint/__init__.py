@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from refmodel.checkpoint.checkpoint import Checkpoint
 from refmodel.paths import is_there
+
+if TYPE_CHECKING:
+    from refmodel.checkpoint.checkpoint import Checkpoint
 
 
 def open_checkpoint(source: str | Path) -> Checkpoint:

@@ -8,8 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from refmodel.checkpoint.placement import Placement, Shape, fill
+from refmodel.checkpoint.fill import check_placed, fill
+from refmodel.checkpoint.packing import Weights, held_bytes, packing_of
+from refmodel.checkpoint.placement import Placement, Shape
+from refmodel.packed.coding import Coding
 from refmodel.specification import ModelConfig
+from refmodel.tokenizer.chat import ChatTemplate
 from refmodel.tree import Params
 
 if TYPE_CHECKING:
@@ -61,10 +65,29 @@ class Checkpoint(ABC):
     def end_tokens(self) -> tuple[int, ...]:
         """The ids of the vocabulary that end a text, as the files say; none where they do not."""
 
+    @abstractmethod
+    def chat_template(self) -> ChatTemplate | None:
+        """What a user's turn is put into; None where the files have none."""
+
     def fetched(self) -> Checkpoint:
         """The same with all its files on this machine."""
         return self
 
-    def params(self, dtype: Any) -> Params:
-        """The parameter tree in `dtype`; never part of one."""
-        return fill(self.config, dtype, self.placements(), self.shapes(), self.read, self.where)
+    def stored_coding(self, one: Placement) -> Coding | None:
+        """Of a tensor whose rows, those that a placement picks, can stay packed as they are stored; None for others."""
+        return None
+
+    def stored_parts(self, one: Placement) -> Mapping[str, np.ndarray]:
+        """The arrays of `stored_coding` of what a tensor fills."""
+        raise NotImplementedError
+
+    def held_bytes(self, dtype: Any, weights: Weights = None) -> int:
+        """What `params` takes.  Raises `ValueError` for a missing, surplus or misshapen tensor."""
+        placed = self.placements()
+        check_placed(placed, self.shapes(), self.where)
+        return held_bytes(self.config, placed, packing_of(self, weights), dtype)
+
+    def params(self, dtype: Any, weights: Weights = None) -> Params:
+        """The parameter tree in `dtype`, packed as `weights` says; never part of one."""
+        packing = packing_of(self, weights)
+        return fill(self.config, dtype, self.placements(), self.shapes(), self.read, self.where, packing)

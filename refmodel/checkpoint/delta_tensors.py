@@ -40,7 +40,7 @@ def together(one: Placement, delta: GatedDelta, found: Collection[str]) -> Place
     if own not in _TOGETHER or name not in found:
         return one
     share = _of_key_heads(one.row, delta)
-    return dataclasses.replace(one, name=name, shape=share.whole(one.row.stored_shape), pick=share.of)
+    return dataclasses.replace(one, name=name, shape=share.whole(one.row.stored_shape), pick=share.of, put=share.put)
 
 
 def _of_key_heads(row: Parameter, delta: GatedDelta) -> Share:
@@ -57,11 +57,26 @@ def _of_key_heads(row: Parameter, delta: GatedDelta) -> Share:
 def from_safetensors(one: Placement) -> Placement:
     """Decays out of A_log, and the convolution without its middle axis."""
     if one.row.path == "attn.decay":
-        return dataclasses.replace(one, pick=lambda stored: -np.exp(stored.astype(np.float32)))
+        return dataclasses.replace(one, pick=_decays, put=_put_logarithms, written_as=np.float64)
     if one.row.path == "attn.conv":
         channels, taps = one.shape
         return dataclasses.replace(one, shape=(channels, 1, taps), pick=lambda stored: stored[:, 0])
     return one
+
+
+def _decays(stored: np.ndarray) -> np.ndarray:
+    return -np.exp(stored.astype(np.promote_types(stored.dtype, np.float32)))
+
+
+def _put_logarithms(stored: np.ndarray, decays: np.ndarray) -> None:
+    """In float64: no float32 has every float32 for its exponential, and decays are read back as they were.
+
+    Raises `ValueError` for a decay above 0, which has no logarithm.
+    """
+    if (decays > 0).any():
+        raise ValueError("a decay above 0 cannot be written as A_log, its logarithm: -exp(A_log) is below 0")
+    with np.errstate(divide="ignore"):  # -exp(-inf) is 0
+        stored[...] = np.log(-decays.astype(np.float64))
 
 
 def untiled(one: Placement, delta: GatedDelta) -> Placement:
@@ -80,4 +95,7 @@ def untiled(one: Placement, delta: GatedDelta) -> Placement:
         "attn.conv": channels, "attn.o": lambda stored: back(np.ascontiguousarray(stored.T)).T,
     }  # fmt: skip
     pick = picks.get(one.row.path)
-    return dataclasses.replace(one, pick=lambda stored: pick(before(stored))) if pick else one
+    if pick is None:
+        return one
+    picks_rows = one.row.path != "attn.o"
+    return dataclasses.replace(one, pick=lambda stored: pick(before(stored)), picks_rows=picks_rows)

@@ -5,15 +5,16 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from attention.unknown import did_you_mean
-from refmodel.checkpoint import Checkpoint, open_checkpoint
-from refmodel.checkpoint.random_weights import RandomWeights
+from refmodel.checkpoint import open_checkpoint
 from refmodel.default_model import DEFAULT_MODEL, default_gguf
-from refmodel.paths import path_named
+from refmodel.paths import is_hub_id, path_named
 from refmodel.presets import PRESETS, RUNNING, preset
 from refmodel.specification import ModelConfig
 
 if TYPE_CHECKING:
+    from refmodel.checkpoint.checkpoint import Checkpoint
     from refmodel.checkpoint.hub import HubModel
+    from refmodel.checkpoint.random_weights import RandomWeights
 
     Found = Checkpoint | HubModel | RandomWeights
 
@@ -28,6 +29,8 @@ def find_checkpoint(spec: str, seed: int = 0) -> Found:
     if spec == DEFAULT_MODEL:
         return open_checkpoint(default_gguf())
     if spec in PRESETS:
+        from refmodel.checkpoint.random_weights import RandomWeights
+
         return RandomWeights(preset(spec), seed)
     if path := path_named(spec):
         return open_checkpoint(path)
@@ -37,8 +40,3 @@ def find_checkpoint(spec: str, seed: int = 0) -> Found:
         return HubModel(spec)
     accepted = f"a folder, a GGUF file, a Hub id owner/name, or a preset ({', '.join(RUNNING)})"
     raise ValueError(f"no model {spec!r}: no such path{did_you_mean(spec, PRESETS)}; accepted: {accepted}")
-
-
-def is_hub_id(spec: str) -> bool:
-    """Whether a name that is no path looks like owner/name."""
-    return spec.count("/") == 1 and not spec.startswith((".", "/", "~")) and not spec.lower().endswith(".gguf")

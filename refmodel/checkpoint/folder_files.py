@@ -32,7 +32,7 @@ _MOST_BYTES: Final = 255  # that systems take as the name of a file
 _DTYPES: Final[Mapping[str, Any]] = MappingProxyType(
     {
         "F64": np.float64, "F32": np.float32, "F16": np.float16, "BF16": jnp.bfloat16, "F8_E4M3": jnp.float8_e4m3fn,
-        "F8_E5M2": jnp.float8_e5m2, "F8_E8M0": jnp.float8_e8m0fnu, "U8": np.uint8,
+        "F8_E5M2": jnp.float8_e5m2, "F8_E8M0": jnp.float8_e8m0fnu, "U8": np.uint8, "I32": np.int32,
     }
 )  # fmt: skip
 

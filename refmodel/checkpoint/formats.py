@@ -1,6 +1,7 @@
 """The formats in which safetensors files hold weights, an open registry.
 
-GGUF files have their own, whose decoding is that of the package `gguf`.
+GGUF files have their own, whose decoding is that of the package `gguf`.  What can stay packed says in which coding, and
+makes its arrays (`refmodel.packed.folder_parts`).
 """
 
 from __future__ import annotations
@@ -8,6 +9,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Final
 
 import jax.numpy as jnp
@@ -15,6 +17,11 @@ import numpy as np
 
 from attention.registry import Registry
 from refmodel.checkpoint.placement import Shape
+from refmodel.packed.coding import Coding
+from refmodel.packed.folder_codings import BLOCK, fp8_blocks, uint4
+from refmodel.packed.folder_parts import Parts, parts_of_awq, parts_of_fp8, parts_of_gptq, parts_of_mxfp4
+from refmodel.packed.gguf_codings import GGUF_CODINGS
+from refmodel.packed.planes import LANES
 
 
 def _broadcast(numbers: Shape, *beside: Shape) -> bool:
@@ -29,19 +36,22 @@ class WeightFormat:
     """How a stored tensor becomes numbers.
 
     Attributes:
-        name: the stored type, as the file's header spells it: "BF16".
+        name: the stored type, as the file's header spells it: "BF16"; behind it, where config.json names a method of
+            quantisation whose layout is the format's, that method: "I32 awq".
         decode: from the stored array, and those stored beside it, to an array of floats.
         beside: what the names of tensors that belong to it end in, after its own name: ("_scale",).
         ending: what its own name ends in and those beside it do not; tensors of other names are not of the format.
         per_item: numbers that one stored item holds along the last axis; 2 for 4-bit numbers in bytes.
         fits: whether the shapes of those beside it go with the shape of the numbers, asked before anything is read
             (default: whether they broadcast to it).
+        keeps: from the shapes of the numbers and of those beside, the coding in which it can stay packed, if any.
+        parts: from the stored arrays, that coding and its arrays.
 
     Examples:
         >>> import numpy as np
         >>> from refmodel.checkpoint.formats import WeightFormat
         >>> scaled = WeightFormat("I8", lambda stored, scale: stored * scale, beside=("_scale",))
-        >>> scaled.decode(np.int8([[3, -2]]), np.float32([[0.5]]))
+        >>> scaled.decode(np.array([[3, -2]], np.int8), np.array([[0.5]], np.float32))
         array([[ 1.5, -1. ]], dtype=float32)
     """
 
@@ -51,6 +61,8 @@ class WeightFormat:
     ending: str = ""
     per_item: int = 1
     fits: Callable[..., bool] = _broadcast
+    keeps: Callable[..., Coding | None] = lambda *shapes: None
+    parts: Callable[..., tuple[Coding, Parts]] | None = None
 
     def names_beside(self, name: str) -> list[str]:
         """Of the tensors that belong to the one of that name."""
@@ -61,8 +73,8 @@ class WeightFormat:
         return (*stored[:-1], stored[-1] * self.per_item) if stored else stored
 
 
-BLOCK: Final = 128
-"""Rows and columns of a matrix that share a scale where 8-bit floats are stored with `weight_scale_inv`."""
+def _if_held(coding: Coding, numbers: Shape) -> Coding | None:
+    return coding if coding.holds(numbers[-1]) else None
 
 
 def _by_blocks(stored_oi: np.ndarray, scale: np.ndarray) -> np.ndarray:
@@ -115,19 +127,67 @@ def _fit_mxfp4(numbers: Shape, scales: Shape) -> bool:
     return len(numbers) > 1 and scales == (*numbers[:-1], numbers[-1] // 32) and numbers[-1] % 32 == 0
 
 
+class FourBits(WeightFormat):
+    """Eight 4-bit numbers in a word, of matrices stored as [in, out], whose rows are packed, or their columns."""
+
+    def shape(self, stored: Shape) -> Shape:
+        if len(stored) != 2:
+            return stored
+        rows, columns = stored
+        return (8 * columns, rows) if self.name == "I32 awq" else (columns, 8 * rows)
+
+
+def _fit_groups(numbers: Shape, zeros: Shape, scales: Shape, *index: Shape) -> bool:
+    """Whether zero points and scales are of groups that divide the rows, and the groups' index of all columns."""
+    if len(numbers) != 2 or len(scales) != 2 or not scales[0] or numbers[1] % scales[0]:
+        return False
+    groups, out = scales
+    return out == numbers[0] and zeros == (groups, out // 8) and all(one == numbers[1:] for one in index)
+
+
+def _keeps_groups(numbers: Shape, zeros: Shape, scales: Shape, *index: Shape) -> Coding | None:
+    group = numbers[1] // scales[0]
+    return None if group % 16 else _if_held(uint4(group), numbers)
+
+
+def _four_bits(method: str, parts: Callable[..., tuple[Coding, Parts]], *index: str) -> WeightFormat:
+    return FourBits(
+        f"I32 {method}", lambda *stored: _from_zero_points(parts(*stored)[1]), beside=("qzeros", "scales", *index),
+        ending="weight", fits=_fit_groups, keeps=_keeps_groups, parts=parts,
+    )  # fmt: skip
+
+
+def _from_zero_points(parts: Parts) -> np.ndarray:
+    """float32 [out, in] of the arrays of `refmodel.packed.folder_codings.Uint4`."""
+    low, scale = parts["low"], parts["scale"].astype(np.float32)
+    halves = np.array([[0], [4]], np.uint8)
+    level = (low.reshape(len(low), -1, 1, LANES) >> halves & 15).reshape(*scale.shape, -1)
+    zero = (parts["zero"][..., None] >> halves.ravel() & 15).reshape(len(low), -1)[:, : scale.shape[1]]
+    return ((level.astype(np.float32) - zero[..., None]) * scale[..., None]).reshape(len(low), -1)
+
+
 WEIGHT_FORMATS: Final[Registry[WeightFormat]] = Registry(
     "weight format",
     lambda one: one.name,
     (
         *map(WeightFormat, ("F32", "F16", "BF16", "F64")),
-        WeightFormat("F8_E4M3", _by_blocks, beside=("_scale_inv",), fits=_are_blocks),
-        Mxfp4("U8", _from_mxfp4, beside=("_scales",), ending="_blocks", per_item=2, fits=_fit_mxfp4),
+        WeightFormat(
+            "F8_E4M3", _by_blocks, beside=("_scale_inv",), fits=_are_blocks,
+            keeps=lambda numbers, scale: _if_held(fp8_blocks(), numbers), parts=parts_of_fp8,
+        ),
+        Mxfp4(
+            "U8", _from_mxfp4, beside=("_scales",), ending="_blocks", per_item=2, fits=_fit_mxfp4,
+            keeps=lambda numbers, scales: _if_held(GGUF_CODINGS["mxfp4"], numbers), parts=parts_of_mxfp4,
+        ),
+        _four_bits("awq", parts_of_awq),
+        _four_bits("gptq", partial(parts_of_gptq, version=1), "g_idx"),
+        _four_bits("gptq_v2", partial(parts_of_gptq, version=2), "g_idx"),
     ),
-)
+)  # fmt: skip
 """By stored type; `WEIGHT_FORMATS.register(...)` adds one."""
 
 
-def format_of(name: str, dtype: str) -> WeightFormat | None:
-    """Of a tensor by its name and stored type; None for none."""
-    found = WEIGHT_FORMATS.get(dtype)
+def format_of(name: str, dtype: str, method: str = "") -> WeightFormat | None:
+    """Of a tensor by its name and stored type, and the method of quantisation that config.json names; None for none."""
+    found = WEIGHT_FORMATS.get(f"{dtype} {method}") or WEIGHT_FORMATS.get(dtype)
     return found if found and name.endswith(found.ending) else None

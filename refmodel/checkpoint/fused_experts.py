@@ -81,4 +81,4 @@ def _transposed(leaf: str, one: Placement) -> Placement:
     def pick(stored: np.ndarray) -> np.ndarray:
         return taken.pick(stored.swapaxes(1, 2))
 
-    return dataclasses.replace(taken, shape=(experts, into, out), pick=pick)
+    return dataclasses.replace(taken, shape=(experts, into, out), pick=pick, picks_rows=False)

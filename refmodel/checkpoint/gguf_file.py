@@ -26,9 +26,12 @@ from refmodel.families.family import Family, GgufHeader
 from refmodel.families.gguf_positions import FACTORS
 from refmodel.families.positions import factors
 from refmodel.fields import Fields, naming
+from refmodel.packed.coding import Coding
+from refmodel.packed.gguf_blocks import gguf_coding, parts_of_blocks
 from refmodel.parameters import Parameter
 from refmodel.specification import MOST_LAYERS, ModelConfig
 from refmodel.token_ids import ends_outside, in_vocabulary
+from refmodel.tokenizer.chat import ChatTemplate, gguf_template
 from refmodel.words import shown
 
 if TYPE_CHECKING:
@@ -64,10 +67,8 @@ class GgufFile(Checkpoint):
         return self._settings(of_tokenizer=False)
 
     def _settings(self, *, of_tokenizer: bool) -> Fields:
-        settings = self.parts[0].settings
-        return Fields(
-            {key: value for key, value in settings.items() if key.startswith("tokenizer.") == of_tokenizer}, self.where
-        )
+        settings = self.parts[0].settings.items()
+        return Fields({key: x for key, x in settings if key.startswith("tokenizer.") == of_tokenizer}, self.where)
 
     @cached_property
     def _tensors(self) -> dict[str, GgufTensor]:
@@ -91,7 +92,8 @@ class GgufFile(Checkpoint):
             self._name, self._own, tensors[_EMBEDDING].shape[0], "output.weight" not in tensors, biased,
             "blk.0.ffn_gate.bias" in tensors, self._rope_factors, tensors.keys(),
         )  # fmt: skip
-        return naming(self.where, partial(family.from_header, header))
+        found = naming(self.where, partial(family.from_header, header))
+        return dataclasses.replace(found, family=family.model_type, own_mixers=())
 
     @cached_property
     def _name(self) -> str:
@@ -99,8 +101,7 @@ class GgufFile(Checkpoint):
         return shown(self.metadata.get("general.name", str, "") or self.path.stem)
 
     def _rope_factors(self, name: str, count: int) -> tuple[float, ...] | None:
-        stored = f"{name}.weight"
-        if stored not in self._tensors:
+        if (stored := f"{name}.weight") not in self._tensors:
             return None
         if (shape := self._tensors[stored].shape) != (count,):
             raise ValueError(f"{self.where}: {stored} has shape {shape}; accepted: {(count,)}, one for each frequency")
@@ -159,6 +160,17 @@ class GgufFile(Checkpoint):
     def read(self, name: str) -> np.ndarray:
         return _dequantised(self._tensors[name])
 
+    def stored_coding(self, one: Placement) -> Coding | None:
+        tensor = self._tensors[one.name]
+        coding = gguf_coding(tensor.kind)
+        return coding if coding and coding.holds(tensor.shape[-1]) else None
+
+    def stored_parts(self, one: Placement) -> Mapping[str, np.ndarray]:
+        tensor = self._tensors[one.name]
+        assert isinstance(tensor.kind, GGMLQuantizationType)
+        rows = one.pick(tensor.rows().reshape(*tensor.shape[:-1], -1))
+        return parts_of_blocks(tensor.kind, rows.reshape(*one.row.stored_shape[:-1], -1))
+
     @cached_property
     def _tokenizer(self) -> Tokenizer:
         from refmodel.tokenizer.gguf import gguf_tokenizer
@@ -167,6 +179,9 @@ class GgufFile(Checkpoint):
 
     def tokenizer(self) -> Tokenizer:
         return self._tokenizer
+
+    def chat_template(self) -> ChatTemplate | None:
+        return gguf_template(self._settings(of_tokenizer=True))
 
     def end_tokens(self) -> tuple[int, ...]:
         return in_vocabulary(self._told_ends, self.config.vocab_size)
@@ -203,11 +218,10 @@ def _is_readable(kind: GGMLQuantizationType | int) -> bool:
 
 def _unpacked(one: Placement, interleaved: bool) -> Placement:
     """With what llama.cpp's converter did to a tensor undone."""
-    row = one.row
-    if row.gguf_adds:
-        return dataclasses.replace(one, pick=lambda stored: stored.astype(np.float32) - row.gguf_adds)
-    if interleaved and row.path in ("attn.q", "attn.k", "attn.q_bias", "attn.k_bias"):
-        return dataclasses.replace(one, pick=lambda stored: _split_halves(stored, row.shape[-1]))
+    if one.row.gguf_adds:
+        return dataclasses.replace(one, pick=lambda stored: stored.astype(np.float32) - one.row.gguf_adds)
+    if interleaved and one.row.path in ("attn.q", "attn.k", "attn.q_bias", "attn.k_bias"):
+        return dataclasses.replace(one, pick=lambda stored: _split_halves(stored, one.row.shape[-1]))
     return one
 
 

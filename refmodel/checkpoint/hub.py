@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 from refmodel.checkpoint.folder_files import INDEX, SINGLE, shard_names
 from refmodel.checkpoint.safetensors_folder import SafetensorsFolder
 from refmodel.specification import ModelConfig
-from refmodel.tokenizer.folder import FILES
+from refmodel.tokenizer.chat import ChatTemplate
+from refmodel.tokenizer.folder import FILES, TEMPLATE_FILES
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -35,6 +36,9 @@ class HubModel:
 
     def end_tokens(self) -> tuple[int, ...]:
         return SafetensorsFolder(self._with(["generation_config.json"])).end_tokens()
+
+    def chat_template(self) -> ChatTemplate | None:
+        return SafetensorsFolder(self._with(TEMPLATE_FILES)).chat_template()
 
     def fetched(self) -> SafetensorsFolder:
         """The folder, once all its files that are read are on this machine."""

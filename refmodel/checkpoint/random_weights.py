@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
+from refmodel.checkpoint.packing import Weights
 from refmodel.specification import ModelConfig
 from refmodel.tree import Params
 from refmodel.weights.random import random_params
@@ -26,8 +27,10 @@ class RandomWeights:
         """Whose weights they are, for records."""
         return f"random (seed {self.seed})"
 
-    def params(self, dtype: Any) -> Params:
-        return random_params(self.config, self.seed, dtype)
+    def params(self, dtype: Any, weights: Weights = None) -> Params:
+        if isinstance(weights, str):
+            raise ValueError(f"{self.config.name} has no files whose weights could be {weights}: name a format")
+        return random_params(self.config, self.seed, dtype, weights)
 
     def fetched(self) -> RandomWeights:
         return self
@@ -40,3 +43,6 @@ class RandomWeights:
 
     def end_tokens(self) -> tuple[int, ...]:
         return ()
+
+    def chat_template(self) -> None:
+        return None

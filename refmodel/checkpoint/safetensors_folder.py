@@ -4,27 +4,27 @@ from __future__ import annotations
 
 import dataclasses
 import reprlib
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from refmodel.checkpoint import delta_tensors
 from refmodel.checkpoint.checkpoint import Checkpoint
 from refmodel.checkpoint.folder_files import StoredTensor, same_numbers, stored_tensors
+from refmodel.checkpoint.folder_placements import placements_found
 from refmodel.checkpoint.formats import WEIGHT_FORMATS, WeightFormat, format_of
-from refmodel.checkpoint.fused_experts import stored_experts
-from refmodel.checkpoint.placement import Placement, Shape, placements
+from refmodel.checkpoint.placement import Placement, Shape, whole
 from refmodel.checkpoint.recognise import refuse_pointer
 from refmodel.checkpoint.stored_names import harmless, own_names
 from refmodel.families.family import Family
 from refmodel.json_object import read_json
-from refmodel.parameters import Parameter
+from refmodel.packed.coding import Coding
 from refmodel.read_hf_config import read_hf
 from refmodel.specification import ModelConfig
 from refmodel.token_ids import ends_outside, in_vocabulary
+from refmodel.tokenizer.chat import ChatTemplate
 from refmodel.words import reason, shown
 
 if TYPE_CHECKING:
@@ -100,16 +100,28 @@ class SafetensorsFolder(Checkpoint):
     def _formats(self) -> dict[str, WeightFormat]:
         """Of each tensor that takes part and belongs to no other."""
         left_out = {name for names in self._left_out.values() for name in names}
-        found = {name: format_of(name, one.dtype) for name, one in self._files.items() if name not in left_out}
+        found = {name: self._found(name) for name in self._files if name not in left_out}
         beside = {part for name, one in found.items() if one for part in one.names_beside(name)}
         if self.config.tied_head:
             found.pop(_HEAD, None)  # a copy of the embedding
         return {name: self._format(name) for name in sorted(found.keys() - beside)}
 
+    @cached_property
+    def _method(self) -> str:
+        """Of quantisation, as config.json names it: "awq", "gptq", "gptq_v2"; empty where it names none."""
+        told = read_json(self.folder / "config.json").get("quantization_config")
+        if not isinstance(told, Mapping):
+            return ""
+        newer = told.get("checkpoint_format") == "gptq_v2"
+        return "gptq_v2" if newer else str(told.get("quant_method", ""))
+
+    def _found(self, name: str) -> WeightFormat | None:
+        return format_of(name, self._files[name].dtype, self._method)
+
     def _format(self, name: str) -> WeightFormat:
         """Of one tensor.  Raises `ValueError` for none, and where what belongs to it is missing or misshapen."""
         files = self._files
-        if (one := format_of(name, files[name].dtype)) is None:
+        if (one := self._found(name)) is None:
             accepted = ", ".join(WEIGHT_FORMATS)
             raise ValueError(f"{self.where}: {shown(name)} is stored as {files[name].dtype}; accepted: {accepted}")
         beside = one.names_beside(name)
@@ -128,13 +140,7 @@ class SafetensorsFolder(Checkpoint):
 
     def placements(self) -> list[Placement]:
         family, _ = self._read
-        experts = stored_experts(self._formats, in_turns=family.experts_in_turns)
-
-        def name(row: Parameter) -> str:
-            return family.hf_names.get(row.path) or experts.name(row)
-
-        placed = placements(self.config, name, len(self._formats), self.where)
-        return [_laid_out(experts.placed(one), self.config, self._formats) for one in placed]
+        return placements_found(self.config, family, self._formats, self.where)
 
     def read(self, name: str) -> np.ndarray:
         return self._decoded(name, self._formats[name])
@@ -148,6 +154,21 @@ class SafetensorsFolder(Checkpoint):
             raise ValueError(f"{self.where}: {one.name} makes {found.shape} of {shown(name)}; accepted: {wanted}")
         return found
 
+    def stored_coding(self, one: Placement) -> Coding | None:
+        stored = self._formats[one.name]
+        name, *beside = (self._files[part].shape for part in (one.name, *stored.names_beside(one.name)))
+        coding = stored.keeps(stored.shape(name), *beside)
+        return coding if coding and (coding.is_row_by_row or one.pick is whole) else None
+
+    def stored_parts(self, one: Placement) -> Mapping[str, np.ndarray]:
+        stored = self._formats[one.name]
+        assert stored.parts
+        try:
+            _, parts = stored.parts(*(self._files[part].array() for part in (one.name, *stored.names_beside(one.name))))
+        except ValueError as error:
+            raise ValueError(f"{self.where}: {shown(one.name)} cannot be read ({reason(error)})") from error
+        return {name: one.pick(part) for name, part in parts.items()}
+
     @cached_property
     def _tokenizer(self) -> Tokenizer:
         from refmodel.tokenizer.folder import folder_tokenizer
@@ -156,6 +177,11 @@ class SafetensorsFolder(Checkpoint):
 
     def tokenizer(self) -> Tokenizer:
         return self._tokenizer
+
+    def chat_template(self) -> ChatTemplate | None:
+        from refmodel.tokenizer.folder import folder_template
+
+        return folder_template(self.folder)
 
     def end_tokens(self) -> tuple[int, ...]:
         return in_vocabulary(self._told_ends, self.described.vocab_size)
@@ -176,11 +202,6 @@ def _ids(ends: Any, where: Path) -> tuple[int, ...]:
     if not all(type(one) is int for one in found):
         raise ValueError(f"{where}: eos_token_id is {reprlib.repr(ends)}; accepted: a token id, or a list of them")
     return tuple(sorted(set(found)))
-
-
-def _laid_out(one: Placement, config: ModelConfig, found: Collection[str]) -> Placement:
-    delta = delta_tensors.of_delta(config, one)
-    return delta_tensors.from_safetensors(delta_tensors.together(one, delta, found)) if delta else one
 
 
 def _read_config(folder: Path) -> tuple[Family, ModelConfig]:

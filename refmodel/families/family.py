@@ -1,4 +1,4 @@
-"""What a model family is: two readers, one for each kind of checkpoint."""
+"""What a model family is: two readers, one for each kind of checkpoint, and a writer of config.json."""
 
 from __future__ import annotations
 
@@ -43,6 +43,8 @@ class Family:
     Attributes:
         model_type: its name in config.json.
         from_config: the description, from a model's name and the fields of its config.json.
+        to_config: the other way, the fields of a description; None where they are not written.  For one that is not the
+            family's they say something else, or it raises `ValueError`: whoever asks reads them back.
         architecture: its name in GGUF files; empty where they are not read.
         from_header: the description, from what a GGUF file says.
         defaults: what a config.json means by a field that it does not speak of: transformers' configuration class.
@@ -52,8 +54,9 @@ class Family:
         hf_names, gguf_names: what its files call a row of the table otherwise than the table, by the row's path;
             `{layer}` is left open.
         experts_in_turns: whether its folders hold fused experts as [E, in, out], gate and up in turns.
+        fused: tensors of a layer by which its folders are written, that hold several parameters; either is read.
 
-    Both readers raise `ValueError` naming the field for a model that this project does not compute.
+    The readers raise `ValueError` naming the field for a model that this project does not compute.
     """
 
     model_type: str
@@ -65,4 +68,6 @@ class Family:
     hf_names: Mapping[str, str] = field(default_factory=dict, hash=False)
     gguf_names: Mapping[str, str] = field(default_factory=dict, hash=False)
     experts_in_turns: bool = False
+    fused: tuple[str, ...] = ()
+    to_config: Callable[[ModelConfig], Mapping[str, Any]] | None = None
     tiles_value_heads: bool = False

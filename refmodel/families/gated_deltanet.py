@@ -13,6 +13,8 @@ from attention.full import Full
 from attention.gated_delta import GatedDelta
 from refmodel.families import gguf_fields
 from refmodel.families.config_fields import FULL, SWIGLU_DEFAULTS, sizes
+from refmodel.families.config_written import experts_of as experts_in
+from refmodel.families.config_written import written_swiglu
 from refmodel.families.family import GgufHeader
 from refmodel.families.positions import Positions, positions
 from refmodel.fields import Fields
@@ -66,6 +68,23 @@ def read_config(name: str, fields: Fields, feed_forwards: Sequence[FeedForward])
         rope=rope, norm_eps=found["norm_eps"], tied_head=found["tied_head"], max_positions=found["max_positions"],
         cannot_run=next(filter(None, (*others, why_not)), ""),
     )  # fmt: skip
+
+
+def written_hybrid(config: ModelConfig, model_type: str, architecture: str) -> dict[str, Any]:
+    """The fields of a hybrid's config.json.  Raises `ValueError` where it has no `delta` layer or no experts."""
+    experts = experts_in(config)
+    delta = next((mixer for mixer in config.layout if isinstance(mixer, GatedDelta)), None)
+    if delta is None:
+        raise ValueError(f"{config.name} has no delta layer")
+    return {
+        **written_swiglu(config, model_type, architecture), "partial_rotary_factor": config.layers[0].rope.share,
+        "layer_types": [LINEAR if isinstance(layer.mixer, GatedDelta) else FULL for layer in config.layers],
+        "linear_num_key_heads": delta.key_heads, "linear_num_value_heads": delta.value_heads,
+        "linear_key_head_dim": delta.key_dim, "linear_value_head_dim": delta.value_dim,
+        "linear_conv_kernel_dim": delta.conv, "num_experts": experts.n_experts,
+        "num_experts_per_tok": experts.experts_per_token, "moe_intermediate_size": experts.d_expert,
+        "shared_expert_intermediate_size": experts.d_shared, "norm_topk_prob": experts.norm_topk_prob,
+    }  # fmt: skip
 
 
 def experts_of(fields: Fields) -> Experts:

@@ -12,6 +12,7 @@ from attention.layout import Layout
 from attention.sliding_window import SlidingWindow
 from refmodel.families import config_fields, gguf_fields, gguf_positions
 from refmodel.families.config_fields import FULL, SLIDING, checked_kinds, layout_of
+from refmodel.families.config_written import slides, written_kind, written_layer_types, written_scaling, written_sizes
 from refmodel.families.family import Family, GgufHeader
 from refmodel.families.gguf_positions import decimal
 from refmodel.families.positions import Positions, computed, positions_of
@@ -23,13 +24,14 @@ from refmodel.specification import ModelConfig
 from refmodel.words import brief
 
 CYCLE: Final = 6
+_ACTIVATION: Final = "gelu_pytorch_tanh"
 _LOCAL, _WORLD = Rope(10_000.0), Rope(1_000_000.0)
 
 # Files on the Hub leave most of them out.
 _DEFAULTS: Final[Mapping[str, Any]] = {
     "vocab_size": 262_208, "num_attention_heads": 8, "num_key_value_heads": 4, "head_dim": 256, "rms_norm_eps": 1e-6,
     "max_position_embeddings": 131_072, "query_pre_attn_scalar": 256, "sliding_window": 4096,
-    "tie_word_embeddings": True, "hidden_activation": "gelu_pytorch_tanh", "sliding_window_pattern": CYCLE,
+    "tie_word_embeddings": True, "hidden_activation": _ACTIVATION, "sliding_window_pattern": CYCLE,
     "attention_bias": False, "rope_theta": _WORLD.theta, "rope_local_base_freq": _LOCAL.theta,
 }  # fmt: skip
 
@@ -74,7 +76,7 @@ def _from_config(name: str, fields: Fields) -> ModelConfig:
     layout = layout_of(checked_kinds(fields, found["n_layers"], sees_all), fields.get("sliding_window", int))
     local, world = _positions(fields, found["head_dim"])
     others = (
-        fields.objection("hidden_activation", "gelu_pytorch_tanh"),
+        fields.objection("hidden_activation", _ACTIVATION),
         *(fields.objection(key, None) for key in ("final_logit_softcapping", "attn_logit_softcapping")),
     )
     return gemma3(
@@ -101,6 +103,35 @@ def _positions(fields: Fields, head_dim: int) -> tuple[Positions, Positions]:
         positions_of(fields, partial(own, kind), f"positions of {kind}", head_dim) for kind in (SLIDING, FULL)
     )
     return local, world
+
+
+def _to_config(config: ModelConfig) -> dict[str, Any]:
+    first, windows = config.layers[0], written_layer_types(config)
+    local, world = (_rope_of(config, kind, rope) for kind, rope in ((True, _LOCAL), (False, _WORLD)))
+    return {
+        **written_sizes(config, "gemma3_text", "Gemma3ForCausalLM"), "hidden_activation": _ACTIVATION, **windows,
+        "sliding_window": windows["sliding_window"] or _DEFAULTS["sliding_window"],
+        "query_pre_attn_scalar": _scalar(first.softmax_scale, first.heads.head_dim),
+        **_written_positions(local, world),
+    }  # fmt: skip
+
+
+def _rope_of(config: ModelConfig, local: bool, usual: Rope) -> Rope:
+    return next((layer.rope for layer in config.layers if slides(layer) == local), usual)
+
+
+def _written_positions(local: Rope, world: Rope) -> dict[str, Any]:
+    """As older files have them, too, where those have words for it."""
+    if local.scaling is not None:
+        return {"rope_parameters": {SLIDING: written_kind(local), FULL: written_kind(world)}}
+    scaling = world.scaling and written_scaling(world.scaling)
+    return {"rope_theta": world.theta, "rope_local_base_freq": local.theta, "rope_scaling": scaling}
+
+
+def _scalar(scale: float | None, head_dim: int) -> float:
+    """What the softmax scale is the inverse square root of: without the last digits, which rounding makes."""
+    found = head_dim if scale is None else float(f"{scale**-2:.12g}")
+    return int(found) if found == int(found) else found
 
 
 def _from_header(header: GgufHeader) -> ModelConfig:
@@ -138,7 +169,7 @@ def _query_scale(n_layers: int, d_model: int, heads: tuple[int, int, int]) -> fl
     return d_model / max(heads[0], 1) if n_layers == 62 else heads[2]
 
 
-FAMILY: Final = Family("gemma3_text", _from_config, "gemma3", _from_header, defaults=_DEFAULTS)
+FAMILY: Final = Family("gemma3_text", _from_config, "gemma3", _from_header, defaults=_DEFAULTS, to_config=_to_config)
 
 
 def _preset(size: str, n_layers: int, d_model: int, heads: tuple[int, int, int], d_ff: int, window: int) -> ModelConfig:

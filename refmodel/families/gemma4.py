@@ -15,6 +15,7 @@ from attention.layout import Layout
 from attention.sliding_window import SlidingWindow
 from refmodel.families import config_fields, gemma4_header
 from refmodel.families.config_fields import FULL, SLIDING, checked_kinds, layout_of, text_part
+from refmodel.families.config_written import slides, window_of, written_kind, written_layer_types, written_sizes
 from refmodel.families.family import Family, GgufHeader
 from refmodel.families.gemma3 import CYCLE, local_global
 from refmodel.families.positions import Positions, positions_of
@@ -126,12 +127,42 @@ def _from_config(name: str, fields: Fields) -> ModelConfig:
     return _from_text(name, text_part(fields, _DEFAULTS))
 
 
+def _to_config(config: ModelConfig) -> dict[str, Any]:
+    """Of the text model alone, without what sees and hears."""
+    world = config.layers[-1]
+    local = next((layer for layer in config.layers if slides(layer)), world)
+    n_keys = world.heads.n_kv_heads if world.value_is_key else None
+    sizes = written_sizes(config, "gemma4_text", "Gemma4ForCausalLM")
+    kinds = {SLIDING: local, FULL: world}
+    return {
+        **sizes, "hidden_activation": "gelu_pytorch_tanh", **written_layer_types(config),
+        "sliding_window": window_of(config) or _DEFAULTS["sliding_window"],
+        "num_key_value_heads": local.heads.n_kv_heads, "head_dim": local.heads.head_dim,
+        "attention_bias": bool(local.attention_bias), "attention_k_eq_v": world.value_is_key,
+        "global_head_dim": world.heads.head_dim, "num_global_key_value_heads": n_keys, "num_kv_shared_layers": 0,
+        "hidden_size_per_layer_input": 0, "final_logit_softcapping": config.logit_cap,
+        "rope_parameters": {kind: written_kind(one.rope, one.heads.head_dim) for kind, one in kinds.items()},
+        **_written_experts(local.feed_forward),
+    }  # fmt: skip
+
+
+def _written_experts(feed_forward: FeedForward) -> dict[str, Any]:
+    if not isinstance(feed_forward, Experts):
+        return {"enable_moe_block": False}
+    return {
+        "enable_moe_block": True, "num_experts": feed_forward.n_experts,
+        "top_k_experts": feed_forward.experts_per_token, "moe_intermediate_size": feed_forward.d_expert,
+        "intermediate_size": feed_forward.beside.d_ff if feed_forward.beside else 0,
+    }  # fmt: skip
+
+
 def _from_header(header: GgufHeader) -> ModelConfig:
     return gemma4(**gemma4_header.arguments(header))
 
 
-FAMILY: Final = Family("gemma4", _from_config, "gemma4", _from_header)
-TEXT: Final = Family("gemma4_text", _from_text, defaults=_DEFAULTS)
+_FUSED: Final = ("experts.gate_up_proj",)
+FAMILY: Final = Family("gemma4", _from_config, "gemma4", _from_header, fused=_FUSED, to_config=_to_config)
+TEXT: Final = Family("gemma4_text", _from_text, defaults=_DEFAULTS, fused=_FUSED, to_config=_to_config)
 
 
 def _preset(

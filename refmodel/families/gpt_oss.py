@@ -10,6 +10,7 @@ from attention.layout import Layout
 from refmodel.decoder import decoder
 from refmodel.families import gguf_fields
 from refmodel.families.config_fields import FULL, SLIDING, checked_kinds, layout_of, swiglu_sizes
+from refmodel.families.config_written import experts_of, rope_of, written_kind, written_layer_types, written_swiglu
 from refmodel.families.family import Family, GgufHeader
 from refmodel.fields import Fields
 from refmodel.parts import ClampedSwish, Experts, Rope
@@ -55,6 +56,19 @@ def _from_config(name: str, fields: Fields) -> ModelConfig:
     return _gpt_oss(name, experts, **found, layout=layout_of(kinds, fields.get("sliding_window", int)))
 
 
+def _to_config(config: ModelConfig) -> dict[str, Any]:
+    experts, windows = experts_of(config), written_layer_types(config)
+    if not isinstance(experts.activation, ClampedSwish):
+        raise ValueError(f"{config.name} has experts without a clamp")
+    return {
+        **written_swiglu(config, "gpt_oss", "GptOssForCausalLM"), "num_local_experts": experts.n_experts,
+        "num_experts_per_tok": experts.experts_per_token, "swiglu_alpha": experts.activation.slope,
+        "swiglu_limit": experts.activation.limit, **windows,
+        "sliding_window": windows["sliding_window"] or _DEFAULTS["sliding_window"],
+        "rope_scaling": written_kind(rope_of(config)),  # never null, which stands for YaRN
+    }  # fmt: skip
+
+
 def _from_header(header: GgufHeader) -> ModelConfig:
     """llama.cpp's converter keeps neither the clamp nor that YaRN's line ends between frequencies."""
     own, found = header.fields, gguf_fields.sizes(header)
@@ -75,6 +89,7 @@ def _from_header(header: GgufHeader) -> ModelConfig:
 
 FAMILY: Final = Family(
     "gpt_oss", _from_config, "gpt-oss", _from_header, defaults=_DEFAULTS, experts_in_turns=True,
+    to_config=_to_config,
     hf_names={"ffn.router": "model.layers.{layer}.mlp.router.weight"},
     gguf_names={"ffn_norm.scale": "blk.{layer}.post_attention_norm.weight"},
 )  # fmt: skip

@@ -7,10 +7,11 @@ from typing import Any, Final
 
 from refmodel.decoder import decoder
 from refmodel.families.config_fields import SWIGLU_DEFAULTS, swiglu_sizes
+from refmodel.families.config_written import written_swiglu
 from refmodel.families.family import Family, GgufHeader
 from refmodel.families.gguf_fields import dense_sizes
 from refmodel.fields import Fields
-from refmodel.parts import Rope
+from refmodel.parts import Dense, Rope
 from refmodel.specification import ModelConfig
 
 _DEFAULTS: Final[Mapping[str, Any]] = {
@@ -22,11 +23,20 @@ def _from_config(name: str, fields: Fields) -> ModelConfig:
     return decoder(name, **swiglu_sizes(fields, mlp_bias=True), qk_norm=False)
 
 
+def _to_config(config: ModelConfig) -> dict[str, Any]:
+    forward = config.layers[0].feed_forward
+    return {
+        **written_swiglu(config, "llama", "LlamaForCausalLM"), "mlp_bias": isinstance(forward, Dense) and forward.bias
+    }  # fmt: skip
+
+
 def _from_header(header: GgufHeader) -> ModelConfig:
     return decoder(**dense_sizes(header), qk_norm=False)
 
 
-FAMILY: Final = Family("llama", _from_config, "llama", _from_header, interleaves_heads=True, defaults=_DEFAULTS)
+FAMILY: Final = Family(
+    "llama", _from_config, "llama", _from_header, interleaves_heads=True, defaults=_DEFAULTS, to_config=_to_config
+)
 
 SMOLLM2: Final = decoder(
     "smollm2-135m", n_layers=30, d_model=576, n_heads=9, n_kv_heads=3, head_dim=64, vocab_size=49_152, d_ff=1536,

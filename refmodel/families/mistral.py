@@ -11,6 +11,7 @@ from typing import Any, Final
 from attention.sliding_window import SlidingWindow
 from refmodel.decoder import decoder
 from refmodel.families.config_fields import SLIDING, SWIGLU_DEFAULTS, checked_kinds, layout_of, swiglu_sizes
+from refmodel.families.config_written import window_of, written_layer_types, written_swiglu
 from refmodel.families.family import Family
 from refmodel.fields import Fields
 from refmodel.parts import Rope
@@ -27,7 +28,11 @@ def _from_config(name: str, fields: Fields) -> ModelConfig:
     return decoder(name, **found, qk_norm=False, layout=layout)
 
 
-FAMILY: Final = Family("mistral", _from_config, defaults=_DEFAULTS)
+def _to_config(config: ModelConfig) -> dict[str, Any]:
+    return {**written_swiglu(config, "mistral", "MistralForCausalLM"), "sliding_window": window_of(config)}
+
+
+FAMILY: Final = Family("mistral", _from_config, defaults=_DEFAULTS, to_config=_to_config)
 
 
 def _by_layer(name: str, fields: Fields) -> ModelConfig:
@@ -37,7 +42,11 @@ def _by_layer(name: str, fields: Fields) -> ModelConfig:
     return decoder(name, **found, qk_norm=False, layout=layout_of(kinds, window))
 
 
-MINISTRAL: Final = Family("ministral", _by_layer, defaults=_DEFAULTS)
+def _to_layers(config: ModelConfig) -> dict[str, Any]:
+    return {**written_swiglu(config, "ministral", "MinistralForCausalLM"), **written_layer_types(config)}
+
+
+MINISTRAL: Final = Family("ministral", _by_layer, defaults=_DEFAULTS, to_config=_to_layers)
 
 
 def _counted(name: str, **sizes: Any) -> ModelConfig:

@@ -16,6 +16,7 @@ from refmodel.fields import LEAST_ABOVE_0, MOST_NUMBER, MOST_WHOLE, Fields, nami
 from refmodel.layer_spec import MOST_OF_HEADS
 from refmodel.parts import Rope
 from refmodel.rope_scaling import (
+    Divided,
     Dynamic,
     Linear,
     Llama3,
@@ -147,9 +148,10 @@ def _longrope(group: Fields, context: _Context) -> Scaling:
         for key in ("short_factor", "long_factor")
     )
     if group.values.get("attention_factor") is not None:
-        return LongRope(short, long, original, group.above_0("attention_factor"))
-    own = naming(group.where, lambda: longrope_attention(_factor(group, context), original))
-    return LongRope(short, long, original, own)
+        own = group.above_0("attention_factor")
+    else:
+        own = naming(group.where, lambda: longrope_attention(_factor(group, context), original))
+    return Divided(short, own) if short == long else LongRope(short, long, original, own)
 
 
 def factors(found: Sequence[Any], count: int, name: str) -> tuple[float, ...]:

@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from refmodel.decoder import decoder
 from refmodel.families.config_fields import SWIGLU_DEFAULTS, swiglu_sizes, windows_after
+from refmodel.families.config_written import written_swiglu, written_windows_after
 from refmodel.families.family import Family, GgufHeader
 from refmodel.families.gguf_fields import dense_sizes
 from refmodel.fields import Fields
@@ -23,8 +24,14 @@ def _from_config(name: str, fields: Fields) -> ModelConfig:
     return decoder(name, **found, qk_norm=False, layout=windows_after(fields, found["n_layers"]))
 
 
+def _to_config(config: ModelConfig) -> dict[str, Any]:
+    found = written_swiglu(config, "qwen2", "Qwen2ForCausalLM")
+    del found["attention_bias"]  # which is always there: of queries, keys and values
+    return {**found, **written_windows_after(config)}
+
+
 def _from_header(header: GgufHeader) -> ModelConfig:
     return decoder(**dense_sizes(header), qk_norm=False)
 
 
-FAMILY: Final = Family("qwen2", _from_config, "qwen2", _from_header, defaults=_DEFAULTS)
+FAMILY: Final = Family("qwen2", _from_config, "qwen2", _from_header, defaults=_DEFAULTS, to_config=_to_config)

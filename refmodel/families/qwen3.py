@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from refmodel.decoder import decoder
 from refmodel.families.config_fields import SWIGLU_DEFAULTS, swiglu_sizes, windows_after
+from refmodel.families.config_written import written_swiglu, written_windows_after
 from refmodel.families.family import Family, GgufHeader
 from refmodel.families.gguf_fields import dense_sizes
 from refmodel.fields import Fields
@@ -24,11 +25,15 @@ def _from_config(name: str, fields: Fields) -> ModelConfig:
     return decoder(name, **found, layout=windows_after(fields, found["n_layers"]))
 
 
+def _to_config(config: ModelConfig) -> dict[str, Any]:
+    return {**written_swiglu(config, "qwen3", "Qwen3ForCausalLM"), **written_windows_after(config)}
+
+
 def _from_header(header: GgufHeader) -> ModelConfig:
     return decoder(**dense_sizes(header))
 
 
-FAMILY: Final = Family("qwen3", _from_config, "qwen3", _from_header, defaults=_DEFAULTS)
+FAMILY: Final = Family("qwen3", _from_config, "qwen3", _from_header, defaults=_DEFAULTS, to_config=_to_config)
 
 
 def _qwen3(size: str, n_layers: int, d_model: int, n_heads: int, d_ff: int, tied_head: bool) -> ModelConfig:

@@ -8,7 +8,16 @@ from attention.cost import Heads
 from attention.gated_delta import GatedDelta
 from refmodel.families.config_fields import text_part
 from refmodel.families.family import Family
-from refmodel.families.gated_deltanet import DEFAULTS, RENAMED, every, experts_of, hybrid, read_config, read_header
+from refmodel.families.gated_deltanet import (
+    DEFAULTS,
+    RENAMED,
+    every,
+    experts_of,
+    hybrid,
+    read_config,
+    read_header,
+    written_hybrid,
+)
 from refmodel.fields import Fields
 from refmodel.parts import Experts, Rope
 from refmodel.specification import MOST_LAYERS, ModelConfig
@@ -29,10 +38,16 @@ def _from_config(name: str, fields: Fields) -> ModelConfig:
     return _from_text(name, text_part(fields, _DEFAULTS))
 
 
+def _to_config(config: ModelConfig) -> dict[str, Any]:
+    """Of the text model alone, without pictures."""
+    return written_hybrid(config, "qwen3_5_moe_text", "Qwen3_5MoeForCausalLM")
+
+
 FAMILY: Final = Family(
-    "qwen3_5_moe", _from_config, "qwen35moe", read_header, gguf_names=RENAMED, tiles_value_heads=True
+    "qwen3_5_moe", _from_config, "qwen35moe", read_header, gguf_names=RENAMED, tiles_value_heads=True,
+    to_config=_to_config,
 )  # fmt: skip
-TEXT: Final = Family("qwen3_5_moe_text", _from_text, defaults=_DEFAULTS)
+TEXT: Final = Family("qwen3_5_moe_text", _from_text, defaults=_DEFAULTS, to_config=_to_config)
 
 PRESETS: Final = (
     hybrid(

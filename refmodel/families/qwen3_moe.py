@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from refmodel.decoder import decoder
 from refmodel.families.config_fields import FULL, SLIDING, SWIGLU_DEFAULTS, layout_of, swiglu_sizes, whole_numbers
+from refmodel.families.config_written import dense_layers, experts_of, window_of, written_swiglu
 from refmodel.families.family import Family, GgufHeader
 from refmodel.families.gguf_fields import full_attention_sizes
 from refmodel.fields import Fields
@@ -39,6 +40,16 @@ def _experts(fields: Fields) -> dict[str, Any]:
     }
 
 
+def _to_config(config: ModelConfig) -> dict[str, Any]:
+    experts, window = experts_of(config), window_of(config)
+    return {
+        **written_swiglu(config, "qwen3_moe", "Qwen3MoeForCausalLM"), "num_experts": experts.n_experts,
+        "num_experts_per_tok": experts.experts_per_token, "moe_intermediate_size": experts.d_expert,
+        "norm_topk_prob": experts.norm_topk_prob, "mlp_only_layers": dense_layers(config), "decoder_sparse_step": 1,
+        "use_sliding_window": window is not None, "sliding_window": window,
+    }  # fmt: skip
+
+
 def _from_header(header: GgufHeader) -> ModelConfig:
     own = header.fields
     own.require("expert_shared_count", 0)
@@ -51,7 +62,7 @@ def _from_header(header: GgufHeader) -> ModelConfig:
     )
 
 
-FAMILY: Final = Family("qwen3_moe", _from_config, "qwen3moe", _from_header, defaults=_DEFAULTS)
+FAMILY: Final = Family("qwen3_moe", _from_config, "qwen3moe", _from_header, defaults=_DEFAULTS, to_config=_to_config)
 
 
 def _qwen3_moe(name: str, n_layers: int, d_model: int, n_heads: int, d_expert: int, headline: int) -> ModelConfig:

@@ -7,8 +7,18 @@ from typing import Any, Final
 from attention.cost import Heads
 from attention.gated_delta import GatedDelta
 from refmodel.families.config_fields import whole_numbers
+from refmodel.families.config_written import dense_layers
 from refmodel.families.family import Family
-from refmodel.families.gated_deltanet import DEFAULTS, RENAMED, every, experts_of, hybrid, read_config, read_header
+from refmodel.families.gated_deltanet import (
+    DEFAULTS,
+    RENAMED,
+    every,
+    experts_of,
+    hybrid,
+    read_config,
+    read_header,
+    written_hybrid,
+)
 from refmodel.fields import Fields
 from refmodel.parts import Dense, Experts, FeedForward, Rope
 from refmodel.specification import MOST_LAYERS, ModelConfig
@@ -30,8 +40,14 @@ def _from_config(name: str, fields: Fields) -> ModelConfig:
     return read_config(name, fields, forward)
 
 
+def _to_config(config: ModelConfig) -> dict[str, Any]:
+    found = written_hybrid(config, "qwen3_next", "Qwen3NextForCausalLM")
+    return {**found, "mlp_only_layers": dense_layers(config), "decoder_sparse_step": 1}
+
+
 FAMILY: Final = Family(
-    "qwen3_next", _from_config, "qwen3next", read_header, defaults=_DEFAULTS, gguf_names=RENAMED
+    "qwen3_next", _from_config, "qwen3next", read_header, defaults=_DEFAULTS, gguf_names=RENAMED, to_config=_to_config,
+    fused=("linear_attn.in_proj_qkvz.weight", "linear_attn.in_proj_ba.weight"),
 )  # fmt: skip
 
 PRESETS: Final = (

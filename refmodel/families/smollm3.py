@@ -7,9 +7,12 @@ from typing import Any, Final
 
 from refmodel.decoder import decoder
 from refmodel.families.config_fields import SWIGLU_DEFAULTS, checked_kinds, layout_of, swiglu_sizes
+from refmodel.families.config_written import written_layer_types, written_swiglu
 from refmodel.families.family import Family, GgufHeader
 from refmodel.families.gguf_fields import dense_sizes
 from refmodel.fields import MOST_WHOLE, Fields
+from refmodel.parts import Dense
+from refmodel.rope_scaling import NoPositions
 from refmodel.specification import ModelConfig
 from refmodel.words import brief
 
@@ -45,10 +48,22 @@ def _every(n_layers: int, interval: int) -> list[int]:
     return [int((layer + 1) % interval != 0) for layer in range(n_layers)]
 
 
+def _to_config(config: ModelConfig) -> dict[str, Any]:
+    forward, windows = config.layers[0].feed_forward, written_layer_types(config)
+    return {
+        **written_swiglu(config, "smollm3", "SmolLM3ForCausalLM"), **windows,
+        "mlp_bias": isinstance(forward, Dense) and forward.bias,
+        "use_sliding_window": windows["sliding_window"] is not None,
+        "no_rope_layers": [int(not isinstance(layer.rope.scaling, NoPositions)) for layer in config.layers],
+    }  # fmt: skip
+
+
 def _from_header(header: GgufHeader) -> ModelConfig:
     """llama.cpp knows the interval by the architecture's name; no key of the file says it."""
     found = dense_sizes(header)
     return decoder(**found, qk_norm=False, rotates=tuple(map(bool, _every(found["n_layers"], _INTERVAL))))
 
 
-FAMILY: Final = Family("smollm3", _from_config, "smollm3", _from_header, interleaves_heads=True, defaults=_DEFAULTS)
+FAMILY: Final = Family(
+    "smollm3", _from_config, "smollm3", _from_header, interleaves_heads=True, defaults=_DEFAULTS, to_config=_to_config
+)

@@ -1,14 +1,15 @@
 """The experts' feed-forward over rows sorted by expert, in plain XLA: no dropped token, no product over all experts.
 
 Rows are cut into tiles that belong to one expert each; an int32 table says which.  Every tile reads its expert's
-weights at (layer, expert) out of the whole [L, E, ...] stack.  `jax.lax.ragged_dot` is no alternative: on GPUs it
-expands to a dense product over all experts.
+weights at (layer, expert) out of the whole [L, E, ...] stack, and expands no other where they are packed.
+`jax.lax.ragged_dot` is no alternative: on GPUs it expands to a dense product over all experts.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import jax
 import jax.numpy as jnp
@@ -16,9 +17,13 @@ from jax import lax
 from jaxtyping import Array, Float, Int
 
 from attention.kernels.derivative import with_derivative_of
-from attention.kernels.row_tiles import choose_row_tile, tile_rows
+from attention.kernels.row_tiles import RowTiles, choose_row_tile, tile_rows
 from attention.kernels.target import current_target, is_gpu
 from refmodel.gating import gated
+from refmodel.kernels.grouped_backward import rows_of_tile, with_gradients_by_tile
+from refmodel.kernels.one_matrix import at, times_packed
+from refmodel.packed.by_layer import PackedByLayer, by_coding
+from refmodel.packed.packed import Packed
 from refmodel.parts import Activation
 
 Impl = Literal["auto", "blockwise", "pallas"]
@@ -40,9 +45,9 @@ def expert_ffn(
     x_rd: Float[Array, "rows d"],
     expert_rk: Int[Array, "rows k"],
     weight_rk: Float[Array, "rows k"],
-    gate_ledf: Float[Array, "l e d f"],
-    up_ledf: Float[Array, "l e d f"],
-    down_lefd: Float[Array, "l e f d"],
+    gate_ledf: Float[Array, "l e d f"] | Packed | PackedByLayer,
+    up_ledf: Float[Array, "l e d f"] | Packed | PackedByLayer,
+    down_lefd: Float[Array, "l e f d"] | Packed | PackedByLayer,
     layer: Int[Array, ""],
     biases: Biases = (),
     row_tile: int | None = None,
@@ -51,37 +56,61 @@ def expert_ffn(
 ) -> Float[Array, "rows d"]:
     """sum over a row's choices of weight · (gated(x·gate, x·up)·down)_expert, [rows, D] in x's dtype.
 
-    `biases` are added to the three products; `refmodel.gating.gated` says what an `activation` makes of the first two.
-    `row_tile` is for `blockwise`; the kernel's tiles are those of `attention.kernels.tiles`.
+    Weights that are packed sum over their last axis: [L, E, F, D], [L, E, F, D] and [L, E, D, F].  A gradient by them
+    is that of their scales; integers have none.  `biases` are added to the three products; `refmodel.gating.gated`
+    says what an `activation` makes of the first two.
+    `row_tile` is for `blockwise`; the kernel's tiles are those of `attention.kernels.matmul_tiles`.
     """
-    operands = x_rd, expert_rk, weight_rk, gate_ledf, up_ledf, down_lefd, layer, biases
     plain = partial(_blockwise, activation=activation, row_tile=row_tile)
-    if resolve_impl(impl, *gate_ledf.shape[2:]) == "pallas":
-        from refmodel.kernels.grouped_pallas import expert_ffn_pallas  # loads Triton's compiler
 
-        return with_derivative_of(plain, partial(expert_ffn_pallas, activation=activation))(*operands)
-    return plain(*operands)
+    def ffn(stacks: tuple[Any, ...]) -> jax.Array:
+        operands = x_rd, expert_rk, weight_rk, *stacks, layer, biases
+        if resolve_impl(impl, *gate_ledf.shape[2:]) == "pallas":
+            from refmodel.kernels.grouped_pallas import expert_ffn_pallas  # loads Triton's compiler
+
+            return with_derivative_of(plain, partial(expert_ffn_pallas, activation=activation))(*operands)
+        return plain(*operands)
+
+    return by_coding((gate_ledf, up_ledf, down_lefd), layer, ffn)
 
 
 def _blockwise(
-    x_rd: jax.Array, expert_rk: jax.Array, weight_rk: jax.Array, gate_ledf: jax.Array, up_ledf: jax.Array,
-    down_lefd: jax.Array, layer: jax.Array, biases: tuple[jax.Array, ...], *, activation: Activation,
-    row_tile: int | None,
+    x_rd: jax.Array, expert_rk: jax.Array, weight_rk: jax.Array, gate_ledf: jax.Array | Packed,
+    up_ledf: jax.Array | Packed, down_lefd: jax.Array | Packed, layer: jax.Array, biases: tuple[jax.Array, ...], *,
+    activation: Activation, row_tile: int | None,
 ) -> jax.Array:  # fmt: skip
     rows, choices = expert_rk.shape
     n_experts = gate_ledf.shape[1]
     tiles = tile_rows(expert_rk.reshape(-1), n_experts, row_tile or choose_row_tile(rows * choices, n_experts))
+    run_tiles: Callable[..., jax.Array] = partial(_run_tiles, activation=activation, choices=choices)
+    if not any(isinstance(stack, Packed) for stack in (gate_ledf, up_ledf, down_lefd)):
 
-    def of_expert(stack: jax.Array, expert: jax.Array) -> jax.Array:
-        sizes = stack.shape[2:]
-        return lax.dynamic_slice(stack, (layer, expert, *(0 for _ in sizes)), (1, 1, *sizes))[0, 0]
+        def one_tile(x_td: jax.Array, weights: Any) -> jax.Array:
+            *matrices, bias = weights
+            return _ffn(x_td, [partial(_times, matrix) for matrix in matrices], bias, activation)
+
+        run_tiles = with_gradients_by_tile(run_tiles, one_tile, choices)
+    y_itd = run_tiles(x_rd, (gate_ledf, up_ledf, down_lefd, biases), layer, tiles)
+    y_rkd = y_itd.reshape(-1, x_rd.shape[1])[tiles.place_r].reshape(rows, choices, -1)
+    with jax.named_scope("combine"):
+        return jnp.einsum("rk,rkd->rd", weight_rk, y_rkd.astype(jnp.float32)).astype(x_rd.dtype)
+
+
+def _run_tiles(
+    x_rd: jax.Array, stacks: Any, layer: jax.Array, tiles: RowTiles, *, activation: Activation, choices: int
+) -> jax.Array:
+    """[tiles, row_tile, D], 0 where no row is."""
+    *matrices, biases = stacks
+
+    def times(x: jax.Array, stack: jax.Array | Packed, expert: jax.Array) -> jax.Array:
+        place = layer, expert
+        return times_packed(x, stack, place) if isinstance(stack, Packed) else x @ at(stack, place)
 
     def run_tile(tile: tuple[jax.Array, jax.Array]) -> jax.Array:
         expert, row_t = tile
-        x_td = x_rd.at[jnp.where(row_t < 0, rows, row_t // choices)].get(mode="fill", fill_value=0)
-        gate, up, down = (of_expert(stack, expert) for stack in (gate_ledf, up_ledf, down_lefd))
-        gate_f, up_f, down_d = (of_expert(stack, expert) for stack in biases) if biases else (0, 0, 0)
-        return gated(x_td @ gate + gate_f, x_td @ up + up_f, activation) @ down + down_d
+        _, x_td = rows_of_tile(x_rd, row_t, choices)
+        products = [partial(times, stack=stack, expert=expert) for stack in matrices]
+        return _ffn(x_td, products, tuple(at(stack, (layer, expert)) for stack in biases), activation)
 
     def skip_tile(tile: tuple[jax.Array, jax.Array]) -> jax.Array:
         return jnp.zeros((tile[1].size, x_rd.shape[1]), x_rd.dtype)
@@ -92,6 +121,18 @@ def _blockwise(
 
     numbers = jnp.arange(tiles.group_i.size)
     _, y_itd = lax.scan(one_tile, None, (numbers, (tiles.group_i, tiles.row_it)))
-    y_rkd = y_itd.reshape(-1, x_rd.shape[1])[tiles.place_r].reshape(rows, choices, -1)
-    with jax.named_scope("combine"):
-        return jnp.einsum("rk,rkd->rd", weight_rk, y_rkd.astype(jnp.float32)).astype(x_rd.dtype)
+    return y_itd
+
+
+def _times(matrix: jax.Array, x: jax.Array) -> jax.Array:
+    return x @ matrix
+
+
+def _ffn(
+    x_td: jax.Array, products: Sequence[Callable[[jax.Array], jax.Array]], biases: tuple[jax.Array, ...],
+    activation: Activation,
+) -> jax.Array:  # fmt: skip
+    """Of one expert."""
+    gate, up, down = products
+    gate_f, up_f, down_d = biases or (0, 0, 0)
+    return down(gated(gate(x_td) + gate_f, up(x_td) + up_f, activation)) + down_d

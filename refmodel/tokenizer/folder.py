@@ -1,4 +1,5 @@
-"""The tokenizer of a Hugging Face folder: tokenizer.json, tokenizer.model, or vocab.json with merges.txt."""
+"""The tokenizer of a Hugging Face folder: tokenizer.json, tokenizer.model, or vocab.json with merges.txt; its chat
+template."""
 
 from __future__ import annotations
 
@@ -12,16 +13,19 @@ from tokenizers import AddedToken, Tokenizer
 from refmodel.checkpoint.recognise import refuse_pointer
 from refmodel.json_object import read_json, read_text
 from refmodel.tokenizer.byte_pairs import byte_pair_tokenizer
+from refmodel.tokenizer.chat import ChatTemplate
 from refmodel.tokenizer.edges import whole_texts, with_edges
 from refmodel.tokenizer.pieces import Prefix, piece_tokenizer
 from refmodel.tokenizer.sentencepiece_file import read_pieces
 from refmodel.tokenizer.splits import SPLITS
 from refmodel.tokenizer.tokenizer_json import read_tokenizer_json
 from refmodel.tokenizer.told import FILES as TOLD_FILES
-from refmodel.tokenizer.told import Told, add, added_texts, settings, told_by, with_told
-from refmodel.words import quoted, shown
+from refmodel.tokenizer.told import Told, add, added_texts, named_tokens, settings, told_by, with_told
+from refmodel.words import brief, quoted, shown
 
 FILES: Final = ("tokenizer.json", "tokenizer.model", "vocab.json", "merges.txt", *TOLD_FILES)
+TEMPLATE_FILE: Final = "chat_template.jinja"
+TEMPLATE_FILES: Final = (TEMPLATE_FILE, *TOLD_FILES)
 _SPLIT_OF: Final = {"qwen2": "qwen2", "qwen3": "qwen2", "gpt2": "gpt-2"}
 """Of families whose folders hold vocab.json: their way to split, by how the names of class and family begin."""
 _LLAMA: Final = ("LlamaTokenizer", "LlamaTokenizerFast")
@@ -47,6 +51,26 @@ def folder_tokenizer(folder: Path) -> Tokenizer:
         f"{folder} has no tokenizer.json, tokenizer.model, or vocab.json with merges.txt to read a text with; "
         "a model's `prefill` takes token ids"
     )
+
+
+def folder_template(folder: Path) -> ChatTemplate | None:
+    """Of chat_template.jinja, or else of tokenizer_config.json: the one that is called default where it has several.
+
+    None where there is none.  Raises `ValueError` for an entry that is none.
+    """
+    fields, path = settings(folder), folder / TEMPLATE_FILE
+    named = {name: token.content for name, token in named_tokens(fields).items()}
+    if path.exists():
+        return ChatTemplate(read_text(path), named, str(path))
+    found = fields.values.get("chat_template")
+    if isinstance(found, list):
+        by_name = {one.get("name"): one.get("template") for one in found if isinstance(one, dict)}
+        found = by_name.get("default")
+    if found is None:
+        return None
+    if not isinstance(found, str):
+        raise ValueError(f"{fields.where}: chat_template is {brief(found)}; accepted: a text, or a list of them")
+    return ChatTemplate(found, named, fields.where)
 
 
 def _whole(folder: Path) -> Tokenizer:

@@ -55,7 +55,7 @@ def settings(folder: Path) -> Fields:
 
 def told_by(fields: Fields, folder: Path) -> Told:
     """Raises `ValueError` for an entry that is no token, naming it."""
-    named = _named(fields)
+    named = named_tokens(fields)
     contents = {token.content for token in named.values()}
     return Told(
         added=_added(fields, folder, contents),
@@ -92,8 +92,8 @@ def added_texts(tokenizer: Tokenizer) -> set[str]:
     return {token.content for token in tokenizer.get_added_tokens_decoder().values()}
 
 
-def _named(fields: Fields) -> dict[str, AddedToken]:
-    """Also under names that a model has for itself, such as `image_token`."""
+def named_tokens(fields: Fields) -> dict[str, AddedToken]:
+    """The special tokens by the names that a file has for them: `bos_token`, or a model's own such as `image_token`."""
     own = [
         key for key, value in fields.values.items()
         if key.endswith("_token") and key not in _NAMES and isinstance(value, str)

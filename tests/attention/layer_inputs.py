@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from attention.cost import Heads
 from attention.variant import LayerInput, Variant
+from tests.operands import on_device
 
 HEADS = (Heads(6, 2, 5, 11), Heads(3, 3, 7, 13), Heads(5, 1, 8, 3), Heads(9, 3, 4, 17))
 heads = st.sampled_from(HEADS)
@@ -20,15 +21,15 @@ def layer_input(
     rng, slots = np.random.default_rng(seed), start + tokens
 
     def normal(*shape: int):
-        return jnp.asarray(rng.normal(size=shape), jnp.float32)
+        return on_device(rng.normal(size=shape))
 
     return LayerInput(
         normal(batch, tokens, heads.d_model),
         normal(batch, tokens, heads.n_heads, heads.head_dim),
         normal(batch, slots, heads.n_kv_heads, heads.head_dim),
         normal(batch, slots, heads.n_kv_heads, heads.head_dim),
-        jnp.arange(start, slots, dtype=jnp.int32)[None],
-        jnp.arange(slots, dtype=jnp.int32)[None, None],
+        on_device(np.arange(start, slots)[None], np.int32),
+        on_device(np.arange(slots)[None, None], np.int32),
         {name: normal(*shape) for name, shape in variant.params(heads).items()},
         jnp.int32(depth),
     )

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
-from attention.kernels.dense import attend_masked
 from attention.pattern import UNBOUNDED, visible
+from tests.attention.dense_oracle import attend_masked
+from tests.operands import on_device
 
 ORDERS = "in a row", "gaps", "pieces", "any"
 
@@ -15,7 +17,7 @@ def draw_operands(shape, span_heads: int, seed: int, order: str, dtype=jnp.float
     """q, k, v, positions, spans and sinks; `order` of the keys: in a row, with gaps, in shuffled pieces, any."""
     b, t, s, k, g, h = shape
     rng = np.random.default_rng(seed)
-    floats = (jnp.asarray(rng.normal(size=size), dtype) for size in ((b, t, k * g, h), (b, s, k, h), (b, s, k, h)))
+    floats = (on_device(rng.normal(size=size), dtype) for size in ((b, t, k * g, h), (b, s, k, h), (b, s, k, h)))
     if order == "in a row":
         q_pos, kv_pos = np.arange(max(s - t, 0), max(s - t, 0) + t), np.broadcast_to(np.arange(s), (b, k, s))
     else:
@@ -31,9 +33,10 @@ def draw_operands(shape, span_heads: int, seed: int, order: str, dtype=jnp.float
     span = np.where(rng.random((b, span_heads, t)) < far, UNBOUNDED, rng.integers(1, s, (b, span_heads, t)))
     sink = rng.integers(0, rng.choice([1, 9, s]), span_heads)
     integers = (q_pos[None, None].repeat(b, 0), kv_pos, span, sink)
-    return *floats, *(jnp.asarray(x, jnp.int32) for x in integers)
+    return *floats, *(on_device(x, np.int32) for x in integers)  # cast on the host: nothing is compiled
 
 
+@jax.jit
 def oracle(q, k, v, q_pos, kv_pos, span, sink):
     n = q.shape[2]
     q_pos, span = (x.repeat(n // x.shape[1], axis=1)[..., :, None] for x in (q_pos, span))
@@ -41,6 +44,7 @@ def oracle(q, k, v, q_pos, kv_pos, span, sink):
     return attend_masked(q, k, v, visible(q_pos, kv_pos, span, sink[None, :, None, None]))
 
 
+@jax.jit
 def safe_oracle(q, k, v, q_pos, kv_pos, span, sink):
     """`oracle` with a finite derivative where a query sees nothing."""
     n = q.shape[2]

@@ -21,6 +21,7 @@ from attention.pattern import SpanPattern
 from eval.measure.layer_program import layer_kernel
 from refmodel.presets import preset
 from tests.attention.layer_inputs import layer_input
+from tests.operands import on_device
 
 pytestmark = pytest.mark.usefixtures("fast_compile")
 
@@ -32,8 +33,8 @@ def parts(visited=(LARGE, 3, 5), names=(("dense",), ("blockwise", "dense"), ("de
     rng = np.random.default_rng(0)
     return [
         Attended(
-            jnp.asarray(rng.normal(size=(2, t, 6, 7)), jnp.float32),
-            jnp.asarray(rng.normal(size=(2, 6, t)), jnp.float32) if has_lse else None,
+            on_device(rng.normal(size=(2, t, 6, 7))),
+            on_device(rng.normal(size=(2, 6, t))) if has_lse else None,
             None if count is None else ExactCount.of(jnp.int32(1)) * count,
             name,
         )
@@ -62,7 +63,7 @@ def test_what_ran_before_is_added_and_the_result_is_the_last():
 
 
 def test_turns_of_a_scan_are_tokens_that_follow_each_other():
-    q_btnh = jnp.asarray(np.random.default_rng(0).normal(size=(2, 21, 6, 7)), jnp.float32)
+    q_btnh = on_device(np.random.default_rng(0).normal(size=(2, 21, 6, 7)))
 
     def turn(_, q_btnh):
         return None, Attended(q_btnh, q_btnh.sum(-1).swapaxes(1, 2), ExactCount.of(jnp.int32(7)) * LARGE, ("toy",))

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from attention.attend import attend
@@ -24,12 +24,12 @@ from attention.kernels.block_routed import (
     chosen_blocks,
     most_pairs,
 )
-from attention.kernels.dense import attend_dense, attend_masked
 from attention.kernels.row_tiles import choose_row_tile
 from attention.layout import parse_variant
 from attention.pattern import SpanPattern
 from attention.variant import LayerInput
-from tests.attention.layer_inputs import first_tokens, heads, layer_input
+from tests.attention.dense_oracle import attend_dense, attend_masked
+from tests.attention.layer_inputs import HEADS, first_tokens, heads, layer_input
 from tests.compiling import AS_USERS_DO
 
 pytestmark = pytest.mark.usefixtures("fast_compile")
@@ -63,12 +63,13 @@ def mask_by_hand(variant: BlockRouted, layer: LayerInput) -> np.ndarray:
 
 @COMPILING
 @given(variants, heads, st.integers(1, 113), st.sampled_from((0, 19, 41)), st.integers(0, 99))
+@example(BlockRouted(7, 3), HEADS[0], 97, 19, 0)  # many blocks to choose from, wherever others are drawn
 def test_tiles_of_blocks_are_dense_attention_under_the_mask(variant, heads, tokens, start, seed):
     layer = layer_input(variant, heads, tokens, start, seed=seed)
     expected = attend_masked(layer.q_btnh, layer.k_bskh, layer.v_bskh, jnp.asarray(mask_by_hand(variant, layer)))
-    for impl, jit in (("blockwise", jax.jit), ("dense", lambda function: function)):
+    for impl in ("blockwise", "dense"):
         run = partial(attend, impl=impl, need_lse=True)
-        result = jit(lambda layer, run=run: variant.attend(run, layer))(layer)
+        result = jax.jit(lambda layer, run=run: variant.attend(run, layer))(layer)
         chex.assert_trees_all_close((result.out_btnh, result.lse_bnt), expected, atol=2e-5, rtol=0)
 
 
@@ -91,6 +92,34 @@ def test_what_tokens_cost_adds_up_to_what_a_prompt_does(topk):
         assert each[:tokens].sum() == variant.useful(heads, tokens, 13).flops(heads)
     costs = variant.useful(heads, 29, 13), variant.executed(heads, 29, 13, impl="blockwise")
     assert [cost.selection_flops > 0 for cost in costs] == [topk > 1] * 2
+
+
+@pytest.mark.parametrize(("block", "topk"), [(5, 1), (7, 2), (4, 5)])
+def test_the_growth_of_a_prompt_and_its_limit_are_those_of_its_tokens(block, topk):
+    """Second differences over a period vanish from where it is settled on, and not before; the ripple is enough."""
+    variant, heads = BlockRouted(block, topk), Heads(6, 2, 7, 11)
+    each, found = variant.token_flops(heads, 0, 40 * block), variant.growth(heads)
+    whole = np.cumsum(each)  # A(1), A(2), ...
+    period, settled = found.period_tokens, found.settled_tokens
+    steps = np.diff(whole[period:] - whole[:-period], 2)
+    assert not steps[settled + period :: period].any() and period == block
+    met = np.arange(settled, len(whole) + 1, period)
+    quadratic = np.polynomial.Polynomial.fit(met, whole[met - 1], 2)
+    n = np.arange(settled, len(whole) + 1)
+    assert np.abs(whole[n - 1] - quadratic(n)).max() <= found.ripple_flops
+    assert np.abs(whole[n - 1] - quadratic(n)).max() > found.ripple_flops / 20
+    limit = variant.limiting_flops(heads)
+    assert limit == (each[-block:].sum() / block if topk == 1 else None)
+
+
+@pytest.mark.parametrize(("block", "topk"), [(5, 1), (7, 2), (4, 5)])
+def test_an_outline_holds_as_many_keys_as_are_useful_in_the_blocks_where_they_lie(block, topk):
+    variant, heads, tokens = BlockRouted(block, topk), Heads(6, 2, 7, 11), 61
+    ((earlier, own),) = variant.outline(heads, tokens).heads
+    keys = sum((one.end_t - one.start_t) * one.share_t for one in (earlier, own))
+    assert heads.n_heads * keys.sum() == pytest.approx(variant.useful(heads, tokens).pairs)
+    np.testing.assert_array_equal(own.end_t, np.arange(tokens) + 1)
+    np.testing.assert_array_equal(own.start_t, np.arange(tokens) // block * block)
 
 
 @COMPILING

@@ -16,11 +16,13 @@ from attention.attend import attend
 from attention.backends.registry import counted_as
 from attention.kernels.blockwise import attend_blockwise
 from attention.kernels.cover import Blocks, choose_blocks, executed_pairs
-from attention.kernels.dense import attend_dense
 from attention.layout import parse_variant
-from attention.pattern import SpanPattern, Spans, dense_mask, visible_pairs
+from attention.mask import dense_mask
+from attention.pattern import SpanPattern, Spans, visible_pairs
+from tests.attention.dense_oracle import attend_dense
 from tests.compiling import AS_USERS_DO
 from tests.examples import EXAMPLES
+from tests.operands import on_device
 from tests.strategies import patterns, problems, spans
 
 blocks = st.one_of(st.none(), st.sampled_from((Blocks(8, 64), Blocks(16, 192), Blocks(64, 128))))
@@ -48,7 +50,7 @@ def test_blockwise_is_the_oracle_in_float32(problem, blocks):
 def test_padding_among_the_queries_of_an_unmasked_tile_puts_out_nothing():
     """All keys are before all queries, so that nothing is masked; an empty query still sees none of them."""
     rng = np.random.default_rng(0)
-    q, k, v = (jnp.asarray(rng.normal(size=shape), jnp.float32) for shape in ((2, 8, 6, 7), *[(2, 64, 2, 7)] * 2))
+    q, k, v = (on_device(rng.normal(size=shape)) for shape in ((2, 8, 6, 7), *[(2, 64, 2, 7)] * 2))
     q_pos = np.where(np.arange(8) % 3 == 1, -1, 64 + np.arange(8))[None]
     out = attend_blockwise(q, k, v, q_pos, np.arange(64)[None, None], SpanPattern(), Blocks(8, 64)).out_btnh
     np.testing.assert_array_equal((np.asarray(out) == 0).all((0, 2, 3)), q_pos[0] < 0)
@@ -78,8 +80,8 @@ def test_spans_that_are_data_are_packed_and_equal_the_oracle(problem, blocks, da
     rng = np.random.default_rng(data.draw(st.integers(0, 2**32 - 1)))
     choices = np.array(data.draw(st.lists(spans, min_size=1, max_size=3)))
     pattern = Spans(
-        jnp.asarray(rng.choice(choices, shape), jnp.int32),
-        jnp.asarray(rng.integers(0, 9, (1, k, n)[rng.integers(3)]), jnp.int32),
+        on_device(rng.choice(choices, shape), jnp.int32),
+        on_device(rng.integers(0, 9, (1, k, n)[rng.integers(3)]), jnp.int32),
         jnp.asarray(np.unique(choices), jnp.int32) if data.draw(st.booleans()) else None,
     )
     run = jax.jit(attend_blockwise, static_argnums=6)

@@ -15,11 +15,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from attention.kernels.dense import attend_dense
 from attention.kernels.pallas_attention import attend_pallas
 from attention.kernels.target import current_target
 from attention.kernels.tiles import ATTENTION, AttentionTiles, attention_tiles
 from attention.pattern import UNBOUNDED, SpanPattern, Tile
+from tests.attention.dense_oracle import attend_dense
 from tests.attention.span_problem import ORDERS, draw_operands, oracle, safe_oracle
 from tests.gpu import TRITON_IS_LEAVING, absent_gpu, close
 from tests.tile_map import tile_map

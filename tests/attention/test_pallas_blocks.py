@@ -19,7 +19,6 @@ from attention.attend import attend, choose_impl
 from attention.cost import Heads
 from attention.kernels import pallas_choice
 from attention.kernels.block_routed import BlockChoice, attend_chosen_dense
-from attention.kernels.dense import attend_dense
 from attention.kernels.pallas_blocks import NAME, attend_blocks, attend_pallas_blocks
 from attention.kernels.pallas_choice import PARTS
 from attention.kernels.row_tiles import most_tiles, tile_rows
@@ -27,9 +26,11 @@ from attention.kernels.target import compiling_for
 from attention.kernels.tiles import ATTENTION, AttentionTiles, block_tiles
 from attention.pattern import SpanPattern
 from eval.cost.flops.traced import count_flops
+from tests.attention.dense_oracle import attend_dense
 from tests.attention.layer_inputs import layer_input
 from tests.attention.test_block_routed import BlockRouted, blocks_by_hand
 from tests.gpu import TRITON_IS_LEAVING, absent_gpu, close
+from tests.operands import on_device
 
 pytestmark = [TRITON_IS_LEAVING, pytest.mark.usefixtures("fast_off_gpu")]
 
@@ -192,7 +193,7 @@ def test_counted_flops_are_what_any_choice_may_need():
 def test_compiled_kernel_is_the_oracle(choice, head_dim, dtype):
     """But for few rows whose gates are so nearly equal that sums in another order swap two blocks."""
     rng, part = np.random.default_rng(0), 1031
-    q, k, v = (jnp.asarray(rng.normal(size=(1, 4 * part, n, head_dim)), dtype) for n in (32, 4, 4))
+    q, k, v = (on_device(rng.normal(size=(1, 4 * part, n, head_dim)), dtype) for n in (32, 4, 4))
     pos = jnp.arange(4 * part)[None]
     found = jax.jit(partial(attend, pattern=choice, impl="pallas", need_lse=True))(q, k, v, pos, pos[None])
     out, lse = found.out_btnh, found.lse_bnt
@@ -209,7 +210,7 @@ def test_compiled_kernel_is_the_oracle(choice, head_dim, dtype):
 @pytest.mark.gpu
 def test_gradients_of_the_compiled_kernel():
     rng = np.random.default_rng(0)
-    floats = [jnp.asarray(rng.normal(size=(1, 1031, n, 64)), jnp.float32) for n in (10, 2, 2)]
+    floats = [on_device(rng.normal(size=(1, 1031, n, 64))) for n in (10, 2, 2)]
     pos = jnp.arange(1031)[None]
 
     def gradients(impl):

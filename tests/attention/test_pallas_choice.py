@@ -26,6 +26,7 @@ from attention.kernels.pallas_choice import (
 )
 from eval.cost.flops.traced import count_flops
 from tests.gpu import TRITON_IS_LEAVING, absent_gpu
+from tests.operands import on_device
 
 pytestmark = [TRITON_IS_LEAVING, pytest.mark.usefixtures("fast_off_gpu")]
 
@@ -75,7 +76,7 @@ def test_of_equal_gates_the_earlier_block_wins():
 def test_three_short_numbers_are_a_float32():
     """Else gates would be those of rounded means; the scales are those of trained keys and beyond."""
     rng = np.random.default_rng(0)
-    x = jnp.asarray(rng.normal(size=(2, 1, 101, 16)) * 2.0 ** rng.integers(-40, 40, (2, 1, 101, 1)), jnp.float32)
+    x = on_device(rng.normal(size=(2, 1, 101, 16)) * 2.0 ** rng.integers(-40, 40, (2, 1, 101, 1)))
     parts = jax.jit(_parts)(x)
     assert parts.dtype == jnp.bfloat16 and parts.shape == (PARTS, *x.shape)
     np.testing.assert_array_equal(np.float64(parts).sum(0), np.float64(x))

@@ -12,11 +12,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from attention.attend import attend, choose_impl
-from attention.kernels.dense import attend_dense
 from attention.kernels.pallas_decode import attend_decode
 from attention.kernels.tiles import DecodeTiles
 from attention.pattern import SpanPattern, Spans
 from attention.stacked import Beside, LayerOf, as_array
+from tests.attention.dense_oracle import attend_dense
 from tests.attention.span_problem import ORDERS, draw_operands
 from tests.gpu import TRITON_IS_LEAVING, close
 

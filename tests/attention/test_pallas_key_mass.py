@@ -24,6 +24,7 @@ from eval.cost.flops.jaxprs import open_jaxpr
 from eval.cost.flops.products import PRODUCTS
 from eval.cost.flops.traced import count_flops
 from tests.gpu import TRITON_IS_LEAVING, absent_gpu, close
+from tests.operands import on_device
 
 pytestmark = [TRITON_IS_LEAVING, pytest.mark.usefixtures("fast_off_gpu")]
 
@@ -52,7 +53,7 @@ def draw_operands(shape, seed: int, dtype=jnp.float32) -> tuple[jax.Array, ...]:
     """q, k, lse, slot and valid: some queries see nothing, as their lse says in either way; some slots are empty."""
     b, t, s, k, g, h = shape
     rng = np.random.default_rng(seed)
-    q, keys = (jnp.asarray(rng.normal(size=size), dtype) for size in ((b, t, k * g, h), (b, s, k, h)))
+    q, keys = (on_device(rng.normal(size=size), dtype) for size in ((b, t, k * g, h), (b, s, k, h)))
     lse = np.asarray(jax.nn.logsumexp(scores_of(q, keys), axis=-1)).reshape(b, k * g, t)
     blind = rng.random(lse.shape)
     lse = np.where(blind < 0.1, np.inf, np.where(blind > 0.9, -np.inf, lse))

@@ -11,12 +11,13 @@ import numpy as np
 import pytest
 
 from attention.attend import attend
-from attention.kernels.dense import attend_dense
 from attention.kernels.pallas_spans import attend_pallas_spans
 from attention.kernels.target import current_target, is_gpu
 from attention.kernels.tiles import AttentionTiles
 from attention.pattern import UNBOUNDED, SpanPattern, Spans, visible_pairs
+from tests.attention.dense_oracle import attend_dense
 from tests.gpu import TRITON_IS_LEAVING, close
+from tests.operands import on_device
 
 pytestmark = TRITON_IS_LEAVING
 
@@ -29,7 +30,7 @@ def problem(tokens=TOKENS, heads=HEADS, kv_heads=KV_HEADS, head_dim=HEAD_DIM, dt
     rng = np.random.default_rng(0)
     shapes = [(batch, tokens, n, head_dim) for n in (heads, kv_heads, kv_heads)]
     pos_t = jnp.arange(tokens, dtype=jnp.int32)
-    return *(jnp.asarray(rng.normal(size=shape), dtype) for shape in shapes), pos_t[None], pos_t[None, None]
+    return *(on_device(rng.normal(size=shape), dtype) for shape in shapes), pos_t[None], pos_t[None, None]
 
 
 def routed(units: int, rows: int, tokens: int = TOKENS) -> Spans:

@@ -8,13 +8,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from attention.layout import parse_variant
+from attention.mask import dense_mask
 from attention.pattern import (
     UNBOUNDED,
     SpanPattern,
     Spans,
     Tile,
     cache_tokens,
-    dense_mask,
     holds_everything,
     still_needed,
     visible_pairs,

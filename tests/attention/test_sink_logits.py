@@ -16,9 +16,11 @@ import pytest
 
 from attention.attend import attend
 from attention.kernels.block_routed import BlockChoice
-from attention.pattern import SpanPattern, Spans, dense_mask
+from attention.mask import dense_mask
+from attention.pattern import SpanPattern, Spans
 from attention.sink_logits import with_sink_logits
 from tests.gpu import TRITON_IS_LEAVING, close
+from tests.operands import on_device
 
 pytestmark = [TRITON_IS_LEAVING, pytest.mark.usefixtures("fast_off_gpu")]
 
@@ -33,7 +35,7 @@ PATTERNS = {
 
 def operands(dtype=jnp.float32):
     rng = np.random.default_rng(0)
-    q, k, v = (jnp.asarray(rng.normal(size=(B, *shape)), dtype) for shape in ((T, N, H), (S, K, H), (S, K, H)))
+    q, k, v = (on_device(rng.normal(size=(B, *shape)), dtype) for shape in ((T, N, H), (S, K, H), (S, K, H)))
     q_pos_bt = np.stack([np.arange(S - T, S), np.r_[np.arange(T - 2), -1, -1]]).astype(np.int32)
     return q, k, v, jnp.asarray(q_pos_bt), jnp.arange(S, dtype=jnp.int32)[None, None]
 
@@ -124,8 +126,8 @@ def test_compiled_kernels_with_sinks_are_the_softmax(impl, tokens, pattern):
     slots, heads, kv_heads, h = 701, 24, 3, 64
     rng = np.random.default_rng(tokens)
     shapes = (tokens, heads, h), (slots, kv_heads, h), (slots, kv_heads, h)
-    q, k, v = (jnp.asarray(rng.normal(size=(B, *shape)), jnp.bfloat16) for shape in shapes)
-    sink_n = jnp.asarray(rng.permutation(np.linspace(0, 9, heads)), jnp.bfloat16)  # from a key's weight to all keys'
+    q, k, v = (on_device(rng.normal(size=(B, *shape)), jnp.bfloat16) for shape in shapes)
+    sink_n = on_device(rng.permutation(np.linspace(0, 9, heads)), jnp.bfloat16)  # from a key's weight to all keys'
     positions = jnp.arange(slots - tokens, slots)[None], jnp.arange(slots)[None, None]
 
     def run(sink_n, *operands):

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from attention import sliding_window, span_mixture
+from attention.mask import dense_mask
 from attention.parameters import SpanRule
-from attention.pattern import UNBOUNDED, dense_mask
+from attention.pattern import UNBOUNDED
 from attention.sliding_window import SlidingWindow
 from attention.span_mixture import SpanMixture
 

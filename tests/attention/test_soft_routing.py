@@ -16,6 +16,7 @@ from attention.layout import parse_layout, parse_variant
 from attention.routers import Periodic
 from attention.soft_routing import SoftRouted, for_training, mixture, price, span_gates, straight_through
 from tests.attention.layer_inputs import layer_input
+from tests.operands import on_device
 
 pytestmark = pytest.mark.usefixtures("fast_compile")
 
@@ -36,7 +37,7 @@ def with_weight(weight: jax.Array):
 
 
 def test_the_gradient_of_the_soft_mixture_is_its_slope():
-    direction = jnp.asarray(np.random.default_rng(1).normal(size=LAYER.q_btnh.shape), jnp.float32)
+    direction = on_device(np.random.default_rng(1).normal(size=LAYER.q_btnh.shape))
 
     @jax.jit
     def loss(weight):
@@ -55,7 +56,7 @@ def test_straight_through_is_the_hard_choice_forward_and_the_soft_gates_backward
     hard = HARD.attend(partial(attend, impl="dense"), LAYER)
     chex.assert_trees_all_equal(trained("straight").attend(attend, LAYER).out_btnh, hard.out_btnh)
     gates_bmte = span_gates(HARD, LAYER)
-    weights = jnp.asarray(np.random.default_rng(2).normal(size=gates_bmte.shape), jnp.float32)
+    weights = on_device(np.random.default_rng(2).normal(size=gates_bmte.shape))
     chex.assert_trees_all_equal(jax.grad(lambda g: (weights * straight_through(g)).sum())(gates_bmte), weights)
     grad = jax.grad(lambda weight: (trained("straight").attend(attend, with_weight(weight)).out_btnh ** 2).sum())
     assert np.abs(grad(LAYER.params[WEIGHT])).max() > 1e-2

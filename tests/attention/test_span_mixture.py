@@ -14,11 +14,11 @@ from hypothesis import strategies as st
 
 from attention.attend import attend
 from attention.cost import Heads
-from attention.kernels.dense import attend_masked
 from attention.layout import parse_variant
 from attention.parameters import SpanRule
 from attention.pattern import UNBOUNDED
 from attention.span_mixture import SpanMixture
+from tests.attention.dense_oracle import attend_masked
 from tests.attention.layer_inputs import heads, layer_input
 
 pytestmark = pytest.mark.usefixtures("fast_compile")

@@ -10,11 +10,11 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from attention.call import PARTS
+from attention.call import names_of
 from attention.eviction.policy import Policy
 from attention.eviction.registry import POLICIES
 from attention.layout import format_layout, make, parse_layout, parse_variant
-from attention.parameters import Part, SpanRule, parameter_types, read_parameter, spelling
+from attention.parameters import Budget, Part, SpanRule, parameter_types, read_parameter, spelling
 from attention.pattern import UNBOUNDED
 from attention.routers import ROUTERS, Router
 from attention.token_routed import Per
@@ -31,6 +31,7 @@ rules = st.one_of(
 OF_TYPE: dict[Any, st.SearchStrategy] = {
     int: whole,
     int | None: st.one_of(st.none(), whole),
+    Budget: st.one_of(whole, st.floats(0, 1), st.fractions(0, 1, max_denominator=97)),
     float: st.floats(min_value=0, exclude_min=True, allow_infinity=False),
     tuple[int, ...]: st.lists(spans, min_size=1, max_size=4).map(tuple),
     tuple[SpanRule, ...]: st.lists(rules, min_size=1, max_size=4).map(tuple),
@@ -46,8 +47,8 @@ def instances(draw, kind: type) -> Any:
     """One of that kind, its parameters and its parts' drawn."""
     values = {}
     for name, of in parameter_types(kind).items():
-        if of in PARTS:
-            values[name] = draw(instances(draw(st.sampled_from(list(PARTS[of].values())))))
+        if (names := names_of(of)) is not None:
+            values[name] = draw(instances(draw(st.sampled_from(list(names.values())))))
         else:
             values[name] = draw(OF_FIELD[name] if name in OF_FIELD else OF_TYPE[of])
     try:

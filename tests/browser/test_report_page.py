@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
+import struct
+import xml.etree.ElementTree as ET
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,6 +21,7 @@ from eval.bench.results import ROOT
 from eval.report.comparison import Comparison
 from eval.report.report_files import write_report
 from tests.eval.report.synthetic_records import compared, synthetic_records
+from tests.needs import CHROMIUM
 
 pytestmark = pytest.mark.browser
 
@@ -37,7 +41,7 @@ SOURCES = {"kept": lambda: Comparison.read(ROOT / SOURCE), "synthetic": lambda: 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
     with sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path="/usr/bin/chromium", args=list(FLAGS))
+        chromium = playwright.chromium.launch(executable_path=str(CHROMIUM), args=list(FLAGS))
         yield chromium
         chromium.close()
 
@@ -53,14 +57,14 @@ def file(request) -> Path:
 
 @pytest.fixture
 def opened(browser, file) -> Iterator[Page]:
-    """The page, watched: what it asks for and what it complains about fails the test that opened it."""
+    """The page, watched: what it asks for from without, and what it complains about, fails the test that opened it."""
     page = browser.new_page(viewport={"width": 1600, "height": 1000}, color_scheme="light")
     complaints, asked = [], []
     page.on(
         "console", lambda message: complaints.append(message.text) if message.type in ("error", "warning") else None
     )
     page.on("pageerror", lambda error: complaints.append(str(error)))
-    page.on("request", lambda request: asked.append(request.url))
+    page.on("request", lambda request: asked.append(request.url) if not request.url.startswith("blob:") else None)
     page.goto(file.as_uri())
     yield page
     page.close()
@@ -92,6 +96,63 @@ def test_every_figure_is_drawn(opened):
     assert len(drawn) >= 4 * layouts
     assert all(label and width > 50 and height > 50 and marks > 0 for label, width, height, marks in drawn)
     assert opened.locator("figure[aria-label], figure[aria-labelledby]").count() == opened.locator("figure").count()
+
+
+@pytest.mark.parametrize(("width", "height"), [(400, 900), (1024, 900), (1600, 1000)])
+def test_the_picture_is_on_the_first_screen(opened, width, height):
+    """Before any sentence, in letters that can be read."""
+    opened.set_viewport_size({"width": width, "height": height})
+    panels = opened.locator("#first svg.plot")
+    assert panels.count() == 2
+    assert panels.first.bounding_box()["y"] + panels.first.bounding_box()["height"] < height
+    assert panels.last.bounding_box()["y"] < height - 200
+    assert panels.last.bounding_box()["y"] < opened.locator(".told").bounding_box()["y"]
+    scale, unit = (panels.first.evaluate(js) for js in (
+        "svg => svg.getScreenCTM().a", "svg => parseFloat(getComputedStyle(svg.querySelector('.name')).fontSize)",
+    ))  # fmt: skip
+    assert scale * unit >= 10
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+def test_every_line_and_point_has_its_name_and_none_lies_on_another(opened, width):
+    opened.set_viewport_size({"width": width, "height": 900})
+    layouts = opened.locator(".chips button[data-layout]").count()
+    panels = opened.locator("#first svg.plot, #pareto svg.plot, #position svg.plot").evaluate_all(
+        "all => all.map(svg => [...svg.querySelectorAll('[data-v] > .name')].map(one => {"
+        " const {left, right, top, bottom} = one.getBoundingClientRect(); return [left, right, top, bottom]; }))"
+    )
+    assert len(panels) == 5
+    for boxes in panels:
+        assert len(boxes) == layouts
+        for (a, b, c, d), (e, f, g, h) in itertools.combinations(boxes, 2):  # letters fill the middle of their boxes
+            assert min(b, f) - max(a, e) <= 1 or min(d, h) - max(c, g) <= 0.35 * (d - c)
+        assert all(box[0] >= 0 and box[1] <= width for box in boxes)
+
+
+def test_each_figure_can_be_saved_as_it_is_shown(opened, tmp_path):
+    chip(opened, 1).click()
+    figures = opened.locator("figure:visible")
+    buttons = figures.locator(".save button")
+    assert buttons.count() == 2 * figures.count()
+    for place, name in ((0, "glance"), (buttons.count() - 2, None)):
+        with opened.expect_download() as svg:
+            buttons.nth(place).click()
+        root = ET.parse(svg.value.path()).getroot()
+        assert svg.value.suggested_filename.endswith(".svg") and name in (None, Path(svg.value.suggested_filename).stem)
+        words = [one.text for one in root.iter("{http://www.w3.org/2000/svg}text")]
+        fills = {one.get("fill") for one in root.iter("{http://www.w3.org/2000/svg}path")}
+        assert opened.locator(".lede").inner_text() in words
+        assert not any("var(" in fill for fill in fills if fill)
+        if name:
+            assert "full" in words and "rgb(0, 114, 178)" in fills
+            hidden = opened.locator("#glance [data-v='1'] > .name").first.text_content()
+            assert hidden not in words
+        with opened.expect_download() as png:
+            buttons.nth(place + 1).click()
+        data = Path(png.value.path()).read_bytes()
+        width, height = struct.unpack(">II", data[16:24])
+        assert data.startswith(b"\x89PNG") and len(data) > 10_000
+        assert (width, height) == tuple(int(2 * float(root.get(key))) for key in ("width", "height"))
 
 
 @pytest.mark.parametrize("by", ["mouse", "keyboard"])
@@ -133,7 +194,10 @@ def test_a_point_says_its_numbers_when_pointed_at_and_when_focused(opened):
     tip, plot = opened.locator("#tip"), opened.locator("#cost svg.plot").first
     assert not tip.is_visible()
     point = plot.locator(".pt").first
-    point.evaluate("point => point.scrollIntoView({block: 'center', behavior: 'instant'})")  # clear of the buttons
+    point.evaluate(  # clear of the buttons; the event of it, which hides a tip, comes before the next frame
+        "point => new Promise(done => { point.scrollIntoView({block: 'center', behavior: 'instant'});"
+        " requestAnimationFrame(() => requestAnimationFrame(done)); })"
+    )
     box = point.locator(".hit").bounding_box()
     opened.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
     expect(tip).to_be_visible()
@@ -153,7 +217,7 @@ def test_a_point_says_its_numbers_when_pointed_at_and_when_focused(opened):
 
 def test_tab_reaches_the_buttons_and_the_figures(opened):
     reached = set()
-    for _ in range(12 + 3 * opened.locator(".chips button").count() + opened.locator("svg.plot").count()):
+    for _ in range(12 + 3 * opened.locator(".chips button, .save button, svg.plot").count()):
         opened.keyboard.press("Tab")
         reached.add(opened.evaluate("document.activeElement.getAttribute('class') + document.activeElement.tagName"))
     assert {"skipA", "ptg"} <= reached

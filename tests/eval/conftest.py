@@ -23,7 +23,9 @@ def with_words(monkeypatch) -> Model:
     tokenizer = Tokenizer(WordLevel(words, unk_token="word1"))
     model = Model(model.config, model.params, tokenizer, model.weights, end_tokens=(0,))
     model.tokenizer.pre_tokenizer = Whitespace()
-    found = SimpleNamespace(described=model.config, tokenizer=lambda: model.tokenizer, weights=model.weights)
+    found = SimpleNamespace(
+        described=model.config, tokenizer=lambda: model.tokenizer, weights=model.weights, chat_template=lambda: None
+    )
     monkeypatch.setattr(eval.commands.generate, "find_checkpoint", lambda *_: found)
     monkeypatch.setattr(eval.commands.generate, "read_model", lambda *_: model)
     return model

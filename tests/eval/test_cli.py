@@ -17,9 +17,11 @@ from eval.cli import COMMANDS, build_parser, commands_of, main
 from tests.eval.command_line import status_of
 
 QUICK = {
+    "audit": ("--layouts", "swa(3)", "--tokens", "11"),
     "compare": ("--model", "tiny-dense", "--layouts", "swa(16)", "--tokens", "32", "--out", "out"),
     "quality": ("--model", "tiny-moe", "--layouts", "routed(5|full)", "swa(7)", "--tokens", "41"),
     "generate": ("word3 word5", "--new", "7"),
+    "save": ("--model", "tiny-dense", "--layout", "routed(5|full)", "--out", "saved"),
     "flops": ("--model", "tiny-dense", "--tokens", "9", "--no-compile"),
     "crossover": ("--layouts", "full"),
     "variants": ("swa(3)", "--draw", "5"),

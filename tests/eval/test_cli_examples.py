@@ -18,9 +18,13 @@ EXAMPLES = [example for command in COMMANDS for example in importlib.import_modu
 NOT_RUN = {
     "prefillwall compare": "the main job itself, `make compare`: many minutes",
     "prefillwall compare --layouts full 'swa(512)' 'swa(508,sinks=4)' --tokens 1024 2048 4096": "minutes",
+    "prefillwall audit": "minutes: an example of each variant, as eval/testing tests them one by one",
+    "prefillwall audit --plugin wedge.py --layouts 'wedge(16)' --tokens 229": "needs wedge.py, see test_audit.py",
     "prefillwall quality": "minutes: a dozen layouts on a long text",
     "prefillwall compare --model qwen3-30b-a3b --device gpu --out out/gpu": "needs a GPU of 80 GB",
     "prefillwall compare --model qwen3-30b-a3b --device gpu --layers-apart --out out/apart": "needs a GPU",
+    "prefillwall compare --model tiny-moe --layouts 'swa(16)' --tokens 64 128 --out out/tiny --resume "
+    "--again disturbed 'prefill swa(16) 128'": "needs the records of a run; measure/test_again.py has some",
     "prefillwall report out/compare --card r9700 h200": "the same",
     "prefillwall report out/compare": "needs the records of a run; commands/test_compare.py draws some again",
     "prefillwall report out/compare/records.20250131-235959.jsonl --out out/before": "the same",

@@ -9,6 +9,7 @@ from tests.mutants import (
     of_atlas,
     of_attention,
     of_choices,
+    of_codings,
     of_cost,
     of_counts,
     of_evictions,
@@ -16,9 +17,12 @@ from tests.mutants import (
     of_hybrids,
     of_measure,
     of_models,
+    of_packing,
     of_page,
     of_refmodel,
     of_report,
+    of_saving,
+    of_shares,
     of_summaries,
     of_sweeps,
     of_variants,
@@ -26,8 +30,9 @@ from tests.mutants import (
 from tests.mutants.mutant import Mutant
 
 PARTS: Final = (
-    of_attention, of_choices, of_evictions, of_hybrids, of_variants, of_refmodel, of_models, of_folders, of_cost,
-    of_counts, of_atlas, of_measure, of_report, of_summaries, of_page, of_sweeps,
+    of_attention, of_choices, of_evictions, of_hybrids, of_variants, of_refmodel, of_models, of_folders, of_saving,
+    of_codings, of_packing, of_cost, of_counts, of_shares, of_atlas, of_measure, of_report, of_summaries, of_page,
+    of_sweeps,
 )  # fmt: skip
 
 MUTANTS: Final[tuple[Mutant, ...]] = tuple(itertools.chain.from_iterable(part.MUTANTS for part in PARTS))

@@ -8,6 +8,8 @@ COST, FIGURE, MEASURED = (
     f"tests/eval/{name}.py" for name in ("cost/test_atlas", "report/test_atlas_figure", "report/test_atlas_measured")
 )
 
+COMMAND = "tests/eval/commands/test_cost_commands.py"
+
 MUTANTS = [
     *of(
         "eval/cost/atlas.py", COST,
@@ -23,6 +25,18 @@ MUTANTS = [
         ("float(attention_total(model, tokens)) / tokens", "float(attention_total(model, tokens))"),
         ("super().by_token(start, tokens) + self.per_token", "super().by_token(start, tokens)"),
         ("line + Fraction(self.per_token), square", "line, square"),
+        ("roofline_crossover(model, card, under)", "roofline_crossover(model, card)"),
+        ('("attention", "selection") if part in ms]', '("attention",) if part in ms]'),
+        ("super().total(tokens) + self.per_token * tokens", "super().total(tokens)"),
+    ),
+    *of(
+        "eval/commands/atlas.py", f"{COMMAND}::test_the_atlas_says_in_words_what_its_numbers_say",
+        ('return "always"', 'return "never"'),
+        ("if not changes.at:", "if changes.at:"),
+        ('f"{found.limiting_share:.1%}"', 'f"{1 - found.limiting_share:.1%}"'),
+        ('"runs": not found.model.cannot_run', '"runs": bool(found.model.cannot_run)'),
+        ('_tokens(found.roofline_tokens, "none")', '_tokens(found.fits_tokens, "none")'),
+        ("place(shape_named(name), base, one, storage)", "place(base, shape_named(name), one, storage)"),
     ),
     *of(
         "eval/report/atlas_strip.py", FIGURE,

@@ -45,8 +45,37 @@ MUTANTS = [
         ("lse_bnt=jnp.logaddexp(attended.lse_bnt, sink_n1)", "lse_bnt=attended.lse_bnt"),
     ),
     *of(
-        "attention/kernels/blockwise.py", ORACLE,
+        "attention/kernels/walk.py", ORACLE,
         ("out = jnp.where(q_pos_t[:, None] >= 0, out, 0).astype", "out = out.astype"),
+    ),
+    *of(
+        "attention/kernels/walk.py", f"{HERE}test_scores.py",
+        ("head_kg = first_head + jnp.arange", "head_kg = jnp.arange"),
+        ("scores_bkgts, q_pos_t[:, None], pos_s, head_kg)", "scores_bkgts, pos_s, q_pos_t[:, None], head_kg)"),
+        ("scale = h**-0.5 if score is None else 1.0", "scale = h**-0.5"),
+    ),
+    *of(
+        "attention/kernels/blockwise_backward.py", f"{HERE}test_scores.py",
+        ("jnp.where(mask, to_products(d_scores)[0], 0)", "to_products(d_scores)[0]"),
+        ("jnp.where(sees_btkg, lse_btkg, 0)", "lse_btkg"),
+    ),
+    *of(
+        "attention/kernels/dense.py", f"{HERE}test_scores.py",
+        ("mask_bkgts &= (scores_bnts > -jnp.inf)", "mask_bkgts |= (scores_bnts > -jnp.inf)"),
+    ),
+    *of(
+        "attention/key_weights.py", f"{HERE}test_key_weights.py",
+        ("jnp.arange(n) % group == turn % group", "jnp.arange(n) // group == turn % group"),
+        ("lane_rh[turn // group]", "lane_rh[turn % lots]"),
+    ),
+    *of(
+        "attention/kernels/blockwise_backward.py", f"{HERE}test_blockwise_backward.py",
+        (".sum(-1) - d_lse_btkg", ".sum(-1)"),
+        ("jnp.where(sees_btkg, delta_btkg, 0)", "delta_btkg"),
+        ("jnp.exp(jnp.where(mask, scores - lse[..., None], -jnp.inf))", "jnp.exp(scores - lse[..., None])"),
+        ("(scale * d_scores).astype", "d_scores.astype"),
+        ("before + more_zsh, start", "more_zsh, start"),
+        ("dq + more_dq", "more_dq"),
     ),
     *of(
         "attention/kv_cache.py", CACHE,

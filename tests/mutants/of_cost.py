@@ -15,9 +15,9 @@ MUTANTS = [
     ),
     *of(
         "eval/cost/roofline.py", CARDS,
-        ("moved.get(name, 0) / bandwidth\n", "moved.get(name, 0) / peak\n"),
-        ('return moved.pop("attention", 0) > sum', 'return moved.get("attention", 0) > sum'),
-        ("> room) - 1", "> room)"),
+        ("moved.get(name, 0) / bandwidth\n", "moved.get(name, 0) / linear\n"),
+        ('return moved.pop("attention", 0) - sum', 'return moved.get("attention", 0) - sum'),
+        ("fall, room) - 1", "fall, room)"),
     ),
     *of(
         "eval/cost/break_even.py", f"{COST}test_break_even.py",
@@ -38,10 +38,15 @@ MUTANTS = [
     *of(
         "eval/measure/timing.py", "tests/eval/measure/test_timing.py",
         ('needed, free = memory.get("temp_bytes", 0) + memory.get("output_bytes", 0)', 'needed, free = memory.get("temp_bytes", 0)'),
-        ("(*one, *again[name])", "again[name]"),
-        ("if all(spread_of(one)", "if any(spread_of(one)"),
-        ("range(budget.rounds - 1)", "range(budget.rounds)"),
-        ("if ms > 1e3 * budget.warm_after_s", "if ms > budget.warm_after_s"),
+        ("if ms > 1e3 * budget.long_s", "if ms > budget.long_s"),
+        ("(spreading := _spreading(samples)) and time.perf_counter() < until_s", "(spreading := _spreading(samples))[:0]"),
+        ("again_s = min(budget.again_s, ", "again_s = max(budget.again_s, "),
+        ("key=lambda one: len(samples[one])", "key=lambda one: -len(samples[one])"),
+        ("if spread_of(taken if len(taken) > 1 else reference)", "if spread_of(taken)"),
+        ("if len(samples[reference]) == 1 < budget.max_samples:", "if not samples[reference]:"),
+        ("            del samples[name]\n", ""),
+        ("next(iter(samples.values()), [])", "next(iter(samples.values()))"),
+        ("- 1e-3 * sum(map(sum, samples.values()))", ""),
         ("None if name in counted else warmups[name]", "warmups[name]"),
     ),
 ]  # fmt: skip

@@ -8,7 +8,9 @@ COST = "tests/eval/cost/"
 CLOSED, CARDS = f"{COST}flops/test_closed_form.py", f"{COST}test_cards.py"
 CROSSOVER, CHANGES, VALIDATION = (f"{COST}test_{name}.py" for name in ("crossover", "sign_changes", "validation"))
 INTERVAL, NAIVE, WORK = (f"{COST}efficiency/test_{name}.py" for name in ("interval", "naive", "work"))
-LOWERING = "tests/eval/lowering/"
+LOWERING, COMMANDS = "tests/eval/lowering/", "tests/eval/commands/"
+FORMATS, TIMES = f"{COST}flops/test_formats.py", f"{COST}test_time_crossover.py"
+PACKED = f"{LOWERING}test_packed_programs.py"
 
 MUTANTS = [
     *of(
@@ -22,7 +24,76 @@ MUTANTS = [
         "eval/cost/flops/traffic.py", CARDS,
         ("min(product.copies, step.tokens * product.rows_per_token)", "product.copies"),
         ("layer.kv_values * (seen + step.tokens)", "layer.kv_values * seen"),
+    ),
+    *of(
+        "eval/cost/flops/traffic.py", FORMATS,
+        ('moved["selection"] += len(steps) * layers * stored.mixer', 'moved["selection"] += len(steps) * stored.mixer'),
+        ("for row in layer.parameters if row.of_mixer)", "for row in layer.parameters if row.component)"),
+        ('moved["head"] += len(steps) * copy_bits', 'moved["head"] += copy_bits'),
+        ("math.ceil(n_bits / 8)", "math.floor(n_bits / 8)"),
+    ),
+    *of(
+        "eval/cost/flops/bits.py", FORMATS,
         ('"4.5bit": Fraction(9, 2)', '"4.5bit": Fraction(4)'),
+        ("math.ceil(values * bits(name) / 8)", "int(values * bits(name) / 8)"),
+    ),
+    *of(
+        "eval/cost/flops/formats.py", FORMATS,
+        ("coding), max(row.copies, 1))", "coding), 1)"),
+        ("return row.macs * BITS[weights]", "return row.macs * BITS['bf16']"),
+        ("8 * stored / model.params", "stored / model.params"),
+        ("        bits(self.kv)\n", "        coding_of(self.kv)\n"),
+    ),
+    *of(
+        "eval/cost/roofline.py", TIMES,
+        ('ATTENDING: Final = ("attention", "selection")', 'ATTENDING: Final = ("attention",)'),
+        ("card.peak_flops_per_s(under.attention_dtype)", "card.peak_flops_per_s(under.products)"),
+    ),
+    *of(
+        "eval/cost/time_crossover.py", TIMES,
+        ("products=one.products, attention_dtype=one.attention", "products=one.attention, attention_dtype=one.products"),
+        ("if not missing.keys() & set(rates))", "if missing.keys() & set(rates))"),
+        ("dict.fromkeys((asked, *USUAL_RATES))", "dict.fromkeys((*USUAL_RATES, asked))"),
+        ("    for dtype in asked:\n", "    for dtype in ():\n"),
+    ),
+    *of(
+        "eval/cost/cards.py", TIMES,
+        ("eight = SourcedValue(1979e12", "eight = SourcedValue(989e12"),
+    ),
+    *of(
+        "eval/commands/crossover_card.py", f"{COMMANDS}test_storage.py",
+        ("getattr(options, name) or usual", "usual"),
+    ),
+    *of(
+        "eval/commands/crossover_card.py", f"{COMMANDS}test_refusals.py",
+        ("        if getattr(options, name):\n", "        if name == 'weights' and getattr(options, name):\n"),
+    ),
+    *of(
+        "eval/commands/crossover_time.py", f"{COMMANDS}test_storage.py",
+        ("Rates(asked[\"products\"], asked[\"attention_dtype\"])", "Rates()"),
+        ('if "memory_bytes" in card.figures else "unknown"', 'if "memory_bytes" in card.figures else None'),
+        ("weights_record(models[0], storage.weights)", 'weights_record(models[0], "bf16")'),
+    ),
+    *of(
+        "eval/commands/flops.py", f"{COMMANDS}test_storage.py",
+        ("options.start + options.tokens, options.kv)", "options.tokens, options.kv)"),
+        ("    if fits == 0:\n", "    if fits == 1:\n"),
+    ),
+    *of(
+        "eval/lowering/programs.py", PACKED,
+        ('if self.coding and self.kind == "training":', "if False:"),
+        ("dtype_of(self.dtype), self.coding)", "dtype_of(self.dtype))"),
+        ("return parse_coding(self.weights) if self.weights else None", "return parse_coding(self.weights or 'int4')"),
+    ),
+    *of(
+        "eval/lowering/report.py", PACKED,
+        ('if program.dtype == "bf16" and not program.weights else {}', 'if program.dtype == "bf16" else {}'),
+        ("peaks = {program.weights or program.dtype: peak}", "peaks = {program.dtype: peak}"),
+        ('by arithmetic." if guessed else ""', 'by arithmetic."'),
+    ),
+    *of(
+        "eval/lowering/predicted_prefills.py", PACKED,
+        ("[program.weights] if program.weights else [", "[program.dtype] if program.weights else ["),
     ),
     *of(
         "eval/cost/flops/tally.py", f"{COST}flops/test_tally.py",

@@ -78,6 +78,7 @@ MUTANTS = [
         ("gate, up = jnp.minimum(gate, limit), jnp.clip", "gate, up = gate, jnp.clip"),
         ("return jax.nn.silu(gate) * up", "return jax.nn.silu(up) * gate"),
         ("jax.nn.sigmoid(slope * gate)", "jax.nn.sigmoid(gate)"),
+        ("approximate=True", "approximate=False"),
     ),
     *of(
         "refmodel/gating.py", "tests/refmodel/test_grouped_pallas.py::test_biases_and_every_activation_are_fused",

@@ -68,7 +68,10 @@ MUTANTS = [
     ),
     *of(
         "eval/measure/comparison_run.py", INTERRUPT,
-        ("    sweep = planned(request)\n    with held():\n", "    with held():\n        sweep = planned(request)\n"),
+        (
+            "    sweep = planned(request)\n    refuse_unplanned(again, plan(sweep), layout_names(sweep))\n    with held():\n",
+            "    with held():\n        sweep = planned(request)\n",
+        ),
     ),
     *of(
         "eval/measure/plan.py", INTERRUPT,
@@ -84,8 +87,37 @@ MUTANTS = [
         ("max(0.0, timings[name].median_ms - ends_ms)", "timings[name].median_ms - ends_ms"),
     ),
     *of(
-        "eval/report/run_facts.py", "tests/eval/report/test_run_facts.py::test_layers_apart_name_what_spreads",
+        "eval/measure/again.py", f"{HERE}test_again.py",
         ("if record.timing and not record.parts:", "if record.timing:"),
+        ("any(spread > MOST_SPREAD for", "all(spread > MOST_SPREAD for"),
+        (" and n in (None, tokens)\n", "\n"),
+        ('and name in ("", layout) and', "and"),
+        ("if kind != DISTURBED and not any(", "if not any("),
+        ("or (kind == DISTURBED != word.strip())", ""),
+        ("not isinstance(words, list | tuple) or", "isinstance(words, str) or"),
+    ),
+    *of(
+        "eval/measure/sweep.py", f"{HERE}test_again.py",
+        (" - repeated\n", "\n"),
+        ("[record for record in kept if record.cell in planned]", "kept"),
+        ("kept = file.latest(record for", "kept = list(record for"),
+    ),
+    *of(
+        "eval/measure/comparison_run.py", f"{HERE}test_again.py",
+        ("    refuse_unplanned(again, plan(sweep), layout_names(sweep))\n", ""),
+    ),
+    *of(
+        "eval/report/page/figure.py", "tests/eval/report/page/test_figure.py",
+        ("for kind in kinds if kind in its)", "for kind in kinds)"),
+        ("if record.kind in kinds and command", "if command"),
+        ('" && ".join(of_each) or self.redraw', '" && ".join(of_each)'),
+        ('or (dropped and not word.startswith("-"))', ""),
+        ('return shlex.join(kept if "--resume" in kept else [*kept, "--resume"])', "return shlex.join(kept)"),
+    ),
+    *of(
+        "eval/measure/default_sweep.py", f"{HERE}test_plan.py",
+        ("else lengths[-WHOLE_LENGTHS:][0]", "else lengths[-1]"),
+        ("or whole is not None", ""),
     ),
     *of(
         "eval/measure/records/bounds.py", DECODE,

@@ -23,6 +23,8 @@ MUTANTS = [
     *of(
         "refmodel/schedule.py", "tests/eval/cost/flops/test_closed_form.py",
         ("start + chunk >= tokens", "start + chunk > tokens"),
+        ("self.prompt < 0 or self.start", "self.start"),
+        ("< self.prompt < self.start + self.tokens", "< self.prompt < self.tokens"),
         ("range(context_tokens, capacity))", "range(context_tokens + 1, capacity))"),
     ),
     *of(
@@ -95,7 +97,7 @@ MUTANTS = [
     ),
     *of(
         "refmodel/weights/random.py", f"{HERE}weights/test_random.py",
-        ("leaf.row.fan_in**-0.5", "leaf.row.fan_in**-1"),
+        ("leaf.row.fan_in**-0.5, leaf.shape", "leaf.row.fan_in**-1, leaf.shape"),
         ("jax.random.fold_in(key, zlib.crc32(path.encode()))", "jax.random.fold_in(key, 7)"),
         ('if name not in blocks[stack]["attn"]:', "if True:"),
     ),

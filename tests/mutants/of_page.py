@@ -40,8 +40,29 @@ MUTANTS = [
         "eval/report/page/figures/pareto.py", DRAWN,
         ("(ms.median, getattr(lost, loss.field))", "(ms.low, getattr(lost, loss.field))"),
         ("{spread(ms)} at {tokens} tokens", "{spread(ms)} at {tokens}0 tokens"),
+        ("loss_panel(context, found, loss, loss.title)", "loss_panel(context, found, KL, loss.title)"),
+    ),
+    *of(
+        "eval/report/trades.py", "tests/eval/report/test_trades.py",
         ("points[name][1] < points[kept[-1]][1]", "points[name][1] > points[kept[-1]][1]"),
         ("rows[max(shared)]", "rows[min(shared)]"),
+        ("max(costs, key=lambda one: len(costs[one]))", "next(iter(costs))"),
+    ),
+    *of(
+        "eval/report/page/placing.py", f"{PAGE}test_placing.py",
+        ("+ _shared([box], names)\n", "\n"),
+        ("covered < best[0]:", "covered > best[0]:"),
+        ("right - width), left)", "right), left)"),
+    ),
+    *of(
+        "eval/report/page/glance.py", f"{PAGE}test_page.py",
+        ('element("div", *panels, class_=f"panels', 'element("div", panels[0], class_=f"panels'),
+        ("    if not panels:\n        return Markup(\"\")\n", "    if not panels[1:]:\n        return Markup(\"\")\n"),
+    ),
+    *of(
+        "eval/report/page/series.py", f"{PAGE}test_page.py",
+        ("self.number // len(LIGHT) % 2 == 1", "False"),
+        ("name if cut.count(name) == 1 else", "name if True else"),
     ),
     *of(
         "eval/report/page/figures/cost.py", DRAWN,

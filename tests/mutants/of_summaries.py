@@ -61,7 +61,11 @@ MUTANTS = [
     *of(
         "eval/report/table.py", (f"{REPORT}test_table.py", FILES),
         ('"---" if place in self.words else "---:"', '"---:" if place in self.words else "---"'),
-        ("word - (word > place)", "word"),
+        ("tuple(i for i, one in enumerate(places) if one", "tuple(one for one in places if one"),
+        ("repeated = {*self.words, *self.keys}", "repeated = {*self.words}"),
+        ("sum(1 + self._least(one) for one in (*parts[-1], place)) - 1 > room", "len(parts[-1]) > 3"),
+        ('replace(part, note="") for part', "part for part"),
+        ("if not more and value != NOTHING}", "if value != NOTHING}"),
         ('("|", "\\\\|"), ', ""),
     ),
     *of(

@@ -17,6 +17,10 @@ MUTANTS = [
     *of(
         "eval/measure/cells.py", f"{HERE}test_cells.py",
         ("ms / calls for ms", "ms for ms"),
+        ("min(5, asked.max_samples))", "5)"),
+        ("max(asked.min_samples, min(", "max(1, min("),
+        ("        memory.reset()\n", ""),
+        ("max(peak_bytes[name], memory.peak_bytes() or 0)", "memory.peak_bytes() or 0"),
     ),
     *of(
         "eval/measure/cells.py", (SWEEP, WORK),
@@ -25,9 +29,15 @@ MUTANTS = [
     ),
     *of(
         "eval/measure/sweep.py", (SWEEP, f"{HERE}test_resume.py"),
+        ("if len(cell.layouts) > 1:\n        return", "if False:\n        return"),
+        ('done = {record.cell for record in kept if record.status == "ok"}', "done = {record.cell for record in kept}"),
+    ),
+    *of(
+        "eval/measure/in_turns.py", SWEEP,
         ('isinstance(error, MemoryError) or "RESOURCE_EXHAUSTED" in str(error)', '"RESOURCE_EXHAUSTED" in str(error)'),
-        ("if len(cell.layouts) > 1:\n            return", "if False:\n            return"),
-        ('if record.status == "ok" and place not in foreign}', "if place not in foreign}"),
+        ("attempt(partial(compiled, layout)) for", "compiled(layout) for"),
+        ("timings = time_programs(programs, budget, on_run, on_failure)", "timings = time_programs(programs, budget, on_run)"),
+        ("attempt(partial(found, layout, program, timings[layout.name]))", "found(layout, program, timings[layout.name])"),
     ),
     *of(
         "eval/measure/records/json_lines.py", LINES,
@@ -47,6 +57,7 @@ MUTANTS = [
         ("full / peak, other / peak, weights_s", "other / peak, full / peak, weights_s"),
         ('"model": lambda one: one.model', '"model": lambda one: one.layout'),
         ("        if layer.attends:", "        if True:"),
+        ("record.run.weight_bits or BITS_OF_OLD_RECORDS)", "BITS_OF_OLD_RECORDS)"),
     ),
     *of(
         "eval/measure/comparison_run.py", f"{HERE}test_comparison_run.py",
@@ -70,8 +81,12 @@ MUTANTS = [
     *of(
         "refmodel/room.py", ROOM,
         ("asked = numbers_apart if apart else numbers", "asked = numbers"),
-        ("asked * item_bytes <= free_bytes:", "asked * item_bytes < free_bytes:"),
-        ("if item_bytes > 2 else", "if item_bytes > 4 else"),
+        ("or needed <= free_bytes:", "or needed < free_bytes:"),
+        ("weights_bytes + needed_bytes(tokens) <= free_bytes:", "needed_bytes(tokens) <= free_bytes:"),
+        ("bisect_right(range(1, tokens)", "bisect_right(range(tokens)"),
+        ("held + batch * tokens * _BESIDE_BYTES", "held + tokens * _BESIDE_BYTES"),
+        ("if tokens > _MOST_TOKENS:", "if False:"),
+        ("if item_bytes > 2 and", "if item_bytes > 4 and"),
         ("(n_bytes <= free_bytes)", "(n_bytes >= free_bytes)"),
     ),
 ]  # fmt: skip

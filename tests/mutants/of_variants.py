@@ -10,7 +10,28 @@ SPANS = f"{HERE}test_span_mixture.py"
 CHANGES = "tests/eval/cost/test_sign_changes.py"
 PIPES = "tests/test_pipes.py"
 
+TESTING = "tests/eval/testing/"
+
 MUTANTS = [
+    *of(
+        "eval/testing/runs_agree.py", f"{TESTING}test_runs_agree.py",
+        ("longer[:, :prefix], atol", "longer[:, -prefix:], atol"),
+        ("x[:, :prefix], inputs", "x[:, -prefix:], inputs"),
+        ("at_once, *others = case.schedules()", "at_once, others = next(case.schedules()), []"),
+        ("if n >= LEAST_TOKENS)", "if n > 0)"),
+    ),
+    *of(
+        "eval/testing/variant_audit.py", f"{TESTING}test_variant_audit.py",
+        ('"fails" not in found and "holds" in found', '"fails" not in found'),
+        ('"fails" not in found and "holds" in found', '"holds" in found'),
+        ("if not _sees_all(variant, heads, n)", "if _sees_all(variant, heads, n)"),
+        ('variant.component == "attention" else', 'variant.component != "attention" else'),
+    ),
+    *of(
+        "eval/commands/audit.py", "tests/eval/commands/test_audit.py",
+        ("int(not all(one.holds for one in found))", "int(not any(one.holds for one in found))"),
+        ("list(dict.fromkeys(variant for", "list((variant for"),
+    ),
     *of(
         "attention/sliding_window.py", (LAYOUT, f"{HERE}test_sliding_window.py"),
         ("if self.window < 1:", "if self.window < 0:"),
@@ -68,6 +89,10 @@ MUTANTS = [
         "attention/cost.py", CHANGES,
         ("np.clip(seen_t - span, 0, sink)", "np.minimum(seen_t - span, sink)"),
         ("np.arange(start + 1, start + tokens + 1)", "np.arange(start, start + tokens)"),
+    ),
+    *of(
+        "attention/cost.py", f"{HERE}test_token_routed.py::test_executed_pairs_are_those_that_ran",
+        ("counted_as(impl, q_pos_t.size", 'counted_as("auto", q_pos_t.size'),
     ),
     *of(
         "attention/exact_count.py", f"{HERE}test_exact_count.py",

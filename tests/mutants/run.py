@@ -21,7 +21,7 @@ SECONDS = 900  # a mutant whose tests do not end is caught
 TOLD = 100  # beside pytest's own code: a process that dies of anything else ends with 1 too, which is FAILED
 PASSED, FAILED = TOLD + pytest.ExitCode.OK, TOLD + pytest.ExitCode.TESTS_FAILED
 OPTIONS = (
-    "-x", "-q", "-p", "no:cacheprovider", "-p", "no:xdist", "-m", "not slow and not gpu and not lower",
+    "-x", "-q", "-p", "no:cacheprovider", "-p", "no:xdist", "-m", "not slow and not long and not gpu and not lower",
     "--hypothesis-profile=unshrunk",
 )  # fmt: skip
 

@@ -12,9 +12,11 @@ import pytest
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
+import refmodel.generate as decoding
 from refmodel.cache import init_cache
 from refmodel.generate import generate
 from refmodel.model import prefill, step
+from refmodel.sampling import Sampling
 from tests.refmodel.uneven_keys import model
 
 pytestmark = pytest.mark.usefixtures("fast_compile")
@@ -103,6 +105,10 @@ def test_a_prompt_in_chunks_across_events_is_refused():
         prefill(config, params, prompt(), chunk_tokens=5)
     with pytest.raises(ValueError, match="the prompt comes in one step, got 6"):
         prefill(config.with_layout("evict_after(knorm,budget=8)"), params, prompt(), chunk_tokens=10)
+    with pytest.raises(
+        ValueError, match=f"the prompt was to have {TOKENS} tokens in one step, got {TOKENS - 1}; evict takes"
+    ):
+        prefill(config.with_layout("evict_after(knorm,budget=8)"), params, prompt(), chunk_tokens=TOKENS - 1)
 
 
 def test_what_was_fed_across_an_event_spoils_every_later_step():
@@ -115,3 +121,35 @@ def test_rows_of_different_lengths_are_refused():
     config, _ = model(LAYOUTS[0])
     with pytest.raises(ValueError, match="rows of different lengths"):
         init_cache(config, 2, TOKENS, ragged=True)
+
+
+SHARES = f"evict(knorm,budget={{}},chunk={CHUNK},sinks=2)+evict_after(h2o,budget={{}})+full"
+
+
+def test_a_share_is_one_of_the_prompt_whatever_room_the_cache_has(monkeypatch):
+    """Of 45 tokens 22 and 11 keys: the same programs, in one step, in chunks, and with 13 tokens behind them."""
+    config, params = model(SHARES.format("0.5", "0.25"))
+    fixed, tokens = config.with_layout(SHARES.format(22, 11)), prompt()[:, :45]
+    in_chunks = [one.with_layout(str(one.layout[0])) for one in (config, fixed)]
+    for both, chunk in (((config, fixed), None), (in_chunks, 2 * CHUNK)):
+        share, keys = (
+            jax.make_jaxpr(partial(prefill, one, capacity_tokens=58, chunk_tokens=chunk))(params, tokens)
+            for one in both
+        )
+        assert str(share) == str(keys)
+    assert config.at_length(58, 45) == fixed.at_length(58, 45) != config.at_length(58)
+    monkeypatch.setattr(decoding, "_lots", lambda config, *_: config)
+    ran = [decoding.decode(one, params, tokens, 13, Sampling()) for one in (config, fixed)]
+    assert ran == [fixed.at_length(57, 45)] * 2
+    cache = init_cache(fixed, *tokens.shape)
+    with pytest.raises(
+        ValueError, match=r"share of the prompt, whose length is not known: take it, or the model's conf"
+    ):
+        step(config, params, cache, tokens[:, :1])
+
+
+@pytest.mark.slow
+def test_a_share_runs_as_its_keys_do():
+    config, params = model(SHARES.format("0.5", "0.25"))
+    fixed, tokens = config.with_layout(SHARES.format(22, 11)), prompt()[:, :45]
+    chex.assert_trees_all_equal(*(generate(one, params, tokens, 4) for one in (config, fixed)))

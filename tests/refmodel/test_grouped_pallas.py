@@ -15,14 +15,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from attention.kernels.matmul_tiles import MATMUL, MatmulTiles, matmul_tiles
 from attention.kernels.row_tiles import tile_rows
-from attention.kernels.tiles import MATMUL, MatmulTiles, matmul_tiles
 from eval.cost.flops.traced import count_flops
 from refmodel.gating import gated
 from refmodel.kernels.grouped import expert_ffn, resolve_impl
-from refmodel.kernels.grouped_pallas import expert_ffn_pallas, grouped_matmul
+from refmodel.kernels.grouped_matmul import grouped_matmul
+from refmodel.kernels.grouped_pallas import expert_ffn_pallas
 from refmodel.parts import ClampedSwish
 from tests.gpu import TRITON_IS_LEAVING, absent_gpu, close
+from tests.operands import on_device
 
 pytestmark = [TRITON_IS_LEAVING, pytest.mark.usefixtures("fast_off_gpu")]
 
@@ -39,14 +41,14 @@ def draw_operands(tokens: int, choices: int, seed: int, spread: float, dtype=jnp
     x, *stacks = (rng.normal(size=s) for s in ((tokens, width), *((layers, experts, *pair) for pair in shapes)))
     stacks = (jnp.asarray(stack / stack.shape[-2] ** 0.5, dtype) for stack in stacks)
     experts_tk = jnp.asarray(np.argsort(-logits, axis=1)[:, :choices], jnp.int32)
-    return jnp.asarray(x, dtype), experts_tk, jnp.asarray(rng.random((tokens, choices)), jnp.float32), *stacks
+    return jnp.asarray(x, dtype), experts_tk, on_device(rng.random((tokens, choices))), *stacks
 
 
 def draw_biases(seed: int, dtype=jnp.float32, sizes=None):
     """Of gates, ups and downs, of order one."""
     layers, experts, width, hidden = sizes or (LAYERS, EXPERTS, WIDTH, HIDDEN)
     rng = np.random.default_rng(seed)
-    return tuple(jnp.asarray(rng.normal(size=(layers, experts, side)), dtype) for side in (hidden, hidden, width))
+    return tuple(on_device(rng.normal(size=(layers, experts, side)), dtype) for side in (hidden, hidden, width))
 
 
 def oracle(x_td, expert_tk, weight_tk, gate_ledf, up_ledf, down_lefd, layer, biases=(), activation="silu"):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections import Counter
+from functools import partial
 
 import chex
 import jax
@@ -72,18 +73,24 @@ def test_runs_spell_out_every_layer(names, layers, sparse_step):
     assert tuple(of_run) == plan.layers
 
 
+@partial(jax.jit, static_argnums=(0, 1, 2))
+def one_layer(config, spec, of_that_kind, layer_params, x_btd, index):
+    """A block by itself: layers of one kind and variant compile once."""
+    tokens = x_btd.shape[1]
+    position_bt = jnp.arange(tokens)[None]
+    angles = rope_angles(position_bt, spec.heads.head_dim, spec.rope)
+    inputs = StepInput(position_bt, angles, jnp.int32(0), attend, True, True, config.n_layers)
+    stack = init_cache(config.one_layer(spec.variant), *x_btd.shape[:2]).runs[0]
+    block = Block(spec, of_that_kind, x_btd.dtype)
+    return block.apply({"params": layer_params}, x_btd, index, inputs, spec.variant, stack)[0]
+
+
 def layer_by_layer(config, params, tokens_bt):
     """What each layer puts out for a prompt in one step, in a Python loop."""
     x_btd, outputs = params["embed"]["embedding"][tokens_bt], []
-    position_bt = jnp.arange(tokens_bt.shape[1])[None]
     for layer, (kind, spec) in enumerate(zip(config.stacks, config.layers, strict=True)):
-        angles = rope_angles(position_bt, spec.heads.head_dim, spec.rope)
-        inputs = StepInput(position_bt, angles, jnp.int32(0), attend, True, True, config.n_layers)
-        of_kind = config.stacks[:layer].count(kind)
-        stack = init_cache(config.one_layer(spec.variant), *tokens_bt.shape).runs[0]
-        index = LayerIndex(*map(jnp.int32, (of_kind, 0, layer)))
-        block = Block(spec, config.stacks.count(kind), x_btd.dtype)
-        x_btd, _ = block.apply({"params": params["blocks"][kind]}, x_btd, index, inputs, spec.variant, stack)
+        index = LayerIndex(*map(jnp.int32, (config.stacks[:layer].count(kind), 0, layer)))
+        x_btd = one_layer(config, spec, config.stacks.count(kind), params["blocks"][kind], x_btd, index)
         outputs.append(x_btd)
     return jnp.stack(outputs)
 
@@ -103,7 +110,7 @@ def test_a_cycle_and_its_tail_are_the_layers_one_by_one(name, layers, layout, fa
     cache = init_cache(config, 2, TOKENS)
     run = jax.jit(lambda params, cache: hidden_states(config, params, cache, tokens_bt, first=True, every_layer=True))
     found = run(params, cache)
-    expected_lbtd = jax.jit(lambda params: layer_by_layer(config, params, tokens_bt))(params)
+    expected_lbtd = layer_by_layer(config, params, tokens_bt)
     chex.assert_trees_all_close(found.layers_lbtd, expected_lbtd, atol=1e-5)
 
     in_chunks = jax.jit(lambda ids: prefill(config, params, ids, capacity_tokens=TOKENS, chunk_tokens=4))

@@ -12,11 +12,15 @@ import eval as prefillwall
 from eval.cli import main
 from eval.measure import comparison_run, layers_apart
 from refmodel import device_memory, room
+from refmodel.cache import init_cache
 from refmodel.checkpoint.find import open_config
 from refmodel.checkpoint.folder_files import StoredTensor
 from refmodel.checkpoint.random_weights import RandomWeights
+from refmodel.generate import decode, generate
 from refmodel.presets import preset
+from refmodel.sampling import Sampling
 from refmodel.source import open_model
+from refmodel.tree import abstract_params
 from tests.refmodel.checkpoint.written_folder import LLAMA, write_folder
 
 GB = 10**9
@@ -97,3 +101,47 @@ def test_a_checkpoint_that_cannot_fit_is_refused_before_it_is_read(dtype, tmp_pa
     monkeypatch.undo()
     monkeypatch.setattr(room, "free_device_bytes", lambda: needed_bytes)
     assert open_model(str(tmp_path), dtype).weights == "checkpoint"
+
+
+@pytest.mark.parametrize(("layout", "dtype", "rows"), [("3*full+swa(5)", jnp.float32, 1), ("full", jnp.bfloat16, 3)])
+def test_so_many_tokens_fit_as_their_caches_and_what_draws_them(layout, dtype, rows, monkeypatch):
+    config, tokens = preset("tiny-dense").with_layout(layout), 4567
+    cache = init_cache(config, rows, tokens, dtype)
+    needed_bytes = sum(leaf.nbytes for leaf in jax.tree.leaves(cache)) + 16 * rows * tokens
+    monkeypatch.setattr(room, "free_device_bytes", lambda: needed_bytes)
+    room.refuse_a_cache_that_cannot_fit(config, rows, tokens, dtype)
+    with pytest.raises(ValueError, match=r"4,568 tokens of tiny-dense needs 0.0 GB in .*; 4,567 tokens fit"):
+        room.refuse_a_cache_that_cannot_fit(config, rows, tokens + 1, dtype)
+    weights_bytes = config.params * jnp.dtype(dtype).itemsize
+    monkeypatch.setattr(room, "free_device_bytes", lambda: needed_bytes + weights_bytes)
+    room.refuse_a_cache_that_cannot_fit(config, rows, tokens, dtype, weights_bytes)
+    with pytest.raises(ValueError, match=r" beside 0.0 GB of weights, the device has .*; 4,567 tokens fit"):
+        room.refuse_a_cache_that_cannot_fit(config, rows, tokens + 1, dtype, weights_bytes)
+
+
+def test_what_follows_the_prompt_takes_no_share(monkeypatch):
+    config, ids = preset("tiny-dense").with_layout("evict(knorm, budget=0.5, chunk=8)"), jnp.ones((1, 20), jnp.int32)
+    params = abstract_params(config, jnp.float32)
+    cache = init_cache(config.at_length(20), 1, 419)
+    monkeypatch.setattr(
+        room, "free_device_bytes", lambda: sum(leaf.nbytes for leaf in jax.tree.leaves(cache)) + 16 * 419
+    )
+    decode(config, params, ids, 400, Sampling())
+    with pytest.raises(ValueError, match="a cache for 419 tokens of tiny-dense needs"):
+        decode(config.with_layout("evict(knorm, budget=11, chunk=8)"), params, ids, 400, Sampling())
+
+
+def test_a_cache_that_cannot_fit_is_refused_by_every_entry(monkeypatch):
+    model, ids = open_model("tiny-dense"), jnp.array([[2, 7, 1]])
+    monkeypatch.setattr(device_memory, "available_host_bytes", lambda: GB)
+    for call in (
+        lambda: model.prefill(ids, capacity_tokens=10**9),
+        lambda: model.with_layout("swa(5)").prefill(ids, capacity_tokens=10**9),
+        lambda: generate(model.config, model.params, ids, 10**9 - 2),
+    ):
+        with pytest.raises(
+            ValueError, match=r"a cache for 1,000,000,000 tokens of tiny-dense needs .* the device has "
+        ):
+            call()
+    with pytest.raises(ValueError, match="at most 2,147,483,646 tokens, for positions are int32, got 10,000,000,002"):
+        generate(model.config, model.params, ids, 10**10)

@@ -18,6 +18,7 @@ from refmodel.decoder import decoder
 from refmodel.model import prefill, step
 from refmodel.parts import ClampedSwish, Experts
 from refmodel.tree import abstract_params
+from tests.operands import on_device
 from tests.refmodel.test_foreign_mixer import Decaying
 
 pytestmark = pytest.mark.usefixtures("fast_compile")
@@ -32,9 +33,7 @@ TOKENS_BT = np.random.default_rng(0).integers(0, V, (1, TOKENS))
 def random_numbers(config):
     """Of every parameter, sinks and biases too."""
     rng = np.random.default_rng(1)
-    return jax.tree.map(
-        lambda leaf: jnp.asarray(rng.normal(size=leaf.shape), jnp.float32), abstract_params(config, jnp.float32)
-    )
+    return jax.tree.map(lambda leaf: on_device(rng.normal(size=leaf.shape)), abstract_params(config, jnp.float32))
 
 
 @pytest.mark.parametrize("layout", [kind.example for kind in VARIANTS.values() if kind.takes_sink_logits])

@@ -26,7 +26,8 @@ from refmodel.default_model import default_gguf
 from refmodel.generate import generate
 from refmodel.model import prefill, step
 from refmodel.presets import preset
-from refmodel.source import DECODE_ROOM, open_model
+from refmodel.room import DECODE_ROOM
+from refmodel.source import open_model
 from tests.eval.measure.records.test_file import ONE
 from tests.refmodel.checkpoint.written_folder import LLAMA, write_folder
 

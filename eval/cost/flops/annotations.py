@@ -31,8 +31,8 @@ def span_walk(name: str, operands: Sequence[Operand]) -> dict[str, int] | None:
     blocks = blocks_of_walk(name)
     if blocks is None:
         return None
-    known = [operand.value for operand in operands[3:] if isinstance(operand, Known)]
-    if len(known) < len(operands[3:]):
+    known = [operand.value for operand in operands[3:7] if isinstance(operand, Known)]
+    if len(known) < 4:
         raise NeedsValue(
             f"{name} visits the tiles that positions select, and these positions are arguments of the counted "
             "function: close over them, so that they are constants"

@@ -15,9 +15,12 @@ from collections import Counter
 from collections.abc import Iterable
 from typing import Literal, get_args
 
+from attention.backends.registry import BACKENDS
+from attention.checks import token_count
 from attention.cost import ONLY_LAYER, Cost, Depth
 from attention.kernels.row_tiles import choose_row_tile, most_tiles
 from attention.mixer import Mixer
+from eval.cost.shape_of import HasConfig, shape_of
 from refmodel.layer_spec import LayerSpec
 from refmodel.parameters import Parameter
 from refmodel.schedule import Step, prefill_steps
@@ -35,22 +38,25 @@ NOT_LINEAR = ("attention", "selection", "head")
 
 
 def prefill_flops(
-    model: ModelConfig,
-    tokens: int,
+    model: str | HasConfig | ModelConfig,
+    tokens: int | str,
     *,
     count: Count = "useful",
-    chunk_tokens: int | None = None,
+    chunk_tokens: int | str | None = None,
     impl: str = "auto",
 ) -> dict[str, int]:
     """FLOPs of each component for one prompt of `tokens`, from an empty cache; absent components are left out.
 
     Examples:
         >>> from eval import prefill_flops
-        >>> from refmodel.presets import preset
-        >>> prefill_flops(preset("tiny-dense"), 64)
+        >>> prefill_flops("tiny-dense", 64)
         {'attention_projections': 6291456, 'feed_forward': 5898240, 'attention': 3194880, 'head': 24672}
     """
-    return steps_flops(model, prefill_steps(tokens, chunk_tokens), count=count, impl=impl)
+    if impl != "auto":
+        BACKENDS.find(impl)
+    chunk = None if chunk_tokens is None else token_count("chunk_tokens", chunk_tokens)
+    steps = prefill_steps(token_count("tokens", tokens), chunk)
+    return steps_flops(shape_of(model), steps, count=count, impl=impl)
 
 
 def steps_flops(
@@ -64,7 +70,8 @@ def steps_flops(
     if count not in get_args(Count):
         raise ValueError(f"no count {count!r}; accepted: {', '.join(get_args(Count))}")
     steps = tuple(steps)
-    model = model.at_length(max((step.capacity for step in steps), default=1))
+    if steps:
+        model = model.at_length(max(step.capacity for step in steps), steps[0].prompt)
     for variant in dict.fromkeys(model.layout):
         variant.check_steps((step.start, step.tokens) for step in steps)
     total: dict[str, int] = {}

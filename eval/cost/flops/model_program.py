@@ -15,6 +15,7 @@ from attention.mixer import Mixer
 from refmodel.cache import Cache, init_cache
 from refmodel.model import hidden_states, prefill
 from refmodel.model import step as model_step
+from refmodel.packed.coding import Coding
 from refmodel.plan import layer_plan
 from refmodel.schedule import Schedule, prefill_steps
 from refmodel.specification import ModelConfig
@@ -33,16 +34,16 @@ def component_of(scope: str) -> str:
 
 
 def schedule_program(
-    config: ModelConfig, steps: Schedule, *, impl: str = "auto", dtype: Any = jnp.float32
+    config: ModelConfig, steps: Schedule, *, impl: str = "auto", dtype: Any = jnp.float32, coding: Coding | None = None
 ) -> tuple[Callable, tuple[Any, ...]]:
     """A function and the shapes of its arguments: `prefill` for a prompt, else one `step` on a filled cache.
 
     Positions of a filled cache are constants of the function.  No count depends on `dtype`; a CPU compiles float32
-    in half the time.
+    in half the time.  Parameters are packed where there is a `coding`.
     """
     first, last = steps[0], steps[-1]
-    config = config.at_length(last.capacity)
-    params = abstract_params(config, dtype)
+    config = config.at_length(last.capacity, first.prompt)
+    params = abstract_params(config, dtype, coding)
     run_attend = partial(attend, impl=impl)
     if steps == prefill_steps(last.start + last.tokens, first.tokens, last.capacity):
         tokens_bt = jax.ShapeDtypeStruct((1, last.start + last.tokens), jnp.int32)

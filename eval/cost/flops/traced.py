@@ -7,6 +7,7 @@ so it counts; compilers drop it.
 
 from __future__ import annotations
 
+import reprlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, get_args
@@ -51,6 +52,9 @@ def count_flops(
         >>> count_flops(lambda a, b: jax.nn.relu(a @ b), a, b).total
         210
     """
+    for leaf in jax.tree.leaves(args):
+        if not hasattr(leaf, "dtype") and not isinstance(leaf, int | float | complex):
+            raise ValueError(f"arguments must be arrays, shapes of arrays or numbers, got {reprlib.repr(leaf)}")
     return count_jaxpr(jax.make_jaxpr(function)(*args), cond=cond, annotations=annotations)
 
 

@@ -7,50 +7,16 @@ from __future__ import annotations
 
 import math
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable
 from fractions import Fraction
-from types import MappingProxyType
-from typing import Final
+from typing import NamedTuple
 
 from attention.cost import Depth
+from eval.cost.flops.bits import as_bytes, bits
+from eval.cost.flops.formats import Storage, copy_bits
 from refmodel.layer_spec import LayerSpec
 from refmodel.schedule import Step
 from refmodel.specification import ModelConfig
-
-BITS: Final[Mapping[str, Fraction]] = MappingProxyType(
-    {"f32": Fraction(32), "bf16": Fraction(16), "8bit": Fraction(8), "4.5bit": Fraction(9, 2), "4bit": Fraction(4)}
-)
-"""Bits of a stored value; 4.5 is a 4-bit block format with its scales (Q4_0, Q4_K)."""
-
-
-def bits(name: str) -> Fraction:
-    """Bits of a named format, or a `ValueError` that lists them."""
-    if name not in BITS:
-        raise ValueError(f"no storage format {name!r}; accepted: {', '.join(BITS)}")
-    return BITS[name]
-
-
-@dataclass(frozen=True)
-class Storage:
-    """How weights and cache are stored, by the names of `BITS`."""
-
-    weights: str = "bf16"
-    kv: str = "bf16"
-
-    def __post_init__(self) -> None:
-        for name in (self.weights, self.kv):
-            bits(name)
-
-
-def weight_bytes(model: ModelConfig, weights: str = "bf16") -> int:
-    """All stored parameters in the given format."""
-    return as_bytes(model.params, weights)
-
-
-def as_bytes(values: int, name: str) -> int:
-    """Whole bytes of so many values in a named format."""
-    return math.ceil(values * bits(name) / 8)
 
 
 def kv_cache_bytes(model: ModelConfig, capacity_tokens: int, kv: str = "bf16") -> int:
@@ -81,30 +47,45 @@ def steps_bytes(model: ModelConfig, steps: Iterable[Step], storage: Storage = St
 
     Experts: at most min(E, rows) of them are in use in a step; each is read once.
     """
-    total: dict[str, int] = defaultdict(int)
+    steps = tuple(steps)
     alike = Counter(model.layers_at_depth)
-    states: dict[str, int] = defaultdict(int)
-    for step in steps:
-        for (layer, depth), layers in alike.items():
-            for product in layer.products:
-                in_use = min(product.copies, step.tokens * product.rows_per_token)
-                total[product.component] += layers * product.macs * in_use
-            total["attention"] += layers * _kv_values(layer, step, depth)
-            total["selection"] += layers * layer.mixer_params
-            if layer.mixer:
-                states[layer.mixer.component] += layers * 2 * _recurrent_values(layer)
-        total["head"] += model.head_macs
-    formats = {"attention": storage.kv}
-    moved = {name: as_bytes(v, formats.get(name, storage.weights)) for name, v in total.items()}
-    for name, values in states.items():
-        moved[name] = moved.get(name, 0) + as_bytes(values, "f32")
-    return {name: moved_bytes for name, moved_bytes in moved.items() if moved_bytes}
+    (head,) = (row for row in model.outside if row.component == "head")
+    moved: dict[str, Fraction] = defaultdict(Fraction)
+    moved["head"] += len(steps) * copy_bits(head, storage.weights)
+    for layer, layers in model.distinct_layers.items():
+        stored = _WeightBits.of(layer, storage.weights)
+        moved["selection"] += len(steps) * layers * stored.mixer
+        for product, copy in zip(layer.products, stored.products, strict=True):
+            in_use = sum(min(product.copies, step.tokens * product.rows_per_token) for step in steps)
+            moved[product.component] += layers * in_use * copy
+    kv_values = sum(
+        layers * _kv_values(layer, step, depth) for (layer, depth), layers in alike.items() for step in steps
+    )
+    moved["attention"] += kv_values * bits(storage.kv)
+    whole = {name: math.ceil(n_bits / 8) for name, n_bits in moved.items()}
+    for layer, layers in model.distinct_layers.items():
+        if layer.mixer:
+            name, values = layer.mixer.component, len(steps) * layers * 2 * _recurrent_values(layer)
+            whole[name] = whole.get(name, 0) + as_bytes(values, "f32")
+    return {name: moved_bytes for name, moved_bytes in whole.items() if moved_bytes}
+
+
+class _WeightBits(NamedTuple):
+    """Of a layer: one copy of each of its products, and all that the mixer has of its own."""
+
+    products: tuple[Fraction, ...]
+    mixer: Fraction
+
+    @classmethod
+    def of(cls, layer: LayerSpec, weights: str) -> _WeightBits:
+        own = (copy_bits(row, weights) for row in layer.parameters if row.of_mixer)
+        return cls(tuple(copy_bits(product, weights) for product in layer.products), sum(own, Fraction(0)))
 
 
 def _kv_values(layer: LayerSpec, step: Step, depth: Depth) -> int:
     """Values of keys that some query of the step sees, plus the step's own, written; none of a recurrent state."""
     if not layer.mixer or _recurrent_values(layer):
         return 0
-    mixer = layer.mixer.at_length(step.capacity).after_prompt(step.prompt)
+    mixer = layer.mixer.after_prompt(step.prompt).at_length(step.capacity)
     seen = mixer.held_tokens(step.start, step.capacity, depth) + step.tokens
     return layer.kv_values * (seen + step.tokens)

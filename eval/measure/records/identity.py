@@ -91,7 +91,7 @@ def config_digest(config: ModelConfig) -> str:
     return digest((outside, tuple(dataclasses.replace(layer, mixer=None) for layer in config.layers)))
 
 
-_NOT_SHAPE: Final = ("name", "layers", "headline_params", "note")
+_NOT_SHAPE: Final = ("name", "layers", "headline_params", "note", "family", "own_mixers")
 
 
 def layout_digest(layout: Layout) -> str:

@@ -99,7 +99,10 @@ class RunInfo:
     """What all records of a run share.
 
     Attributes:
+        weights: whose they are and, where they are packed, in which formats: "checkpoint, int4(32)".
         invocation: the command or the call that measured them.
+        weight_bits, weight_bytes: of a weight, and of all, as they are held; None in records before they were,
+            bytes also of layers apart, which are not all.
         config_digest, params_digest, code_digest: of the model's description, of its parameters and of the project's
             Python (`eval.measure.records.identity`); None in records before schema 2.
     """
@@ -113,6 +116,8 @@ class RunInfo:
     config_digest: str | None = None
     params_digest: str | None = None
     code_digest: str | None = None
+    weight_bits: float | None = None
+    weight_bytes: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

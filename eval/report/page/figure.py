@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
+from eval.measure.records.schema import Kind
 from eval.report.crossover_fit import Crossover
 from eval.report.layout_result import LayoutResult
 from eval.report.page.markup import Markup, element, join
@@ -28,13 +29,12 @@ class Figure:
     note: str
     command: str
     shape: str = "wide"
-    key: Markup = Markup("")
     related: tuple[str, ...] = ()
 
     def html(self, prefix: str = "") -> Markup:
         """The panels between what to know and the command; the heading is the section's."""
         return element(
-            "figure", element("p", self.note, class_="note"), self.key,
+            "figure", element("p", self.note, class_="note"),
             element("div", *self.panels, class_=f"panels {self.shape}"), reproduction(self.command, self.related),
             id=f"{prefix}{self.name}", aria_label=self.title,
         )  # fmt: skip
@@ -65,9 +65,24 @@ class Context:
     @property
     def redraw(self) -> str:
         """Draws from the kept records; `compare` measures what is missing."""
-        last = self.commands[-1]
-        words = shlex.split(last)
-        return last if "--resume" in words or words[1:2] == ["report"] else f"{last} --resume"
+        words = shlex.split(self.commands[-1])
+        return self.commands[-1] if words[1:2] == ["report"] else _resumed(words)
+
+    def again(self, *kinds: Kind) -> str:
+        """Measures again what a figure shows, its records of these kinds, and draws it; `redraw` where no command is
+        known that measured them, or there are none.
+
+        Each command names what it measured itself and so plans: one that ran later may plan less.
+        """
+        measured: dict[str, set[Kind]] = {}
+        for record in self.summary.records:
+            command = record.run.invocation or ""
+            if record.kind in kinds and command.startswith("prefillwall compare"):
+                measured.setdefault(_resumed(shlex.split(command)), set()).add(record.kind)
+        of_each = (
+            f"{command} --again {' '.join(kind for kind in kinds if kind in its)}" for command, its in measured.items()
+        )
+        return " && ".join(of_each) or self.redraw
 
     @property
     def model(self) -> str:
@@ -87,3 +102,13 @@ class Context:
     def lengths(self) -> list[int]:
         """At which time was measured."""
         return sorted({row.tokens for row in self.summary.results if row.whole_ms or row.attention_ms})
+
+
+def _resumed(words: Sequence[str]) -> str:
+    """The command with `--resume`, and without what it measured `--again`."""
+    kept, dropped = [], False
+    for word in words:
+        dropped = word.split("=")[0] == "--again" or (dropped and not word.startswith("-"))
+        if not dropped:
+            kept.append(word)
+    return shlex.join(kept if "--resume" in kept else [*kept, "--resume"])

@@ -36,7 +36,8 @@ def _cost(context: Context, series: Series, rows: tuple[LayoutResult, ...]) -> M
     edges = [edge for pairs in found.values() for _, ms in pairs for edge in (ms.low, ms.high)] + [ms for _, ms in full]
     if not any(found.values()):
         return None
-    x = axis(ENDED, "x", context.lengths, "N (tokens)", labels.tokens, "log", context.lengths, room=0.03)
+    lengths = sorted({*context.lengths, *(row.tokens for pairs in found.values() for row, _ in pairs)})
+    x = axis(ENDED, "x", lengths, "N (tokens)", labels.tokens, "log", lengths, room=0.03)
     plot = Plot("Cost", ENDED, x, axis(ENDED, "y", edges, "time", labels.time_tick, "log"))
     drawn = [marks.line(plot, full, "ghost")] if series.name != FULL else []
     ends = []

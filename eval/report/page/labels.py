@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from eval.report.layout_result import Gain, LayoutResult, Spread
-from eval.report.number_format import count, factor, percent, spread
+from eval.report.number_format import count, factor, percent, samples, spread
 
 
 def tokens(value: float) -> str:
@@ -30,7 +30,7 @@ def share_tick(value: float) -> str:
 
 
 def time_tip(what: str, row: LayoutResult, ms: Spread) -> Sequence[str]:
-    return f"{tokens(row.tokens)} tokens", f"{what}: {spread(ms)}"
+    return f"{tokens(row.tokens)} tokens", f"{what}: {spread(ms)}", samples(ms)
 
 
 def gain_tip(what: str, row: LayoutResult, gain: Gain) -> Sequence[str]:

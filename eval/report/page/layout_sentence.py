@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from attention.full import FULL
 from eval.report.layout_result import LayoutResult, having
-from eval.report.number_format import NOTHING, count, duration, factor, number, percent
+from eval.report.number_format import NOTHING, count, duration, factor, number, percent, samples
 from eval.report.summary import Summary
 
 
@@ -25,7 +25,9 @@ def _reference(timed: list[LayoutResult], read: list[LayoutResult]) -> str:
     parts = []
     if timed:
         row = next((row for row in reversed(timed) if row.whole_ms), timed[-1])
-        whole = f"a prefill takes {duration(row.whole_ms.median)}" if row.whole_ms else "a prefill was not timed whole"
+        whole = "a prefill was not timed whole"
+        if row.whole_ms:
+            whole = f"a prefill takes {duration(row.whole_ms.median)} (median of {samples(row.whole_ms)})"
         share = percent(row.share_measured)
         parts.append(
             f"at {count(row.tokens)} tokens {whole}" + ("" if share == NOTHING else f", attention is {share} of it")

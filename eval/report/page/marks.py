@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 
 from eval.report.page.markup import Markup, element, join, px
+from eval.report.page.placing import places
 from eval.report.page.plot import Plot
 from eval.report.page.series import Series
 from eval.report.plots import spread_out
 
 Point = tuple[float, float]
 
-LETTER = 5.6
-"""About the width of a letter of a label, pixels."""
+LEAD = 11.0
+"""A name that is farther from its point has a line to it, pixels."""
 
 
 def of_series(series: Series, *children: object, **attributes: object) -> Markup:
@@ -83,18 +85,18 @@ def end_names(plot: Plot, ends: Sequence[tuple[Series | None, float, str]], mark
     return names
 
 
-def beside(plot: Plot, places: Sequence[tuple[Series, float, float]]) -> list[Markup]:
-    """Names next to points (pixels), in this order, where one of four sides is free; the others are in the legend."""
-    taken = [(x - 5, y - 5, x + 5, y + 5) for _, x, y in places]
+def beside(plot: Plot, points: Sequence[tuple[Series, float, float]]) -> list[Markup]:
+    """The name of each point (pixels) near it; those to come first are nearest."""
+    boxes = places(plot.size, [(x, y, series.label) for series, x, y in points])
     names = []
-    for series, x, y in places:
-        width = LETTER * len(series.label)
-        for left, base in ((x + 8, y + 4), (x - 8 - width, y + 4), (x - width / 2, y - 8), (x - width / 2, y + 16)):
-            box = (left, base - 9, left + width, base + 2)
-            if plot.size.left < left and box[2] < plot.size.width and not any(_overlap(box, one) for one in taken):
-                taken.append(box)
-                names.append(of_series(series, element("text", series.label, class_="name", x=left, y=base)))
-                break
+    for (series, x, y), box in zip(points, boxes, strict=True):
+        to_x, to_y = box.nearest(x, y)
+        lead = Markup("")
+        if math.hypot(to_x - x, to_y - y) > LEAD:
+            lead = element("path", class_="lead", d=_path([(x, y), (to_x, to_y)]))
+        middle = (box.left + box.right) / 2
+        text = element("text", series.label, class_="name", x=middle, y=box.bottom - 3, text_anchor="middle")
+        names.append(of_series(series, lead, text))
     return names
 
 
@@ -103,10 +105,6 @@ def _within(heights: Sequence[float], plot: Plot) -> list[float]:
     low, high = 20.0, plot.size.height - 8.0
     shift = max(low - min(heights), 0.0) - max(max(heights) - high, 0.0)
     return [height + shift for height in heights]
-
-
-def _overlap(a: Sequence[float], b: Sequence[float]) -> bool:
-    return a[0] < b[2] and b[0] < a[2] and a[1] < b[3] and b[1] < a[3]
 
 
 def _path(points: Iterable[Point]) -> str:

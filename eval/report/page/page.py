@@ -14,11 +14,13 @@ from eval.report.on_card import OnCard
 from eval.report.page.all_figures import FIGURES
 from eval.report.page.figure import Context, reproduction
 from eval.report.page.four_panels import four_panels
+from eval.report.page.glance import glance
 from eval.report.page.html_tables import prose, table_html
 from eval.report.page.layout_sentence import layout_sentence
 from eval.report.page.markup import Markup, element, join, safe
 from eval.report.page.prediction import card_section
-from eval.report.page.series import DARK, LIGHT, PAGE_DARK, PAGE_LIGHT, Series, all_series
+from eval.report.page.series import Series, all_series
+from eval.report.palette import DARK, LIGHT, PAGE_DARK, PAGE_LIGHT
 from eval.report.run_facts import CONVENTION, Crossovers, cautions, commands, heading, layouts_of, run_facts
 from eval.report.summary import Summary
 from eval.report.table import Table
@@ -71,7 +73,7 @@ def _of_setting(context: Context, prefix: str, suffix: str) -> list[Section]:
         "p", "Four panels a layout: what it costs (full attention's own cost as a grey line), attention's share of the "
         "time, whether its saving is real, and what it loses along the text.", class_="note",
     )  # fmt: skip
-    content = join([intro, *panels, reproduction(context.redraw)])
+    content = join([intro, *panels, reproduction(context.again("linear", "attention", "prefill", "quality"))])
     return [*sections, (f"{prefix}layouts", f"Layout by layout{suffix}", content)]
 
 
@@ -125,9 +127,10 @@ def _page(
         model=safe(config.name),
         device=safe(device),
         style=_palette() + (files / "page.css").read_text(encoding="utf-8"),
-        script=(files / "page.js").read_text(encoding="utf-8"),
+        script="\n".join((files / name).read_text(encoding="utf-8") for name in ("page.js", "save.js")),
         contents=join(element("li", element("a", title, href=f"#{name}")) for name, title, _ in sections),
         chips=join(_chip(one) for one in series.values()),
+        glance=_first(contexts),
         summary=join(_told(context, len(contexts) > 1) for context in contexts),
         sections=join(content, "\n"),
     )
@@ -138,6 +141,21 @@ def _chip(series: Series) -> Markup:
         "button", series.swatch(), series.name, type="button", aria_pressed="true", data_layout=series.number,
         class_=series.css,
     )  # fmt: skip
+
+
+def _first(contexts: Sequence[Context]) -> Markup:
+    """The picture before any words: of each setting, where it has one."""
+    several = len(contexts) > 1
+    drawn = [(context, glance(context, f"{place}-" if several else "")) for place, context in enumerate(contexts, 1)]
+    parts = []
+    for context, figure in drawn:
+        if figure:
+            parts += [element("p", heading(context.summary), class_="setting")] if several else []
+            parts.append(figure)
+    if not parts:
+        return Markup("")
+    head = element("h2", "At a glance", id="first-h")
+    return element("section", head, *parts, id="first", aria_labelledby="first-h")
 
 
 def _told(context: Context, several: bool) -> Markup:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 
 from eval.report.page.markup import Markup, element, join
@@ -31,13 +31,23 @@ class Size:
         return self.height - self.bottom, self.top
 
 
-NAMED = Size(456, 320, 50, 140)
-"""With the names of the lines at their ends."""
+LETTER = 7.0
+"""Width of a letter of a name, pixels, at the size that it has on narrow screens; an upper bound of common fonts."""
+LINE = 13.0
+"""From a name to the one below it, pixels."""
+
+
+def named(names: Collection[str]) -> Size:
+    """With these names at the ends of lines: as wide and as high as they need."""
+    right = 24 + round(LETTER * max(map(len, names), default=0))
+    return Size(264 + right, max(320, 70 + round(LINE * len(names))), 50, right)
+
+
 BARE = Size(272, 210, 46, 14)
 """One of several beside each other."""
 ENDED = Size(272, 210, 46, 58)
 """The same with room for short names at the ends of lines."""
-WIDE = Size(440, 320, 50, 44)
+WIDE = Size(416, 320, 50, 24)
 """With names beside the points."""
 
 

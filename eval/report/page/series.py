@@ -5,25 +5,21 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from eval.report.page.markup import Markup, element, px
-from eval.report.plots import COLOURS, MARKERS
-
-LIGHT = ("#0072b2", "#cf5a00", "#008f68", "#b85c92", "#2b8cc4", "#b07a00", "#222222", "#882255")
-DARK = ("#5aaee6", "#f0803c", "#2fc296", "#e39bc4", "#8fd0f5", "#f0b93a", "#e6e6e6", "#d97aa6")
-"""The hues of `eval.report.plots.COLOURS`, moved until each stands out 3 : 1 from the page, in either scheme."""
-
-PAGE_LIGHT, PAGE_DARK = "#ffffff", "#14171c"
-"""What they stand out from."""
+from eval.report.palette import LIGHT, MARKERS
 
 _SIZE = 3.6
 _LETTERS = 13
 """Of a first argument, in a short name."""
+_LONGEST = 30
+"""Letters of a name in a figure, about."""
 
 
 @dataclass(frozen=True)
 class Series:
-    """One layout of the report; colours repeat after eight, markers after five, the pair of both after forty."""
+    """One layout of the report; where its colour repeats, its lines are dashed and its markers hollow."""
 
     number: int
     name: str
@@ -32,16 +28,17 @@ class Series:
     @property
     def css(self) -> str:
         """The class that gives its colour."""
-        return f"s{self.number % len(COLOURS)}"
+        return f"s{self.number % len(LIGHT)}"
 
     @property
     def dashed(self) -> bool:
-        """Lines whose colour another layout has too."""
-        return self.number >= len(COLOURS)
+        """A layout whose colour another one has too: every second turn through the colours."""
+        return self.number // len(LIGHT) % 2 == 1
 
     def marker(self, x: float, y: float, size: float = _SIZE) -> Markup:
         """Its marker, centred there."""
-        return element("path", class_="mark", d=_outline(MARKERS[self.number % len(MARKERS)], x, y, size))
+        class_ = "mark hollow" if self.dashed else "mark"
+        return element("path", class_=class_, d=_outline(MARKERS[self.number % len(MARKERS)], x, y, size))
 
     def swatch(self) -> Markup:
         """Its marker on a piece of its line, for a button or a cell."""
@@ -57,18 +54,31 @@ def all_series(names: Iterable[str]) -> dict[str, Series]:
 
 
 def short_names(layouts: Sequence[str]) -> list[str]:
-    """Each layout with no more than the beginning of its variants' first arguments, where that tells it from others."""
-    short = [re.sub(r"\(([^()]*)\)", _beginning, layout) for layout in layouts]
-    return [one if short.count(one) == 1 else layout for one, layout in zip(short, layouts, strict=True)]
+    """Each layout with the beginning of its variants' first arguments, or as many arguments as tell it from others.
+
+    A name that is long all the same loses its middle, and has its number where that leaves it like another.
+    """
+    found = list(layouts)
+    for kept in range(max((layout.count(",") for layout in layouts), default=0) + 1, 0, -1):
+        short = [re.sub(r"\(([^()]*)\)", partial(_beginning, kept), layout) for layout in layouts]
+        found = [one if short.count(one) == 1 else name for one, name in zip(short, found, strict=True)]
+    cut = [name if len(name) <= _LONGEST else _without_middle(name) for name in found]
+    return [name if cut.count(name) == 1 else f"{name} #{i + 1}" for i, name in enumerate(cut)]
 
 
-def _beginning(arguments: re.Match[str]) -> str:
-    first = arguments[1].partition(",")[0][:_LETTERS]
+def _without_middle(name: str) -> str:
+    half = _LONGEST // 2
+    return f"{name[:half].rstrip('…')}…{name[-half:].lstrip('…')}"
+
+
+def _beginning(kept: int, arguments: re.Match[str]) -> str:
+    first = ",".join(arguments[1].split(",")[:kept])
+    first = first[:_LETTERS] if kept == 1 else first
     return arguments[0] if first == arguments[1] else f"({first}…)"
 
 
 def _outline(marker: str, x: float, y: float, r: float) -> str:
-    """The path of one of `eval.report.plots.MARKERS`."""
+    """The path of one of `eval.report.palette.MARKERS`."""
     if marker == "o":
         return f"M{px(x - r)} {px(y)}a{px(r)} {px(r)} 0 1 0 {px(2 * r)} 0a{px(r)} {px(r)} 0 1 0 {px(-2 * r)} 0z"
     r *= 1.15

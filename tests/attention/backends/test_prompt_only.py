@@ -13,9 +13,10 @@ import pytest
 from attention.attend import attend, choose_impl
 from attention.backends.prompt_only import local_window
 from attention.backends.tokamax import has_tokamax
-from attention.kernels.dense import attend_dense
 from attention.kernels.target import compiling_for
 from attention.pattern import UNBOUNDED, SpanPattern
+from tests.attention.dense_oracle import attend_dense
+from tests.operands import on_device
 
 PATTERNS = SpanPattern(), SpanPattern((1,)), SpanPattern((29,)), SpanPattern((1000,))
 
@@ -23,7 +24,7 @@ PATTERNS = SpanPattern(), SpanPattern((1,)), SpanPattern((29,)), SpanPattern((10
 def problem(tokens: int, heads: int, kv_heads: int, head_dim: int, dtype=jnp.float32):
     rng = np.random.default_rng(0)
     shapes = (1, tokens, heads, head_dim), (1, tokens, kv_heads, head_dim), (1, tokens, kv_heads, head_dim)
-    return *(jnp.asarray(rng.normal(size=shape), dtype) for shape in shapes), jnp.arange(tokens)
+    return *(on_device(rng.normal(size=shape), dtype) for shape in shapes), jnp.arange(tokens)
 
 
 @pytest.mark.parametrize("pattern", PATTERNS)

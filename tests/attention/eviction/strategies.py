@@ -18,6 +18,7 @@ from attention.eviction.cache import EvictingCache
 from attention.eviction.chunks import attend_in_chunks
 from attention.eviction.policy import Retention
 from attention.eviction.registry import POLICIES
+from tests.operands import on_device
 
 THETA = 100.0
 
@@ -94,8 +95,8 @@ def run(
     kept = eviction.init_state(Heads(n_heads, tokens.k.shape[2], head_dim), batch, capacity or total, jnp.float32)
     outs, length = [], 0
     for size in steps or (total,):
-        part = Tokens(*(jnp.asarray(x[:, length : length + size]) for x in tokens))
-        positions = jnp.arange(length, length + size)[None]
+        part = Tokens(*(on_device(x[:, length : length + size]) for x in tokens))
+        positions = on_device(np.arange(length, length + size)[None], np.int32)
         out, kept = _step(eviction, kept, jnp.int32(length), jnp.int32(layer), part, positions, n_layers, impl)
         outs.append(np.asarray(out))
         length += size

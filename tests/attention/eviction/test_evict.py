@@ -19,7 +19,7 @@ from attention.eviction.chunks import attend_in_chunks
 from attention.eviction.policy import CachedKeys, CacheShape, Queries, Retention
 from attention.eviction.registry import POLICIES
 from attention.layout import make
-from attention.pattern import dense_mask
+from attention.mask import dense_mask
 from eval.cost.flops.traced import count_flops
 from tests.attention.eviction.strategies import THETA, evictions, random_tokens
 
@@ -33,7 +33,10 @@ pytestmark = pytest.mark.usefixtures("fast_compile")
         ({"policy": "snap"}, "no eviction policy 'snap' (did you mean 'snapkv'?); accepted: streaming, h2o,"),
         ({"policy": Heads}, "policy is a policy such as Knorm(), got <class 'attention.cost.Heads'>"),
         ({"policy": "snapkv", "chunk": 0}, "chunk must be at least 1 token, got 0"),
-        ({"policy": "snapkv", "budget": 0}, "budget must be at least 1, got 0"),
+        (
+            {"policy": "snapkv", "budget": 0},
+            "budget must be at least 1 key, or a share of the prompt from 1/1024 to 1023/1024, got 0",
+        ),
         ({"policy": "knorm", "sinks": -1}, "sinks must be at least 0, got -1"),
         ({"policy": "snapkv", "recent": 0}, "recent must be at least 1, got 0"),
         ({"policy": "lagkv", "recent": 1}, "recent must be at least 2, got 1"),
@@ -89,8 +92,10 @@ def test_pairs_of_eviction_after_the_prompt():
     assert eviction.useful_pairs(3, start=31) == 9 + 10 + 11
     assert eviction.after_prompt(31).useful_pairs(3, start=34) == 12 + 13 + 14
     assert eviction.after_prompt(31).held(34) == 11 and eviction.after_prompt(5).held(34) == 34
-    with pytest.raises(ValueError, match="was to have 31 tokens, got 30"):
-        eviction.after_prompt(31).check_step(0, 30)
+    for step, said in (((0, 32), ", got 32"), ((0, 30), " in one step, got 30; evict takes chunks"),
+                       ((30, 1), " in one step, got 1 after 30; evict takes chunks")):  # fmt: skip
+        with pytest.raises(ValueError, match=f"^evict_after: the prompt was to have 31 tokens{said}$"):
+            eviction.after_prompt(31).check_step(*step)
     events = [[piece.event for _, piece in eviction.schedule(*step)] for step in ((0, 31), (0, 8), (31, 5))]
     assert events == [[True], [False], [False]]
 

@@ -23,6 +23,7 @@ from attention.kernels.target import compiling_for
 from attention.kernels.tiles import AttentionTiles
 from eval.cost.flops.traced import count_flops
 from tests.gpu import TRITON_IS_LEAVING
+from tests.operands import on_device
 
 pytestmark = [TRITON_IS_LEAVING, pytest.mark.usefixtures("fast_off_gpu")]
 
@@ -31,7 +32,7 @@ EVICT = Evict(h2o.H2O(), budget=13, chunk=17, sinks=2, recent=3)
 
 def heads(head_dim: int) -> tuple[jax.Array, ...]:
     rng = np.random.default_rng(0)
-    return tuple(jnp.asarray(rng.normal(size=(2, 61, n, head_dim)), jnp.bfloat16) for n in (6, 2, 2))
+    return tuple(on_device(rng.normal(size=(2, 61, n, head_dim)), jnp.bfloat16) for n in (6, 2, 2))
 
 
 def new_layer():

@@ -11,15 +11,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from attention.cost import Depth
+from attention.cost import Depth, Heads
 from attention.evict import Evict
 from attention.evict_after import EvictAfter
 from attention.eviction.base import Eviction
 from attention.eviction.knorm import TIE
-from attention.eviction.policy import Retention, State
+from attention.eviction.policy import CachedKeys, CacheShape, Queries, Retention, State
 from attention.eviction.random import Random
 from attention.eviction.registry import POLICIES
-from tests.attention.eviction.references import SCORES, simulate
+from tests.attention.eviction.references import SCORES, Scene, simulate
 from tests.attention.eviction.strategies import (
     THETA,
     Tokens,
@@ -70,6 +70,45 @@ def test_where_scores_choose_it_is_the_reference(policy):
         reserved = 33
         problem.k[:, :, 0] *= 9
     check(Evict(POLICIES[policy](), reserved + 7, 11, sinks=2, recent=3), problem, 1, 3, 17)
+
+
+@pytest.mark.parametrize("policy", ["keydiff", "expected_attention"])
+def test_scores_are_those_of_the_reference_beside_empty_slots(policy):
+    """The numbers, of which what stays says little: sinks are held and count for nothing, empty slots hold anything."""
+    sinks, length, slots, problem = 3, 23, 29, random_tokens(0, 1, 29, 6, 2, 10)
+    pos_s, retention = np.where(np.arange(slots) < length, np.arange(slots), -1), Retention(7, sinks, 2)
+    keys, values = (jnp.asarray(x) for x in (problem.k, problem.v))
+    cached = CachedKeys(
+        keys, values, jnp.asarray(pos_s)[None, None].repeat(2, 1), jnp.asarray(pos_s >= 0)[None, None],
+        jnp.arange(slots), length, length, 0, THETA, retention,
+    )  # fmt: skip
+    rule, pos_t = POLICIES[policy](), jnp.arange(length)
+    state = rule.init_state(CacheShape(1, slots, 6, 2, 10, retention), jnp.float32)
+    state = rule.observe(state, Queries(jnp.asarray(problem.q[:, :length]), pos_t, pos_t, None, True), cached)
+    found = np.asarray(rule.score(state, cached))[0, :, :length]
+    tokens = (x[0, :length].astype(np.float64) for x in problem)
+    scene = Scene(*tokens, [list(range(length))] * 2, [], sinks, 2, 0, THETA)
+    for k in range(2):
+        expected = SCORES[policy](scene, k)
+        if policy == "keydiff":  # it leaves out the anchor's norm
+            expected = expected / expected[-1] * found[k, -1]
+        np.testing.assert_allclose(found[k, sinks:], expected[sinks:], rtol=2e-5)
+
+
+@pytest.mark.parametrize(("keys", "recent"), [(29, 5), (3, 5), (5, 5)])
+def test_scores_ask_for_a_product_of_each_pair_that_sees_each_other(keys, recent):
+    pairs = sum(query + 1 for query in range(max(0, keys - recent), keys))
+    found = POLICIES["snapkv"]().useful_score_flops(Heads(6, 2, 10), keys, Retention(99, 2, recent))
+    assert found == 2 * 6 * 10 * pairs
+
+
+@pytest.mark.parametrize(("budget", "least"), [(20, 4), (9, 1), (4, 1)])
+def test_every_head_of_adakv_keeps_a_fifth_of_the_budget(budget, least):
+    score_bks = jnp.stack([jnp.arange(50.0), -1 - jnp.arange(50.0)])[
+        None
+    ]  # any key of one head before the other's best
+    kept = POLICIES["adakv"]().retained(score_bks, Retention(budget, 0, 0), budget, 2 * budget)
+    assert (kept[0] >= 0).sum(-1).tolist() == [2 * budget - least, least]
 
 
 def test_as_many_new_keys_stay_as_was_published():

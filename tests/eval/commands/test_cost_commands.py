@@ -8,6 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from attention.eviction.registry import POLICIES
+from attention.routers import ROUTERS
+from attention.variants import VARIANTS
 from eval.cli import main
 from eval.commands.flops import agreement
 from refmodel.presets import preset
@@ -55,6 +58,48 @@ def test_json_and_tables_have_the_same_figures(command: str, capsys) -> None:
         ],
     }[command]()
     assert [word for word in wanted if word not in table] == []
+
+
+def test_the_atlas_says_in_words_what_its_numbers_say(capsys) -> None:
+    names = ["qwen3-0.6b", "qwen3-30b-a3b", "gpt-oss-20b", "gemma3-4b", "qwen3.5-35b-a3b"]
+    words = ["atlas", "--models", *names, "--base", "qwen3-30b-a3b", "--card", "r9700"]
+    assert main([*words, "--json"]) == 0
+    record = json.loads(capsys.readouterr().out)
+    assert main(words) == 0
+    rows = {line.split()[0]: " ".join(line.split()) for line in capsys.readouterr().out.splitlines() if line.strip()}
+    assert (record["base"], record["card"]) == ("qwen3-30b-a3b", "r9700")
+    said = set()
+    for one in record["models"]:
+        at = one["cheaper_than_base_at"]
+        cheaper = "never" if not at else "always" if at == [1] else f"{at[-1]:,}"
+        said.add(cheaper if cheaper.isalpha() else "from")
+        place = preset(one["model"])
+        assert one["runs"] is not bool(place.cannot_run)
+        crossed, by_roofline, fits = (
+            f"{one[name]:,}" for name in ("crossover_tokens", "roofline_crossover_tokens", "longest_fit_tokens")
+        )
+        cells = (
+            f"{one['linear_flops_per_token'] / 1e9:.3f}", crossed, f"{one['limiting_share']:.1%}", by_roofline, cheaper,
+            f"{one['cache_bytes'] / 1e9:.2f} GB", fits,
+        )  # fmt: skip
+        assert re.search(".*".join(map(re.escape, cells)), rows[one["model"]]), (cells, rows[one["model"]])
+    assert {"never", "always"} <= said, said
+
+
+def test_variants_lists_everything_that_a_layout_may_name_with_its_papers(capsys) -> None:
+    assert main(["variants", "--draw", "0", "--tokens", "64"]) == 0
+    printed = capsys.readouterr().out
+    assert main(["variants", "--draw", "0", "--tokens", "64", "--json"]) == 0
+    names = json.loads(capsys.readouterr().out)["names"]
+    for what, registry in (("variants", VARIANTS), ("policies", POLICIES), ("routers", ROUTERS)):
+        assert [one["name"] for one in names[what]] == list(registry)
+        for one in names[what]:
+            assert one["signature"] in printed and one["description"][:40] in printed
+            assert all(paper in printed for paper in one["papers"])
+    by_name = {one["name"]: one for one in (*names["variants"], *names["policies"], *names["routers"])}
+    assert by_name["swa"]["papers"] == ["2310.06825", "2309.17453"] and by_name["snapkv"]["papers"] == ["2404.14469"]
+    assert by_name["snapkv"]["description"] == "What the newest queries looked at, smoothed over neighbours"
+    assert by_name["keynorm"]["signature"] == "keynorm(threshold)" and by_name["evict"]["papers"] == []
 
 
 def test_variants_say_of_a_state_what_it_costs_and_holds(capsys) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import io
 import json
 import shutil
 from pathlib import Path
@@ -18,6 +19,7 @@ from tokenizers.processors import TemplateProcessing
 import eval.commands.generate
 import eval.commands.quality
 from eval.cli import main
+from refmodel import device_memory
 from tests.refmodel.checkpoint.written_folder import LLAMA, write_folder
 from tests.refmodel.tokenizer.test_folder import byte_tokenizer
 
@@ -30,11 +32,19 @@ from tests.refmodel.tokenizer.test_folder import byte_tokenizer
         (("x", "--layout", "0*full"), "repeats a variant 0 times; at least 1"),
         (("x", "--layout", ""), "cannot read '' in layout ''"),
         (("x", "--stop", "<end>"), "no token '<end>' in this vocabulary; accepted: none, or a token"),
+        (("x", "--new", "1000000000"), "a cache for 1,000,000,000 tokens of tiny-dense needs"),
+        (("x", "--new", "1000000000", "--layout", "swa(5)"), "a cache for 1,000,000,000 tokens of tiny-dense needs"),
+        (("x", "--top-k", "3"), "top_k and top_p say what a token is drawn from: give a temperature above 0"),
+        (("x", "--stream", "--json"), "--json prints one object when all is there: leave --stream out"),
+        (("x", "--chat"), "smollm2-135m has no chat template: leave --chat out"),
+        (("-",), "the prompt is empty"),
         (("x", "--stop", ""), "no token '' in this vocabulary; accepted: none, or a token"),
     ],
 )
 def test_generate_reads_no_weights_for_what_it_refuses(words, said, with_words, monkeypatch, capsys):
     monkeypatch.setattr(eval.commands.generate, "read_model", lambda *_: pytest.fail("weights are read"))
+    monkeypatch.setattr(device_memory, "available_host_bytes", lambda: 10**9)
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"\n")))
     assert main(["generate", *words]) == 2
     assert said in capsys.readouterr().err
 
@@ -75,6 +85,36 @@ def test_generate_reads_a_folder_as_its_files_say(tmp_path, capsys, fast_compile
     (tmp_path / "generation_config.json").write_text(json.dumps({"eos_token_id": "</s>"}))
     assert main(["generate", "hi", "--model", str(tmp_path)]) == 2
     assert "eos_token_id is '</s>'; accepted: a token id, or a list of them" in capsys.readouterr().err
+
+
+def test_a_stream_prints_the_same_text_and_a_prompt_may_come_in_by_a_pipe(
+    with_words, monkeypatch, capsys, fast_compile
+):
+    drawn = ["--new", "11", "--temperature", "3", "--top-k", "40", "--top-p", "0.9"]
+    said = []
+    for words in (["word3 word5"], ["word3 word5", "--stream"], ["-"]):
+        monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"word3 word5\n")))
+        assert main(["generate", *words, *drawn]) == 0
+        said.append(capsys.readouterr().out)
+    assert said[0].startswith("word3 word5") and len(said[0].split()) == 13
+    assert said == [said[0]] * 3
+    assert main(["generate", "word3 word5", *drawn, "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["conventions"]["choice"] == "softmax(logits / 3), top_k 40, top_p 0.9"
+    assert told["prompt"] + told["text"] + "\n" == said[0]
+
+
+def test_a_chat_s_answer_alone_is_printed(tmp_path, capsys, fast_compile):
+    pytest.importorskip("jinja2")
+    write_folder(tmp_path, LLAMA | {"vocab_size": 257})
+    byte_tokenizer("<s>").save(str(tmp_path / "tokenizer.json"))
+    (tmp_path / "chat_template.jinja").write_text("<s>[{{ messages[0].content }}]")
+    asked = ["generate", "hi", "--model", str(tmp_path), "--new", "5", "--chat"]
+    assert main([*asked, "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["prompt"] == "hi" and told["prompt_tokens"][0] == 256 and len(told["prompt_tokens"]) == 5
+    assert main(asked) == 0
+    assert capsys.readouterr().out == told["text"] + "\n"
 
 
 def test_generate_says_what_lies_beyond_the_models_context(with_words, monkeypatch, caplog, fast_compile):
@@ -159,7 +199,7 @@ def test_quality_reads_a_model_with_heads_of_two_sizes(gemma4, capsys, fast_comp
 @pytest.mark.parametrize(
     ("max_positions", "prompt", "said"),
     [(41, 37, "the weights are read"), (41, 36, "was to have 36 tokens, got 37"),
-     (31, 31, "the weights are read"), (31, 37, "was to have 37 tokens, got 31")],
+     (31, 31, "the weights are read"), (31, 37, "was to have 37 tokens in one step, got 31")],
 )  # fmt: skip
 def test_a_layout_is_held_to_the_text_that_quality_would_read(max_positions, prompt, said, gemma4, monkeypatch, capsys):
     def read(*_):

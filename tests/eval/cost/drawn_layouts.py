@@ -96,6 +96,7 @@ def prompt_flops(model: ModelConfig, longest: int) -> np.ndarray:
     )
     for (mixer, heads, depth), times in layers.items():
         count = {"routed": _routed, "moba": _moba, "evict": _evict, "evict_after": _evict_after}.get(mixer.name, _spans)
+        count = _share_in_chunks if isinstance(mixer, Evict) and mixer.share else count
         pairs_n, chosen_n = count(mixer, heads, depth, np.arange(longest))
         total += times * (4 * heads.head_dim * pairs_n + chosen_n)
     return total
@@ -143,6 +144,13 @@ def _evict(mixer: Evict, heads: Heads, depth: Depth, t: np.ndarray) -> Counts:
     return pairs, np.cumsum(scores[: t.size]) + _watched(mixer, heads, t + 1, pairs)
 
 
+def _share_in_chunks(mixer: Evict, heads: Heads, depth: Depth, t: np.ndarray) -> Counts:
+    """Each prompt's last token of the count that its own budget gives."""
+    ends = [[x[-1] for x in _evict(mixer.at_length(n), heads, depth, np.arange(n))] for n in (t + 1).tolist()]
+    pairs_n, chosen_n = np.array(ends).T
+    return pairs_n, chosen_n
+
+
 def _scored(mixer: Evict | EvictAfter, heads: Heads, keys: Any) -> Any:
     """What an event that finds so many keys costs: a product for each query of the window and key that it sees."""
     policy = mixer.policy
@@ -161,8 +169,8 @@ def _watched(mixer: Evict | EvictAfter, heads: Heads, queries: np.ndarray, pairs
 
 def _evict_after(mixer: EvictAfter, heads: Heads, depth: Depth, t: np.ndarray) -> Counts:
     lengths, pairs = (t + 1).tolist(), np.cumsum(t + 1) * heads.n_heads
-    events = np.array([n > mixer.layer_budget(depth, n) for n in lengths])
-    return pairs, events * (_scored(mixer, heads, t + 1) + _watched(mixer, heads, t + 1, pairs))
+    events, known = np.array([n > mixer.at_length(n).layer_budget(depth, n) for n in lengths]), mixer.at_length(1)
+    return pairs, events * (_scored(known, heads, t + 1) + _watched(mixer, heads, t + 1, pairs))
 
 
 def changes(above_n: np.ndarray) -> list[int]:

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from eval.cost.atlas import CACHE_TOKENS, Whole, cost_per_token, place, roofline_crossover
 from eval.cost.cards import CARDS
 from eval.cost.crossover import FAR_TOKENS, attention_total, crossover_tokens
-from eval.cost.flops.traffic import Storage
+from eval.cost.flops.formats import Storage
+from eval.cost.roofline import Assumptions
 from eval.cost.sign_changes import sign_changes
 from refmodel.decoder import decoder
 from refmodel.presets import PRESETS, preset
@@ -53,6 +54,26 @@ def test_where_memory_binds_it_says_so():
     model = preset("tiny-moe")
     found = roofline_crossover(model, R9700)
     assert found is not None and crossover_tokens(model) is not None and found != crossover_tokens(model)
+
+
+@pytest.mark.parametrize("layout", ["moba(512, topk=3)", "3*evict(snapkv, budget=1024, chunk=512)+full"])
+def test_choosing_keys_is_attention_s(layout):
+    model = preset("qwen3-0.6b").with_layout(layout)
+    found, counted = roofline_crossover(model, R9700), crossover_tokens(model)
+    assert found and counted and abs(found - counted) <= 1
+
+
+def test_the_roofline_reads_weights_and_cache_as_they_are_stored():
+    model, storage = preset("tiny-moe"), Storage("4bit", "8bit")
+    found = roofline_crossover(model, R9700, Assumptions(storage=storage))
+    assert place(model, BASE, R9700, storage).roofline_tokens == found != roofline_crossover(model, R9700)
+
+
+@pytest.mark.parametrize("layout", ["full", "swa(61)+full", "evict(keydiff, budget=53, chunk=29)"])
+def test_a_whole_prompt_is_the_sum_of_its_tokens(layout):
+    whole = Whole(small(3, 41, layout))
+    each = whole.by_token(0, 200)
+    assert [whole.total(n) for n in (1, 53, 97, 200)] == [each[:n].sum() for n in (1, 53, 97, 200)]
 
 
 def test_a_place_has_what_its_parts_say():

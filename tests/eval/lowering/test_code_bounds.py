@@ -48,7 +48,7 @@ def test_occupancy_is_said_and_changes_no_figure() -> None:
 def test_each_figure_stands_under_its_heading() -> None:
     parts = [Predicted(name, ms, Range(2 * ms, 3 * ms, 7 * ms), "none") for name, ms in (("head", 11), ("router", 13))]
     printed = io.StringIO()
-    Console(file=printed, width=180).print(prediction_table(parts, "Predicted prefill").to_rich())
+    Console(file=printed, width=180).print(prediction_table(parts, "Predicted prefill"))
     (heads,) = (line.split() for line in printed.getvalue().splitlines() if "component" in line)
     assert heads[:5] == ["component", "floor", "predicted", "from", "to"]
     for name, ms in (("head", 11), ("router", 13), ("total", 24)):

@@ -11,7 +11,7 @@ from eval.lowering.run_here import is_here, time_here
 from eval.lowering.target import TARGETS
 from eval.measure.timing import Budget, Timing
 
-QUICK = Budget(seconds=0.0, min_samples=2, max_samples=2, rounds=1)
+QUICK = Budget(seconds=0.0, min_samples=2, max_samples=2, again_s=0)
 
 
 @pytest.mark.slow

@@ -26,6 +26,12 @@ def test_every_step_of_the_model_lowers(model: str, kind: str) -> None:
     assert "stablehlo.dot_general" in lowered_text(ModelProgram(kind, model, "swa(13)+full", 29))
 
 
+@pytest.mark.parametrize("kind", ["decode", "training"])
+def test_so_do_layouts_that_depend_on_the_length(kind: str) -> None:
+    layout = "spans(0.3N, sinks=2)+evict(knorm, budget=0.3, chunk=7)"
+    assert "stablehlo.dot_general" in lowered_text(ModelProgram(kind, "tiny-dense", layout, 29))
+
+
 def test_unknown_programs_and_types_are_refused() -> None:
     with pytest.raises(ValueError, match="no program 'walk'; accepted: prefill, decode, quality, training"):
         ModelProgram("walk", "tiny-moe")

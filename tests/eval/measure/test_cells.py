@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 
+import pytest
+
 import refmodel
 from attention.layout import parse_variant
-from eval.measure.cells import _executed_flops, _executed_from, _flops, _of_one_call
+from eval.measure import cells
+from eval.measure.cells import _executed_flops, _executed_from, _flops, _of_one_call, measure_attention, measure_prefill
 from eval.measure.default_sweep import usual_sweep
 from eval.measure.records.schema import UNTOLD
-from eval.measure.timing import Timing
+from eval.measure.timing import Budget, Program, Timing
 
 
 def test_a_sample_of_several_calls_is_the_time_of_one():
@@ -29,3 +32,52 @@ def test_what_a_backend_executes_that_does_not_tell_is_the_useful_count_and_said
         assert (whole.executed == whole.useful) is (impl == "tokamax")
     walked, repeated = (_executed_flops(one, parse_variant("swa(29)"), 331) for one in asked.values())
     assert repeated == 4 * 16 * 6 * (29 * 30 // 2 + 29 * (331 - 29)) < walked
+
+
+def test_whole_prefills_are_run_in_turns_and_each_has_the_peak_of_its_own_runs(monkeypatch, fast_compile):
+    class Watermark:
+        """5, 7, 3 and 9 bytes are seen while full, window, full, window run."""
+
+        def __init__(self):
+            self.seen, self.resets = iter((5, 7, 3, 9)), 0
+            made.append(self)
+
+        def peak_bytes(self):
+            return next(self.seen)
+
+        def reset(self):
+            self.resets += 1
+
+    made: list[Watermark] = []
+    monkeypatch.setattr(cells, "PeakMemory", Watermark)
+    sweep = usual_sweep(refmodel.load("tiny-dense"), ["swa(5)"], [17], budget=Budget(0, 1, 1))
+    found = measure_prefill(sweep, sweep.whole, 17)
+    assert {str(layout): one.memory.rss_peak_bytes for layout, one in found.items()} == {"full": 5, "swa(5)": 9}
+    assert [one.resets for one in made] == [4]
+    full, window = (found[layout].flops.useful["attention"] for layout in sweep.whole)
+    assert full > window and all(len(one.timing.samples_ms) == 1 for one in found.values())
+
+
+@pytest.mark.parametrize(
+    ("budget", "samples"),
+    [
+        (Budget.of(1), 1),
+        (Budget.of(3), 3),
+        (Budget.of(7), 7),
+        (Budget(0), 5),
+        (Budget(0, 2, 3), 3),
+        (Budget(0, 7, 9), 7),
+    ],
+)
+@pytest.mark.parametrize("first_s", [0.001, 3.0])
+def test_attention_kernels_are_sampled_as_often_as_was_asked_and_five_times_otherwise(
+    monkeypatch, fast_compile, budget, samples, first_s
+):
+    class Calm(Program):
+        def run_ms(self):
+            return 1e3 * first_s
+
+    monkeypatch.setattr(cells, "compile_program", lambda *_, **__: Calm(None, (), 1.0, 2.0))
+    sweep = usual_sweep(refmodel.load("tiny-dense"), ["swa(5)"], [17], budget=dataclasses.replace(budget, seconds=0))
+    found = measure_attention(sweep, sweep.single_layers, 17)
+    assert {len(one.timing.samples_ms) for one in found.values()} == {samples}

@@ -150,3 +150,12 @@ def test_records_of_a_card_that_is_not_known_are_refused() -> None:
     run = dataclasses.replace(records[0].run, environment=environment)
     with pytest.raises(ValueError, match="no card is known for an abacus"):
         prefills([dataclasses.replace(one, run=run) for one in records], CONFIG)
+
+
+def test_packed_weights_are_read_as_they_were_held() -> None:
+    records = file.read_comparison(RESULTS / "h100-qwen3-30b-a3b")[1]
+    packed = [dataclasses.replace(one, run=dataclasses.replace(one.run, weight_bits=4.5)) for one in records]
+    plain, fewer = prefills(records, CONFIG), prefills(packed, CONFIG)
+    *work_s, weights_s = plain[0].terms_s
+    assert weights_s == 2 * CONFIG.params / card("h100-sxm").bandwidth_bytes_per_s
+    assert fewer[0].terms_s == (*work_s, pytest.approx(weights_s * 4.5 / 16))

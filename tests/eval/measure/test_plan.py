@@ -59,3 +59,19 @@ def test_quality_takes_heads_of_two_sizes_and_the_implementation_is_asked_about_
     sweep = usual_sweep(model, ["5*swa(1024)+full"], [37], quality_tokens=37)
     assert asked == [256, 512]
     assert [cell.tokens for cell in plan(sweep) if cell.kind == "quality"] == [37]
+
+
+def test_whole_prefills_of_all_usual_layouts_are_timed_at_the_two_longest_lengths():
+    """And of full attention at all; where layouts are named, or on a GPU, or with lengths alone, of all of them."""
+    model = refmodel.load("tiny-dense")
+    usual = usual_sweep(model, tokens=[1536, 2048, 3072])
+    assert len(usual.layouts) > 2 and usual.whole == usual.layouts
+    wholes = {cell.tokens: cell.layouts for cell in plan(usual) if cell.kind == "prefill"}
+    assert wholes == {1536: (usual.full,), 2048: usual.layouts, 3072: usual.layouts}
+    assert usual_sweep(model, tokens=[1536]).whole_at(1536) == usual.layouts
+    named = usual_sweep(model, ["swa(5)"], [17, 19, 23])
+    assert {cell.tokens: cell.layouts for cell in plan(named) if cell.kind == "prefill"} == dict.fromkeys(
+        (17, 19, 23), named.layouts
+    )
+    some = usual_sweep(model, tokens=[1536, 2048, 3072], whole=["swa(1024)"])
+    assert [str(layout) for layout in some.whole_at(1536)] == ["full", "swa(1024)"]

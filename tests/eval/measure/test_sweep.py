@@ -11,10 +11,11 @@ from attention.backends.dense import Dense
 from attention.backends.registry import BACKENDS
 from attention.layout import parse_variant
 from eval.cost.flops.closed_form import attention_flops
-from eval.measure import sweep, timing
+from eval.measure import cells, sweep, timing
 from eval.measure.cells import MEASURES
+from eval.measure.in_turns import Failure
 from eval.measure.named_layout import NamedLayout, named_layouts
-from eval.measure.plan import Sweep, Text
+from eval.measure.plan import Cell, Sweep, Text
 from eval.measure.plan import plan as cells_of
 from eval.measure.records import file
 from eval.measure.records.schema import Findings
@@ -111,8 +112,47 @@ def test_cells_without_room_are_out_of_memory_and_the_others_are_measured(plan, 
 @pytest.mark.parametrize("kind", MEASURES)
 def test_every_kind_of_cell_asks_for_its_room(plan, kind, monkeypatch):
     monkeypatch.setattr(timing, "free_device_bytes", lambda: 0)
-    with pytest.raises(MemoryError, match="beside its arguments"):
-        MEASURES[kind](plan, [plan.full if kind != "attention" else NamedLayout.of("full", 1)], 31)
+    layout = plan.full if kind != "attention" else NamedLayout.of("full", 1)
+    (found,) = sweep._guarded(Cell(kind, 31, {layout: 1}), plan).values()
+    assert found.status == "out-of-memory" and "beside its arguments" in found.error
+
+
+@pytest.mark.parametrize(("kind", "name"), [("prefill", "swa(5)+full"), ("attention", "full"), ("prefill", "full")])
+@pytest.mark.parametrize("where", ["compile", "run", "count"])
+def test_what_one_program_of_a_cell_dies_of_leaves_the_others_in_turns(plan, monkeypatch, kind, name, where):
+    """None of the others is compiled or run once more."""
+    (cell,) = (one for one in cells_of(plan) if (one.kind, one.tokens) == (kind, 17))
+    compiled, runs, of_layouts = [], [], iter(cell.layouts)
+
+    class Dies(timing.Program):
+        def run_ms(self):
+            runs.append(self)
+            if where == "run" and self is compiled[place]:
+                raise RuntimeError("dies\nhere")
+            return 7.0
+
+    place = [str(layout) for layout in cell.layouts].index(name)
+
+    def compile_program(*_, **__):
+        compiled.append(None if where == "compile" and len(compiled) == place else Dies(None, (), 1.0, 2.0))
+        if compiled[-1] is None:
+            raise RuntimeError("dies\nhere")
+        return compiled[-1]
+
+    def executed(_, layout, __):
+        if where == "count" and str(layout) == name:
+            raise RuntimeError("dies\nhere")
+        return {}
+
+    monkeypatch.setattr(cells, "compile_program", compile_program)
+    monkeypatch.setattr(cells, "_executed_from", executed)
+    found = sweep._guarded(cell, plan)
+    assert list(found) == list(of_layouts) and len(compiled) == len(cell.layouts)
+    for layout, one in found.items():
+        if str(layout) == name:
+            assert one == Failure("failed", "RuntimeError: dies")
+        else:
+            assert set(one.timing.samples_ms) == {7.0} and one.timing.warmup_ms == 7.0
 
 
 def test_a_layout_that_a_resumed_run_adds_has_its_rows_though_none_of_its_cells_is_missing(plan, tmp_path):

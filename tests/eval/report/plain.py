@@ -29,6 +29,11 @@ def times(records: list[dict], kind: str, layout: str, tokens: int) -> np.ndarra
     return ms and np.array([statistics.median(ms), ms[0], ms[-1]])
 
 
+def taken(records: list[dict], kind: str, layout: str, tokens: int) -> int:
+    """How many samples."""
+    return len(cell(records, kind, layout, tokens)["timing"]["samples_ms"])
+
+
 def figures(records: list[dict], layout: str, tokens: int, beside: bool = True) -> dict:
     """All of one layout at one length, by plain names; what was not measured is missing."""
     found: dict = {}
@@ -36,9 +41,12 @@ def figures(records: list[dict], layout: str, tokens: int, beside: bool = True) 
     kernels = [times(records, "attention", variant, tokens) for variant in layers]
     if (linear := times(records, "linear", "full", tokens)) is not None:
         found["linear_ms"], found["attention_ms"] = linear, sum(kernels)
+        found["samples"] = {"linear": taken(records, "linear", "full", tokens),
+                            "attention": min(taken(records, "attention", one, tokens) for one in layers)}  # fmt: skip
         found["time_share"] = sum(kernels)[0] / (sum(kernels)[0] + linear[0])
     if whole := cell(records, "prefill", layout, tokens):
         found["whole_ms"] = times(records, "prefill", layout, tokens)
+        found.setdefault("samples", {})["whole"] = taken(records, "prefill", layout, tokens)
         for count, flops in whole["flops"].items():
             found[count] = {"attention": flops["attention"], "linear": sum(flops[name] for name in LINEAR),
                             "head": flops["head"], "whole": sum(flops.values())}  # fmt: skip

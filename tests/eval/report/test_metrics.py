@@ -19,11 +19,11 @@ from eval.report.terminal import render_terminal
 from tests.eval.report.synthetic_records import compared, summaries, synthetic_records, whole_ms
 
 
-def tokens_per_s(result: LayoutResult) -> float | None:
-    return 1e3 * result.tokens / result.whole_ms.median if result.whole_ms else None
+def us_per_token(result: LayoutResult) -> float | None:
+    return 1e3 * result.whole_ms.median / result.tokens if result.whole_ms else None
 
 
-RATE = Metric("tokens_per_s", tokens_per_s, "whole", "rate", "measured", "token/s", table="Time", title="tokens/s",
+PACE = Metric("us_per_token", us_per_token, "whole", "pace", "measured", "us", table="Time", title="us/token",
               show=number)  # fmt: skip
 
 
@@ -31,33 +31,40 @@ def test_a_metric_from_outside_is_in_every_output(tmp_path):
     found = compared(synthetic_records())
     known = found.rows()
     console = Console(width=160, file=io.StringIO())
-    with METRICS.temporarily(RATE):
+    with METRICS.temporarily(PACE):
         write_report(tmp_path, found, command="prefillwall compare")
         render_terminal(found, console)
         rows = found.rows()
     ms = whole_ms("swa(1024)", 8192)
-    rate = 1e3 * 8192 / ms
+    pace = 1e3 * ms / 8192
     for before, row in zip(known, rows, strict=True):
-        assert row == before | {"tokens_per_s": row["tokens_per_s"]}
-    assert [row["tokens_per_s"] for row in rows if (row["layout"], row["tokens"]) == ("swa(1024)", 8192)] == [rate]
+        assert row == before | {"us_per_token": row["us_per_token"]}
+    assert [row["us_per_token"] for row in rows if (row["layout"], row["tokens"]) == ("swa(1024)", 8192)] == [pace]
     for text in (console.file.getvalue(), *((tmp_path / f"report.{kind}").read_text() for kind in ("md", "html"))):
-        assert "tokens/s" in text and number(rate) in text
+        assert "us/token" in text and number(pace) in text
     with (tmp_path / "report.csv").open() as file:
         table = list(csv.DictReader(file))
     for numbers in (table, json.loads((tmp_path / "report.json").read_text())["rows"]):
-        cell = [one for one in numbers if one["quantity"] == "rate" and one["layout"] == "swa(1024)"][-1]
-        assert (float(cell["value"]), cell["unit"], cell["kind"]) == (rate, "token/s", "measured")
+        cell = [one for one in numbers if one["quantity"] == "pace" and one["layout"] == "swa(1024)"][-1]
+        assert (float(cell["value"]), cell["unit"], cell["kind"]) == (pace, "us", "measured")
     assert found.rows() == known  # and it is gone
+
+
+def test_tokens_per_second_are_the_prompt_over_its_median_time():
+    rows = compared(synthetic_records()).rows()
+    timed = [row for row in rows if row["prefill_ms"]]
+    assert timed and all(row["prefill_tokens_per_s"] == 1e3 * row["tokens"] / row["prefill_ms"] for row in timed)
+    assert all(row["prefill_tokens_per_s"] is None for row in rows if not row["prefill_ms"])
 
 
 def test_names_are_taken_once():
     with pytest.raises(ValueError, match="metric 'prefill_ms' is there already"):
-        METRICS.register(Metric("prefill_ms", tokens_per_s, "whole", "rate", "measured", "token/s"))
+        METRICS.register(Metric("prefill_ms", us_per_token, "whole", "pace", "measured", "us"))
 
 
 def test_a_metric_of_a_table_that_is_not_there_is_refused():
     with pytest.raises(ValueError, match=r"no table of metric 'pace' 'Tme' .did you mean 'Time'..; accepted: Time, "):
-        Metric("pace", tokens_per_s, "whole", "rate", "measured", "token/s", table="Tme")
+        Metric("pace", us_per_token, "whole", "pace", "measured", "us", table="Tme")
     assert {table.title for table in vars(tables).values() if isinstance(table, tables.MetricTable)} == set(TABLES)
 
 

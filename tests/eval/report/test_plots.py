@@ -9,7 +9,8 @@ import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import to_hex
 
-from eval.report.plots import COLOURS, cost_figure, quality_figure, save, share_figure, spread_out
+from eval.report.palette import LIGHT, MARKERS
+from eval.report.plots import cost_figure, quality_figure, save, share_figure, spread_out
 from eval.report.run_facts import crossovers
 from tests.eval.report.drawn_records import READ, drawn_records
 from tests.eval.report.plain import figures as figures_of
@@ -61,7 +62,7 @@ def test_cost_shows_the_measured_times_and_both_crossovers():
     summary = summary_of(synthetic_records())
     measured, analytic = crossovers(summary)
     parts = cost_figure(summary, measured, analytic).axes[1]
-    for layout, colour, marker in zip(LAYOUTS, COLOURS, "osD", strict=False):
+    for layout, colour, marker in zip(LAYOUTS, LIGHT, "osD", strict=False):
         (drawn,) = lines(parts, colour, marker)
         np.testing.assert_allclose(drawn, [(n, attention_ms(layout, n)) for n in LENGTHS])
     crosses = [line.get_xdata()[0] for line in parts.lines if line.get_marker() == "x" and len(line.get_xdata())]
@@ -72,18 +73,30 @@ def test_cost_shows_the_measured_times_and_both_crossovers():
 
 def test_a_layout_keeps_its_colour():
     cost, share, quality = figures(summary_of(synthetic_records()))
-    for layout, colour in zip(LAYOUTS, COLOURS, strict=False):
+    for layout, colour in zip(LAYOUTS, LIGHT, strict=False):
         for figure in (cost, share, quality):
             (label,) = (text for text in figure.axes[0].texts if text.get_text() == layout)
-            assert to_hex(label.get_color()) == colour
+            height = label.xy[1]
+            (mark,) = (line for line in figure.axes[0].lines if list(line.get_ydata()) == [height])
+            assert to_hex(mark.get_color()) == colour and mark.get_xdata()[0] < label.xy[0]
 
 
 def test_quality_is_at_the_longest_lengths_that_all_share():
     records = synthetic_records()
     gone = next(r for r in records if (r["kind"], r["layout"], r["tokens"]) == ("prefill", "full", 8192))
     figure = quality_figure(summary_of([r for r in records if r is not gone]))
-    assert "4,096-token prefill" in figure.get_suptitle()
+    assert all("time of 4,096 tokens" in axes.get_xlabel() for axes in figure.axes)
     assert "Quality over 4,096 tokens" in figure.get_suptitle()
+
+
+def test_a_colour_that_comes_again_is_dashed_and_hollow():
+    layouts = ["full", *(f"swa({window})" for window in range(2, 2 + len(LIGHT)))]
+    whole = cost_figure(summary_of(synthetic_records(layouts, quality_tokens=0)), {}, {}).axes[0]
+    drawn = [line for line in whole.lines if len(line.get_xdata()) == len(LENGTHS)]
+    looks = [(to_hex(line.get_color()), line.get_marker(), line.get_linestyle()) for line in drawn]
+    assert [colour for colour, *_ in looks] == [*LIGHT, LIGHT[0]]
+    assert looks[-1] == (LIGHT[0], MARKERS[len(LIGHT) % len(MARKERS)], "--") and looks[0][1:] == (MARKERS[0], "-")
+    assert to_hex(drawn[-1].get_markerfacecolor()) != LIGHT[0] == to_hex(drawn[0].get_markerfacecolor())
 
 
 def test_nothing_to_draw_is_no_figure():
@@ -108,6 +121,7 @@ def test_spread_out_keeps_order_and_distance():
     assert min(np.diff(sorted(placed))) >= 0.1 - 1e-6
     np.testing.assert_allclose((placed[1], placed[4]), (0.1, 0.9))
     assert spread_out([], gap=0.1) == []
+    np.testing.assert_allclose(spread_out([0.5] * 23, gap=0.1), 0.5 + 0.1 * (np.arange(23) - 11), atol=1e-9)
 
 
 DRAWN = drawn_records()
@@ -124,7 +138,7 @@ def test_each_line_of_the_cost_picture_is_its_layouts_part():
     whole, parts = cost_figure(summary, *crossovers(summary)).axes
     for axes, part in ((whole, "whole_ms"), (parts, "attention_ms")):
         bands = {to_hex(band.get_facecolor()): band.get_paths()[0].vertices for band in axes.collections}
-        for layout, colour, marker in zip(LAYOUTS, COLOURS, "osD", strict=False):
+        for layout, colour, marker in zip(LAYOUTS, LIGHT, "osD", strict=False):
             (line,) = drawn_lines(axes, color=colour, marker=marker)
             ms = np.array([FOUND[layout, n][part] for n in LENGTHS])
             np.testing.assert_allclose(line.get_xydata(), np.stack([LENGTHS, ms[:, 0]], 1))
@@ -137,7 +151,7 @@ def test_each_line_of_the_cost_picture_is_its_layouts_part():
 
 def test_the_share_picture_has_time_as_lines_and_flops_dashed():
     (axes,) = share_figure(summary_of(DRAWN)).axes
-    for layout, colour, marker in zip(LAYOUTS, COLOURS, "osD", strict=False):
+    for layout, colour, marker in zip(LAYOUTS, LIGHT, "osD", strict=False):
         (of_time,), (of_flops,) = (drawn_lines(axes, color=colour, marker=one) for one in (marker, ""))
         np.testing.assert_allclose(of_time.get_ydata(), [FOUND[layout, n]["time_share"] for n in LENGTHS])
         np.testing.assert_allclose(of_flops.get_ydata(), [FOUND[layout, n]["flop_share"] for n in LENGTHS])
@@ -148,14 +162,14 @@ def test_the_share_picture_has_time_as_lines_and_flops_dashed():
 
 def test_the_quality_picture_has_loss_over_time_with_its_range():
     figure = quality_figure(summary_of(DRAWN))
-    assert f"Quality over {READ[-1]:,} tokens of text, against the time of a 8,192-token" in figure.get_suptitle()
+    assert figure.get_suptitle() == f"Quality over {READ[-1]:,} tokens of text, against the time of the whole prefill"
     for axes, field in zip(figure.axes, ("kl_nats", "perplexity"), strict=True):
         assert field.split("_")[0].lower() in axes.get_ylabel().lower()
-        for layout, colour, bars in zip(LAYOUTS, COLOURS, axes.containers, strict=False):
+        for layout, colour, bars in zip(LAYOUTS, LIGHT, axes.containers, strict=False):
             point, _, (span,) = bars
             ms, loss = FOUND[layout, LENGTHS[-1]]["whole_ms"], FOUND[layout, READ[-1]]["quality"][field]
             assert to_hex(point.get_color()) == colour
             np.testing.assert_allclose(point.get_xydata(), [(ms[0], loss)])
             np.testing.assert_allclose(span.get_segments()[0], [(ms[1], loss), (ms[2], loss)])
-        names = {text.get_text(): text.xy[0] for text in axes.texts}
-        assert names == {layout: FOUND[layout, LENGTHS[-1]]["whole_ms"][0] for layout in LAYOUTS}
+        assert axes.get_xlabel() == f"time of {LENGTHS[-1]:,} tokens, median and range (ms)"
+        assert {text.get_text() for text in axes.texts} == set(LAYOUTS)

@@ -52,6 +52,9 @@ def test_rows_have_each_figure_in_its_own_column():
             **{f"{name}_ms{edge}": one[f"{part}_ms"][i]
                for name, part in (("prefill", "whole"), ("linear", "linear"), ("attention", "attention"))
                for i, edge in enumerate(("", "_low", "_high"))},
+            **{f"{name}_samples": one["samples"][part]
+               for name, part in (("prefill", "whole"), ("linear", "linear"), ("attention", "attention"))},
+            "prefill_tokens_per_s": 1e3 * n / one["whole_ms"][0],
             "attention_share": one["time_share"], "attention_share_by_flops": one["flop_share"],
             **{f"attention_{count}_flops": one[count]["attention"] for count in ("useful", "executed")},
             **{f"{count}_flops": one[count]["whole"] for count in ("useful", "executed")},
@@ -69,13 +72,21 @@ def test_rows_have_each_figure_in_its_own_column():
             assert row[name] == (None if value is None else pytest.approx(value, rel=1e-12)), (layout, n, name)
 
 
-def expected_cells(title: str, one: dict) -> list[tuple[float, ...]]:
+def expected_cells(title: str, n: int, one: dict) -> list[tuple[float, ...]]:
     """What the cells of a row say, behind layout and tokens."""
     whole, linear, attention = (one[f"{part}_ms"] for part in ("whole", "linear", "attention"))
     useful, ran, quality = one["useful"], one["executed"], one.get("quality")
     change = one.get("perplexity_change")
     tables = {
-        "Time": [whole, linear[:1], attention[:1], one["time_share"], one["flop_share"]],
+        "Time": [
+            whole,
+            1e3 * n / whole[0],
+            linear[:1],
+            attention[:1],
+            one["time_share"],
+            one["flop_share"],
+            [one["samples"][part] for part in ("whole", "linear", "attention")],
+        ],
         "FLOPs": [useful["linear"], useful["attention"], ran["attention"], useful["whole"], ran["whole"]],
         "Gain over full attention, whole prefill": [one["whole_gain"][gain] for gain in GAINS],
         "Gain over full attention, attention part": [one["attention_gain"][gain] for gain in GAINS],
@@ -101,7 +112,7 @@ def test_cells_of_tables_are_rounded_from_the_records(sections, title, left_out,
     assert set(rows) == {(layout, n) for layout in LAYOUTS if layout not in left_out for n in lengths}
     for (layout, n), cells in rows.items():
         cells = [one for one in cells if one != "blockwise"]
-        expected = expected_cells(title, FOUND[layout, n])
+        expected = expected_cells(title, n, FOUND[layout, n])
         assert len(cells) == len(expected)
         for text, values in zip(cells, expected, strict=True):
             assert says(text, *values), (layout, n, text, values)
@@ -177,9 +188,11 @@ def test_the_page_and_the_terminal_print_the_same_cells(folder, sections):
     lines = [" ".join(line.split()) for line in console.file.getvalue().splitlines()]
     longest = f"{LENGTHS[-1]:,}"
     for title in ("Time", "FLOPs", "Gain over full attention, whole prefill", "Utilisation"):
-        at = lines.index(f"{title}: {longest} tokens")
+        at = next(i for i, line in enumerate(lines) if line.startswith(f"{title}: {longest} tokens"))
+        linear = re.findall(", (.+) linear$", lines[at])  # the same under every layout: the title says it once
+        assert bool(linear) == (title == "Time")
         for row in (row for row in sections[title] if row[1] == longest):
-            assert " ".join([row[0], *row[2:]]) in lines[at:], row
+            assert " ".join([row[0], *(cell for cell in row[2:] if cell not in linear)]) in lines[at:], row
     apart, failed = f"Layers timed apart: {APART:,} tokens", f"Failed cells: {FAILED:,} tokens"
     for title in ("Crossover", "Break-even", apart, "Quality", failed):
         at, tokens = lines.index(title), re.findall(r": ([\d,]+) tokens", title)
@@ -199,6 +212,8 @@ def test_report_csv_and_json_have_each_number_under_its_name(folder):
         expected: dict[tuple[str, str, str], tuple] = {}
         for part in ("whole", "linear", "attention"):
             expected[part, "time", "measured"] = tuple(one[f"{part}_ms"])
+            expected[part, "samples of the time", "measured"] = (one["samples"][part], None, None)
+        expected["whole", "tokens a second", "measured"] = (1e3 * n / one["whole_ms"][0], None, None)
         for part in ("whole", "linear", "attention", "head"):
             for count in ("useful", "executed"):
                 expected[part, f"{count} FLOPs", "counted"] = (one[count][part], None, None)

@@ -60,7 +60,7 @@ def test_tables_hold_the_figures(written):
     assert len(times) == 15
     ms = whole_ms("full", 8192)
     assert times["full", "8,192"][0] == f"{ms / 1e3:.2f} s ({0.98 * ms / 1e3:.2f}-{1.05 * ms / 1e3:.2f})"
-    assert times["full", "8,192"][1] == "819 ms"
+    assert times["full", "8,192"][1:3] == [f"{8192 / ms * 1e3:,.0f}", "819 ms"]
     gains = cells(text, "Gain over full attention, whole prefill")
     assert gains["swa(1024)", "8,192"][0] == f"{ms / whole_ms('swa(1024)', 8192):.2f}x"
     assert ("full", "8,192") not in gains
@@ -186,6 +186,12 @@ def test_a_column_that_says_one_thing_goes_into_the_title():
     )
     two = dataclasses.replace(one, rows=(*one.rows, ("full", "9", "z")))
     assert two.without_constant("tokens") == two and one.without_constant("length") == one
+    assert two.without_constant("tokens", "layout") == two
+    alike = Table("Time", ("layout", "tokens", "linear"), (("full", "7", "3 s"), ("swa(3)", "7", "3 s")))
+    short = Table("Time: 7 tokens, 3 s linear", ("layout",), (("full",), ("swa(3)",)))
+    assert alike.without_constant("tokens", "linear") == short
+    unknown = Table("Time", ("layout", "linear"), (("full", "-"),))
+    assert unknown.without_constant("linear") == unknown
 
 
 def test_numbers_are_humane():
@@ -194,7 +200,7 @@ def test_numbers_are_humane():
     ]  # fmt: skip
     flops = [number_format.flops(n) for n in (0, 999, 2.5e12, 3e18)]
     assert flops == ["0 FLOP", "999 FLOP", "2.50 TFLOP", "3,000 PFLOP"]
-    assert number_format.spread(Spread(1500, 990, 2000)) == "1.50 s (0.990-2.00)"
+    assert number_format.spread(Spread(1500, 990, 2000, 3)) == "1.50 s (0.990-2.00)"
     assert (number_format.fitted(6472.2), number_format.fitted(math.inf)) == ("6,470", "unbounded")
     assert [number_format.factor(x) for x in (3.956, 12345.6, None)] == ["3.96x", "12,346x", "-"]
     assert [number_format.number(value) for value in (9.994, 9.996, 0.0999, 99.96, 0)] == [

@@ -16,6 +16,7 @@ from attention.sliding_window import SlidingWindow
 from attention.variant import LayerInput
 from eval.testing import assert_causal, assert_flops_agree, assert_matches_dense
 from eval.testing.variant_case import VariantCase
+from eval.testing.visibility import MOST_TOKENS
 from tests.attention.test_block_routed import mask_by_hand
 from tests.examples import ATTENDING, EXAMPLES
 
@@ -79,6 +80,10 @@ def test_a_recurrent_state_has_nothing_dense_beside_it():
 @pytest.mark.parametrize("text", EXAMPLES)
 def test_every_variant_counts_what_runs(text):
     assert_flops_agree(parse_variant(text), tokens=229)
+
+
+def test_pairs_are_counted_beyond_what_a_picture_shows():
+    assert_flops_agree(parse_variant("swa(509)"), tokens=MOST_TOKENS + 9, heads=Heads(1, 1, 2, 3))
 
 
 CHOOSING = (

@@ -70,8 +70,9 @@ def stored_tensors(config, params, arch):
             yield f"blk.{layer}.ffn_gate_inp.weight", ffn["router"].T
 
 
-def write_file(path, arch, tensors, quantised=Type.F32, also=lambda writer: None, **settings):
-    config = MODELS[arch]
+def write_file(path, arch, tensors, quantised=Type.F32, also=lambda writer: None, config=None, **settings):
+    """A file of `MODELS[arch]`, or of another `config` of that architecture; `quantised` is a type, or one by name."""
+    config = config or MODELS[arch]
     writer = gguf.GGUFWriter(path, arch.split()[-1])
     writer.add_name(config.name)
     for key, value in ({f"{arch.split()[-1]}.block_count": config.n_layers} | settings).items():
@@ -90,7 +91,8 @@ def write_file(path, arch, tensors, quantised=Type.F32, also=lambda writer: None
         writer.add_expert_feed_forward_length(feed_forward.d_expert)
     also(writer)
     for name, tensor in tensors.items():
-        kind = Type.F32 if tensor.ndim == 1 or "gate_inp" in name else quantised
+        packed = tensor.ndim > 1 and "gate_inp" not in name
+        kind = (quantised(name) if callable(quantised) else quantised) if packed else Type.F32
         if tensor.dtype == np.float64:
             writer.add_tensor(name, tensor)
         else:

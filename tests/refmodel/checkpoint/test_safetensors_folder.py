@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 import refmodel
-from eval.measure.timing import PeakMemory
+from eval.measure.peak_memory import PeakMemory
 from refmodel.checkpoint import folder_files, open_checkpoint
 from refmodel.checkpoint.find import open_config
 from refmodel.checkpoint.folder_files import stored_tensors

@@ -22,6 +22,7 @@ from refmodel.kernels.norm_rope_pallas import NAME, norm_and_rope_pallas
 from refmodel.parts import Norm, Rope
 from refmodel.rope import rope_angles
 from tests.gpu import TRITON_IS_LEAVING, absent_gpu, close
+from tests.operands import on_device
 
 pytestmark = [TRITON_IS_LEAVING, pytest.mark.usefixtures("fast_off_gpu")]
 
@@ -30,13 +31,15 @@ NORM = Norm(EPS)
 SHAPES = [(1, 1, 1, 32), (2, 7, 5, 32), (3, 23, 2, 64)]
 """[B, T, N, H]: less than a program takes, and more, and no multiple of it."""
 interpreted = jax.jit(partial(norm_and_rope_pallas, eps=EPS, interpret=True))
+by_xla = jax.jit(partial(norm_and_rope, norm=NORM))
+jitted_angles = jax.jit(rope_angles, static_argnums=(1, 2))
 
 
 def draw(seed: int, shape: tuple[int, ...], rows_of_positions: int = 1, dtype=jnp.float32):
     rng = np.random.default_rng(seed)
-    positions_bt = jnp.asarray(rng.integers(0, 9999, (rows_of_positions, shape[1])), jnp.int32)
-    x_btnh, scale_h = (jnp.asarray(rng.normal(size=size), dtype) for size in (shape, shape[-1:]))
-    return x_btnh, scale_h, rope_angles(positions_bt, shape[-1], ROPE)
+    positions_bt = jnp.asarray(rng.integers(0, 9999, (rows_of_positions, shape[1]), np.int32))
+    x_btnh, scale_h = (on_device(rng.normal(size=size), dtype) for size in (shape, shape[-1:]))
+    return x_btnh, scale_h, jitted_angles(positions_bt, shape[-1], ROPE)
 
 
 def oracle(x_btnh, scale_h, angles) -> np.ndarray:
@@ -55,7 +58,7 @@ def test_the_interpreted_kernel_is_the_oracle(seed, shape, own_positions):
     operands = draw(seed, shape, shape[0] if own_positions else 1)
     exact = oracle(*operands)
     assert close(interpreted(*operands), exact, 1e-6)
-    assert close(norm_and_rope(*operands, NORM), exact, 1e-6)
+    assert close(by_xla(*operands), exact, 1e-6)
 
 
 @pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float16])
@@ -79,7 +82,7 @@ def test_the_derivative_is_that_of_the_plain_path(dtype, monkeypatch):
             assert out_btnh.dtype == dtype
             return (out_btnh.astype(jnp.float32) * jnp.arange(out_btnh.size).reshape(out_btnh.shape)).sum()
 
-        return jax.grad(loss, argnums=(0, 1))(x_btnh, scale_h)
+        return jax.jit(jax.grad(loss, argnums=(0, 1)))(x_btnh, scale_h)
 
     plain = gradients()
     monkeypatch.setattr(norm_rope, "is_gpu", lambda _: True)

@@ -9,11 +9,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from attention.kernels.matmul_tiles import ProjectionTiles
 from attention.kernels.target import compiling_for
-from attention.kernels.tiles import ProjectionTiles
 from refmodel.kernels.projection import MOST_ROWS, project
 from refmodel.kernels.projection_pallas import NAME, project_few_rows
 from tests.gpu import TRITON_IS_LEAVING, close
+from tests.operands import on_device
 
 pytestmark = [TRITON_IS_LEAVING, pytest.mark.usefixtures("fast_off_gpu")]
 
@@ -24,9 +25,11 @@ EXACT = partial(jnp.matmul, precision="highest")
 def draw(rows, depth, widths, dtype=jnp.float32):
     """Rows, and a stack of three layers of each matrix; layers that are not meant are NaN."""
     rng = np.random.default_rng(rows)
-    x = jnp.asarray(rng.normal(size=(rows, depth)), dtype)
-    matrices = [jnp.asarray(rng.normal(size=(depth, width)) / depth**0.5, dtype) for width in widths]
-    return x, tuple(jnp.full((3, *w.shape), jnp.nan, dtype).at[LAYER].set(w) for w in matrices)
+    x = on_device(rng.normal(size=(rows, depth)), dtype)
+    stacks = [np.full((3, depth, width), np.nan, dtype) for width in widths]
+    for stack in stacks:
+        stack[LAYER] = rng.normal(size=stack.shape[1:]) / depth**0.5
+    return x, tuple(map(jnp.asarray, stacks))
 
 
 @pytest.mark.parametrize("rows", [1, 5, 17, 64])

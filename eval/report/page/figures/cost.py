@@ -12,16 +12,18 @@ from eval.report.number_format import fitted
 from eval.report.page import labels, marks
 from eval.report.page.figure import Context, Figure
 from eval.report.page.markup import Markup, element
-from eval.report.page.plot import NAMED, Plot, axis
+from eval.report.page.plot import LINE, Plot, axis, named
 from eval.report.page.series import Series
 from eval.report.plots import REACH
+
+LINEAR = "linear layers"
 
 
 def cost_figure(context: Context) -> Figure | None:
     """Left: whole prefills.  Right: the parts, with both crossovers; None where neither was measured."""
     if not context.lengths:
         return None
-    panels = [panel for panel in (_whole(context), _parts(context)) if panel]
+    panels = [panel for panel in (_whole(context), wall_panel(context, "Attention and linear layers")) if panel]
     if not panels:
         return None
     note = (
@@ -32,14 +34,15 @@ def cost_figure(context: Context) -> Figure | None:
     )
     related = (f"prefillwall crossover --model {context.model}",)
     title = "Cost against prompt length"
-    return Figure("cost", title, tuple(panels), note, context.redraw, key=_key(), related=related)
+    again = context.again("linear", "attention", "prefill")
+    return Figure("cost", title, tuple(panels), note, again, related=related)
 
 
 def _whole(context: Context) -> Markup | None:
     times = [row.whole_ms for row in context.summary.results if row.whole_ms]
     if not times:
         return None
-    plot = _plot("Whole prefill", context.lengths, times, context.lengths)
+    plot = _plot("Whole prefill", context, context.lengths, times)
     drawn, ends = [], []
     for series, rows in context.shown:
         found = having(rows, lambda one: one.whole_ms)
@@ -51,19 +54,20 @@ def _whole(context: Context) -> Markup | None:
     )
 
 
-def _parts(context: Context) -> Markup | None:
+def wall_panel(context: Context, title: str) -> Markup | None:
+    """The parts, timed apart, and where they meet; None where neither was measured."""
     linear = {one.tokens: (one, ms) for one, ms in having(context.summary.results, lambda one: one.linear_ms)}
     times = [ms for _, ms in having(context.summary.results, lambda one: one.attention_ms)]
     times += [ms for _, ms in linear.values()]
     if not times:
         return None
     crossings = [cross for layout in context.summary.layouts for cross in _crossings(context, layout.name)]
-    plot = _plot("Attention and linear layers", [*context.lengths, *(n for n, _ in crossings)],
-                 [*times, *(Spread(ms, ms, ms) for _, ms in crossings)], context.lengths)  # fmt: skip
+    times += [Spread(ms, ms, ms, 0) for _, ms in crossings]
+    plot = _plot(title, context, [*context.lengths, *(n for n, _ in crossings)], times)
     drawn = [_linear(plot, context, list(linear.values()))]
     ends: list[tuple[Series | None, float, str]] = []
     if linear:
-        ends.append((None, linear[max(linear)][1].median, "linear layers"))
+        ends.append((None, linear[max(linear)][1].median, LINEAR))
     for series, rows in context.shown:
         found = having(rows, lambda one: one.attention_ms)
         if not found:
@@ -75,15 +79,17 @@ def _parts(context: Context) -> Markup | None:
         ends.append((series, found[-1][1].median, series.label))
     crossing = [series for series, _ in context.shown if list(_crossings(context, series.name))]
     drawn += [_marks_of_crossover(plot, context, series) for series in crossing]
+    drawn += _key(plot) if crossing else []
     said = "Time of attention, a line a layout, and of the linear layers, against the tokens of the prompt."
     return plot.svg([*drawn, *marks.end_names(plot, ends)], said)
 
 
-def _plot(title: str, lengths: Sequence[float], times: list[Spread], ticks: list[int]) -> Plot:
+def _plot(title: str, context: Context, lengths: Sequence[float], times: list[Spread]) -> Plot:
+    size, ticks = named([LINEAR, *(series.label for series, _ in context.shown)]), context.lengths
     beyond = [ticks[-1] << k for k in range(1, 6) if ticks[-1] << k <= max(lengths)]
-    x = axis(NAMED, "x", lengths, "prompt length N (tokens)", labels.tokens, "log", [*ticks, *beyond], room=0.04)
-    y = axis(NAMED, "y", [ms for time in times for ms in (time.low, time.high)], "time", labels.time_tick, "log")
-    return Plot(title, NAMED, x, y)
+    x = axis(size, "x", lengths, "prompt length N (tokens)", labels.tokens, "log", [*ticks, *beyond], room=0.04)
+    y = axis(size, "y", [ms for time in times for ms in (time.low, time.high)], "time", labels.time_tick, "log")
+    return Plot(title, size, x, y)
 
 
 def _measured(plot: Plot, series: Series, found: list[tuple[LayoutResult, Spread]], what: str, joined: bool) -> Markup:
@@ -105,7 +111,7 @@ def _linear(plot: Plot, context: Context, rows: Sequence[tuple[LayoutResult, Spr
     for row, ms in rows:
         at = plot.at(row.tokens, ms.median)
         drawn.append(marks.whisker(plot, row.tokens, ms.low, ms.high))
-        tip = ("linear layers", *labels.time_tip("linear layers", row, ms))
+        tip = (LINEAR, *labels.time_tip(LINEAR, row, ms))
         drawn.append(marks.point(*at, tip, element("circle", class_="mark", cx=at[0], cy=at[1], r=2.6)))
     return element("g", *drawn, class_="linear")
 
@@ -147,10 +153,12 @@ def _marks_of_crossover(plot: Plot, context: Context, series: Series) -> Markup:
     return marks.of_series(series, *drawn)
 
 
-def _key() -> Markup:
-    cross = element("svg", element("path", class_="cross", d="M6 2l8 8m0 -8l-8 8"), viewBox="0 0 20 12",
-                    class_="swatch linear", width=20, height=12, aria_hidden="true")  # fmt: skip
-    ring = element("svg", element("circle", class_="ring", cx=10, cy=6, r=5), viewBox="0 0 20 12",
-                   class_="swatch linear", width=20, height=12, aria_hidden="true")  # fmt: skip
-    said = (cross, "crossover, measured, on its 90 % interval"), (ring, "crossover by FLOPs")
-    return element("p", *(element("span", picture, " ", text) for picture, text in said), class_="key")
+def _key(plot: Plot) -> list[Markup]:
+    """What cross and ring are, in the corner that rising lines leave free."""
+    x, y = plot.size.left + 10.0, plot.size.top + 8.0
+    cross = element("path", class_="cross", d=f"M{x - 4:.1f} {y - 4:.1f}l8 8m0 -8l-8 8")
+    ring = element("circle", class_="ring", cx=x, cy=y + LINE + 2, r=5)
+    told = ("crossover, measured (90 %)", "crossover by FLOPs")
+    lines = ((words, y + 3.5 + i * (LINE + 2)) for i, words in enumerate(told))
+    names = [element("text", words, class_="name", x=x + 11, y=base) for words, base in lines]
+    return [element("g", cross, ring, *names, class_="linear")]

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from eval.cost.cards import card_of_device
 from eval.report.layout_result import LayoutResult, Spread, having
-from eval.report.number_format import duration, flops, percent, spread
+from eval.report.number_format import duration, flops, percent, samples, spread
 from eval.report.page.dot_plot import Dot, dot_panel
 from eval.report.page.figure import Context, Figure
 from eval.report.page.series import Series
@@ -62,7 +62,9 @@ def floor_figure(context: Context) -> Figure | None:
         f"The tick is a floor: useful FLOPs over {rate.words}. The dot is the measured median, on its range. What lies "
         "between is work on pairs that nobody sees, memory traffic, softmax, and everything that is no matrix product."
     )
-    return Figure("floor", "Floor against measured", (panel,), note, context.redraw, shape="one")
+    return Figure(
+        "floor", "Floor against measured", (panel,), note, context.again("linear", "attention", "prefill"), shape="one"
+    )
 
 
 def _parts(row: LayoutResult) -> list[tuple[str, Spread | None, int | None]]:
@@ -75,6 +77,7 @@ def _parts(row: LayoutResult) -> list[tuple[str, Spread | None, int | None]]:
 
 def _dot(series: Series | None, name: str, ms: Spread, work: int, rate: Rate) -> Dot:
     floor_ms = 1e3 * work / rate.flops_per_s
-    tip = (f"measured {spread(ms)}", f"floor {duration(floor_ms)}", f"floor / measured {percent(floor_ms / ms.median)}",
+    tip = (f"measured {spread(ms)}", samples(ms), f"floor {duration(floor_ms)}",
+           f"floor / measured {percent(floor_ms / ms.median)}",
            f"{flops(1e3 * work / ms.median)}/s of useful FLOPs")  # fmt: skip
     return Dot(series, name, ms.median, ms.low, ms.high, floor_ms, tip)

@@ -7,7 +7,7 @@ from eval.report.number_format import number
 from eval.report.page import labels, marks
 from eval.report.page.figure import Context, Figure
 from eval.report.page.markup import Markup
-from eval.report.page.plot import NAMED, Plot, Size, axis
+from eval.report.page.plot import Plot, Size, axis, named
 from eval.report.page.series import Series
 
 
@@ -26,7 +26,8 @@ def position_figure(context: Context) -> Figure | None:
     found = read_rows(context)
     if not any(bucket.kl_nats > 0 for _, row in found for bucket in row.stretches):
         return None
-    plot = panel_of("KL from full attention, by position", found, NAMED)
+    size = named([series.label for series, _ in found])
+    plot = panel_of("KL from full attention, by position", found, size)
     ends = [(series, max(row.stretches[-1].kl_nats, 0.0), series.label) for series, row in found]
     drawn = [draw(plot, series, row) for series, row in found]
     svg = plot.svg(
@@ -36,7 +37,7 @@ def position_figure(context: Context) -> Figure | None:
         "Mean over the tokens of each stretch of the text, at the longest text that was read. The scale of KL is a "
         "square root. The perplexity of a stretch is in its tip: stretches differ in how hard they are."
     )
-    return Figure("position", "Quality by position", (svg,), note, context.redraw, shape="one")
+    return Figure("position", "Quality by position", (svg,), note, context.again("quality"), shape="one")
 
 
 def panel_of(title: str, found: list[tuple[Series, LayoutResult]], size: Size) -> Plot:

@@ -58,7 +58,7 @@ def realisation_figure(context: Context) -> Figure | None:
         "lengths. On the 100 % line the machine gives the whole reduction of useful FLOPs back as time. A whole "
         "prefill may pass it: where attention runs at a lower rate than the linear layers, the dearer FLOPs were saved."
     )
-    return Figure("realisation", "Realisation", tuple(panels), note, context.redraw)
+    return Figure("realisation", "Realisation", tuple(panels), note, context.again("attention", "prefill"))
 
 
 def panel_of(title: str, found: Found, size: Size) -> Plot:

@@ -15,7 +15,7 @@ from attention.cost import step_positions
 from attention.kernels.row_tiles import choose_row_tile, tile_rows
 from attention.kv_cache import LayerCache, extend
 from attention.layout import parse_variant
-from attention.pattern import dense_mask
+from attention.mask import dense_mask
 from attention.stacked import as_array
 from eval.cost.flops.closed_form import attention_flops, linear_flops, prefill_flops, steps_flops
 from refmodel.cache import init_cache
@@ -152,10 +152,14 @@ def test_slots_of_a_step_are_those_of_the_real_cache(variant: str, chunk: int, f
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: prefill_steps(0), "at least 1 token, got 0"),
-        (lambda: prefill_steps(5, 0), "at least 1 token, got 0"),
+        (lambda: prefill_steps(0), "tokens must be a whole number of at least 1, got 0"),
+        (lambda: prefill_steps(5, 0), "chunk_tokens must be a whole number of at least 1, got 0"),
         (lambda: Step(3, -1), "position 0 or later"),
         (lambda: Step(3, 4, 6), "too small for 4 . 3"),
+        (lambda: Step(3, 4, 8, prompt=9), "too small for a prompt of 9"),
+        (lambda: Step(3, prompt=-1), "or is a chunk of it, got a prompt of -1 tokens and 3 at 0$"),
+        (lambda: Step(100, prompt=4), "or is a chunk of it, got a prompt of 4 tokens and 100 at 0$"),
+        (lambda: Step(3, 5, prompt=7), "or is a chunk of it, got a prompt of 7 tokens and 3 at 5$"),
         (lambda: decode_steps(5, 0), "at least 1 new token"),
         (lambda: prefill_flops(PRESETS["tiny-dense"], 3, count="masked"), "accepted: useful, executed"),
         (lambda: preset("qwen3-30b-a3"), "did you mean 'qwen3-30b-a3b'"),

@@ -11,6 +11,8 @@ from eval.cost.flops.closed_form import steps_flops
 from eval.cost.flops.cross_check import cross_check
 from eval.cost.flops.model_program import component_of, schedule_program
 from eval.cost.flops.traced import count_flops
+from eval.cost.flops.traffic import kv_bytes_per_token, kv_cache_bytes, steps_bytes
+from eval.cost.roofline import decode_crossover_tokens
 from refmodel.presets import preset
 from refmodel.schedule import decode_steps, prefill_steps
 
@@ -23,6 +25,9 @@ SCHEDULES = {
     "decode to an event": decode_steps(599),
 }
 """Of layers with 450 slots at least: pieces of 300 tokens are blockwise, what is left of a prompt is dense."""
+
+
+IN_CHUNKS, AFTER = "evict(snapkv, budget={}, chunk=64, sinks=2)", "evict_after(pyramidkv, budget={})"
 
 
 def layout(policy: str) -> str:
@@ -59,6 +64,34 @@ def test_three_ways_agree(layout: str) -> None:
         assert check.merged == (check.executed["selection"] if merges else 0)
         if not merges:
             assert check.compiled.get("selection", 0) == check.executed.get("selection", 0)
+
+
+@pytest.mark.parametrize(
+    ("form", "steps"),
+    [
+        (IN_CHUNKS, prefill_steps(701)), (IN_CHUNKS, prefill_steps(701, 128)), (IN_CHUNKS, decode_steps(701, 3)),
+        (AFTER, prefill_steps(701)), (AFTER, decode_steps(701, 3)),
+    ],
+)  # fmt: skip
+def test_a_share_is_counted_as_its_keys(form: str, steps) -> None:
+    share, fixed = (preset("tiny-dense").with_layout(form.format(budget)) for budget in ("0.5", 350))
+    for count in ("useful", "executed"):
+        assert steps_flops(share, steps, count=count) == steps_flops(fixed, steps, count=count)
+        each = [steps_flops(share, [one], count=count) for one in steps]
+        assert each == [steps_flops(fixed, [one], count=count) for one in steps]
+    assert steps_bytes(share, steps) == steps_bytes(fixed, steps)
+    if len(steps) == 1:
+        program, args = schedule_program(share, steps)
+        assert count_flops(program, *args).grouped(component_of) == steps_flops(fixed, steps, count="executed")
+
+
+def test_the_cache_of_a_share_grows_with_the_sequence() -> None:
+    model = preset("tiny-dense").with_layout("evict(streaming, budget=0.25, chunk=64)")
+    per_token = kv_bytes_per_token(model)
+    assert [kv_cache_bytes(model, n) // per_token for n in (64, 800, 8000)] == [80, 264, 2064]
+    context = decode_crossover_tokens(model)
+    overtakes = [steps_bytes(model, decode_steps(n)) for n in (context - 1, context)]
+    assert [2 * moved["attention"] > sum(moved.values()) for moved in overtakes] == [False, True]
 
 
 def test_scores_that_are_asked_for_twice_are_computed_once() -> None:

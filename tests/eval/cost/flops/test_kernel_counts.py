@@ -12,6 +12,7 @@ from attention.kernels.tiles import AttentionTiles
 from eval.cost.flops.annotations import NeedsValue
 from eval.cost.flops.compiled import count_hlo
 from eval.cost.flops.traced import count_flops
+from tests.operands import on_device
 
 TILES = AttentionTiles(16, 32, 4, 1)
 HLO = """HloModule m
@@ -40,7 +41,7 @@ def test_traced_tiles_are_those_that_the_kernel_visits(heads, span, fast_compile
     (n, k), t, h = heads, 139, 16
     position = jnp.arange(t)[None, None]
     rng = np.random.default_rng(span)
-    q, key, value = (jnp.asarray(rng.normal(size=(2, t, m, h)), jnp.float32) for m in (n, k, k))
+    q, key, value = (on_device(rng.normal(size=(2, t, m, h))) for m in (n, k, k))
 
     def run(q, key, value, position=position):
         spans = jnp.full((1, 1, 1), span), jnp.full(1, 3)

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 
+from attention.evict import Evict
+from attention.eviction.knorm import Knorm
+from attention.layout import parse_layout
 from eval.measure.records import identity
 from refmodel.presets import preset
 
@@ -16,6 +19,12 @@ def test_a_name_and_a_layout_are_no_shape_and_all_else_is():
     assert identity.config_digest(CONFIG.with_layout("swa(5)")) == own != identity.layout_digest(CONFIG.layout)
     for change in ({"max_positions": 77}, {"tied_head": not CONFIG.tied_head}, {"layers": CONFIG.layers[1:]}):
         assert identity.config_digest(dataclasses.replace(CONFIG, **change)) != own
+
+
+def test_a_share_of_the_prompt_is_told_apart_from_others_and_from_its_keys():
+    spelt, *others = (parse_layout(f"evict(knorm, budget={budget})", 3) for budget in ("0.50", "1/3", "50"))
+    assert len({identity.layout_digest(layout) for layout in (spelt, *others)}) == 3
+    assert identity.layout_digest((Evict(Knorm(), budget=0.5),) * 3) == identity.layout_digest(spelt)
 
 
 def test_tokens_are_read_in_their_order():

@@ -57,11 +57,13 @@ def test_cost_has_each_median_on_its_range(place, part, said):
     linear = {("linear layers", n): FOUND["full", n]["linear_ms"] for n in LENGTHS} if place else {}
     all_ms = linear | expected
     assert len(points) == len(all_ms)
-    for (name, tokens, time), at in points.items():
+    for (name, tokens, time, samples), at in points.items():
         n = int(tokens.removesuffix(" tokens").replace(",", ""))
         ms, what = all_ms[name, n], "linear layers" if name == "linear layers" else said
         assert at == pytest.approx((n, ms[0]), rel=PIXEL)
         assert time.startswith(f"{what}: ") and says(time.removeprefix(f"{what}: "), *ms)
+        of = FOUND["full" if name == "linear layers" else name, n]["samples"]
+        assert samples == f"{of['linear' if name == 'linear layers' else part]} samples"
     ranges = drawn.upright()
     assert len(ranges) == len(all_ms)
     for (_, n), (_, low, high) in all_ms.items():
@@ -138,9 +140,10 @@ def test_pareto_has_the_loss_over_the_time_and_the_frontier():
         (line,) = drawn.lines("frontier") or [[]]
         assert [x for x, _ in line] == pytest.approx(sorted(expected[a][0] for a in best), rel=PIXEL)
         assert drawn.lying() == [pytest.approx(FOUND[tip[0], LONGEST]["whole_ms"][1:], rel=PIXEL) for tip in drawn.tips]
-        for layout, time, perplexity, kl, top in drawn.tips:
+        for layout, time, samples, perplexity, kl, top in drawn.tips:
             quality = FOUND[layout, READ[-1]]["quality"]
             assert says(time.partition(" at ")[0], *FOUND[layout, LONGEST]["whole_ms"])
+            assert samples == f"{FOUND[layout, LONGEST]['samples']['whole']} samples"
             assert time.endswith(f" at {LONGEST:,} tokens") and perplexity == f"perplexity {quality['perplexity']:.3f}"
             assert says(kl.removeprefix("KL ").removesuffix(" nats"), quality["kl_nats"])
             assert says(top.removeprefix("same top token "), quality["top1_agreement"])
@@ -164,9 +167,10 @@ def test_floor_divides_useful_flops_by_the_peak_or_by_the_best_rate(device):
         ms, least_ms = one[f"{part}_ms"], 1e3 * one["useful"][part] / rate
         assert (dot, floor) == pytest.approx((ms[0], least_ms), rel=2 * PIXEL)
         assert (low, high) == pytest.approx(ms[1:], rel=2 * PIXEL)
-        assert says(tip[1].removeprefix("measured "), *ms) and says(tip[2].removeprefix("floor "), least_ms)
-        assert says(tip[3].removeprefix("floor / measured "), least_ms / ms[0])
-        assert says(tip[4].removesuffix("/s of useful FLOPs"), 1e3 * one["useful"][part] / ms[0])
+        assert says(tip[1].removeprefix("measured "), *ms) and tip[2] == f"{one['samples'][part]} samples"
+        assert says(tip[3].removeprefix("floor "), least_ms)
+        assert says(tip[4].removeprefix("floor / measured "), least_ms / ms[0])
+        assert says(tip[5].removesuffix("/s of useful FLOPs"), 1e3 * one["useful"][part] / ms[0])
 
 
 def test_what_asks_for_no_flops_has_no_floor():
@@ -195,7 +199,7 @@ def test_quality_by_position_has_each_stretch_of_the_longest_text():
 def test_the_four_panels_of_a_layout(layout):
     figure = four_panels(CONTEXT, layout)
     cost, share = panel(figure, 0, "log", "log"), panel(figure, 1, "log", "linear")
-    for (_, tokens, time), at in cost.points.items():
+    for (_, tokens, time, _), at in cost.points.items():
         part, n = time.split(": ")[0], int(tokens.split()[0].replace(",", ""))
         ms = FOUND[layout, n][f"{part}_ms"]
         assert at == pytest.approx((n, ms[0]), rel=PIXEL) and says(time.split(": ")[1], *ms)

@@ -9,15 +9,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from eval.report.number_format import duration, flops
 from eval.report.page.all_figures import FIGURES
-from eval.report.page.figure import Context, Figure
+from eval.report.page.figure import Context
 from eval.report.page.figures.floor import best_rate
-from eval.report.page.figures.pareto import frontier, longest_common, parts_ms
 from eval.report.page.layout_sentence import layout_sentence
-from eval.report.page.markup import element
 from eval.report.page.scales import Scale, around, thinned, ticks
 from eval.report.report_files import write_report
 from tests.eval.report.synthetic_records import CONFIG, compared, summaries, synthetic_records
+from tests.printed import blocks, carry_out
 
 [SUMMARY] = summaries(synthetic_records())
 POSITIVE = st.floats(1e-3, 1e6)
@@ -63,22 +63,6 @@ def test_thinned_keeps_the_largest():
     assert thinned([1, 2, 3, 10], Scale(0, 10, 0, 100), 25) == [3, 10]
 
 
-@given(st.dictionaries(st.text(max_size=3), st.tuples(POSITIVE, POSITIVE), min_size=1, max_size=9))
-def test_nobody_beats_the_frontier(points):
-    best = frontier(points)
-    beaten = {a for a in points for b in points if b != a and points[b] != points[a]
-              and points[b][0] <= points[a][0] and points[b][1] <= points[a][1]}  # fmt: skip
-    assert not beaten & set(best)
-    assert {points[name] for name in points.keys() - beaten} == {points[name] for name in best}
-
-
-def test_pareto_compares_at_the_longest_length_that_all_have():
-    rows = longest_common(SUMMARY, [layout.name for layout in SUMMARY.layouts], lambda row: row.quality)
-    assert {row.tokens for row in rows.values()} == {4096}
-    row = SUMMARY.results[0]
-    assert parts_ms(row).median == pytest.approx(row.attention_ms.median + row.linear_ms.median)
-
-
 def test_floor_divides_by_the_peak_or_says_that_it_is_none():
     assert "no peak of this device is known" in best_rate(SUMMARY).words
     rates = [1e3 * row.useful.linear / row.linear_ms.median for row in SUMMARY.results]
@@ -94,7 +78,10 @@ def test_sentences_say_what_is_saved_and_lost():
     assert f"attention runs {row.attention_gain.speed_up:.2f}x as fast" in said
     assert f"the whole prefill {row.whole_gain.speed_up:.2f}x as fast" in said
     assert "perplexity rises by 25.0 % over 4,096 tokens (KL 0.250 nats)" in said
-    assert layout_sentence(SUMMARY, "full").startswith("The reference: at 8,192 tokens")
+    assert layout_sentence(SUMMARY, "full").startswith(
+        f"The reference: at 8,192 tokens a prefill takes {duration(SUMMARY.of('full')[-1].whole_ms.median)} (median of "
+        f"{SUMMARY.of('full')[-1].whole_ms.samples} samples)"
+    )
     failed = [
         r | {"status": "out-of-memory"}
         for r in synthetic_records()
@@ -109,20 +96,15 @@ def test_sentences_say_what_is_saved_and_lost():
     assert layout_sentence(only_read, "swa(1024)").startswith("Perplexity rises")
 
 
-def kept_flops(context: Context) -> Figure | None:
-    """A figure of one's own: one file, nothing of the project edited."""
-    rows = [one for one in context.summary.results if one.useful]
-    said = "; ".join(f"{one.name} {one.useful.attention:,}" for one in rows)
-    return Figure("kept", "Kept FLOPs", (element("p", said),), "", context.redraw, "one") if rows else None
-
-
 def test_a_figure_from_outside_has_its_section(tmp_path):
     found = compared(synthetic_records())
-    with FIGURES.temporarily(kept_flops):
+    (source,) = (text for text in blocks("docs/extending.md", "python") if "@FIGURES.register" in text)
+    with FIGURES.temporarily():
+        carry_out(source)
         write_report(tmp_path, found, command="prefillwall compare")
     text = (tmp_path / "report.html").read_text()
-    assert 'id="kept-section"' in text and '<a href="#kept-section">Kept FLOPs</a>' in text
-    assert f"swa(1024) {SUMMARY.of('swa(1024)')[-1].useful.attention:,}" in text
-    assert text.index('id="position-section"') < text.index('id="kept-section"') < text.index('id="layouts"')
+    assert 'id="asked-section"' in text and '<a href="#asked-section">What attention asks for</a>' in text
+    assert f"swa(1024), 8,192 tokens: {flops(SUMMARY.of('swa(1024)')[-1].useful.attention)}" in text
+    assert text.index('id="position-section"') < text.index('id="asked-section"') < text.index('id="layouts"')
     write_report(tmp_path, found, command="prefillwall compare")
-    assert "kept-section" not in (tmp_path / "report.html").read_text()
+    assert "asked-section" not in (tmp_path / "report.html").read_text()

@@ -10,7 +10,8 @@ import pytest
 from attention.cost import Heads
 from attention.kernels.cover import GRANULE
 from attention.layout import parse_variant
-from attention.pattern import Tile, dense_mask
+from attention.mask import dense_mask
+from attention.pattern import Tile
 from eval.report.page.figures.tile_maps import _path, _runs
 from eval.report.page.seen_shares import seen
 from tests.examples import ATTENDING

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from attention.pattern import dense_mask
+from attention.mask import dense_mask
 from eval.measure.named_layout import named_layouts
 from eval.report.page.figure import Context
 from eval.report.page.figures.tile_maps import CELLS, SHADES, SIDE, tile_map_figure

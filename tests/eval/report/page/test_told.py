@@ -11,7 +11,8 @@ import pytest
 from eval.report.page.figure import Context
 from eval.report.page.layout_sentence import layout_sentence
 from eval.report.page.page import _palette, _told
-from eval.report.page.series import DARK, LIGHT, PAGE_DARK, PAGE_LIGHT, all_series
+from eval.report.page.series import all_series
+from eval.report.palette import DARK, LIGHT, PAGE_DARK, PAGE_LIGHT
 from eval.report.report_files import write_report
 from tests.eval.report.drawn_records import LAYOUTS, LENGTHS, MIXED, PERPLEXITY, READ, WINDOW, drawn_records
 from tests.eval.report.plain import figures, says
@@ -26,7 +27,7 @@ SAVED = re.compile(
     r"([\d,]+) tokens \(KL (\S+) nats\)\."
 )
 REFERENCE = re.compile(
-    r"The reference: at ([\d,]+) tokens a prefill takes (.+?), attention is (.+?) of it; "
+    r"The reference: at ([\d,]+) tokens a prefill takes (.+?) \(median of (\d+) samples\), attention is (.+?) of it; "
     r"perplexity (\S+) over ([\d,]+) tokens\."
 )
 
@@ -46,8 +47,9 @@ def test_what_a_layout_saves_and_loses(layout):
 
 def test_the_reference_says_what_a_prefill_takes():
     one, text = figures(RECORDS, "full", LONGEST), figures(RECORDS, "full", TEXT)
-    at, takes, share, perplexity, over = REFERENCE.fullmatch(layout_sentence(SUMMARY, "full")).groups()
+    at, takes, samples, share, perplexity, over = REFERENCE.fullmatch(layout_sentence(SUMMARY, "full")).groups()
     assert (at, over) == (f"{LONGEST:,}", f"{TEXT:,}")
+    assert int(samples) == one["samples"]["whole"]
     assert says(takes, one["whole_ms"][0]) and says(share, one["time_share"])
     assert says(perplexity, text["quality"]["perplexity"])
 

@@ -7,7 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from refmodel.checkpoint import placement as subject
+from refmodel.checkpoint import fill as subject
+from refmodel.checkpoint.placement import placements
 from refmodel.decoder import decoder
 from refmodel.tree import abstract_params, leaves_by_path
 
@@ -23,7 +24,7 @@ def stored_name(row):
     return row.path if row in CONFIG.outside else f"l{{layer}}.{row.path}"
 
 
-PLACED = subject.placements(CONFIG, stored_name, 0, "here")
+PLACED = placements(CONFIG, stored_name, 0, "here")
 STORED = {one.name: np.random.default_rng(len(one.name)).normal(size=one.shape).astype(np.float32) for one in PLACED}
 
 
@@ -44,8 +45,8 @@ def test_every_tensor_has_its_place_and_every_leaf_is_covered():
 
 def test_fill_uses_each_allocation_in_place(monkeypatch):
     allocated = []
-    allocate = subject._aligned_empty
-    monkeypatch.setattr(subject, "_aligned_empty", lambda *args: allocated.append(allocate(*args)) or allocated[-1])
+    allocate = subject.aligned_empty
+    monkeypatch.setattr(subject, "aligned_empty", lambda *args: allocated.append(allocate(*args)) or allocated[-1])
     tree = subject.fill(CONFIG, jnp.bfloat16, PLACED, shapes(), STORED.__getitem__, "here")
     assert {leaf.unsafe_buffer_pointer() for leaf in jax.tree.leaves(tree)} == {a.ctypes.data for a in allocated}
     dense, moe = tree["blocks"]["dense"], tree["blocks"]["moe"]
@@ -74,7 +75,7 @@ def test_fill_uses_each_allocation_in_place(monkeypatch):
     ],
 )
 def test_fill_checks_before_it_allocates(monkeypatch, found, message):
-    monkeypatch.setattr(subject, "_aligned_empty", lambda *args: pytest.fail("allocated"))
+    monkeypatch.setattr(subject, "aligned_empty", lambda *args: pytest.fail("allocated"))
     with pytest.raises(ValueError, match=message):
         subject.fill(CONFIG, jnp.bfloat16, PLACED, found, STORED.__getitem__, "here")
 
