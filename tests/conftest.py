@@ -6,12 +6,14 @@ import gc
 import signal
 import zlib
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import jax
 import pytest
 from hypothesis import HealthCheck, Phase, settings
 
+from attention.extend import REGISTRIES
 from tests.compiling import unoptimised
 from tests.needs import NEEDS
 from tests.shapes import check_shapes
@@ -72,6 +74,15 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     for marker, missing in NEEDS.items():
         if item.get_closest_marker(marker) and (why := missing()):
             pytest.skip(why)
+
+
+@pytest.fixture(autouse=True)
+def nothing_stays_registered() -> Iterator[None]:
+    """What a test registers, by a plugin's file too, is gone after it: its worker's next test knows nothing of it."""
+    with ExitStack() as until_the_end:
+        for registry in REGISTRIES.values():
+            until_the_end.enter_context(registry.temporarily())
+        yield
 
 
 @pytest.fixture

@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from attention.eviction.registry import POLICIES
 from attention.layout import parse_variant
-from attention.routers import ROUTERS
-from attention.variants import VARIANTS
 from eval.cli import main
 from tests.attention.test_pattern import by_hand
 from tests.printed import blocks
@@ -19,13 +16,6 @@ WEDGE, _, POLICY, ROUTER, *_ = blocks("docs/extending.md", "python")
 def preface() -> str:
     """What stands above the page's code in its file."""
     return ""
-
-
-@pytest.fixture(autouse=True)
-def forgotten():
-    """What a test registers is gone after it."""
-    with VARIANTS.temporarily(), POLICIES.temporarily(), ROUTERS.temporarily():
-        yield
 
 
 @pytest.fixture

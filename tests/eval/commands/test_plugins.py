@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pytest
 
-from attention.variants import VARIANTS
 from eval.cli import COMMANDS, build_parser, commands_of, main
 
 SOURCE = """
@@ -20,12 +19,6 @@ class {title}(attention.Variant):
     def pattern(self):
         return attention.SpanPattern((self.window,))
 """
-
-
-@pytest.fixture(autouse=True)
-def forgotten():
-    with VARIANTS.temporarily():
-        yield
 
 
 def written(folder, name: str, text: str) -> str:
