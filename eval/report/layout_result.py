@@ -1,7 +1,4 @@
-"""What is known of one layout at one length: times, FLOPs, memory, quality, read off the records of its cells.
-
-What was not measured is None; nothing is interpolated.
-"""
+"""What is known of one layout at one length, off the records of its cells; what was not measured is None."""
 
 from __future__ import annotations
 
@@ -94,6 +91,7 @@ class LayoutResult:
         status: of the whole prefill, None where none was tried.
         quality, text: over the first `tokens` of that text.
         perplexity_change: over full attention's on the same text, - 1.
+        read: its result over the longest text that all layouts have read.
         peak_flops_per_s: of the device in this dtype, where that is known.
     """
 
@@ -114,6 +112,7 @@ class LayoutResult:
     whole_gain: Gain = Gain()
     attention_gain: Gain = Gain()
     perplexity_change: float | None = None
+    read: LayoutResult | None = None
     peak_flops_per_s: float | None = None
 
     @property
@@ -165,8 +164,7 @@ def having(results: Iterable[LayoutResult], value: Callable[[LayoutResult], T | 
 
 
 def layout_result(layout: NamedLayout, tokens: int, cells: Cells) -> LayoutResult:
-    """From the records of one length: `prefill` and `quality` of the layout, `linear` of full attention, and
-    `attention` of each variant."""
+    """From records of one length: `prefill` and `quality` of the layout, full's `linear`, `attention` of variants."""
     whole, linear, quality = (
         cells.get(cell) for cell in (("prefill", layout.name), ("linear", FULL), ("quality", layout.name))
     )

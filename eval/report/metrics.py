@@ -160,6 +160,19 @@ def _quality() -> Iterator[Metric]:
                  title="same top token", show=percent)  # fmt: skip
 
 
+def _read() -> Iterator[Metric]:
+    metric = partial(
+        Metric, part="text", kind="measured", table=WORTH, in_numbers=False
+    )  # `_quality` tells the numbers
+    yield metric("read_tokens", _at("read.tokens"), quantity="tokens read", unit="token", title="text\ntokens")
+    yield metric("read_perplexity", _at("read.quality.perplexity"), quantity="perplexity", unit="1",
+                 title="perplexity", show="{:.3f}".format)  # fmt: skip
+    yield metric("read_perplexity_change", _at("read.perplexity_change"), quantity="perplexity over full attention's",
+                 unit="1", title="against\nfull", show=signed_percent)  # fmt: skip
+    yield metric("read_kl_nats", _at("read.quality.kl_nats"), quantity="KL from full attention", unit="nat/token",
+                 title="KL (nats)", show="{:.4f}".format)  # fmt: skip
+
+
 def _memory() -> Iterator[Metric]:
     for name, quantity, title in (
         ("planned_bytes", "planned memory", "planned"),
@@ -193,12 +206,14 @@ GAIN_TITLES: Final = {
     "attention": "Gain over full attention, attention part",
 }
 
-TABLES: Final = ("Time", *GAIN_TITLES.values(), "FLOPs", "Utilisation", "Peak memory", "Quality")
+WORTH: Final = "Speed and quality"
+
+TABLES: Final = (WORTH, "Time", *GAIN_TITLES.values(), "FLOPs", "Utilisation", "Peak memory", "Quality")
 """The tables that have metrics for columns, in the order of the report."""
 
 METRICS: Final[Registry[Metric]] = Registry(
     "metric",
     attrgetter("name"),
-    (*_times(), *_flops(), *_gains(), *_quality(), *_memory(), *_rates()),
+    (*_times(), *_flops(), *_gains(), *_quality(), *_read(), *_memory(), *_rates()),
 )
 """In the order of the columns; one of your own comes in by `METRICS.register`."""

@@ -31,6 +31,7 @@ from eval.report.tables import (
     FLOPS,
     MEMORY,
     QUALITY,
+    SPEED_AND_QUALITY,
     TIME,
     UTILISATION,
     WHOLE_GAIN,
@@ -83,7 +84,8 @@ def _how_to_reproduce(records: Sequence[Record], command: str) -> str:
 def report_tables(summary: Summary, crossed: Crossovers) -> list[Table]:
     """All of one summary, in the order of the report; some may be empty."""
     return [
-        TIME.of(summary), FLOPS.of(summary), WHOLE_GAIN.of(summary), ATTENTION_GAIN.of(summary),
+        SPEED_AND_QUALITY.of(summary.at_longest()), TIME.of(summary), FLOPS.of(summary), WHOLE_GAIN.of(summary),
+        ATTENTION_GAIN.of(summary),
         crossover_table(summary, *crossed), break_even_table(summary), UTILISATION.of(summary), apart_table(summary),
         QUALITY.of(summary), position_table(summary), MEMORY.of(summary), failure_table(summary),
     ]  # fmt: skip

@@ -9,7 +9,7 @@ from eval.report.page.markup import Markup, element, join
 from eval.report.run_facts import cautions, crossovers, heading
 from eval.report.summary import Summary
 from eval.report.table import Table
-from eval.report.tables import QUALITY, TIME, WHOLE_GAIN
+from eval.report.tables import QUALITY, SPEED_AND_QUALITY, TIME, WHOLE_GAIN
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -46,13 +46,14 @@ def in_a_line(compared: Compared) -> str:
 
 
 def as_html(compared: Compared) -> Markup:
-    """Times and gains at the longest prompt, and quality, as the terminal has them; cautions before the figures."""
+    """What a prompt takes and loses, times, gains and quality, as the terminal has them; cautions first."""
     parts: list[Markup] = []
     for summary in compared.summaries:
         longest = summary.at_longest()
         parts.append(element("p", element("b", heading(summary))))
         parts += [element("p", caution) for caution in cautions(summary)]
-        tables = (TIME.of(longest), WHOLE_GAIN.of(longest), QUALITY.of(summary))
+        of_time = (table.of(longest) for table in (SPEED_AND_QUALITY, TIME, WHOLE_GAIN))
+        tables = (*of_time, QUALITY.of(summary))
         parts += [_table(table.without_constant("tokens")) for table in tables if table]
     return join(parts) if parts else element("p", in_a_line(compared))
 

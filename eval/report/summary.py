@@ -18,6 +18,7 @@ from eval.measure.records.file import latest
 from eval.measure.records.identity import refuse_mixed
 from eval.measure.records.schema import NO_IMPL, FlopCounts, Record
 from eval.report.layout_result import Cells, LayoutResult, beside_full, layout_result
+from eval.report.longest_common import with_read
 from eval.report.settings import settings
 from refmodel.specification import ModelConfig
 
@@ -146,7 +147,7 @@ def _summary(config: ModelConfig, records: list[Record], impls: tuple[str, ...],
     peak = _peak_flops_per_s(records)
     results = [replace(r, peak_flops_per_s=peak) for r in results if r.status or r.attention_ms or r.quality]
     full = {one.tokens: one for one in results if one.layout.is_full}
-    beside = tuple(beside_full(one, full.get(one.tokens)) for one in results)
+    beside = with_read([beside_full(one, full.get(one.tokens)) for one in results])
     return Summary(config, run.device, run.dtype, "+".join(impls), beside, tuple(records))
 
 

@@ -14,7 +14,7 @@ from eval.cost.sign_changes import in_words
 from eval.report.crossover_fit import Crossover
 from eval.report.layout_result import Gain, LayoutResult
 from eval.report.linear_times import foreign_lengths
-from eval.report.metrics import GAIN_TITLES, METRICS, Metric
+from eval.report.metrics import GAIN_TITLES, METRICS, WORTH, Metric
 from eval.report.number_format import NOTHING, count, duration, fitted, flops, percent, signed_percent
 from eval.report.summary import Summary
 from eval.report.table import Table
@@ -24,7 +24,8 @@ from eval.report.table import Table
 class MetricTable:
     """A row for each layout and length that `shows` lets in, a column for each metric whose table this is.
 
-    `note` says what they mean; `with_impl` names what ran, `with_samples` tells of how many samples the times are.
+    `note` says what they mean; `with_impl` names what ran, `with_samples` tells of how many samples the times are;
+    metrics of other tables that are named `before` stand before its own.
     """
 
     title: str
@@ -32,10 +33,12 @@ class MetricTable:
     note: Callable[[Summary], str]
     with_impl: bool = False
     with_samples: bool = False
+    before: tuple[str, ...] = ()
 
     def of(self, summary: Summary) -> Table:
         """Empty where there is nothing to show."""
-        metrics = [metric for metric in METRICS.values() if metric.table == self.title]
+        own = [metric for metric in METRICS.values() if metric.table == self.title]
+        metrics = [*(METRICS[name] for name in self.before), *own]
         rows = tuple(self._row(one, metrics) for one in summary.results if self.shows(one))
         words = ("attention by",) if self.with_impl else ()
         samples = ("samples",) if self.with_samples else ()
@@ -87,6 +90,15 @@ def _gain(part: str) -> MetricTable:
     return MetricTable(GAIN_TITLES[part], shows, lambda _: note)
 
 
+SPEED_AND_QUALITY: Final = MetricTable(
+    WORTH,
+    lambda one: bool(one.whole_ms and one.read),
+    lambda _: (
+        "One prefill, last-token logits: median (fastest-slowest), and what was lost on the longest text that all have "
+        "read in one pass; KL(full || layout), mean over its tokens."
+    ),
+    before=("prefill_ms", "prefill_tokens_per_s", "speed_up", "useful_reduction"),
+)
 TIME: Final = MetricTable(
     "Time",
     lambda one: bool(one.status or one.attention_ms),

@@ -14,6 +14,7 @@ from eval.report.tables import (
     ATTENTION_GAIN,
     FLOPS,
     QUALITY,
+    SPEED_AND_QUALITY,
     TIME,
     UTILISATION,
     WHOLE_GAIN,
@@ -32,7 +33,8 @@ def render_terminal(compared: Comparison, console: Console, *, cards: Sequence[C
     for summary in compared.summaries:
         longest = summary.at_longest()
         tables = (
-            TIME.of(longest), FLOPS.of(longest), WHOLE_GAIN.of(longest), ATTENTION_GAIN.of(longest),
+            SPEED_AND_QUALITY.of(longest), TIME.of(longest), FLOPS.of(longest), WHOLE_GAIN.of(longest),
+            ATTENTION_GAIN.of(longest),
             crossover_table(summary, *crossovers(summary)), break_even_table(summary), UTILISATION.of(longest),
             apart_table(summary), QUALITY.of(summary), failure_table(summary),
         )  # fmt: skip

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from eval.quality.text_quality import TextQuality
 from eval.report.layout_result import LayoutResult, Spread
+from eval.report.longest_common import longest_common
 from eval.report.summary import Summary
 
 
@@ -43,16 +44,6 @@ def parts_ms(row: LayoutResult) -> Spread | None:
     return Spread.sum([(row.attention_ms, 1), (row.linear_ms, 1)])
 
 
-def longest_common(
-    summary: Summary, layouts: list[str], measure: Callable[[LayoutResult], object]
-) -> dict[str, LayoutResult]:
-    """Rows at the longest length at which every one of the layouts that has the measure at all has it."""
-    found = {name: {row.tokens: row for row in summary.of(name) if measure(row) is not None} for name in layouts}
-    found = {name: rows for name, rows in found.items() if rows}
-    shared = set.intersection(*(set(rows) for rows in found.values())) if found else set()
-    return {name: rows[max(shared)] for name, rows in found.items()} if shared else {}
-
-
 def frontier(points: dict[str, tuple[float, float]]) -> list[str]:
     """The names whose (time, loss) no other point matches or beats in both; fastest first."""
     kept: list[str] = []
@@ -64,13 +55,14 @@ def frontier(points: dict[str, tuple[float, float]]) -> list[str]:
 
 def trades(summary: Summary) -> Trades | None:
     """At the longest prompt and the longest text that all layouts share; None where no quality or no time is known."""
-    quality = longest_common(summary, [layout.name for layout in summary.layouts], lambda row: row.quality)
+    quality = longest_common(summary.results, lambda row: row.quality)
     measures = {"the whole prefill": whole_ms, "attention and linear layers, timed apart": parts_ms}
-    costs = {what: longest_common(summary, list(quality), measure) for what, measure in measures.items()}
+    read = [row for row in summary.results if row.name in quality]
+    costs = {what: longest_common(read, measure) for what, measure in measures.items()}
     what = max(costs, key=lambda one: len(costs[one]))
     cost, measure = costs[what], measures[what]
     if not cost:
         return None
-    tokens, read = (next(iter(rows.values())).tokens for rows in (cost, quality))
+    timed_tokens, read_tokens = (next(iter(rows.values())).tokens for rows in (cost, quality))
     found = {name: (ms, lost) for name in cost if (ms := measure(cost[name])) and (lost := quality[name].quality)}
-    return Trades(found, what, tokens, read)
+    return Trades(found, what, timed_tokens, read_tokens)

@@ -44,6 +44,11 @@ def sections(folder):
     return found
 
 
+def read_of(layout: str) -> dict:
+    """What is known of a layout at the longest text."""
+    return FOUND[layout, READ[-1]]
+
+
 def test_rows_have_each_figure_in_its_own_column():
     rows = {(row["layout"], row["tokens"]): row for row in compared(RECORDS).rows()}
     assert set(rows) == {*FOUND, ("full", FAILED)}
@@ -62,6 +67,9 @@ def test_rows_have_each_figure_in_its_own_column():
             **{f"attention_{gain}": one["attention_gain"][gain] for gain in GAINS},
             **{name: one["quality"][name] if "quality" in one else None
                for name in ("perplexity", "kl_nats", "top1_agreement")},
+            "read_tokens": READ[-1], "read_perplexity": read_of(layout)["quality"]["perplexity"],
+            "read_perplexity_change": read_of(layout)["perplexity_change"],
+            "read_kl_nats": read_of(layout)["quality"]["kl_nats"],
             "planned_bytes": one["planned_bytes"], "rss_peak_bytes": one["rss_peak_bytes"],
         }  # fmt: skip
         said = {"model": CONFIG.name, "device": "NVIDIA H100 80GB HBM3", "dtype": "bfloat16", "impl": "blockwise",
@@ -72,12 +80,23 @@ def test_rows_have_each_figure_in_its_own_column():
             assert row[name] == (None if value is None else pytest.approx(value, rel=1e-12)), (layout, n, name)
 
 
-def expected_cells(title: str, n: int, one: dict) -> list[tuple[float, ...]]:
+def expected_cells(title: str, n: int, one: dict, read: dict) -> list[tuple[float, ...]]:
     """What the cells of a row say, behind layout and tokens."""
     whole, linear, attention = (one[f"{part}_ms"] for part in ("whole", "linear", "attention"))
     useful, ran, quality = one["useful"], one["executed"], one.get("quality")
     change = one.get("perplexity_change")
+    gains = one["whole_gain"]
     tables = {
+        "Speed and quality": [
+            whole,
+            1e3 * n / whole[0],
+            gains["speed_up"],
+            gains["useful_reduction"],
+            READ[-1],
+            read["quality"]["perplexity"],
+            read["perplexity_change"],
+            read["quality"]["kl_nats"],
+        ],
         "Time": [
             whole,
             1e3 * n / whole[0],
@@ -100,6 +119,7 @@ def expected_cells(title: str, n: int, one: dict) -> list[tuple[float, ...]]:
 @pytest.mark.parametrize(
     ("title", "left_out", "lengths"),
     [
+        ("Speed and quality", (), LENGTHS[-1:]),
         ("Time", (), LENGTHS), ("FLOPs", (), LENGTHS), ("Peak memory", (), LENGTHS), ("Utilisation", (), LENGTHS),
         ("Gain over full attention, whole prefill", ("full",), LENGTHS),
         ("Gain over full attention, attention part", ("full",), LENGTHS), ("Quality", (), READ),
@@ -112,7 +132,7 @@ def test_cells_of_tables_are_rounded_from_the_records(sections, title, left_out,
     assert set(rows) == {(layout, n) for layout in LAYOUTS if layout not in left_out for n in lengths}
     for (layout, n), cells in rows.items():
         cells = [one for one in cells if one != "blockwise"]
-        expected = expected_cells(title, n, FOUND[layout, n])
+        expected = expected_cells(title, n, FOUND[layout, n], read_of(layout))
         assert len(cells) == len(expected)
         for text, values in zip(cells, expected, strict=True):
             assert says(text, *values), (layout, n, text, values)
@@ -187,7 +207,7 @@ def test_the_page_and_the_terminal_print_the_same_cells(folder, sections):
     render_terminal(compared(RECORDS), console)
     lines = [" ".join(line.split()) for line in console.file.getvalue().splitlines()]
     longest = f"{LENGTHS[-1]:,}"
-    for title in ("Time", "FLOPs", "Gain over full attention, whole prefill", "Utilisation"):
+    for title in ("Speed and quality", "Time", "FLOPs", "Gain over full attention, whole prefill", "Utilisation"):
         at = next(i for i, line in enumerate(lines) if line.startswith(f"{title}: {longest} tokens"))
         linear = re.findall(", (.+) linear$", lines[at])  # the same under every layout: the title says it once
         assert bool(linear) == (title == "Time")

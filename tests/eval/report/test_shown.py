@@ -26,11 +26,12 @@ def test_a_comparison_prints_as_a_line():
 def test_its_table_has_the_figures_of_its_rows():
     html = FOUND._repr_html_()
     assert re.findall("<caption[^>]*>(.*?)</caption>", html) == [
-        "Time: 8,192 tokens", "Gain over full attention, whole prefill: 8,192 tokens", "Quality: 4,096 tokens"
+        "Speed and quality: 8,192 tokens", "Time: 8,192 tokens",
+        "Gain over full attention, whole prefill: 8,192 tokens", "Quality: 4,096 tokens",
     ]  # fmt: skip
     (row,) = (row for row in FOUND.rows() if (row["layout"], row["tokens"]) == ("swa(1024)", 8192))
     cells = re.findall("<td[^>]*>([^<]*)</td>", html)
-    assert f"{row['speed_up']:.2f}x" in cells and f"{100 * row['realisation']:.1f} %" in cells
+    assert f"{row['speed_up']:.2f}x" in cells and f"{row['read_kl_nats']:.4f}" in cells and f"{100 * row['realisation']:.1f} %" in cells
     assert "<table" not in Comparison(CONFIG, ())._repr_html_()
 
 

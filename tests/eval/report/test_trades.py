@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from eval.report.trades import frontier, longest_common, parts_ms, trades
+from eval.report.longest_common import longest_common
+from eval.report.trades import frontier, parts_ms, trades
 from tests.eval.report.synthetic_records import LAYOUTS, summaries, synthetic_records
 
 [SUMMARY] = summaries(synthetic_records())
@@ -23,7 +24,7 @@ def test_nobody_beats_the_frontier(points):
 
 
 def test_layouts_are_compared_at_the_longest_length_that_all_have():
-    rows = longest_common(SUMMARY, list(LAYOUTS), lambda row: row.quality)
+    rows = longest_common(SUMMARY.results, lambda row: row.quality)
     assert {row.tokens for row in rows.values()} == {4096}
     row = SUMMARY.results[0]
     assert parts_ms(row).median == pytest.approx(row.attention_ms.median + row.linear_ms.median)
