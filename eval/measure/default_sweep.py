@@ -35,15 +35,16 @@ ON_GPU = (
 )  # fmt: skip
 """The same on a GPU."""
 
-LENGTHS = (1536, 2304, 4608)
-"""From the first on every one of `LAYOUTS` has settled (budget + chunk of the evictions), and a crossover is fitted to
-three of them at least; the last is as long as eight minutes of two cores allow whole prefills of all to be."""
+LENGTHS = (1536, 2304, 4608, 8192)
+"""From the first on every one of `LAYOUTS` has settled (budget + chunk of the evictions), so that a crossover is fitted
+to all of them; the last reaches beyond the crossover of full attention."""
+
+WHOLE_LENGTHS = (4608,)
+"""Where neither layouts nor lengths are named, on a CPU, whole prefills of all are timed at these, of full attention at
+shorter ones too: as long as eight minutes of two cores allow, for at a short prompt layouts differ by less than their
+times' noise."""
 
 GPU_LENGTHS = tuple(1024 << k for k in range(7))
-
-WHOLE_LENGTHS = 2
-"""Where no layouts are named, on a CPU, whole prefills of all are timed at so many of the longest lengths, of full
-attention at all: at a short prompt layouts differ by less than their times' noise, and a run has its minutes."""
 
 QUALITY_TOKENS = 3072
 
@@ -85,7 +86,7 @@ def usual_sweep(
     usual = ON_GPU if on_gpu else LAYOUTS
     left_out = {} if layouts else _left_out(model.config, usual, lengths[0])
     compared = layouts or [layout for layout in usual if layout not in left_out]
-    whole_from = 0 if on_gpu or layouts or whole is not None else lengths[-WHOLE_LENGTHS:][0]
+    whole_lengths = None if on_gpu or asked or layouts or whole is not None else WHOLE_LENGTHS
     if whole is None:
         whole = compared
     words = default_text() if text is None else text
@@ -105,7 +106,7 @@ def usual_sweep(
         budget=budget,
         impl=impl,
         layers_apart=layers_apart,
-        whole_from=whole_from,
+        whole_lengths=whole_lengths,
         left_out=MappingProxyType(left_out),
     )
 

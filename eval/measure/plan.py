@@ -36,10 +36,10 @@ class Sweep:
     """What to measure: layouts at lengths, and quality over the text's first `quality_tokens` (0: none).
 
     Every layout is timed in parts, its layers' attention and the linear layers that all share; those of `whole` also
-    in one piece, all at lengths of `whole_from` tokens on and full attention alone at shorter ones.  With
-    `layers_apart` each distinct layer of those is timed once instead and multiplied, at every length; the model's
-    parameters are then those of `eval.measure.layers_apart.random_layers`.  `left_out` holds the usual layouts that do
-    not fit the model or the lengths, each with the reason.
+    in one piece, at `whole_lengths` (None: at all) and, of full attention, at shorter ones.  With `layers_apart` each
+    distinct layer of those is timed once instead and multiplied, at every length; the model's parameters are then those
+    of `eval.measure.layers_apart.random_layers`.  `left_out` holds the usual layouts that do not fit the model or the
+    lengths, each with the reason.
     """
 
     model: Model
@@ -51,7 +51,7 @@ class Sweep:
     budget: Budget = Budget()
     impl: str = "auto"
     layers_apart: bool = False
-    whole_from: int = 0
+    whole_lengths: tuple[int, ...] | None = None
     left_out: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
 
     def __post_init__(self) -> None:
@@ -114,7 +114,9 @@ class Sweep:
 
     def whole_at(self, tokens: int) -> tuple[NamedLayout, ...]:
         """Those that are timed in one piece at this length."""
-        return tuple(layout for layout in self.whole if layout.is_full or tokens >= self.whole_from)
+        if self.whole_lengths is None or tokens in self.whole_lengths:
+            return self.whole
+        return tuple(layout for layout in self.whole if layout.is_full and tokens < max(self.whole_lengths))
 
     @property
     def single_layers(self) -> tuple[NamedLayout, ...]:

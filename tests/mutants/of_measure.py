@@ -116,8 +116,13 @@ MUTANTS = [
     ),
     *of(
         "eval/measure/default_sweep.py", f"{HERE}test_plan.py",
-        ("else lengths[-WHOLE_LENGTHS:][0]", "else lengths[-1]"),
+        ("or asked or layouts", "or layouts"),
         ("or whole is not None", ""),
+    ),
+    *of(
+        "eval/measure/plan.py", f"{HERE}test_plan.py",
+        ("tokens < max(self.whole_lengths)", "tokens > max(self.whole_lengths)"),
+        ("or tokens in self.whole_lengths", ""),
     ),
     *of(
         "eval/measure/records/bounds.py", DECODE,

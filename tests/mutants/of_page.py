@@ -45,8 +45,16 @@ MUTANTS = [
     *of(
         "eval/report/trades.py", "tests/eval/report/test_trades.py",
         ("points[name][1] < points[kept[-1]][1]", "points[name][1] > points[kept[-1]][1]"),
-        ("rows[max(shared)]", "rows[min(shared)]"),
         ("max(costs, key=lambda one: len(costs[one]))", "next(iter(costs))"),
+    ),
+    *of(
+        "eval/report/longest_common.py", "tests/eval/report/test_trades.py",
+        ("rows[max(shared)]", "rows[min(shared)]"),
+        ("set.intersection(", "set.union("),
+    ),
+    *of(
+        "eval/report/longest_common.py", "tests/eval/report/test_printed_figures.py",
+        ("lambda one: one.quality", "lambda one: one.whole_ms"),
     ),
     *of(
         "eval/report/page/placing.py", f"{PAGE}test_placing.py",

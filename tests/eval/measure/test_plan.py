@@ -12,7 +12,7 @@ from tokenizers.pre_tokenizers import Whitespace
 
 import refmodel
 from eval.measure import default_sweep
-from eval.measure.default_sweep import usual_sweep
+from eval.measure.default_sweep import LENGTHS, usual_sweep
 from eval.measure.plan import plan
 from refmodel.presets import preset
 from refmodel.source import Model
@@ -61,17 +61,19 @@ def test_quality_takes_heads_of_two_sizes_and_the_implementation_is_asked_about_
     assert [cell.tokens for cell in plan(sweep) if cell.kind == "quality"] == [37]
 
 
-def test_whole_prefills_of_all_usual_layouts_are_timed_at_the_two_longest_lengths():
-    """And of full attention at all; where layouts are named, or on a GPU, or with lengths alone, of all of them."""
+def test_whole_prefills_of_all_usual_layouts_are_timed_at_one_length():
+    """And of full attention at shorter ones; where layouts or lengths are named, of all of them at all lengths."""
     model = refmodel.load("tiny-dense")
-    usual = usual_sweep(model, tokens=[1536, 2048, 3072])
-    assert len(usual.layouts) > 2 and usual.whole == usual.layouts
+    usual = usual_sweep(model)
+    assert len(usual.layouts) > 2 and usual.whole == usual.layouts and usual.lengths == LENGTHS
     wholes = {cell.tokens: cell.layouts for cell in plan(usual) if cell.kind == "prefill"}
-    assert wholes == {1536: (usual.full,), 2048: usual.layouts, 3072: usual.layouts}
-    assert usual_sweep(model, tokens=[1536]).whole_at(1536) == usual.layouts
+    assert wholes == {1536: (usual.full,), 2304: (usual.full,), 4608: usual.layouts}
+    assert {cell.tokens for cell in plan(usual) if cell.kind == "attention"} == set(LENGTHS)
+    longer = usual_sweep(model, tokens=[1536, 4608, 9001])
+    assert {cell.tokens for cell in plan(longer) if cell.layouts == longer.layouts} == {1536, 4608, 9001}
     named = usual_sweep(model, ["swa(5)"], [17, 19, 23])
     assert {cell.tokens: cell.layouts for cell in plan(named) if cell.kind == "prefill"} == dict.fromkeys(
         (17, 19, 23), named.layouts
     )
-    some = usual_sweep(model, tokens=[1536, 2048, 3072], whole=["swa(1024)"])
+    some = usual_sweep(model, whole=["swa(1024)"])
     assert [str(layout) for layout in some.whole_at(1536)] == ["full", "swa(1024)"]

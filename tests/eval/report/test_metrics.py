@@ -63,7 +63,9 @@ def test_names_are_taken_once():
 
 
 def test_a_metric_of_a_table_that_is_not_there_is_refused():
-    with pytest.raises(ValueError, match=r"no table of metric 'pace' 'Tme' .did you mean 'Time'..; accepted: Speed and quality, T"):
+    with pytest.raises(
+        ValueError, match=r"no table of metric 'pace' 'Tme' .did you mean 'Time'..; accepted: Speed and quality, T"
+    ):
         Metric("pace", us_per_token, "whole", "pace", "measured", "us", table="Tme")
     assert {table.title for table in vars(tables).values() if isinstance(table, tables.MetricTable)} == set(TABLES)
 

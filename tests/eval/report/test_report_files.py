@@ -126,7 +126,15 @@ def test_terminal_shows_every_question_answered(width):
     render_terminal(compared(synthetic_records()), console)
     text = console.file.getvalue()
     assert max(map(len, text.splitlines())) <= width
-    titles = ("Speed and quality", "\nTime: 8,192 tokens", "\nFLOPs", "attention part", "Crossover", "\nQuality", "Every length, memory")
+    titles = (
+        "Speed and quality",
+        "\nTime: 8,192 tokens",
+        "\nFLOPs",
+        "attention part",
+        "Crossover",
+        "\nQuality",
+        "Every length, memory",
+    )
     assert [text.index(title) for title in titles] == sorted(text.index(title) for title in titles)
     assert all(re.search(rf"^{re.escape(layout)} +[\d.]+ s ", text, re.MULTILINE) for layout in LAYOUTS)
 

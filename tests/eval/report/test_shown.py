@@ -31,7 +31,11 @@ def test_its_table_has_the_figures_of_its_rows():
     ]  # fmt: skip
     (row,) = (row for row in FOUND.rows() if (row["layout"], row["tokens"]) == ("swa(1024)", 8192))
     cells = re.findall("<td[^>]*>([^<]*)</td>", html)
-    assert f"{row['speed_up']:.2f}x" in cells and f"{row['read_kl_nats']:.4f}" in cells and f"{100 * row['realisation']:.1f} %" in cells
+    assert (
+        f"{row['speed_up']:.2f}x" in cells
+        and f"{row['read_kl_nats']:.4f}" in cells
+        and f"{100 * row['realisation']:.1f} %" in cells
+    )
     assert "<table" not in Comparison(CONFIG, ())._repr_html_()
 
 
