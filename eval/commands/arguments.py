@@ -23,12 +23,12 @@ DTYPES: Final = ("float32", "bfloat16")
 PICTURES: Final = (".png", ".svg", ".pdf")
 
 
-def add_model(parser: argparse.ArgumentParser, default: str, *, runs: bool) -> None:
-    """`runs` where weights are needed; costs need a shape, and more shapes are known."""
-    where = "a folder, a GGUF file or a Hub id"
+def add_model(parser: argparse.ArgumentParser, default: str, *, runs: bool, several: bool = False) -> None:
+    """`runs` where weights are needed; costs need a shape, and more shapes are known.  Of `several` a list."""
+    where = "a folder, a GGUF file or a Hub id" + "; several one after the other" * several
     parser.add_argument(
-        "--model", default=default, metavar="MODEL",
-        help=f"a name that `prefillwall models` lists{' as one that runs' * runs}, {where} (default: %(default)s)",
+        "--model", default=[default] if several else default, metavar="MODEL", nargs="+" if several else None,
+        help=f"a name that `prefillwall models` lists{' as one that runs' * runs}, {where} (default: {default})",
     )  # fmt: skip
 
 

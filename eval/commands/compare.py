@@ -11,18 +11,19 @@ import jax
 
 from attention.backends.registry import impl_names
 from eval.commands import arguments
-from eval.commands.output import Console, is_watched
-from eval.commands.report import draw, invocation
+from eval.commands.output import Console, is_watched, print_json
+from eval.commands.report import draw, invocation, record_of
 from eval.commands.resolve import runnable, say_cuts
 from eval.measure import estimate
 from eval.measure.again import KINDS
-from eval.measure.comparison_run import ComparisonRequest, run_comparison
+from eval.measure.comparison_run import ComparisonRequest, refuse_unfit, run_comparison
 from eval.measure.default_sweep import GPU_LENGTHS, LAYOUTS, LENGTHS, QUALITY_TOKENS
 from eval.measure.plan import Cell, Sweep
 from eval.measure.progress import remarks
 from eval.measure.records.schema import Record
 from eval.measure.timing import MOST_SPREAD, Budget
 from eval.report.comparison import Comparison
+from eval.report.several import Comparisons, each_of
 from refmodel.default_model import DEFAULT_MODEL
 
 DESCRIPTION = "Measures each layout at each length, the quality it costs on a text, and writes a report."
@@ -34,13 +35,14 @@ EXAMPLES = (
     "prefillwall compare --model tiny-moe --layouts 'swa(16)' --tokens 64 128 --out out/tiny --resume",
     "prefillwall compare --model tiny-moe --layouts 'swa(16)' --tokens 64 128 --out out/tiny --resume "
     "--again disturbed 'prefill swa(16) 128'",
+    "prefillwall compare --model tiny-dense tiny-moe --batch 1 3 --layouts 'swa(16)' --tokens 64 128 --out out/several",
     "prefillwall compare --model qwen3-30b-a3b --device gpu --out out/gpu",
     "prefillwall compare --model qwen3-30b-a3b --device gpu --layers-apart --out out/apart",
 )
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    arguments.add_model(parser, DEFAULT_MODEL, runs=True)
+    arguments.add_model(parser, DEFAULT_MODEL, runs=True, several=True)
     arguments.add_layouts(parser, LAYOUTS)
     arguments.add_tokens(parser, None, f"{' '.join(map(str, LENGTHS))}; on a GPU {' '.join(map(str, GPU_LENGTHS))}")
     arguments.add_device(parser)
@@ -57,9 +59,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     arguments.add_dtype(parser)
     arguments.add_running_weights(parser)
+    parser.add_argument(
+        "--batch", nargs="+", type=arguments.positive, default=[1], metavar="N",
+        help="prompts that are timed at once, successive stretches of the text; several for each model (default: 1)",
+    )  # fmt: skip
     arguments.add_seed(parser)
     arguments.add_samples(parser)
-    parser.add_argument("--out", type=Path, default=Path("out/compare"), help="folder (default: %(default)s)")
+    parser.add_argument(
+        "--out", type=Path, default=Path("out/compare"), help="folder, of several in one each (default: %(default)s)"
+    )
     parser.add_argument("--resume", action="store_true", help="keep the records in --out and measure what is missing")
     parser.add_argument(
         "--again", nargs="+", metavar="CELL", default=(),
@@ -74,13 +82,36 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     console = Console(stderr=options.json)  # stdout is the record's then
     cards = arguments.floor_cards(options.card)
-    request = ComparisonRequest(
-        model=runnable(options.model), layouts=options.layouts, tokens=options.tokens,
-        quality_tokens=options.quality_tokens, text=None if options.text is None else arguments.read_text(options.text),
-        text_name=options.text or "", impl=options.impl, device=options.device, dtype=options.dtype, seed=options.seed,
-        layers_apart=options.layers_apart, weights=options.weights, budget=Budget.of(options.samples),
+    asked = each_of(options.model, options.batch)
+    text = None if options.text is None else arguments.read_text(options.text)
+    requests = [_request(options, model, batch, text) for model, batch, _ in asked]
+    if len(asked) == 1:
+        return draw(_measured(requests[0], options.out, options, console), options.out, console, options, cards)
+    for request in requests:
+        refuse_unfit(request)  # of the last before the first is measured
+    found, statuses = [], []
+    for request, (_, _, folder) in zip(requests, asked, strict=True):
+        found.append(_measured(request, options.out / folder, options, console))
+        statuses.append(draw(found[-1], options.out / folder, console, options, cards, alone=False))
+    side_by_side = Comparisons(tuple(found))
+    console.print(side_by_side.table())
+    console.print(f"reports: {options.out.resolve()}", soft_wrap=True, highlight=False)
+    if options.json:
+        reports = [options.out / folder / "report.md" for _, _, folder in asked]
+        print_json({"command": options.command, "comparisons": list(map(record_of, found, reports))})
+    return max(statuses)
+
+
+def _request(options: argparse.Namespace, model: str, batch: int, text: str | None) -> ComparisonRequest:
+    return ComparisonRequest(
+        model=runnable(model), layouts=options.layouts, tokens=options.tokens, quality_tokens=options.quality_tokens,
+        text=text, text_name=options.text or "", impl=options.impl, device=options.device,
+        dtype=options.dtype, seed=options.seed,
+        layers_apart=options.layers_apart, weights=options.weights, budget=Budget.of(options.samples), batch=batch,
     )  # fmt: skip
 
+
+def _measured(request: ComparisonRequest, folder: Path, options: argparse.Namespace, console: Console) -> Comparison:
     def on_plan(sweep: Sweep, cells: Sequence[Cell], path: Path) -> None:
         say_cuts(options.layouts or map(str, sweep.layouts), sweep.model.config.n_layers)
         for remark in remarks(sweep):
@@ -89,7 +120,7 @@ def run(options: argparse.Namespace) -> int:
 
     measured = run_comparison(
         request,
-        options.out,
+        folder,
         resume=options.resume,
         again=options.again,
         watched=is_watched(),
@@ -97,7 +128,7 @@ def run(options: argparse.Namespace) -> int:
         on_plan=on_plan,
         on_record=lambda record: console.print(_line(record), highlight=False, soft_wrap=True),
     )
-    return draw(Comparison(measured.config, measured.records, measured.layouts), options.out, console, options, cards)
+    return Comparison(measured.config, measured.records, measured.layouts)
 
 
 def _announce(console: Console, planned: Sweep, cells: Sequence[Cell], path: Path) -> None:
@@ -110,6 +141,7 @@ def _announce(console: Console, planned: Sweep, cells: Sequence[Cell], path: Pat
         f"on {jax.devices()[0].device_kind}\n"
         f"layouts: {', '.join(map(str, planned.layouts))}\n"
         f"lengths: {', '.join(f'{n:,}' for n in planned.lengths)} tokens"
+        + (f", {planned.batch} prompts at once" if planned.batch > 1 else "")
         + (f"; quality over {planned.quality_tokens:,}" if planned.quality_tokens else "; no quality")
         + f"\n{duration}\n{again if cells else ''}records: {path}\n",
         highlight=False,

@@ -54,9 +54,11 @@ def run(options: argparse.Namespace) -> int:
 
 
 def draw(
-    compared: Comparison, folder: Path, console: Console, options: argparse.Namespace, cards: Sequence[Card]
-) -> int:
-    """The report in `folder`, its tables on `console`, with --json all numbers on stdout; the exit status."""
+    compared: Comparison, folder: Path, console: Console, options: argparse.Namespace, cards: Sequence[Card],
+    *, alone: bool = True,
+) -> int:  # fmt: skip
+    """The report in `folder`, its tables on `console`; the exit status.  With --json all numbers on stdout, if it is
+    `alone`."""
     from eval.report.report_files import write_report  # matplotlib takes a while to load
     from eval.report.terminal import render_terminal
 
@@ -64,15 +66,16 @@ def draw(
     render_terminal(compared, console, cards=cards)
     console.print(f"\nreport: {path.resolve()}", soft_wrap=True, highlight=False)
     console.print(f"open in a browser: {path.with_suffix('.html').resolve()}", soft_wrap=True, highlight=False)
-    if options.json:
-        print_json(_record(compared, options.command, path))
+    if options.json and alone:
+        print_json({"command": options.command, **record_of(compared, path)})
     return 1 if all(summary.is_empty for summary in compared.summaries) else 0
 
 
-def _record(compared: Comparison, command: str, path: Path) -> dict[str, Any]:
+def record_of(compared: Comparison, path: Path) -> dict[str, Any]:
+    """A comparison's numbers and what they mean, with the places of its records and of its report, `path`."""
     reading = (record for record in compared.records if record.kind != "attention")  # one layer alone reads no weights
     return {
-        "command": command, "model": compared.config.name,
+        "model": compared.config.name,
         "weights": next(reading, compared.records[0]).run.weights,
         "conventions": {
             "linear": "layers; the head on the last token only", "pairs": "causal, exact",

@@ -56,7 +56,7 @@ def measure_apart(sweep: Sweep, layouts: Layouts, tokens: int) -> Found:
     """Each distinct layer once, times how often the layout has it, and what is outside the layers."""
     (layout,) = layouts
     config = sweep.model.config.with_layout(layout.variants)
-    tokens_bt = jnp.asarray(sweep.text.tokens[:tokens], jnp.int32)[None]
+    tokens_bt = jnp.asarray(sweep.prompts(tokens))
     attend_fn = partial(attend, impl=sweep.impl)
     found = layers_apart.measure(config, sweep.model.params, tokens_bt, attend_fn, sweep.budget)
     flops = _flops(sweep, config, tokens)
@@ -78,23 +78,26 @@ def measure_linear(sweep: Sweep, layouts: Layouts, tokens: int) -> Tried:
 def measure_attention(sweep: Sweep, layouts: Layouts, tokens: int) -> Tried:
     """One layer's attention kernel of each variant, on the shapes that the layer really sees, sampled in turns."""
     config = sweep.model.config
-    calls = max(1, CHAINED_TOKENS // tokens) if on_gpu() else 1
+    calls = max(1, CHAINED_TOKENS // (sweep.batch * tokens)) if on_gpu() else 1
     attend_fn, inputs = partial(attend, impl=sweep.impl), None
 
     def compiled(layout: NamedLayout) -> Program:
         nonlocal inputs  # drawn once
         (variant,) = layout.variants
-        kernel, (inputs, params) = layer_kernel(config, variant, tokens, sweep.dtype, attend=attend_fn, inputs=inputs)
+        kernel, (inputs, params) = layer_kernel(
+            config, variant, tokens, sweep.dtype, attend=attend_fn, batch=sweep.batch, inputs=inputs
+        )
         return compile_program(chained(kernel, calls), inputs, params)
 
     def found(layout: NamedLayout, program: Program, timing: Timing) -> Findings:
         (variant,) = layout.variants
         useful = attention_flops(variant, config, tokens)
+        executed = _executed_flops(sweep, variant, tokens)
         return Findings(
             timing=_of_one_call(timing, calls),
             calls_per_sample=calls,
             memory=ProgramMemory(**program.memory),
-            flops=FlopCounts({"attention": useful}, {"attention": _executed_flops(sweep, variant, tokens)}),
+            flops=FlopCounts({"attention": sweep.batch * useful}, {"attention": sweep.batch * executed}),
             executed_from=_executed_from(sweep, layout, tokens),
         )
 
@@ -137,7 +140,7 @@ def _time_prefills(
     check: Callable[[Any], None] = lambda _: None,
 ) -> Tried:  # fmt: skip
     """`counts` of each, with its timing and memory."""
-    tokens_bt = jnp.asarray(sweep.text.tokens[:tokens], jnp.int32)[None]
+    tokens_bt = jnp.asarray(sweep.prompts(tokens))
 
     def compiled(layout: NamedLayout) -> Program:
         model = sweep.model.with_layout(layout.variants)
@@ -164,7 +167,8 @@ def _flops(sweep: Sweep, config: ModelConfig, tokens: int) -> FlopCounts:
         layers = Counter(variant for variant in config.layout if variant.component == "attention").items()
         choosing = sum(n * _selection_flops(sweep, variant, tokens) for variant, n in layers)
         attention = sum(n * _executed_flops(sweep, variant, tokens) for variant, n in layers) - choosing
-        executed = executed | {"attention": attention} | ({"selection": choosing} if choosing else {})
+        executed = executed | {"attention": sweep.batch * attention}
+        executed |= {"selection": sweep.batch * choosing} if choosing else {}
     elif _is_untold(sweep):
         executed = useful
     return FlopCounts(useful, executed)
@@ -173,8 +177,8 @@ def _flops(sweep: Sweep, config: ModelConfig, tokens: int) -> FlopCounts:
 def _counted(sweep: Sweep, config: ModelConfig, tokens: int) -> tuple[dict[str, int], dict[str, int]]:
     """Useful FLOPs, and those that the implementation that was asked for executes, in closed form."""
     return (
-        prefill_flops(config, tokens, count="useful"),
-        prefill_flops(config, tokens, count="executed", impl=sweep.impl),
+        prefill_flops(config, tokens, count="useful", batch=sweep.batch),
+        prefill_flops(config, tokens, count="executed", impl=sweep.impl, batch=sweep.batch),
     )
 
 

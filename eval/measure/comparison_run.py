@@ -53,6 +53,7 @@ class ComparisonRequest:
     budget: Budget = Budget()
     layers_apart: bool = False
     weights: str | None = None
+    batch: int = 1
 
 
 @dataclass(frozen=True)
@@ -111,7 +112,7 @@ def planned(request: ComparisonRequest) -> Sweep:
         return usual_sweep(
             model, request.layouts, request.tokens, whole=request.whole, quality_tokens=request.quality_tokens,
             text=request.text, text_name=request.text_name, impl=request.impl, budget=request.budget,
-            layers_apart=request.layers_apart,
+            layers_apart=request.layers_apart, batch=request.batch,
         )  # fmt: skip
 
 
@@ -153,6 +154,13 @@ def _model(request: ComparisonRequest) -> Model:
     with held():
         params = random_layers(config, request.seed, dtype, weights)
         return Model(config, params, None, f"random (seed {request.seed})")
+
+
+def refuse_unfit(request: ComparisonRequest) -> None:
+    """Raises `ValueError` for a named model that cannot be what a request asks for, from its description alone."""
+    if isinstance(request.model, str):
+        found = find_checkpoint(request.model, request.seed)
+        _refuse_unfit(request, found.described, trained=found.weights == "checkpoint")
 
 
 def _refuse_unfit(request: ComparisonRequest, config: ModelConfig, *, trained: bool) -> None:

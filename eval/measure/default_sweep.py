@@ -61,6 +61,7 @@ def usual_sweep(
     impl: str = "auto",
     budget: Budget = Budget(),
     layers_apart: bool = False,
+    batch: int = 1,
 ) -> Sweep:
     """What `prefillwall compare` and `eval.compare` measure; None takes the default of the device and the model.
 
@@ -107,6 +108,7 @@ def usual_sweep(
         impl=impl,
         layers_apart=layers_apart,
         whole_lengths=whole_lengths,
+        batch=batch,
         left_out=MappingProxyType(left_out),
     )
 

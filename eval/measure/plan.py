@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
+from attention.checks import whole
 from attention.full import FULL
 from eval.cost.flops.closed_form import attention_flops, prefill_flops
 from eval.measure.interrupt import breathe
 from eval.measure.named_layout import NamedLayout
+from eval.measure.records.bounds import MOST_BATCH
 from eval.measure.records.identity import layout_digest
 from eval.measure.records.schema import Kind
 from eval.measure.timing import Budget
@@ -39,7 +43,7 @@ class Sweep:
     in one piece, at `whole_lengths` (None: at all) and, of full attention, at shorter ones.  With `layers_apart` each
     distinct layer of those is timed once instead and multiplied, at every length; the model's parameters are then those
     of `eval.measure.layers_apart.random_layers`.  `left_out` holds the usual layouts that do not fit the model or the
-    lengths, each with the reason.
+    lengths, each with the reason.  `batch` prompts are timed at once.
     """
 
     model: Model
@@ -52,6 +56,7 @@ class Sweep:
     impl: str = "auto"
     layers_apart: bool = False
     whole_lengths: tuple[int, ...] | None = None
+    batch: int = 1
     left_out: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
 
     def __post_init__(self) -> None:
@@ -63,6 +68,7 @@ class Sweep:
                 f"the text ({self.text.name}) has {len(self.text.tokens)} tokens, {longest} are asked for; give a "
                 "longer text, or ask for fewer"
             )
+        whole("batch", self.batch, 1, MOST_BATCH)
         if self.quality_tokens < 0 or self.quality_tokens == 1:
             raise ValueError(f"quality takes 0 (none) or at least 2 tokens of text, got {self.quality_tokens}")
         if self.quality_tokens and self.layers_apart:
@@ -101,6 +107,14 @@ class Sweep:
     def params_digest(self) -> str:
         """Of the model's parameters as they are now: `refmodel.digest`."""
         return params_digest(self.model.params, on_piece=breathe)
+
+    def prompts(self, tokens: int) -> np.ndarray:
+        """Ids [batch, tokens]: successive stretches of the text, which begins again where it ends."""
+        return np.resize(np.asarray(self.text.tokens, np.int32), (self.batch, tokens))
+
+    def read_by(self, kind: Kind, tokens: int) -> Sequence[int]:
+        """The ids that a cell goes through, one row after the other; quality reads one row."""
+        return self.text.tokens[:tokens] if kind == "quality" else self.prompts(tokens).ravel().tolist()
 
     @property
     def beyond_context(self) -> tuple[int, ...]:
@@ -155,20 +169,22 @@ def plan(sweep: Sweep) -> list[Cell]:
     config = sweep.model.config
     if sweep.layers_apart:
         return [
-            _apart(config.with_layout(layout.variants), layout, tokens)
+            _apart(config.with_layout(layout.variants), layout, tokens, sweep.batch)
             for tokens in sorted(sweep.lengths)
             for layout in sweep.whole
         ]
     cells = []
     for tokens in sorted(sweep.lengths):
-        full_flops = prefill_flops(config, tokens)
+        full_flops = prefill_flops(config, tokens, batch=sweep.batch)
         layer_flops = {
-            layer: attention_flops(layer.variants[0], config, tokens, count="executed") for layer in sweep.single_layers
+            layer: sweep.batch * attention_flops(layer.variants[0], config, tokens, count="executed")
+            for layer in sweep.single_layers
         }
         cells.append(Cell("linear", tokens, {sweep.full: sum(full_flops.values()) - full_flops["attention"]}))
         cells.append(Cell("attention", tokens, layer_flops))
         whole_flops = {
-            layout: _executed(config.with_layout(layout.variants), tokens) for layout in sweep.whole_at(tokens)
+            layout: _executed(config.with_layout(layout.variants), tokens, sweep.batch)
+            for layout in sweep.whole_at(tokens)
         }
         if whole_flops:
             cells.append(Cell("prefill", tokens, whole_flops))
@@ -178,13 +194,13 @@ def plan(sweep: Sweep) -> list[Cell]:
     return cells
 
 
-def _apart(config: ModelConfig, layout: NamedLayout, tokens: int) -> Cell:
+def _apart(config: ModelConfig, layout: NamedLayout, tokens: int, batch: int) -> Cell:
     """Each distinct layer as a model of its own, however often the layout has it, and the ends that they share."""
     layers = [config.one_layer(*layer) for layer in dict.fromkeys(zip(config.layout, config.stacks, strict=True))]
-    head_flops = prefill_flops(layers[0], tokens)["head"]
-    flops = head_flops + sum(_executed(layer, tokens) for layer in layers)
+    head_flops = prefill_flops(layers[0], tokens, batch=batch)["head"]
+    flops = head_flops + sum(_executed(layer, tokens, batch) for layer in layers)
     return Cell("apart", tokens, {layout: flops}, programs=1 + len(layers))
 
 
-def _executed(config: ModelConfig, tokens: int) -> int:
-    return sum(prefill_flops(config, tokens, count="executed").values())
+def _executed(config: ModelConfig, tokens: int, batch: int) -> int:
+    return sum(prefill_flops(config, tokens, count="executed", batch=batch).values())

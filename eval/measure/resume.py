@@ -28,8 +28,9 @@ def foreign_records(sweep: Sweep, run: RunInfo, records: Iterable[Record]) -> di
 def _ours(sweep: Sweep, run: RunInfo, record: Record, names: LayoutNames) -> dict[str, Any]:
     """The identity of the cell of `record` as the sweep would measure it; without a layout that nobody can read."""
     found: dict[str, Any] = run_identity(run)
-    text = sweep.text.tokens
-    found["tokens"] = tokens_digest(text[: record.tokens]) if record.tokens <= len(text) else f"a text of {len(text):,}"
+    known = len(sweep.text.tokens)
+    read = sweep.read_by(record.kind, record.tokens) if record.tokens <= known else ()
+    found["tokens"] = tokens_digest(read) if read else f"a text of {known:,}"
     find = names.single_layer if record.kind == "attention" else names.layout
     try:
         found["layout"] = layout_digest(find(record.layout).variants)

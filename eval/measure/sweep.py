@@ -153,7 +153,7 @@ def run_of(sweep: Sweep, invocation: str | None = None) -> RunInfo:
     held = sweep.model.held
     return RunInfo(
         config.name, sweep.model.weights_as_held, device, sweep.dtype.name, where, invocation, config_digest(config),
-        sweep.params_digest, code, held.bits_per_weight, None if sweep.layers_apart else held.n_bytes,
+        sweep.params_digest, code, held.bits_per_weight, None if sweep.layers_apart else held.n_bytes, sweep.batch,
     )  # fmt: skip
 
 
@@ -163,7 +163,7 @@ def _text(sweep: Sweep, cell: Cell) -> TextSource | None:
 
 def _tokens_digest(sweep: Sweep, cell: Cell) -> str | None:
     """One layer's attention alone reads none."""
-    return None if cell.kind == "attention" else tokens_digest(sweep.text.tokens[: cell.tokens])
+    return None if cell.kind == "attention" else tokens_digest(sweep.read_by(cell.kind, cell.tokens))
 
 
 def _impl(sweep: Sweep, cell: Cell, layout: NamedLayout) -> str:

@@ -20,6 +20,7 @@ from eval.measure.notebook_bar import in_notebook
 from eval.measure.plan import Cell, Sweep
 from eval.measure.progress import remarks
 from eval.measure.records import file
+from eval.measure.records.bounds import MOST_BATCH
 from eval.measure.records.identity import refuse_mixed
 from eval.measure.records.schema import Record
 from eval.measure.timing import Budget
@@ -104,14 +105,7 @@ class Comparison:
 
     def to_pandas(self) -> pandas.DataFrame:
         """`rows` as a DataFrame.  Raises `ImportError` with what to install where pandas is missing."""
-        try:
-            import pandas
-        except ImportError as error:
-            raise ImportError(
-                "to_pandas needs pandas: pip install -e '.[notebooks]' in the checkout, or pandas alone; rows() needs "
-                "nothing"
-            ) from error
-        return pandas.DataFrame(self.rows())
+        return as_frame(self.rows())
 
     def plot_pareto(self, place: int = 0) -> Figure:
         """What was lost against what it costs, of one of the `summaries`: perplexity and KL over the prefill's time.
@@ -134,6 +128,17 @@ class Comparison:
         return shown.as_html(self)
 
 
+def as_frame(rows: list[dict[str, Any]]) -> pandas.DataFrame:
+    """Rows as a DataFrame."""
+    try:
+        import pandas
+    except ImportError as error:
+        raise ImportError(
+            "to_pandas needs pandas: pip install -e '.[notebooks]' in the checkout, or pandas; rows() needs nothing"
+        ) from error
+    return pandas.DataFrame(rows)
+
+
 def compare(
     model: str | Model = DEFAULT_MODEL,
     layouts: Sequence[LayoutSpec] | None = None,
@@ -148,6 +153,7 @@ def compare(
     budget: Budget = Budget(),
     layers_apart: bool = False,
     weights: str | None = None,
+    batch: int = 1,
     out: str | Path | None = None,
     resume: bool = False,
     again: Sequence[str] = (),
@@ -170,6 +176,7 @@ def compare(
         layers_apart: time each distinct layer once, with random weights from `seed`, and multiply: for cards that do
             not hold the model, of which only the shape is used.
         weights: how they are held, as `refmodel.load` takes it: "int4", "kept"; of a `refmodel.Model` as they are.
+        batch: prompts that are timed at once, successive stretches of the text; times and FLOPs are of all of them.
         out, resume: a folder that keeps `records.jsonl`, and whether to measure only what it lacks.
         again: and of what it has: "disturbed", or by name "prefill swa(5) 16", "attention" (`eval.measure.again`).
         on_record: called with each record as soon as it exists.
@@ -192,13 +199,14 @@ def compare(
         True
     """
     checks.whole("seed", seed, 0, checks.MOST_SEED)
+    checks.whole("batch", batch, 1, MOST_BATCH)
     checks.of_kind("budget: an eval.measure.timing.Budget", budget, Budget)
     checks.of_kind("on_record: a function of a record", on_record, Callable)
     if resume and out is None:
         raise ValueError("resume goes on with what a folder has: give out")
     request = ComparisonRequest(
         model=model, layouts=layouts, tokens=tokens, quality_tokens=quality_tokens, whole=whole, text=text, impl=impl,
-        dtype=dtype, seed=seed, budget=budget, layers_apart=layers_apart, weights=weights,
+        dtype=dtype, seed=seed, budget=budget, layers_apart=layers_apart, weights=weights, batch=batch,
     )  # fmt: skip
     watched = sys.stderr.isatty() or in_notebook()
     with _folder(out) as folder:
@@ -234,8 +242,8 @@ def _folder(out: str | Path | None) -> Iterator[Path]:
 
 
 def _columns(one: LayoutResult, summary: Summary) -> dict[str, Any]:
-    where = {"model": summary.config.name, "device": summary.device, "dtype": summary.dtype, "impl": one.impl,
-             "layout": one.name, "tokens": one.tokens, "status": one.status}  # fmt: skip
+    where = {"model": summary.config.name, "device": summary.device, "dtype": summary.dtype, "batch": summary.batch,
+             "impl": one.impl, "layout": one.name, "tokens": one.tokens, "status": one.status}  # fmt: skip
     return where | {
         column: value for metric in METRICS.values() if metric.in_rows for column, value in metric.columns(one).items()
     }

@@ -93,6 +93,7 @@ class LayoutResult:
         perplexity_change: over full attention's on the same text, - 1.
         read: its result over the longest text that all layouts have read.
         peak_flops_per_s: of the device in this dtype, where that is known.
+        batch: prompts that went through at once: times, FLOPs and memory are of all of them.
     """
 
     layout: NamedLayout
@@ -114,6 +115,7 @@ class LayoutResult:
     perplexity_change: float | None = None
     read: LayoutResult | None = None
     peak_flops_per_s: float | None = None
+    batch: int = 1
 
     @property
     def name(self) -> str:
@@ -140,8 +142,8 @@ class LayoutResult:
 
     @property
     def tokens_per_s(self) -> float | None:
-        """Of the prompt, over the median of the whole prefill."""
-        return 1e3 * self.tokens / self.whole_ms.median if self.whole_ms else None
+        """Of the prompts, over the median of the whole prefill."""
+        return 1e3 * self.batch * self.tokens / self.whole_ms.median if self.whole_ms else None
 
     @property
     def useful_flops_per_s(self) -> float | None:

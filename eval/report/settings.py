@@ -1,4 +1,4 @@
-"""Which records compare: those of one machine, dtype and set of weights, whatever commits and versions they are of."""
+"""Which records compare: those of one machine, dtype, batch and weights, whatever commits and versions they are of."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Final
 from eval.measure.records.identity import identity_of, shown
 from eval.measure.records.schema import Record
 
-MACHINE: Final = ("device", "device_kind", "cpu", "cores", "dtype")
+MACHINE: Final = ("device", "device_kind", "cpu", "cores", "dtype", "batch")
 WEIGHTS: Final = ("weights", "config", "params")
 PROGRAM: Final = ("git_commit", "code", "jax", "jaxlib", "xla_flags")
 """What differs between records that are compared all the same where they are `mixed`."""
@@ -43,7 +43,8 @@ def in_words(records: Sequence[Record]) -> str:
     run = next((record for record in records if record.kind != "attention"), records[0]).run
     where = run.environment
     machine = where.device_kind if where.device_kind != run.device else f"{run.device} ({where.cpu})"
-    return f"{run.weights} weights, {machine}, {run.dtype}"
+    prompts = f", {run.batch} prompts at once" if run.batch > 1 else ""
+    return f"{run.weights} weights, {machine}, {run.dtype}{prompts}"
 
 
 def programs_apart(records: Iterable[Record]) -> dict[str, tuple[str, ...]]:

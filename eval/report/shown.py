@@ -54,11 +54,13 @@ def as_html(compared: Compared) -> Markup:
         parts += [element("p", caution) for caution in cautions(summary)]
         of_time = (table.of(longest) for table in (SPEED_AND_QUALITY, TIME, WHOLE_GAIN))
         tables = (*of_time, QUALITY.of(summary))
-        parts += [_table(table.without_constant("tokens")) for table in tables if table]
+        parts += [table_as_html(table.without_constant("tokens")) for table in tables if table]
     return join(parts) if parts else element("p", in_a_line(compared))
 
 
-def _table(table: Table) -> Markup:
+def table_as_html(table: Table) -> Markup:
+    """As a notebook shows it."""
+
     def line(tag: str, cells: tuple[str, ...]) -> Markup:
         styled = (element(tag, cell, style=_CELL[place in table.words]) for place, cell in enumerate(cells))
         return element("tr", *styled)

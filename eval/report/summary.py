@@ -35,6 +35,11 @@ class Summary:
     records: tuple[Record, ...]
 
     @property
+    def batch(self) -> int:
+        """Prompts that went through at once."""
+        return self.records[0].run.batch
+
+    @property
     def layouts(self) -> tuple[NamedLayout, ...]:
         """In the order of the records, full attention first."""
         found = dict.fromkeys(result.layout for result in self.results)
@@ -145,7 +150,9 @@ def _summary(config: ModelConfig, records: list[Record], impls: tuple[str, ...],
         layout_result(layout, tokens, by_length[tokens]) for tokens, layout in itertools.product(lengths, layouts)
     ]
     peak = _peak_flops_per_s(records)
-    results = [replace(r, peak_flops_per_s=peak) for r in results if r.status or r.attention_ms or r.quality]
+    results = [
+        replace(r, peak_flops_per_s=peak, batch=run.batch) for r in results if r.status or r.attention_ms or r.quality
+    ]
     full = {one.tokens: one for one in results if one.layout.is_full}
     beside = with_read([beside_full(one, full.get(one.tokens)) for one in results])
     return Summary(config, run.device, run.dtype, "+".join(impls), beside, tuple(records))
@@ -176,9 +183,9 @@ def _choosing_counted(cells: Cells, config: ModelConfig, names: LayoutNames, tok
         if not any(cost.selection_flops for cost in costs):
             return record
         useful = (
-            {"attention": attention_flops(named.variants[0], config, tokens)}
+            {"attention": record.run.batch * attention_flops(named.variants[0], config, tokens)}
             if kind == "attention"
-            else prefill_flops(config.with_layout(named.variants), tokens)
+            else prefill_flops(config.with_layout(named.variants), tokens, batch=record.run.batch)
         )
         return replace(record, flops=replace(record.flops, useful=useful))
 
@@ -190,9 +197,10 @@ def _with_linear_flops(cells: Cells, config: ModelConfig, tokens: int) -> Cells:
     linear = cells.get(("linear", FULL))
     if linear and linear.flops:
         return cells
-    full = config.with_layout(FULL)
-    useful, executed = (prefill_flops(full, tokens, count=count) for count in ("useful", "executed"))
-    like = linear or next(iter(cells.values()))
+    full, like = config.with_layout(FULL), linear or next(iter(cells.values()))
+    useful, executed = (
+        prefill_flops(full, tokens, count=count, batch=like.run.batch) for count in ("useful", "executed")
+    )
     unmeasured = replace(like, kind="linear", layout=FULL, status="failed", timing=None, memory=None, quality=None,
                          flops=FlopCounts(useful, executed))  # fmt: skip
     return {**cells, ("linear", FULL): unmeasured}

@@ -57,6 +57,10 @@ def _samples(one: LayoutResult) -> str:
     return "/".join(str(ms.samples) if ms else NOTHING for ms in (one.whole_ms, one.linear_ms, one.attention_ms))
 
 
+def _one_prefill(summary: Summary) -> str:
+    return "One prefill" + (f" of {summary.batch} prompts at once" if summary.batch > 1 else "")
+
+
 def _heads(summary: Summary) -> str:
     heads = dict.fromkeys(flops(one.useful.head) for one in summary.results if one.useful)
     return (
@@ -93,18 +97,18 @@ def _gain(part: str) -> MetricTable:
 SPEED_AND_QUALITY: Final = MetricTable(
     WORTH,
     lambda one: bool(one.whole_ms and one.read),
-    lambda _: (
-        "One prefill, last-token logits: median (fastest-slowest), and what was lost on the longest text that all have "
-        "read in one pass; KL(full || layout), mean over its tokens."
+    lambda summary: (
+        f"{_one_prefill(summary)}, last-token logits: median (fastest-slowest), and what was lost on the longest text "
+        "that all have read in one pass; KL(full || layout), mean over its tokens."
     ),
     before=("prefill_ms", "prefill_tokens_per_s", "speed_up", "useful_reduction"),
 )
 TIME: Final = MetricTable(
     "Time",
     lambda one: bool(one.status or one.attention_ms),
-    lambda _: (
-        "One prefill, last-token logits: median (fastest-slowest). The parts are timed apart, attention per "
-        "layer. Shares: attention / (attention + linear), of the time and of the useful FLOPs. Samples: of whole, "
+    lambda summary: (
+        f"{_one_prefill(summary)}, last-token logits: median (fastest-slowest). The parts are timed apart, attention "
+        "per layer. Shares: attention / (attention + linear), of the time and of the useful FLOPs. Samples: of whole, "
         "linear, attention (the fewest of its layers)."
     ),
     with_samples=True,

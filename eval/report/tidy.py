@@ -37,6 +37,7 @@ class Number:
     model: str
     device: str
     dtype: str
+    batch: int
     impl: str
     convention: str
     layout: str
@@ -88,7 +89,19 @@ def _finite(figure: Number) -> Number:
 
 def _of_summary(summary: Summary, crossovers: Crossovers) -> Iterator[Number]:
     blank = Number(
-        summary.config.name, summary.device, summary.dtype, summary.impl, "layers", "", None, "", "", "", "", None
+        summary.config.name,
+        summary.device,
+        summary.dtype,
+        summary.batch,
+        summary.impl,
+        "layers",
+        "",
+        None,
+        "",
+        "",
+        "",
+        "",
+        None,
     )
     for one in summary.results:
         here = replace(blank, layout=one.name, tokens=one.tokens, impl=one.impl or summary.impl)
@@ -149,7 +162,7 @@ def _crossing(summary: Summary, layout: NamedLayout, crossovers: Crossovers) -> 
 
 def _of_prediction(of: OnCard, one: PredictedPrefill) -> Iterator[Number]:
     blank = Number(
-        of.config.name, of.card.name, "bfloat16", "", "layers", one.layout, one.tokens, "", "time", "", "ms", None
+        of.config.name, of.card.name, "bfloat16", 1, "", "layers", one.layout, one.tokens, "", "time", "", "ms", None
     )
     for component in one.components:
         part = replace(blank, part=component.component, note=component.evidence)

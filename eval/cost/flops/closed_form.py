@@ -16,7 +16,7 @@ from collections.abc import Iterable
 from typing import Literal, get_args
 
 from attention.backends.registry import BACKENDS
-from attention.checks import token_count
+from attention.checks import token_count, whole
 from attention.cost import ONLY_LAYER, Cost, Depth
 from attention.kernels.row_tiles import choose_row_tile, most_tiles
 from attention.mixer import Mixer
@@ -44,8 +44,9 @@ def prefill_flops(
     count: Count = "useful",
     chunk_tokens: int | str | None = None,
     impl: str = "auto",
+    batch: int = 1,
 ) -> dict[str, int]:
-    """FLOPs of each component for one prompt of `tokens`, from an empty cache; absent components are left out.
+    """FLOPs of each component for `batch` prompts of `tokens`, from an empty cache; absent components are left out.
 
     Examples:
         >>> from eval import prefill_flops
@@ -56,7 +57,7 @@ def prefill_flops(
         BACKENDS.find(impl)
     chunk = None if chunk_tokens is None else token_count("chunk_tokens", chunk_tokens)
     steps = prefill_steps(token_count("tokens", tokens), chunk)
-    return steps_flops(shape_of(model), steps, count=count, impl=impl)
+    return steps_flops(shape_of(model), steps, count=count, impl=impl, batch=whole("batch", batch))
 
 
 def steps_flops(
@@ -65,8 +66,9 @@ def steps_flops(
     *,
     count: Count = "useful",
     impl: str = "auto",
+    batch: int = 1,
 ) -> dict[str, int]:
-    """FLOPs of each component, summed over `steps`."""
+    """FLOPs of each component, summed over `steps`, each of `batch` rows; experts' tiles are shared by the rows."""
     if count not in get_args(Count):
         raise ValueError(f"no count {count!r}; accepted: {', '.join(get_args(Count))}")
     steps = tuple(steps)
@@ -76,36 +78,36 @@ def steps_flops(
         variant.check_steps((step.start, step.tokens) for step in steps)
     total: dict[str, int] = {}
     for (layer, depth), layers in Counter(model.layers_at_depth).items():
-        for component, flops in _layer_flops(layer, depth, model.d_model, steps, count, impl).items():
+        for component, flops in _layer_flops(layer, depth, model.d_model, steps, count, impl, batch).items():
             total[component] = total.get(component, 0) + layers * flops
-    total["head"] = 2 * model.head_macs * sum(step.wants_logits for step in steps)
+    total["head"] = 2 * model.head_macs * batch * sum(step.wants_logits for step in steps)
     return {name: total[name] for name in COMPONENTS if total.get(name)}
 
 
 def _layer_flops(
-    layer: LayerSpec, depth: Depth, d_model: int, steps: tuple[Step, ...], count: Count, impl: str
+    layer: LayerSpec, depth: Depth, d_model: int, steps: tuple[Step, ...], count: Count, impl: str, batch: int
 ) -> dict[str, int]:
-    tokens = sum(step.tokens for step in steps)
+    tokens = batch * sum(step.tokens for step in steps)
     flops: dict[str, int] = {}
     for product in layer.products:
         rows = (
             tokens * product.rows_per_token
             if count == "useful"
-            else sum(_executed_rows(product, step) for step in steps)
+            else sum(_executed_rows(product, batch * step.tokens) for step in steps)
         )
         flops[product.component] = flops.get(product.component, 0) + 2 * product.macs * rows
         if count == "executed" and product.copies > 1:
             flops["combine"] = 2 * d_model * tokens * product.rows_per_token
     if layer.mixer:
         costs = [attention_cost(layer, step, count, impl, depth) for step in steps]
-        flops[layer.mixer.component] = sum(cost.mixing_flops(layer.heads) for cost in costs)
-        flops["selection"] = sum(cost.selection_flops for cost in costs)
+        flops[layer.mixer.component] = batch * sum(cost.mixing_flops(layer.heads) for cost in costs)
+        flops["selection"] = batch * sum(cost.selection_flops for cost in costs)
     return flops
 
 
-def _executed_rows(product: Parameter, step: Step) -> int:
+def _executed_rows(product: Parameter, tokens: int) -> int:
     """Rows that run: for experts whole row tiles, as many as `attention.kernels.row_tiles.tile_rows` provides."""
-    rows = step.tokens * product.rows_per_token
+    rows = tokens * product.rows_per_token
     if product.copies <= 1:
         return rows
     tile = choose_row_tile(rows, product.copies)

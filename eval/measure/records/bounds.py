@@ -13,6 +13,9 @@ from eval.quality.text_quality import MOST_KL_NATS, MOST_PERPLEXITY
 MOST_TOKENS: Final = 2**31 - 2
 """Positions and their number are int32."""
 
+MOST_BATCH: Final = 2**20
+"""Prompts at once."""
+
 MOST_MS: Final = 1e12
 """Thirty years."""
 
@@ -22,6 +25,7 @@ MOST_FLOPS: Final = 10**24
 BOUNDS: Final[Mapping[str, tuple[float, float]]] = MappingProxyType(
     {
         "tokens": (1, MOST_TOKENS),
+        "batch": (1, MOST_BATCH),
         "cores": (1, 2**20),
         "calls_per_sample": (1, MOST_TOKENS),
         "count": (1, 2**20),

@@ -34,7 +34,7 @@ WHERE: Final = ("device_kind", "cpu", "cores", "jax", "jaxlib", "xla_flags", "gi
 
 def run_identity(run: RunInfo) -> dict[str, str | int | None]:
     """What all figures of a run depend on."""
-    own = {name: getattr(run, name) for name in ("model", "weights", "device", "dtype")}
+    own = {name: getattr(run, name) for name in ("model", "weights", "device", "dtype", "batch")}
     digests = {name: getattr(run, f"{name}_digest") for name in ("config", "params", "code")}
     return {**own, **{name: getattr(run.environment, name) for name in WHERE}, **digests}
 

@@ -99,6 +99,7 @@ class RunInfo:
     """What all records of a run share.
 
     Attributes:
+        batch: prompts of one length that go through the model at once; times, FLOPs and memory are of all of them.
         weights: whose they are and, where they are packed, in which formats: "checkpoint, int4(32)".
         invocation: the command or the call that measured them.
         weight_bits, weight_bytes: of a weight, and of all, as they are held; None in records before they were,
@@ -118,6 +119,7 @@ class RunInfo:
     code_digest: str | None = None
     weight_bits: float | None = None
     weight_bytes: int | None = None
+    batch: int = 1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -162,8 +164,8 @@ def cell_of(run: RunInfo, kind: str, layout: str, tokens: int, impl: str, text: 
     return (*names_of(run).values(), weights, kind, layout, tokens, impl, None if text is None else text.sha256)
 
 
-def names_of(run: RunInfo) -> dict[str, str]:
+def names_of(run: RunInfo) -> dict[str, str | int]:
     """What all records of one file have in common by name; `records.identity` has what names do not tell."""
     where = run.environment
     return {"model": run.model, "device": run.device, "device_kind": where.device_kind, "cpu": where.cpu,
-            "dtype": run.dtype}  # fmt: skip
+            "dtype": run.dtype, "batch": run.batch}  # fmt: skip

@@ -72,8 +72,8 @@ def test_rows_have_each_figure_in_its_own_column():
             "read_kl_nats": read_of(layout)["quality"]["kl_nats"],
             "planned_bytes": one["planned_bytes"], "rss_peak_bytes": one["rss_peak_bytes"],
         }  # fmt: skip
-        said = {"model": CONFIG.name, "device": "NVIDIA H100 80GB HBM3", "dtype": "bfloat16", "impl": "blockwise",
-                "layout": layout, "tokens": n, "status": "ok"}  # fmt: skip
+        said = {"model": CONFIG.name, "device": "NVIDIA H100 80GB HBM3", "dtype": "bfloat16", "batch": 1,
+                "impl": "blockwise", "layout": layout, "tokens": n, "status": "ok"}  # fmt: skip
         row = rows[layout, n]
         assert row.keys() == (said | expected).keys() and {name: row[name] for name in said} == said
         for name, value in expected.items():

@@ -10,7 +10,7 @@ import pytest
 from jax import lax
 from jax.experimental import pallas as pl
 
-from eval.cost.flops.closed_form import steps_flops
+from eval.cost.flops.closed_form import prefill_flops, steps_flops
 from eval.cost.flops.model_program import component_of, schedule_program
 from eval.cost.flops.traced import count_flops
 from refmodel.presets import preset
@@ -208,6 +208,20 @@ def test_traced_model_equals_closed_form(name: str, layout: str, steps) -> None:
 def test_traced_preset_equals_closed_form_at_4096(name: str, layout: str) -> None:
     config = preset(name).with_layout(layout)
     assert traced(config, prefill_steps(4096)) == steps_flops(config, prefill_steps(4096), count="executed")
+
+
+@pytest.mark.parametrize("layout", ["swa(5, sinks=2)+full", "evict(keydiff,budget=7,chunk=5)", "moba(5,topk=2)"])
+@pytest.mark.parametrize("name", ["tiny-dense", "tiny-moe"])
+def test_prompts_of_a_batch_share_the_tiles_of_experts_alone(name: str, layout: str) -> None:
+    config, batch, tokens = preset(name).with_layout(layout), 3, 61
+    program, (params, tokens_bt) = schedule_program(config, prefill_steps(tokens))
+    of_batch = jax.ShapeDtypeStruct((batch, tokens), tokens_bt.dtype)
+    counted = count_flops(program, params, of_batch).grouped(component_of)
+    assert counted == prefill_flops(config, tokens, count="executed", batch=batch)
+    one, three = (prefill_flops(config, tokens, count="executed", batch=n) for n in (1, batch))
+    assert {part for part in one if three[part] != batch * one[part]} == ({"experts"} if name == "tiny-moe" else set())
+    useful = prefill_flops(config, tokens)
+    assert prefill_flops(config, tokens, batch=batch) == {part: batch * flops for part, flops in useful.items()}
 
 
 def test_dense_attention_computes_every_pair() -> None:
