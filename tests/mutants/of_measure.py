@@ -33,8 +33,8 @@ MUTANTS = [
     ),
     *of(
         "eval/measure/resume.py", RESUME,
-        ("tokens_digest(text[: record.tokens]) if", "tokens_digest(text) if"),
-        ("if record.tokens <= len(text) else", "if record.tokens else"),
+        ("sweep.read_by(record.kind, record.tokens) if", "sweep.text.tokens if"),
+        ("if record.tokens <= known else ()", "if record.tokens else ()"),
         ('if record.kind == "attention" else', 'if record.kind != "attention" else'),
     ),
     *of(

@@ -16,7 +16,7 @@ MUTANTS = [
     *of(
         "eval/report/settings.py", f"{REPORT}test_settings.py",
         ('"device", "device_kind", "cpu"', '"device", "cpu"'),
-        ('"cores", "dtype")', '"cores")'),
+        ('"cores", "dtype", "batch")', '"cores", "batch")'),
         ('("weights", "config", "params")', '("config", "params")'),
         ('(one.kind == "attention" or _weights(one) == weights)', "_weights(one) == weights"),
         ("if len(values) > 1", "if len(values) > 2"),
@@ -129,7 +129,7 @@ MUTANTS = [
     ),
     *of(
         "eval/report/layout_result.py", f"{REPORT}test_metrics.py",
-        ("1e3 * self.tokens / self.whole_ms.median", "self.tokens / self.whole_ms.median"),
+        ("1e3 * self.batch * self.tokens", "self.batch * self.tokens"),
     ),
     *of(
         "attention/shorthand.py", "tests/attention/test_shorthand.py",
