@@ -153,6 +153,8 @@ def _placed(
             raise ValueError(f"{shown(one.name)} begins at {one.offset:,} of the data; accepted: {wanted}")
         tensors[one.name], size_bytes = _tensor(path, file_bytes, start + one.offset, one)
         after = None if size_bytes is None else one.offset + -(-size_bytes // alignment) * alignment
+    if after is not None and file_bytes > start + after:
+        raise ValueError(f"{file_bytes - start - after:,} bytes lie behind the last of its {len(listed)} tensors")
     return tensors
 
 

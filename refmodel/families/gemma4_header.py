@@ -26,15 +26,16 @@ def arguments(header: GgufHeader) -> dict[str, Any]:
     layout = stored_layout(own, own.get("block_count", int))
     sees_all = [isinstance(mixer, Full) for mixer in layout]
     local, world = (gguf_fields.sizes(_of_kind(header, sees_all, kind)) for kind in (False, True))
-    cap = decimal(own.get("final_logit_softcapping", float, 0.0))
+    capped = own.get("final_logit_softcapping", float, 0.0) != 0
     first = sees_all.index(True) if any(sees_all) else None
     return {
         "name": header.name, "d_model": world["d_model"], "local": _sizes(local), "world": _sizes(world),
         "layout": layout, "feed_forward": _feed_forward(own), "vocab_size": header.vocab_size,
         "values_are_keys": first is not None and f"blk.{first}.attn_v.weight" not in header.tensors,
         "local_rope": local["rope"], "world_rope": world["rope"], "norm_eps": world["norm_eps"],
-        "attention_bias": header.attention_bias, "tied_head": header.tied_head, "logit_cap": cap or None,
-        "max_positions": world["max_positions"], "cannot_run": local["cannot_run"] or world["cannot_run"],
+        "attention_bias": header.attention_bias, "tied_head": header.tied_head, "max_positions": world["max_positions"],
+        "logit_cap": decimal(own.above_0("final_logit_softcapping")) if capped else None,
+        "cannot_run": local["cannot_run"] or world["cannot_run"],
     }  # fmt: skip
 
 
@@ -58,8 +59,9 @@ def _heads(own: Fields, sees_all: list[bool], kind: bool) -> dict[str, Any]:
     key = "attention.head_count_kv"
     if not isinstance(each := own.values.get(key), list):
         return {}
-    of_kind = {count for count, world in zip(each, sees_all, strict=False) if world == kind}
-    if len(each) != len(sees_all) or len(of_kind) > 1:
+    are_numbers = all(isinstance(count, int) for count in each)  # a list may hold lists, which no set takes
+    of_kind = {count for count, world in zip(each, sees_all, strict=False) if world == kind} if are_numbers else set()
+    if not are_numbers or len(each) != len(sees_all) or len(of_kind) > 1:
         raise ValueError(f"{own.where}: {key} must hold a number for each of {len(sees_all)} layers, the same for all "
                          f"with a window and for all without, got {brief(each)}")  # fmt: skip
     return {key: of_kind.pop() if of_kind else each[0]}

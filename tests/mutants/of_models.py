@@ -55,7 +55,9 @@ MUTANTS = [
     *of(
         "refmodel/families/gemma4_header.py", GEMMA4,
         ('attn_v.weight" not in header.tensors', 'attn_v.weight" in header.tensors'),
-        ("if len(each) != len(sees_all) or len(of_kind) > 1:", "if len(each) != len(sees_all):"),
+        ("len(each) != len(sees_all) or len(of_kind) > 1:", "len(each) != len(sees_all):"),
+        ("isinstance(count, int) for count in each", "count for count in each"),
+        ("own.above_0(\"final_logit_softcapping\")", "own.get(\"final_logit_softcapping\", float)"),
         (", rope_factors=lambda *_: None)", ")"),
     ),
     *of(

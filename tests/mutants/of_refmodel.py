@@ -150,6 +150,7 @@ MUTANTS = [
         "refmodel/checkpoint/gguf_header.py", GGUF,
         ("start = -(-header_bytes // alignment) * alignment", "start = header_bytes // alignment * alignment"),
         ("if self.items > _MOST_ITEMS:", "if items > _MOST_ITEMS:"),
+        ("if after is not None and file_bytes > start + after:", "if file_bytes < start:"),
         ("tuple(reversed([cursor.number(\"<u8\") for _ in range(n_axes)]))", "tuple([cursor.number(\"<u8\") for _ in range(n_axes)])"),
     ),
     *of(

@@ -126,6 +126,10 @@ def listed(name: str, axes: tuple[int, ...], offset: int = 0, kind: int = 0) -> 
             header(tensors=listed("a", (8,), 0, 999) + listed("b", (8,), 7), n_tensors=2),
             "b begins at 7 of the data; accepted: a multiple of 32",
         ),
+        (
+            header(tensors=listed("t", (8,)) + listed("u", (8,), 32), n_tensors=1) + bytes(96),  # its data begin later
+            "bytes lie behind the last of its 1 tensors",
+        ),
         (header(tensors=text("t") + struct.pack("<I", 9), n_tensors=1), "t has 9 axes; accepted: 1 to 4"),
         (header(tensors=text("t") + struct.pack("<IQIQ", 1, 7, 8, 0), n_tensors=1), "t has rows of 7; Q8_0 stores 32"),
         (header(n_tensors=1 << 50), "1,125,899,906,842,624 tensors; accepted: at most 131,072"),

@@ -221,6 +221,8 @@ def test_a_gguf_file_is_the_same_model_bit_for_bit(tmp_path, fused):
             "attention.head_count_kv must hold a number for each of 6 lay",
         ),
         ({"attention.head_count_kv": [3, 2]}, r"the same for all with a window and for all without, got \[3, 2\]"),
+        ({"attention.head_count_kv": [[3], [3], [2], [3], [3], [2]]}, "must hold a number for each of 6 layers"),
+        ({"final_logit_softcapping": -2.0}, "final_logit_softcapping must be above 0, got -2.0"),
         ({"attention.value_length_swa": 12}, "attention.value_length is 12; accepted: 10"),
     ],
 )
