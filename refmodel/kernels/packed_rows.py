@@ -191,8 +191,7 @@ def _sums(x_ref: Ref, slot: Slot, weights: Sequence[Packed], rows: Any, tiles: P
         def x_of(half: int) -> jax.Array:
             at = (run_p * halves + half)[:, None] * LANES + jnp.arange(LANES)[None]
             mask = jnp.broadcast_to(exists_p[:, None], at.shape)
-            x = plgpu.load(x_ref.at[jnp.broadcast_to(slot.x, at.shape), at], mask=mask, other=0.0)
-            return x.astype(jnp.float32)
+            return plgpu.load(x_ref.at[jnp.broadcast_to(slot.x, at.shape), at], mask=mask, other=0.0)
 
         x_pl = [x_of(half) for half in range(halves)]
         run = pl.ds(i * size, size), jnp.minimum(run_p, n_runs - 1), exists_p
@@ -218,8 +217,9 @@ def _products(
     plane: Ref = weight.parts[_plane(weight)[0]]
     held = plgpu.load(plane.at[*place, rows, runs, :], mask=mask, other=0)
     row_r, group_size = rows.start + jnp.arange(rows.size), coding.group_size(weight.shape[-1])
+    x_rpl = [jnp.broadcast_to(x[None], held.shape).astype(jnp.float32) for x in x_pl]  # what threads exchange is small
     total = jnp.zeros(shape, jnp.float32)
-    for half, (base, dot) in enumerate(_dots(held, [x[None] for x in x_pl], coding.bits)):
+    for half, (base, dot) in enumerate(_dots(held, x_rpl, coding.bits)):
         group_p = lax.div((run_p * len(x_pl) + half) * LANES, group_size)
 
         def read(name: str, group_p: jax.Array = group_p) -> jax.Array:
@@ -229,7 +229,7 @@ def _products(
             return plgpu.load(part.at[tuple(jnp.broadcast_to(i, shape) for i in index)])
 
         scale, minimum = coding.scales(read, group_p[None])
-        x_sum = x_pl[half].sum(1)[None]
+        x_sum = x_rpl[half].sum(2)  # where the products are: nothing is exchanged
         part = scale * (dot + (offset - base) * x_sum)
         total += part if minimum is None else part - minimum * x_sum
     return total
