@@ -35,17 +35,17 @@ from refmodel.packed.planes import LANES
 from refmodel.parts import Activation
 
 NAME: Final = "packed_rows"
-"""Of the kernel in compiled programs."""
-MOST_ROWS: Final = 4
-"""Of x times one matrix: each row decodes the weights for itself."""
+MOST_ROWS: Final = {4: 4, 8: 3}
+"""Of x times one matrix, by the bits of a level: each row decodes the weights for itself.  Measured on an H200."""
 
 
-def takes(stacks: Sequence[jax.Array | Packed]) -> TypeGuard[tuple[Packed, ...]]:
-    """Whether the kernel multiplies by them all: levels of 4 or 8 bits plus an offset, scales of whole chunks."""
+def takes(stacks: Sequence[jax.Array | Packed], rows: int = 1) -> TypeGuard[tuple[Packed, ...]]:
+    """Whether the kernel multiplies so few rows by them all: levels plus an offset, and scales of whole chunks."""
     return all(
         isinstance(stack, Packed)
         and _offset(stack.coding) is not None
         and stack.coding.group_size(stack.shape[-1]) % LANES == 0
+        and rows <= MOST_ROWS[stack.coding.bits]
         for stack in stacks
     )
 

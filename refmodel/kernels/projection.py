@@ -65,7 +65,7 @@ def _few_rows(
 
     depth, dtype = math.prod(x.shape[2:]), jnp.float32 if exact else None
     x_rd = x.reshape(-1, depth)
-    if len(x_rd) <= packed_rows.MOST_ROWS and packed_rows.takes(stacks):
+    if packed_rows.takes(stacks, len(x_rd)):
         products = packed_rows.project_packed_rows(x_rd, stacks, layer, dtype=dtype)
     else:
         matrices = tuple(s if isinstance(s, Packed) else s.reshape(len(s), depth, -1) for s in stacks)
