@@ -185,7 +185,6 @@ MUTANTS = [
         ("exists_p = run_p < n_runs", "exists_p = run_p < size"),
         ("row_r // field.rows", "row_r"),
         ("part if minimum is None else part - minimum * x_sum", "part"),
-        ("first = end", "first = 0"),
     ),
     *of(
         "refmodel/kernels/packed_rows.py", f"{ROWS}::test_what_the_kernel_takes",
