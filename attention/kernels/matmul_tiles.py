@@ -106,6 +106,26 @@ def projection_tiles(target: str, dtype: jnp.dtype, width: int, packed: bool = F
     return ProjectionTiles(16, 64, 4, 1)
 
 
+@dataclass(frozen=True)
+class PackedRowTiles:
+    """Sizes of a program that multiplies one row by some rows of a packed matrix, powers of two.
+
+    Attributes:
+        runs: of 32 bytes that a program reads at a time, of all its rows.
+        row_runs: most of them of one row.
+        warps: of a program.
+    """
+
+    runs: int
+    row_runs: int
+    warps: int
+
+
+def packed_row_tiles(target: str) -> PackedRowTiles:
+    """Measured on an H200: 64 bytes a thread, and a row of 4,096 nibbles at once."""
+    return PackedRowTiles(256, 64, 4) if target == "sm_90" else PackedRowTiles(128, 64, 4)
+
+
 SMALL_MATMUL = MatmulTiles(32, 32, 32, 32, 4, 1)
 """For targets without an entry, and for float32."""
 

@@ -72,10 +72,10 @@ def model_table(runs: Sequence[PackedRun], source: Path) -> Table:
             )
         )  # fmt: skip
     header = ("program", "weights", "bits", "weight memory", "median", "of bf16", "temporaries")
-    said = {(run.device_kind, run.jax, run.model, run.git_commit) for run in runs}
-    ((device, version, model, commit),) = said
+    ((device, version, model),) = {(run.device_kind, run.jax, run.model) for run in runs}
+    commits = ", ".join(dict.fromkeys(f"{run.tokens:,} tokens at {(run.git_commit or '-')[:7]}" for run in runs))
     note = (
-        f"{device}, jax {version}, commit {(commit or '-')[:7]}: {model} with random weights under full attention, "
+        f"{device}, jax {version}, {commits}: {model} with random weights under full attention, "
         f"products in bf16, in turns in one process (decode: one after the other). Records: `{source}`."
     )
     return Table("Weights of few bits on one GPU", header, tuple(rows), note, words=(0, 1))

@@ -29,7 +29,7 @@ from attention.pattern import UNBOUNDED
 from eval.lowering.dtypes import dtype_of
 from eval.lowering.kernel_parts import Part, abstract_stack
 from eval.measure.refuse_impl import refuse_several_heads
-from refmodel.kernels import choose_experts_pallas, norm_rope_pallas, projection_pallas
+from refmodel.kernels import choose_experts_pallas, norm_rope_pallas, packed_rows, projection_pallas
 from refmodel.kernels.grouped_pallas import expert_ffn_pallas
 from refmodel.specification import ModelConfig
 
@@ -179,9 +179,26 @@ class ProjectionKernel:
         return projection_pallas.project_few_rows, (x, stacks, jax.ShapeDtypeStruct((), jnp.int32))
 
 
+@dataclass(frozen=True)
+class PackedRowsKernel(ProjectionKernel):
+    """The same by the kernel that takes few rows of packed weights, which has no use for matrix units."""
+
+    kernel: ClassVar[str] = packed_rows.NAME
+
+    coding: str = "int4(32)"
+
+    @property
+    def parts(self) -> tuple[Part, ...]:
+        return ()
+
+    def build(self) -> tuple[Callable[..., Any], tuple[Any, ...]]:
+        _, arguments = super().build()
+        return packed_rows.project_packed_rows, arguments
+
+
 TiledKernel = AttentionKernel | ExpertKernel
 """Those whose tiles are fields, for a search."""
-KernelProgram = TiledKernel | ProjectionKernel
+KernelProgram = TiledKernel | ProjectionKernel | PackedRowsKernel
 
 
 def launched_as(wanted: str, name: str) -> bool:
@@ -194,7 +211,7 @@ def is_own(name: str) -> bool:
     with_programs = (program.kernel for program in (AttentionKernel, ExpertKernel))
     modules = (
         pallas_blocks, pallas_choice, pallas_decode, pallas_key_mass, pallas_merge, pallas_write,
-        norm_rope_pallas, choose_experts_pallas, projection_pallas,
+        norm_rope_pallas, choose_experts_pallas, packed_rows, projection_pallas,
     )  # fmt: skip
     rule = (pallas_delta_rule.INVERSE, pallas_delta_rule.STATES, pallas_delta_rule.OUT)
     others = (*rule, *(module.NAME for module in modules))

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from functools import partial
 from types import MappingProxyType
-from typing import Any, Final
+from typing import Any, Final, get_args
 
 import jax
 import jax.numpy as jnp
@@ -15,7 +15,7 @@ import optax
 from attention.attend import attend
 from eval.cost.flops.model_program import schedule_program
 from eval.lowering.dtypes import dtype_of
-from eval.lowering.kernel_programs import AttentionKernel, ExpertKernel, KernelProgram, ProjectionKernel
+from eval.lowering.kernel_programs import KernelProgram
 from eval.quality.divergence import compare_tokens, final_hidden
 from refmodel.cache import init_cache
 from refmodel.model import step
@@ -137,5 +137,5 @@ def to_json(program: Program) -> dict[str, Any]:
 
 def from_json(values: dict[str, Any]) -> Program:
     """The program that `to_json` wrote."""
-    types = {one.__name__: one for one in (ModelProgram, AttentionKernel, ExpertKernel, ProjectionKernel)}
+    types = {one.__name__: one for one in (ModelProgram, *get_args(KernelProgram))}
     return types[values["type"]](**{name: value for name, value in values.items() if name != "type"})

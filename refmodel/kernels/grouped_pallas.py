@@ -16,6 +16,7 @@ from jax import lax
 from attention.kernels.matmul_tiles import MatmulTiles, few_row_tiles, matmul_tiles
 from attention.kernels.row_tiles import each_apart, tile_rows
 from attention.kernels.target import current_target
+from refmodel.kernels import packed_rows
 from refmodel.kernels.grouped_matmul import grouped_matmul, sides
 from refmodel.packed.packed import Packed
 from refmodel.parts import Activation
@@ -65,8 +66,13 @@ def expert_ffn_pallas(
         return y_ltd.reshape(lots * per_lot, -1)[:tokens]
     n_experts, (d_model, d_ff) = gate_ledf.shape[1], sides(gate_ledf)
 
-    packed = any(isinstance(stack, Packed) for stack in (gate_ledf, up_ledf, down_lefd))
+    stacks = gate_ledf, up_ledf, down_lefd
+    packed = any(isinstance(stack, Packed) for stack in stacks)
     few = tokens * choices <= n_experts // 2  # most of them have an expert of their own
+    if few and tiles is None and packed_rows.takes(stacks) and stacks[0].coding.bits == stacks[1].coding.bits:
+        each = partial(packed_rows.expert_packed_rows, layer=layer, expert_s=expert_tk.reshape(-1), interpret=interpret)
+        h_sf = each(x_td, stacks[:2], biases[:2], choices=choices, activation=activation)
+        return _combined(each(h_sf, stacks[2:], biases[2:], scale_s=weight_tk.reshape(-1)), tokens)
 
     def tiles_for(depth: int) -> MatmulTiles:
         if few:
@@ -81,5 +87,10 @@ def expert_ffn_pallas(
         activation=activation,
     )  # fmt: skip
     y_rd = multiply(h_sf, (down_lefd,), biases[2:], tiles=tiles_for(d_ff), reads="slot", scale_r=weight_tk.reshape(-1))
-    with jax.named_scope("combine"):
-        return y_rd.reshape(tokens, choices, -1).sum(1, dtype=jnp.float32).astype(x_td.dtype)
+    return _combined(y_rd, tokens)
+
+
+@jax.named_scope("combine")
+def _combined(y_rd: jax.Array, tokens: int) -> jax.Array:
+    """The sum over a token's choices, [tokens, D]."""
+    return y_rd.reshape(tokens, -1, y_rd.shape[1]).sum(1, dtype=jnp.float32).astype(y_rd.dtype)

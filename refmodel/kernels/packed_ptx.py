@@ -1,8 +1,9 @@
-"""Weights of packed levels by NVIDIA's instructions for pairs of bfloat16 (sm_90 and later): 2 instructions a weight.
+"""Weights of packed levels by NVIDIA's own instructions, for tiles of matrix units and for sums of single rows.
 
-Compilers make 8 of the same elementwise lines, one number at a time, and then a product waits for its weights.  A level
-goes into the mantissa of a number whose unit it is: 0x4300 | n is 128 + n.  What it stands for is exact then, and so is
-the rounding of its product with a scale of bfloat16: the weights are bit for bit those of `Coding.decode`.
+Tiles take those for pairs of bfloat16 (sm_90 and later), 2 instructions a weight.  Compilers make 8 of the same
+elementwise lines, one number at a time, and then a product waits for its weights.  A level goes into the mantissa of a
+number whose unit it is: 0x4300 | n is 128 + n.  What it stands for is exact then, and so is the rounding of its product
+with a scale of bfloat16: the weights are bit for bit those of `Coding.decode`.
 """
 
 from __future__ import annotations
@@ -76,3 +77,36 @@ def _decode(lines: tuple[str, ...], levels: jax.Array, scales: list[jax.Array]) 
         return weight
 
     return list(map(one, lines, scales))
+
+
+def ptx_dots(held: jax.Array, x: list[jax.Array], bits: int) -> list[tuple[int, jax.Array]] | None:
+    """A base, and float32 sum((base + level) · x) over the last axis of bytes [..., 32] by each x that they meet.
+
+    Two x for the low and the high halves of bytes, or one for whole signed ones, whose level begins at -128.  One shift
+    brings both halves of a byte into a mantissa.  Four lanes of a thread, which has 16 neighbours, are summed by fused
+    multiply-adds, for the compiler makes none where lanes are summed; three of the four are -0 then.  None where the
+    target is not NVIDIA's.
+    """
+    if not is_nvidia(current_target()):
+        return None
+    joined = [(256, "0x00078000, 0x43800000, 0xea"), (16, "0x00780000, 0x41800000, 0xea")]
+    if bits == 8:
+        joined = [(256, "0x007f8000, 0x43c00000, 0x6a")]  # (a & b) ^ c turns the sign over
+
+    def dot(join: str, x: jax.Array) -> jax.Array:
+        first, *others = (f"{shift}; lop3.b32 t, t, {join};" for shift in _TO_MANTISSA)
+        lines = [f"{first} mul.rn.f32 $0, t, $5;"]
+        for i, line in enumerate(others, 1):
+            lines.append(f"{line} fma.rn.f32 $0, t, ${5 + i}, $0; mov.b32 ${i}, 0x80000000;")
+        out = [jax.ShapeDtypeStruct(held.shape, jnp.float32)]
+        [of_four] = plgpu.elementwise_inline_asm(
+            f"{{ .reg .b32 t; {' '.join(lines)} }}", args=[held, jnp.broadcast_to(x, held.shape)],
+            constraints="=f,=f,=f,=f,r,f,f,f,f", pack=4, result_shape_dtypes=out,
+        )  # fmt: skip
+        return of_four.sum(-1)
+
+    return [(base, dot(join, x)) for (base, join), x in zip(joined, x, strict=True)]
+
+
+_TO_MANTISSA: Final = ("shl.b32 t, $4, 15", "shl.b32 t, $4, 7", "shr.b32 t, $4, 1", "shr.b32 t, $4, 9")
+"""The lowest bit of each of four bytes to bit 15."""

@@ -60,11 +60,16 @@ def _are_few(x: jax.Array, stacks: tuple[jax.Array | Packed, ...], axes: int) ->
 def _few_rows(
     x: jax.Array, stacks: tuple[jax.Array | Packed, ...], layer: jax.Array, *, axes: int, exact: bool
 ) -> tuple[jax.Array, ...]:
-    from refmodel.kernels.projection_pallas import project_few_rows  # loads Triton's compiler
+    from refmodel.kernels import packed_rows  # these load Triton's compiler
+    from refmodel.kernels.projection_pallas import project_few_rows
 
-    depth = math.prod(x.shape[2:])
-    matrices = tuple(s if isinstance(s, Packed) else s.reshape(len(s), depth, -1) for s in stacks)
-    products = project_few_rows(x.reshape(-1, depth), matrices, layer, dtype=jnp.float32 if exact else None)
+    depth, dtype = math.prod(x.shape[2:]), jnp.float32 if exact else None
+    x_rd = x.reshape(-1, depth)
+    if packed_rows.takes(stacks, len(x_rd)):
+        products = packed_rows.project_packed_rows(x_rd, stacks, layer, dtype=dtype)
+    else:
+        matrices = tuple(s if isinstance(s, Packed) else s.reshape(len(s), depth, -1) for s in stacks)
+        products = project_few_rows(x_rd, matrices, layer, dtype=dtype)
     return tuple(y.reshape(*x.shape[:2], *_outer(stack, axes)) for y, stack in zip(products, stacks, strict=True))
 
 

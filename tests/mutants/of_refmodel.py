@@ -11,6 +11,7 @@ BY_LENGTH = f"{POSITIONS}::test_the_length_decides_at_the_original_context"
 IDS, FOLDER = f"{SOURCE}::test_ids_outside_the_vocabulary_are_refused", f"{HERE}tokenizer/test_folder.py"
 SAMPLING = (f"{HERE}test_sampling.py", f"{HERE}test_generate.py")
 PACKED = f"{HERE}kernels/test_packed_products.py"
+ROWS = f"{HERE}kernels/test_packed_rows.py"
 GGUF, EXPERTS = f"{HERE}checkpoint/test_gguf_parts.py", f"{HERE}kernels/test_grouped.py"
 STOPS = f"{HERE}test_model.py::test_sampling_repeats_with_its_seed_and_stops"
 
@@ -177,6 +178,24 @@ MUTANTS = [
         ("lax.div(i, group // step)", "i"),
         ("[scales_of(lax.div(i * step + at, group)) for at in starts]", "[scales_of(lax.div(i * step, group)) for at in starts]"),
         ("PAIR if nibbles else 1", "1"),
+    ),
+    *of(
+        "refmodel/kernels/packed_rows.py", f"{ROWS}::test_projections_are_those_of_the_numbers",
+        ("jnp.minimum(run_p, n_runs - 1)", "run_p * 0"),
+        ("(run_p * len(x_pl) + half) * LANES", "run_p * len(x_pl) * LANES"),
+        ("exists_p = run_p < n_runs", "exists_p = run_p < size"),
+        ("row_r // field.rows", "row_r"),
+        ("part if minimum is None else part - minimum * x_sum", "part"),
+    ),
+    *of(
+        "refmodel/kernels/packed_rows.py", f"{ROWS}::test_what_the_kernel_takes",
+        ("% LANES == 0", "% 16 == 0"),
+        ("if (steps == steps[0]).all() else None", ""),
+    ),
+    *of(
+        "refmodel/kernels/packed_rows.py", f"{ROWS}::test_experts_of_each_slot_are_those_of_the_numbers",
+        ("lax.div(s, choices)", "s"),
+        ("out = out * scale_ref[0][s].astype(jnp.float32)", "pass"),
     ),
     *of(
         "refmodel/kernels/grouped_matmul.py", f"{HERE}test_grouped_pallas.py",

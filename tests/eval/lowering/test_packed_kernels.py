@@ -6,7 +6,7 @@ import pytest
 
 from attention.kernels.matmul_tiles import few_row_tiles
 from eval.lowering.compile import compile_for
-from eval.lowering.kernel_programs import ExpertKernel, ProjectionKernel, shipped_experts
+from eval.lowering.kernel_programs import ExpertKernel, PackedRowsKernel, ProjectionKernel, launched_as, shipped_experts
 from eval.lowering.nvidia import NVIDIA
 from eval.lowering.report import own_kernels, read_result
 from eval.lowering.target import target
@@ -53,3 +53,12 @@ def test_experts_of_one_token_are_sound(name: str, coding: str, request) -> None
 @CODINGS
 def test_few_rows_of_projections_are_sound(name: str, coding: str) -> None:
     assert_sound(name, ProjectionKernel(1, coding=coding))
+
+
+@TARGETS
+@pytest.mark.parametrize("coding", ["int4(32)", "int8(64)", "q4_k"])
+def test_single_rows_of_projections_are_sound(name: str, coding: str) -> None:
+    """One kernel that spills nothing, without matrix units; the stacks are read as they lie."""
+    toolchain = find_toolchain(NVIDIA) if name.startswith("sm_") else find_toolchain()
+    [kernel] = read_result(compile_for(PackedRowsKernel(1, coding=coding), target(name), toolchain)).kernels
+    assert launched_as(PackedRowsKernel.kernel, kernel.name) and not kernel.spills and not kernel.whole.matrix

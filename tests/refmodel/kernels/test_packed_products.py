@@ -107,7 +107,7 @@ def test_weights_are_rounded_to_the_dtype_of_the_rows(coding):
     assert close(many(x[None], (packed,), jnp.int32(LAYER))[0][0], wanted, 2e-6)
 
 
-@pytest.mark.parametrize(("target", "rows", "runs"), [("sm_90", 3, True), ("gfx1201", 3, True), ("sm_90", 65, False)])
+@pytest.mark.parametrize(("target", "rows", "runs"), [("sm_90", 5, True), ("gfx1201", 5, True), ("sm_90", 65, False)])
 def test_a_gpu_takes_few_rows(target, rows, runs):
     with compiling_for(target):
         jaxpr = str(jax.make_jaxpr(project)(rows_of(rows, D, 0)[None], (draw(int4(), 1),), jnp.int32(0)))
@@ -261,7 +261,7 @@ def test_compiled_kernels_are_the_oracle(coding):
         wanted = expert_ffn(x.astype(jnp.float32), *routing, *wide, jnp.int32(LAYER), impl="blockwise")
         assert close(jax.jit(expert_ffn)(x, *routing, *stacks, jnp.int32(LAYER)), wanted, 1e-2)
     packed = draw(coding, 1, rows=768, dtype=jnp.bfloat16)
-    for rows in (1, 7, 64):
+    for rows in (5, 7, 64):  # fewer are of another kernel, which rounds no weights
         x = rows_of(rows, D, rows, jnp.bfloat16)
         (found,) = jax.jit(partial(project, exact=True))(x[None], (packed,), jnp.int32(LAYER))
         assert close(found[0], EXACT(x.astype(jnp.float32), numbers(packed)[LAYER].astype(jnp.float32)), 1e-4)
