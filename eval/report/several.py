@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from attention import checks
 from attention.layout import LayoutSpec
@@ -23,6 +23,8 @@ from refmodel.source import Model
 
 if TYPE_CHECKING:
     import pandas
+
+M = TypeVar("M", str, Model, str | Model)
 
 COLUMNS = ("prefill_ms", "prefill_tokens_per_s", "speed_up", "useful_reduction", "realisation",
            "read_perplexity_change", "read_kl_nats")  # fmt: skip
@@ -75,7 +77,7 @@ def _rows(summary: Summary) -> Iterator[tuple[str, ...]]:
             yield summary.config.name, count(summary.batch), one.name, count(one.tokens), *cells, told
 
 
-def each_of(models: Sequence[str | Model], batches: Sequence[int]) -> list[tuple[str | Model, int, str]]:
+def each_of(models: Sequence[M], batches: Sequence[int]) -> list[tuple[M, int, str]]:
     """Each model with each batch, and the name of the folder that keeps it: `qwen3-0.6b`, `qwen3-0.6b-batch-4`.
 
     Raises `ValueError` for none, and for two that would share a folder.
@@ -83,7 +85,7 @@ def each_of(models: Sequence[str | Model], batches: Sequence[int]) -> list[tuple
     for name, given in (("models", models), ("batches", batches)):
         if isinstance(given, str) or not isinstance(given, Sequence) or not given:
             raise ValueError(f"{name} is a list of one or more, got {given!r}")
-    found: dict[str, tuple[str | Model, int, str]] = {}
+    found: dict[str, tuple[M, int, str]] = {}
     for model, batch in itertools.product(models, (checks.whole("batch", one, 1, MOST_BATCH) for one in batches)):
         called = model.config.name if isinstance(model, Model) else str(model)
         folder = re.sub(r"[^A-Za-z0-9_.]+", "-", called).strip("-.") + (f"-batch-{batch}" if len(batches) > 1 else "")
