@@ -9,7 +9,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from attention.lazy import lazy_names
+from refmodel.beside import refuse_foreign
+
+refuse_foreign("attention")
+
+from attention.lazy import lazy_names  # noqa: E402
 
 if TYPE_CHECKING:
     from eval.cost.crossover import crossover_tokens

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from attention.lazy import lazy_names
+from refmodel.beside import refuse_foreign
+
+refuse_foreign("attention")  # before it is imported: a user's attention.py would run
+
+from attention.lazy import lazy_names  # noqa: E402
 
 if TYPE_CHECKING:
     from refmodel.source import Model

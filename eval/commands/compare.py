@@ -10,6 +10,7 @@ from pathlib import Path
 import jax
 
 from attention.backends.registry import impl_names
+from attention.regular_file import regular_file
 from eval.commands import arguments
 from eval.commands.output import Console, is_watched, print_json
 from eval.commands.report import draw, invocation, record_of
@@ -71,9 +72,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--resume", action="store_true", help="keep the records in --out and measure what is missing")
     parser.add_argument(
         "--again", nargs="+", metavar="CELL", default=(),
-        help="with --resume: measure again also `disturbed`, whose samples spread by more than "
-        f"{100 * MOST_SPREAD:.0f} %%, or records by name, 'KIND LAYOUT TOKENS' as the run prints them, of which "
-        f"LAYOUT and TOKENS may be left out; KIND is {', '.join(KINDS)}",
+        help="with --resume: measure again also `disturbed`, all of a kind and length of which one's samples spread "
+        f"by more than {100 * MOST_SPREAD:.0f} %%, or records by name, 'KIND LAYOUT TOKENS' as the run prints them, of "
+        f"which LAYOUT and TOKENS may be left out; KIND is {', '.join(KINDS)}",
     )  # fmt: skip
     arguments.add_cards(parser)
     arguments.add_json(parser)
@@ -95,7 +96,9 @@ def run(options: argparse.Namespace) -> int:
         statuses.append(draw(found[-1], options.out / folder, console, options, cards, alone=False))
     side_by_side = Comparisons(tuple(found))
     console.print(side_by_side.table())
-    console.print(f"reports: {options.out.resolve()}", soft_wrap=True, highlight=False)
+    kept = regular_file(options.out / "side_by_side.md")
+    kept.write_text(side_by_side.table().to_markdown(), encoding="utf-8")
+    console.print(f"side by side: {kept.resolve()}, the reports beside it", soft_wrap=True, highlight=False)
     if options.json:
         reports = [options.out / folder / "report.md" for _, _, folder in asked]
         print_json({"command": options.command, "comparisons": list(map(record_of, found, reports))})

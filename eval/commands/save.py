@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from pathlib import Path
 
 import jax.numpy as jnp
@@ -13,6 +14,7 @@ from eval.measure.refuse_layouts import refuse_layouts
 from refmodel.checkpoint.find import find_checkpoint
 from refmodel.default_model import DEFAULT_MODEL
 from refmodel.digest import params_digest
+from refmodel.own_fields import OWN
 from refmodel.presets import refuse_to_run
 from refmodel.saving.config_json import written_config
 from refmodel.saving.new_folder import refuse_taken
@@ -56,6 +58,10 @@ def run(options: argparse.Namespace) -> int:
         model = model.with_layout(options.layout, options.seed)
         say_cuts([options.layout], model.config.n_layers)
     model.save(options.out, overwrite=options.overwrite)
+    own = written_config(model.config)[0].get(OWN, {})
+    if "layout" in own and "model_type" not in own:
+        print(f"transformers passes over {own['layout']}, which stands under {OWN!r} in config.json: it computes the "
+              "attention that the other fields say", file=sys.stderr)  # fmt: skip
     if not options.json:
         print(f"{model.config.name}, {model.config.layout_name}, {options.dtype}: {options.out}")
         return 0

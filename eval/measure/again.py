@@ -1,8 +1,8 @@
 """Which records are measured again although they are there: what was disturbed, or is named.
 
-disturbed            every timing whose samples spread by more than `eval.measure.timing.MOST_SPREAD`; of a single
-                     sample those of full attention's record that counts tell, of the same kind and length: they were
-                     timed in turns with it, unless one of the two was measured again without the other
+disturbed            every record of a kind and length of which one timing's samples spread by more than
+                     `eval.measure.timing.MOST_SPREAD`: they were timed in turns, and one alone would be compared with
+                     what was timed on another machine, as it were; layers apart are each by itself
 KIND                 every record of a kind: linear, attention, prefill, apart, quality
 KIND LAYOUT          those of a layout; of kind `attention` of one layer's variant
 KIND TOKENS          those at a length
@@ -14,7 +14,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Final, get_args
 
-from attention.full import FULL
 from attention.shorthand import count_written
 from attention.unknown import unknown
 from eval.measure.named_layout import LayoutNames
@@ -84,16 +83,13 @@ def _is_named(word: str, names: LayoutNames, kind: Kind, layout: str, tokens: in
 
 
 def _disturbed(records: Sequence[Record]) -> list[Record]:
-    reference = {(one.kind, one.tokens): one for one in records if one.layout == FULL}
-    return [
-        one
-        for one in records
-        if is_disturbed(reference.get((one.kind, one.tokens), one) if _is_of_one_sample(one) else one)
-    ]
+    shaken = {_turn_of(one) for one in records if is_disturbed(one)}
+    return [one for one in records if _turn_of(one) in shaken]
 
 
-def _is_of_one_sample(record: Record) -> bool:
-    return record.timing is not None and not record.parts and len(record.timing.samples_ms) == 1
+def _turn_of(record: Record) -> tuple[str, int, str]:
+    """What was sampled in turns with it: all of its kind and length; layers apart are timed layout by layout."""
+    return record.kind, record.tokens, record.layout if record.kind == "apart" else ""
 
 
 def _parts(word: str) -> tuple[str, str, int | None]:

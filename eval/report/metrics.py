@@ -15,7 +15,17 @@ from typing import Any, Final, Literal
 from attention.registry import Registry
 from attention.unknown import unknown
 from eval.report.layout_result import LayoutResult, Spread
-from eval.report.number_format import NOTHING, duration, factor, flops, number, percent, signed_percent, size, spread
+from eval.report.number_format import (
+    NOTHING,
+    duration,
+    factor,
+    flops,
+    number,
+    percent,
+    signed_percent,
+    size,
+    spread,
+)
 
 Kind = Literal["measured", "counted"]
 Value = float | Spread | None
@@ -164,7 +174,8 @@ def _read() -> Iterator[Metric]:
     metric = partial(
         Metric, part="text", kind="measured", table=WORTH, in_numbers=False
     )  # `_quality` tells the numbers
-    yield metric("read_tokens", _at("read.tokens"), quantity="tokens read", unit="token", title="text\ntokens")
+    yield metric("read_tokens", _at("read.tokens"), quantity="tokens read", unit="token", title="text\ntokens",
+                 show="{:,}".format)  # fmt: skip
     yield metric("read_perplexity", _at("read.quality.perplexity"), quantity="perplexity", unit="1",
                  title="perplexity", show="{:.3f}".format)  # fmt: skip
     yield metric("read_perplexity_change", _at("read.perplexity_change"), quantity="perplexity over full attention's",

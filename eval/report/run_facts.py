@@ -106,7 +106,7 @@ def _do_not_fit_together(summary: Summary) -> list[str]:
         f"The times do not fit together: in {len(too_far)} of {len(off)} whole prefills linear + attention, timed "
         f"apart, is more than {100 * MOST_APART:.0f} % off the whole (most at {layout}, {tokens:,} tokens: "
         f"{100 * too_far[worst]:+.0f} %). The machine was disturbed or is noisy{experts}: measure again "
-        f"(`--resume --again 'prefill {layout} {tokens}'`) before you rely on gains and crossovers."
+        f"(`--resume --again 'prefill {tokens}'`) before you rely on gains and crossovers."
     ]
 
 

@@ -38,10 +38,14 @@ def in_a_line(compared: Compared) -> str:
     """Which model, how much was measured and how much of it failed."""
     layouts = {record.layout for record in compared.records if record.kind != "attention"}
     lengths = sorted({record.tokens for record in compared.records})
-    span = f"{lengths[0]:,} to {lengths[-1]:,} tokens, " if lengths else ""
+    ends = dict.fromkeys(f"{n:,}" for n in lengths[:1] + lengths[-1:])
+    span = f"{' to '.join(ends)} tokens, " if ends else ""
+    most = max((record.run.batch for record in compared.records), default=1)
+    prompts = f", {most} prompts at once" if most > 1 else ""
+    counts = f"{len(compared.records)} records, {len(compared.failures)} failed"
     return (
-        f"Comparison of {compared.config.name}: {len(layouts)} layouts, {span}{len(compared.records)} records, "
-        f"{len(compared.failures)} failed; rows(), to_pandas(), plot_pareto(), plot_wall()"
+        f"Comparison of {compared.config.name}{prompts}: {len(layouts)} layouts, {span}{counts}; "
+        "rows(), to_pandas(), plot_pareto(), plot_wall()"
     )
 
 

@@ -1,4 +1,4 @@
-"""Faults where several prompts go through at once, and where several models are compared."""
+"""Faults where several prompts go through at once, where several models are compared, and in what is said of files."""
 
 from __future__ import annotations
 
@@ -68,5 +68,16 @@ MUTANTS = [
             "options.out / folder, console, options, cards, alone=False",
             "options.out, console, options, cards, alone=False",
         ),
+    ),
+    *of(
+        "refmodel/beside.py",
+        "tests/refmodel/test_beside.py",
+        (".parent != own:", ".parent == own:"),
+        ("spec is None or spec.origin is None or", "spec is None or"),
+    ),
+    *of(
+        "eval/commands/save.py",
+        "tests/eval/commands/test_save_command.py",
+        ('if "layout" in own and "model_type" not in own:', "if own is None:"),
     ),
 ]

@@ -90,6 +90,8 @@ MUTANTS = [
         "eval/measure/again.py", f"{HERE}test_again.py",
         ("if record.timing and not record.parts:", "if record.timing:"),
         ("any(spread > MOST_SPREAD for", "all(spread > MOST_SPREAD for"),
+        ("if _turn_of(one) in shaken]", "if is_disturbed(one)]"),
+        ('record.layout if record.kind == "apart" else ""', '""'),
         (" and n in (None, tokens)\n", "\n"),
         ('and name in ("", layout) and', "and"),
         ("if kind != DISTURBED and not any(", "if not any("),

@@ -36,7 +36,11 @@ def test_other_commands_read_the_folder_with_its_layout(tmp_path, capsys):
         key: one for key, one in own.items() if key != "model"
     }
     assert main(["save", "--model", str(tmp_path / "m"), "--dtype", "bf16", "--out", str(tmp_path / "half")]) == 0
-    assert capsys.readouterr().out == f"m, {layout}, bfloat16: {tmp_path / 'half'}\n"
+    said = capsys.readouterr()
+    assert said.out == f"m, {layout}, bfloat16: {tmp_path / 'half'}\n"
+    assert said.err.startswith(f"transformers passes over {layout}, which stands under 'prefillwall'")
+    assert main(["save", "--model", str(GOLDEN / "moe"), "--out", str(tmp_path / "as it was")]) == 0
+    assert "transformers" not in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

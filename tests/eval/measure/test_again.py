@@ -74,12 +74,13 @@ ALL_PREFILLS = [("prefill", layout, tokens) for tokens in (17, 31) for layout in
     ("words", "cells"),
     [
         ([], []),
-        (["disturbed"], [("prefill", LAYOUTS[1], 31)]),
+        (["disturbed"], ALL_PREFILLS[2:]),  # full attention's calm one too: they are timed in turns
         (["prefill"], ALL_PREFILLS),
         (["prefill 31"], ALL_PREFILLS[2:]),
         (["prefill  swa(5,sinks=2)+full"], ALL_PREFILLS[1::2]),
         (["prefill swa(5, sinks=2)+full 31", "disturbed", "linear full 17"],
-         [("linear", "full", 17), ("prefill", LAYOUTS[1], 31)]),
+         [("linear", "full", 17), *ALL_PREFILLS[2:]]),
+        (["prefill swa(5, sinks=2)+full 31"], ALL_PREFILLS[3:]),
         (["attention swa(5,sinks=2) 17"], [("attention", "swa(5, sinks=2)", 17)]),
     ],
 )  # fmt: skip
@@ -90,8 +91,8 @@ def test_what_is_named_is_measured_again_and_nothing_else(plan, measured, words,
 def test_the_new_record_counts_and_the_others_stay(plan, measured):
     before = file.read(measured)
     again = list(run_sweep(plan, missing(plan, measured, "disturbed"), measured))
-    assert file.read(measured) == [*before, *again] and len(again) == 1
-    assert again[0].timing == CALM and is_disturbed(before[-3]) and before[-3].cell == again[0].cell
+    assert file.read(measured) == [*before, *again] and len(again) == 2
+    assert again[1].timing == CALM and is_disturbed(before[-3]) and before[-3].cell == again[1].cell
     assert missing(plan, measured, "disturbed") == []  # the newest is calm
     (summary,) = summarise(file.read(measured), plan.model.config)
     assert summary.of(LAYOUTS[1])[-1].whole_ms.median == CALM.median_ms
@@ -112,17 +113,15 @@ def test_layers_apart_are_disturbed_where_one_of_their_programs_is(measured):
     assert not is_disturbed(dataclasses.replace(record, timing=None))
 
 
-def test_a_single_sample_is_as_disturbed_as_full_attention_beside_it(plan, measured):
-    full, other, _, of_longer = (one for one in file.read(measured) if one.kind == "prefill")
-    single = dataclasses.replace(other, timing=Timing((10.0,)))
+def test_what_is_timed_in_turns_is_disturbed_as_one(plan, measured):
+    full, other, *longer = (one for one in file.read(measured) if one.kind == "prefill")
     names = LayoutNames(plan.model.config, plan.layouts)
-    wild = dataclasses.replace(full, timing=WILD)
-    assert cells_again(["disturbed"], [full, single], names) == frozenset()
-    assert cells_again(["disturbed"], [wild, single], names) == {wild.cell, single.cell}
-    assert cells_again(["disturbed"], [wild, dataclasses.replace(of_longer, timing=Timing((10.0,)))], names) == {
-        wild.cell
-    }
-    assert cells_again(["disturbed"], [single], names) == frozenset()
+    single, wild = dataclasses.replace(other, timing=Timing((10.0,))), dataclasses.replace(full, timing=WILD)
+    calm = [dataclasses.replace(one, timing=CALM) for one in longer]
+    assert cells_again(["disturbed"], [full, single, *calm], names) == frozenset()
+    assert cells_again(["disturbed"], [wild, single, *calm], names) == {wild.cell, single.cell}
+    apart = [dataclasses.replace(one, kind="apart") for one in (wild, other)]
+    assert cells_again(["disturbed"], apart, names) == {apart[0].cell}  # by itself
 
 
 @pytest.mark.parametrize(

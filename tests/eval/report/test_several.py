@@ -56,7 +56,7 @@ def test_the_table_has_a_line_for_each_layout_with_its_own_figures(found):
         assert crossed == ("never" if by_flops is None else f"{by_flops:,}")
     html = side_by_side._repr_html_()
     assert html.count("<tr") == 9 and all(model in html for model in MODELS)
-    assert repr(side_by_side).count("\n") == 3
+    assert repr(side_by_side).count("\n") == 3 and repr(side_by_side).count(", 3 prompts at once") == 2
 
 
 def test_two_of_one_folder_are_refused():
@@ -86,6 +86,8 @@ def test_the_command_measures_each_and_prints_them_side_by_side(tmp_path, capsys
     for model, one in zip(MODELS, record["comparisons"], strict=True):
         assert one["report"] == str(tmp_path / model / "report.md") and (tmp_path / model / "report.html").exists()
         assert {row["model"] for row in one["rows"]} == {model}
+    kept = (tmp_path / "side_by_side.md").read_text()
+    assert kept.startswith("## Side by side") and kept.count("\n| tiny-") == 4
     assert main([*words, "--resume"]) == 0
     assert capsys.readouterr().err.count("nothing is missing") == 2
 
