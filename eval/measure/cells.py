@@ -116,14 +116,15 @@ def measure_quality(sweep: Sweep, layouts: Layouts, tokens: int, on_read: Callab
 
     `on_read` is told of each layout that is done.
     """
-    tokens_t = jnp.asarray(sweep.text.tokens[:tokens], jnp.int32)
-    reference_td = _final_hidden(sweep.model.with_layout(sweep.full.variants), tokens_t)
+    tokens_t, model = jnp.asarray(sweep.text.tokens[:tokens], jnp.int32), sweep.model
+    reference_td = _final_hidden(model.with_layout(sweep.full.variants), tokens_t)
     found = {}
     for layout in layouts:
         breathe()
-        other = sweep.model.with_layout(layout.variants)
+        other = model.with_layout(layout.variants)
         variant_td = reference_td if layout.is_full else _final_hidden(other, tokens_t)
-        quality = summarise(per_token(other.config, other.params, tokens_t, reference_td, variant_td))
+        # The head is every layout's: with the model's own configuration it is compiled once, not for each.
+        quality = summarise(per_token(model.config, model.params, tokens_t, reference_td, variant_td))
         found[layout] = Findings(quality=quality)
         on_read()
     return found

@@ -4,15 +4,25 @@ from __future__ import annotations
 
 import dataclasses
 
+import jax.numpy as jnp
 import pytest
 
 import refmodel
 from attention.layout import parse_variant
 from eval.measure import cells
-from eval.measure.cells import _executed_flops, _executed_from, _flops, _of_one_call, measure_attention, measure_prefill
+from eval.measure.cells import (
+    _executed_flops,
+    _executed_from,
+    _flops,
+    _of_one_call,
+    measure_attention,
+    measure_prefill,
+    measure_quality,
+)
 from eval.measure.default_sweep import usual_sweep
 from eval.measure.records.schema import UNTOLD
 from eval.measure.timing import Budget, Program, Timing
+from eval.quality.divergence import compare_tokens, final_hidden, per_token, summarise
 
 
 def test_a_sample_of_several_calls_is_the_time_of_one():
@@ -81,3 +91,16 @@ def test_attention_kernels_are_sampled_as_often_as_was_asked_and_five_times_othe
     sweep = usual_sweep(refmodel.load("tiny-dense"), ["swa(5)"], [17], budget=dataclasses.replace(budget, seconds=0))
     found = measure_attention(sweep, sweep.single_layers, 17)
     assert {len(one.timing.samples_ms) for one in found.values()} == {samples}
+
+
+def test_the_head_is_compiled_for_all_layouts_at_once_and_gives_what_each_one_s_would(fast_compile):
+    sweep = usual_sweep(refmodel.load("tiny-dense"), ["full", "swa(5)", "routed(3|full)"], [31], quality_tokens=31)
+    before = compare_tokens._cache_size()
+    found = measure_quality(sweep, sweep.layouts, 31)
+    assert compare_tokens._cache_size() == before + 1
+    tokens_t = jnp.asarray(sweep.text.tokens[:31])
+    hidden = {one: sweep.model.with_layout(one.variants) for one in sweep.layouts}
+    reference_td, *others = (final_hidden(model.config, model.params, tokens_t) for model in hidden.values())
+    for (layout, model), variant_td in zip(hidden.items(), (reference_td, *others), strict=True):
+        own = per_token(model.config, model.params, tokens_t, reference_td, variant_td)
+        assert found[layout].quality == summarise(own)
