@@ -13,7 +13,6 @@ import jax
 import pytest
 from hypothesis import HealthCheck, Phase, settings
 
-from attention.extend import REGISTRIES
 from tests.compiling import unoptimised
 from tests.needs import NEEDS
 from tests.shapes import check_shapes
@@ -79,6 +78,8 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 @pytest.fixture(autouse=True)
 def nothing_stays_registered() -> Iterator[None]:
     """What a test registers, by a plugin's file too, is gone after it: its worker's next test knows nothing of it."""
+    from attention.extend import REGISTRIES  # what is imported before `check_shapes` is not checked
+
     with ExitStack() as until_the_end:
         for registry in REGISTRIES.values():
             until_the_end.enter_context(registry.temporarily())

@@ -66,9 +66,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     arguments.add_seed(parser)
     arguments.add_samples(parser)
-    parser.add_argument(
-        "--out", type=Path, default=Path("out/compare"), help="folder, of several in one each (default: %(default)s)"
-    )
+    parser.add_argument("--out", type=Path, default=Path("out/compare"), help="folder (default: %(default)s)")
     parser.add_argument("--resume", action="store_true", help="keep the records in --out and measure what is missing")
     parser.add_argument(
         "--again", nargs="+", metavar="CELL", default=(),

@@ -104,7 +104,7 @@ def compare_models(
     out: str | Path | None = None,
     **options: Any,
 ) -> Comparisons:
-    """`eval.compare` of each model with each batch, one after the other.
+    """Measures each model with each batch as `eval.compare` does, one after the other.
 
     Args:
         models, layouts, tokens: as `eval.compare` takes one model, layouts and lengths.
