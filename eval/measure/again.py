@@ -2,7 +2,7 @@
 
 disturbed            every record of a kind and length of which one timing's samples spread by more than
                      `eval.measure.timing.MOST_SPREAD`: they were timed in turns, and one alone would be compared with
-                     what was timed on another machine, as it were; layers apart are each by itself
+                     what was timed while the machine was in another state; layers apart are each by itself
 KIND                 every record of a kind: linear, attention, prefill, apart, quality
 KIND LAYOUT          those of a layout; of kind `attention` of one layer's variant
 KIND TOKENS          those at a length

@@ -24,7 +24,7 @@ from refmodel.source import Model
 if TYPE_CHECKING:
     import pandas
 
-M = TypeVar("M", str, Model, str | Model)
+M = TypeVar("M", bound=str | Model)
 
 COLUMNS = ("prefill_ms", "prefill_tokens_per_s", "speed_up", "useful_reduction", "realisation",
            "read_perplexity_change", "read_kl_nats")  # fmt: skip

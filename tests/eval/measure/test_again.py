@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import re
 
-import jax.numpy as jnp
 import pytest
 
 import eval as prefillwall
@@ -13,7 +12,7 @@ from eval.cli import main
 from eval.measure import comparison_run, sweep
 from eval.measure.again import cells_again, is_disturbed, refuse_unplanned, refuse_words
 from eval.measure.cells import MEASURES
-from eval.measure.named_layout import LayoutNames, named_layouts
+from eval.measure.named_layout import LayoutNames
 from eval.measure.plan import Sweep, Text
 from eval.measure.plan import plan as cells_of
 from eval.measure.records import file
@@ -21,11 +20,7 @@ from eval.measure.records.schema import Findings
 from eval.measure.resume import layout_names
 from eval.measure.timing import Budget, Timing
 from eval.report.summary import summarise
-from refmodel.presets import preset
-from refmodel.source import Model
-from refmodel.weights.random import random_params
-from tests.compiling import unoptimised
-from tests.eval.measure.swept import run_sweep
+from tests.eval.measure.swept import run_sweep, tiny_sweep
 
 CALM, WILD = Timing((10.0, 11.0)), Timing((10.0, 20.0))
 LAYOUTS = ("full", "swa(5, sinks=2)+full")
@@ -34,11 +29,7 @@ TEXT = Text("counting", "0" * 64, tuple(range(41)))
 
 @pytest.fixture(scope="module")
 def plan() -> Sweep:
-    config = preset("tiny-dense")
-    with unoptimised():
-        model = Model(config, random_params(config, 0, jnp.float32), None, "random")
-    layouts = named_layouts(["swa(5,sinks=2)+full"], config.n_layers)
-    return Sweep(model, TEXT, layouts, layouts, (17, 31), 29, Budget(0, 1, 1))
+    return tiny_sweep("swa(5,sinks=2)+full", TEXT)
 
 
 @pytest.fixture

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 
-import jax.numpy as jnp
 import pytest
 
 from attention.backends.dense import Dense
@@ -19,13 +18,8 @@ from eval.measure.plan import Cell, Sweep, Text
 from eval.measure.plan import plan as cells_of
 from eval.measure.records import file
 from eval.measure.records.schema import Findings
-from eval.measure.timing import Budget
 from eval.report.summary import summarise
-from refmodel.presets import preset
-from refmodel.source import Model
-from refmodel.weights.random import random_params
-from tests.compiling import unoptimised
-from tests.eval.measure.swept import missing_cells, run_sweep
+from tests.eval.measure.swept import missing_cells, run_sweep, tiny_sweep
 
 pytestmark = pytest.mark.usefixtures("fast_compile")
 
@@ -34,11 +28,7 @@ TEXT = Text("counting", "0" * 64, tuple(i % 257 for i in range(101)))
 
 @pytest.fixture(scope="module")
 def plan() -> Sweep:
-    config = preset("tiny-dense")
-    with unoptimised():
-        model = Model(config, random_params(config, 0, jnp.float32), None, "random")
-    layouts = named_layouts(["swa(5)+full"], config.n_layers)
-    return Sweep(model, TEXT, layouts, layouts, (17, 31), 29, Budget(0, 1, 1))
+    return tiny_sweep("swa(5)+full", TEXT)
 
 
 def test_every_cell_is_measured_and_resumed(plan, tmp_path):
