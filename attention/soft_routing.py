@@ -25,6 +25,8 @@ from attention.routers import Linear
 from attention.token_routed import Routed, heads_of
 from attention.variant import LayerInput
 
+__all__ = ["for_training", "mixture", "price", "span_gates"]
+
 Gates = Literal["soft", "straight"]
 
 

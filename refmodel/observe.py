@@ -26,6 +26,8 @@ from refmodel.specification import ModelConfig
 from refmodel.stacked_module import RMSNorm
 from refmodel.token_ids import Ids, as_ids, check_token_ids
 
+__all__ = ["attention_weights", "observe", "observe_routed", "routes_taken"]
+
 MOST_WEIGHTS: Final = 2**28
 """A gigabyte in float32: what is looked at, not what a long prompt has."""
 

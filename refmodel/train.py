@@ -27,6 +27,8 @@ from refmodel.specification import ModelConfig
 from refmodel.token_ids import Ids, as_ids, check_token_ids
 from refmodel.tree import Params
 
+__all__ = ["TrainState", "draw_batches", "next_token_loss", "only_leaves", "train_state", "train_step"]
+
 Loss = Callable[[ModelConfig, Params, jax.Array], jax.Array]
 """(config, params, tokens [B, T]) -> a scalar: `next_token_loss`, or one of your own, made once, not for each step."""
 

@@ -18,7 +18,9 @@ from attention.registry import Registry
 ROOT: Final = Path(__file__).parents[2]
 PAGE: Final = "docs/api.md"
 PACKAGES: Final = ("attention", "refmodel", "eval")
-MODULES: Final = (*PACKAGES, "eval.testing")
+MODULES: Final = (
+    "attention", "attention.soft_routing", "refmodel", "refmodel.train", "refmodel.observe", "eval", "eval.testing",
+)  # fmt: skip
 INTRO: Final = """# The public interface
 
 Made from signatures and docstrings by `python -m eval.bench.api`; a test holds this page to the code. Each docstring
