@@ -61,7 +61,7 @@ def for_training(layout: Layout, gates: Gates = "soft") -> Layout:
 
 
 def span_gates(variant: Routed, layer: LayerInput) -> jax.Array:
-    """softmax of the router's logits, float32 [B, M, T, E]."""
+    """Gates of every span: softmax of the router's logits, float32 [B, M, T, E]."""
     assert isinstance(variant.router, Linear)
     return jax.nn.softmax(variant.router.logits(variant.routes_of(heads_of(layer)), layer), axis=-1)
 
@@ -73,7 +73,7 @@ def straight_through(gates_bmte: jax.Array) -> jax.Array:
 
 
 def mixture(attend: AttendFn, variant: Routed, layer: LayerInput, gates_bmte: jax.Array) -> Attended:
-    """sum_e g_e · y_e; y_e is attention with everybody on route e."""
+    """The mixture sum_e g_e · y_e, where y_e is attention with everybody on route e."""
     n_heads, parts, total = layer.q_btnh.shape[2], [], jnp.float32(0)
     for route, span in enumerate(variant.spans):
         pattern = SpanPattern((span,), (variant.sinks,))

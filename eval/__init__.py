@@ -1,8 +1,8 @@
 """What attention costs and what it is worth.
 
 `compare` measures layouts against full attention, `compare_models` those of several models; `prefill_flops`,
-`crossover_tokens` and `count_flops` are the arithmetic alone; `seen_keys` draws who saw whom, `weights_figure` how much.  `eval.testing` tests a
-variant of one's own.
+`crossover_tokens` and `count_flops` are the arithmetic alone; `seen_keys` draws who saw whom, `weights_figure` how
+much.  `eval.testing` tests a variant of one's own.
 """
 
 from __future__ import annotations

@@ -41,7 +41,7 @@ def observe(
     *,
     attend: AttendFn = attend,
 ) -> dict[int, Any]:
-    """{layer: look(*its mixer and what `Mixer.step` is called with)} for some layers, of a prompt in one step.
+    """What a function sees of some layers, {layer: look(mixer, *what `Mixer.step` is called with)}, in one step.
 
     A second pass over those layers' inputs, outside the model's loop: differentiable, and none of the model's business.
     """
@@ -79,7 +79,7 @@ def attention_weights(
     *,
     attend: AttendFn = attend,
 ) -> dict[int, jax.Array]:
-    """{layer: the weight of each token's value for each query, [B, N, Q, T]}, of a prompt in one step.
+    """Weights of each token's value for each query, {layer: [B, N, Q, T]}, of a prompt in one step.
 
     As it runs: keys outside a window, not chosen or evicted have 0, and what a learned sink takes is missing in a sum.
     In float32, as exact as attention in the model's dtype is.
@@ -136,7 +136,7 @@ def observe_routed(
     *,
     attend: AttendFn = attend,
 ) -> dict[int, Any]:
-    """{layer: look(variant, its input)} for the token-routed layers, of a prompt in one step."""
+    """What a function sees of the token-routed layers, {layer: look(variant, its input)}, of a prompt in one step."""
 
     def at_routed(mixer: Any, *step: Any) -> Any:
         return look(mixer, mixer.layer_input(*step)[0])

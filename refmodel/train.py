@@ -83,7 +83,7 @@ def _batch_of(config: ModelConfig, tokens: Ids) -> Int[Array, "b t"]:
 
 
 def only_leaves(optimizer: optax.GradientTransformation, params: Params, pattern: str) -> optax.GradientTransformation:
-    """`optimizer` for the leaves whose dotted path matches the shell pattern; all others stay as they are.
+    """The optimizer for leaves whose dotted path matches the shell pattern; all others stay as they are.
 
     It remembers nothing of those that stay.  Raises `ValueError` where no leaf matches.
 

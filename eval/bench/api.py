@@ -11,7 +11,7 @@ import inspect
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, ForwardRef
 
 from attention.registry import Registry
 
@@ -120,7 +120,9 @@ def _signature(thing: Any) -> str:
 
 
 def _bare(annotation: Any) -> Any:
-    return _Bare(annotation) if isinstance(annotation, str) else annotation
+    """A name in quotes, as a named tuple keeps it, without them."""
+    text = annotation.__forward_arg__ if isinstance(annotation, ForwardRef) else annotation
+    return _Bare(text) if isinstance(text, str) else text
 
 
 def _default(value: Any) -> Any:
