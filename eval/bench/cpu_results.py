@@ -11,7 +11,7 @@ from eval.report.number_format import NOTHING, count, duration, factor, percent,
 from eval.report.run_facts import crossovers
 from eval.report.summary import Summary, summarise
 from eval.report.table import Table
-from eval.report.tables import ATTENTION_GAIN, QUALITY, TIME, WHOLE_GAIN, crossover_table
+from eval.report.tables import ATTENTION_GAIN, QUALITY, SPEED_AND_QUALITY, TIME, WHOLE_GAIN, crossover_table
 from refmodel.presets import preset
 
 SOURCE: Final = Path("eval/results/smollm2-cpu/records.jsonl")
@@ -30,6 +30,7 @@ def cpu_figures(summary: Summary) -> str:
     """The tables of docs/results.md, after a line that says of what they are."""
     at_longest = summary.at_longest()
     tables = (
+        SPEED_AND_QUALITY.of(at_longest),
         TIME.of(at_longest),
         WHOLE_GAIN.of(at_longest),
         ATTENTION_GAIN.of(at_longest),

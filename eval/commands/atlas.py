@@ -126,7 +126,7 @@ def _row(found: Place) -> tuple[str, ...]:
         _tokens(found.roofline_tokens, "none"),
         _cheaper(found),
         f"{found.cache_bytes / 1e9:.2f} GB",
-        _tokens(found.fits_tokens, "any"),
+        output.longest_fit(found.fits_tokens),
     )
 
 

@@ -12,6 +12,7 @@ from attention.mixer import Mixer
 from eval.commands import arguments, output
 from eval.commands.resolve import shape_named
 from eval.commands.variants import examples
+from eval.measure.progress import progress_bar
 from eval.testing.variant_audit import CHECKS, Audit, audit
 from eval.testing.variant_case import HEADS
 
@@ -47,9 +48,13 @@ def run(options: argparse.Namespace) -> int:
     variants = _variants(options.layouts or examples())
     for variant in variants:  # before the first of them takes its time
         variant.check(heads)
-    found = [
-        audit(variant, tokens=options.tokens, heads=heads, seed=options.seed, impl=options.impl) for variant in variants
-    ]
+    found = []
+    with progress_bar(watched=output.is_watched()) as bar:
+        task = bar.add_task("auditing", total=len(variants))
+        for variant in variants:
+            bar.update(task, description=str(variant))
+            found.append(audit(variant, tokens=options.tokens, heads=heads, seed=options.seed, impl=options.impl))
+            bar.advance(task)
     if options.json:
         conventions = {"layer": f"one, {heads}", "impl": options.impl, "seed": options.seed}
         output.print_json({"command": "audit", "conventions": conventions, "variants": [_record(one) for one in found]})

@@ -104,8 +104,9 @@ def _one(one: Card, options: argparse.Namespace) -> int:
         left=2,
     )
     for bound in bounds:
-        limits = (bound["gemm_crossover_columns"], bound["decode_crossover_tokens"], bound["longest_fit_tokens"])
-        rows.add_row(bound["weights"], bound["kv"], *("any" if x is None else f"{x:,}" for x in limits))
+        found = bound["gemm_crossover_columns"], bound["decode_crossover_tokens"]
+        limits = ("any" if x is None else f"{x:,}" for x in found)
+        rows.add_row(bound["weights"], bound["kv"], *limits, output.longest_fit(bound["longest_fit_tokens"]))
     out.print(rows)
     return 0
 

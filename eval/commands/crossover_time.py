@@ -50,8 +50,7 @@ def print_times(record: dict[str, Any]) -> None:
     rows = output.table(f"{known['title']}: N* by time (predicted)", "layout", *heads, "fits up to")
     for one in layouts:
         times, fits = (each["tokens"] for each in one["time_crossovers"]), one["longest_fit_tokens"]
-        fit = "any" if fits is None else fits if isinstance(fits, str) else f"{fits:,}"
-        rows.add_row(one["layout_summary"], *(f"{n:,}" if n else "none" for n in times), fit)
+        rows.add_row(one["layout_summary"], *(f"{n:,}" if n else "none" for n in times), output.longest_fit(fits))
     out.print(rows)
     stored = known["weights"]
     lines = [

@@ -61,6 +61,13 @@ def is_watched() -> bool:
     return sys.stdout.isatty() and sys.stderr.isatty()
 
 
+def longest_fit(tokens: int | str | None) -> str:
+    """The longest context beside the weights, from `longest_fit_tokens`; a word where the memory is not told."""
+    if isinstance(tokens, str):
+        return tokens
+    return "any" if tokens is None else f"{tokens:,}" if tokens else "too large"
+
+
 def percent(share: float | None) -> str:
     """ "4.2%", or "-" where nothing is known."""
     return "-" if share is None else f"{share:.1%}"

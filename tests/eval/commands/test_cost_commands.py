@@ -75,9 +75,8 @@ def test_the_atlas_says_in_words_what_its_numbers_say(capsys) -> None:
         said.add(cheaper if cheaper.isalpha() else "from")
         place = preset(one["model"])
         assert one["runs"] is not bool(place.cannot_run)
-        crossed, by_roofline, fits = (
-            f"{one[name]:,}" for name in ("crossover_tokens", "roofline_crossover_tokens", "longest_fit_tokens")
-        )
+        crossed, by_roofline = (f"{one[name]:,}" for name in ("crossover_tokens", "roofline_crossover_tokens"))
+        fits = f"{one['longest_fit_tokens']:,}" if one["longest_fit_tokens"] else "too large"
         cells = (
             f"{one['linear_flops_per_token'] / 1e9:.3f}", crossed, f"{one['limiting_share']:.1%}", by_roofline, cheaper,
             f"{one['cache_bytes'] / 1e9:.2f} GB", fits,

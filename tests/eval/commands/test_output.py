@@ -1,4 +1,4 @@
-"""What commands print on terminals that are narrower than their tables."""
+"""What commands print, also on terminals that are narrower than their tables."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import io
 
 import pytest
 
-from eval.commands.output import Console, table
+from eval.commands.output import Console, longest_fit, table
 
 
 @pytest.mark.parametrize("width", [20, 40, 80, 200])
@@ -27,3 +27,8 @@ def test_a_table_that_fits_is_as_wide_as_the_terminal_allows():
     file = io.StringIO()
     Console(file=file, width=80).print(rows)
     assert "a name of several words  12.9 %" in file.getvalue()
+
+
+def test_a_model_that_no_context_fits_beside_is_too_large():
+    told = [longest_fit(tokens) for tokens in (None, "unknown", 0, 1, 16384)]
+    assert told == ["any", "unknown", "too large", "1", "16,384"]
