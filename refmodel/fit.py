@@ -8,7 +8,7 @@ import itertools
 import json
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import jax
 import numpy as np
@@ -20,7 +20,9 @@ from refmodel.specification import ModelConfig
 from refmodel.token_ids import Ids
 from refmodel.train import Loss, TrainState, next_token_loss, train_state, train_step
 
-ABOUT = "training.json"
+__all__ = ["fit"]
+
+ABOUT: Final = "training.json"
 """Beside the states: of which training they are."""
 
 

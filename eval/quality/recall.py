@@ -93,19 +93,20 @@ def draw_recall(*, batch: int, tokens: int, seed: int | Sequence[int]) -> Recall
 
 
 def recall_batches(*, tokens: int, batch_tokens: int, steps: int, seed: int) -> Iterator[Int[np.ndarray, "b t"]]:
-    """Texts to train on: three fifths of the steps of 32 tokens, then of twice as many and so on, up to `tokens`.
+    """Texts to train on: three fifths of the steps of 32 tokens, then also of twice as many and so on, up to `tokens`.
 
     For thousands of steps a model knows no more than which values there are, and then, at once, which belongs to which
-    key; of short texts it learns that soonest, and longer ones take few steps more.  Every batch has `batch_tokens`, or
-    is one text.
+    key; of short texts it learns that soonest.  All lengths so far come in turn, for of the longest alone it forgets
+    the others.  Every batch has `batch_tokens`, or is one text.
     """
     whole("tokens", tokens, LEAST_TOKENS, MOST_TOKENS)
     whole("steps", steps, 1)
     whole("seed", seed, 0, MOST_SEED)
-    first, *longer = text_lengths(tokens)
+    lengths = text_lengths(tokens)
     for step in range(steps):
-        late = 5 * step - 3 * steps  # of twice as many steps, from three fifths of them on
-        length = first if late < 0 or not longer else longer[late * len(longer) // (2 * steps)]
+        late = max(0, 5 * step - 3 * steps)  # of twice as many steps, from three fifths of them on
+        longest = 1 + late * (len(lengths) - 1) // (2 * steps) if late and len(lengths) > 1 else 0
+        length = lengths[step % (longest + 1)]
         yield draw_recall(batch=max(1, batch_tokens // length), tokens=length, seed=(seed, step)).tokens_bt
 
 

@@ -13,6 +13,8 @@ import pytest
 
 import refmodel
 from refmodel.fit import fit
+from refmodel.model import Params
+from refmodel.specification import ModelConfig
 from refmodel.train import draw_batches, next_token_loss, train_state, train_step
 
 pytestmark = pytest.mark.usefixtures("fast_compile")
@@ -34,12 +36,19 @@ def stopping_after(steps: int) -> Iterator[np.ndarray]:
     raise Stopped
 
 
+def twice(config: ModelConfig, params: Params, tokens_bt: jax.Array) -> jax.Array:
+    return 2 * next_token_loss(config, params, tokens_bt)
+
+
 def test_a_fit_is_its_steps():
     told = []
-    state = fit(MODEL.config, OPTIMIZER, MODEL.params, batches(3), on_step=lambda step, loss: told.append((step, loss)))
+    state = fit(
+        MODEL.config, OPTIMIZER, MODEL.params, batches(3), loss=twice,
+        on_step=lambda step, loss: told.append((step, loss)),
+    )  # fmt: skip
     expected, losses = train_state(OPTIMIZER, MODEL.params), []
     for tokens_bt in batches(3):
-        expected, loss = train_step(MODEL.config, OPTIMIZER, expected, tokens_bt)
+        expected, loss = train_step(MODEL.config, OPTIMIZER, expected, tokens_bt, loss=twice)
         losses.append(loss)
     chex.assert_trees_all_equal(state, expected)
     assert told == list(enumerate(losses, 1))
@@ -66,15 +75,11 @@ def test_only_the_last_state_is_kept(tmp_path):
     assert [path.name for path in (tmp_path / "new" / "er" / "states").iterdir() if path.is_dir()] == ["5"]
 
 
-def other_loss(config, params, tokens_bt) -> jax.Array:
-    return 2 * next_token_loss(config, params, tokens_bt)
-
-
 OTHERS = {
     "model": {"config": replace(MODEL.config, logit_cap=30.0)},
     "parameters": {"params": refmodel.load("tiny-dense", layout="swa(5)+full", seed=1).params},
     "optimizer": {"optimizer": optax.sgd(1e-2)},
-    "loss": {"loss": other_loss},
+    "loss": {"loss": twice},
     "first batch": {"batches": batches(5, seed=1)},
 }
 

@@ -51,8 +51,9 @@ def test_texts_that_there_are_not(tokens):
 
 
 def test_batches_grow_to_the_longest_text_and_are_of_as_many_tokens():
-    shapes = [tokens_bt.shape for tokens_bt in recall_batches(tokens=97, batch_tokens=200, steps=7, seed=0)]
-    assert shapes == [(6, 32)] * 5 + [(3, 64), (2, 97)]
+    shapes = [tokens_bt.shape for tokens_bt in recall_batches(tokens=97, batch_tokens=200, steps=21, seed=0)]
+    short, middle, long = (6, 32), (3, 64), (2, 97)
+    assert shapes == [short] * 13 + [middle, short, middle, short] + [long, short, middle, long]  # 12.6 of 21, 4.2 each
     assert [x.shape for x in recall_batches(tokens=11, batch_tokens=5, steps=2, seed=0)] == [(1, 11)] * 2
     first, second = recall_batches(tokens=11, batch_tokens=99, steps=2, seed=0)
     assert (first != second).any()
