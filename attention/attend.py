@@ -12,6 +12,7 @@ from attention.attended import Attended
 from attention.backends.base import Operands, Order, Pattern, Request
 from attention.backends.registry import choose
 from attention.checks import has_axes, of_floats, of_whole_numbers
+from attention.chosen import ChosenBlocks
 from attention.kernels.score import Score
 from attention.kernels.target import current_target
 from attention.pattern import OnEither, Spans
@@ -131,4 +132,11 @@ def _check(operands: Operands) -> None:
         raise ValueError(
             f"spans must be [B or 1, 1 or K or N, T or 1] = {(b, (k, n), t)} with sinks [1 or K or N], got "
             f"{pattern.span_bmt.shape} and {pattern.sink_m.shape}"
+        )
+    if isinstance(pattern, ChosenBlocks) and (
+        pattern.chosen_jbtm.shape[1:] not in {(i, t, m) for i in (b, 1) for m in (1, k, n)}
+    ):
+        raise ValueError(
+            f"chosen blocks must be [choices, B or 1, T, 1 or K or N] with [B, T, (K, N)] = {[b, t, (k, n)]}, got "
+            f"{pattern.chosen_jbtm.shape}"
         )

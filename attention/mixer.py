@@ -7,7 +7,7 @@ recurrent state are one thing to them.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any, ClassVar, NamedTuple
@@ -40,6 +40,15 @@ class MixerInput(NamedTuple):
     params: Mapping[str, jax.Array]
 
 
+Rotate = Callable[[jax.Array, jax.Array], jax.Array]
+"""Heads [B, T, M, *] at positions [B or 1, T], turned as the layer's own queries and keys are."""
+
+
+def unturned(x_btmh: jax.Array, pos_bt: jax.Array) -> jax.Array:
+    """Of a layer without positions."""
+    return x_btmh
+
+
 class StepContext(NamedTuple):
     """What is known of the step beside its operands.
 
@@ -51,6 +60,7 @@ class StepContext(NamedTuple):
         first: whether nothing is known to have gone in before.
         in_order: whether, besides, the step's tokens are known to stand at positions 0, 1, 2, ...
         rope_theta: base of the rotary positions; None where unknown.
+        rotate: what rotary positions do to heads of any size, for those that a mixer projects itself.
     """
 
     q_pos_bt: jax.Array
@@ -60,6 +70,7 @@ class StepContext(NamedTuple):
     first: bool = False
     in_order: bool = False
     rope_theta: float | None = None
+    rotate: Rotate = unturned
 
 
 @dataclass(frozen=True)
@@ -161,6 +172,10 @@ class Mixer:
 
     def state_values(self, heads: Heads) -> int:
         """Values of one row's state that do not grow with the sequence: a recurrent state."""
+        return 0
+
+    def token_values(self, heads: Heads) -> int:
+        """Values of a token that are held beside its keys and values, as long as those are: keys of an index."""
         return 0
 
     def state_bytes(self, state: Any) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from attention.block_indexed import BlockIndexed
 from attention.block_routed import BlockRouted
 from attention.evict import Evict
 from attention.evict_after import EvictAfter
@@ -18,5 +19,5 @@ from attention.token_routed import Routed
 VARIANTS: Final[Registry[type[Mixer]]] = Registry(
     "attention variant",
     lambda variant: variant.name,
-    (Full, SlidingWindow, SpanMixture, Routed, BlockRouted, Evict, EvictAfter, GatedDelta),
+    (Full, SlidingWindow, SpanMixture, Routed, BlockRouted, BlockIndexed, Evict, EvictAfter, GatedDelta),
 )

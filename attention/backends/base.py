@@ -9,7 +9,8 @@ import jax
 import numpy as np
 
 from attention.attended import Attended
-from attention.kernels.block_routed import BlockChoice, most_pairs
+from attention.chosen import BlockChoice
+from attention.kernels.block_routed import most_pairs
 from attention.kernels.cover import executed_pairs, executed_pairs_of_spans
 from attention.pattern import Array, SpanPattern, Spans
 from attention.stacked import InStack

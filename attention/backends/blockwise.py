@@ -6,7 +6,8 @@ from typing import ClassVar
 
 from attention.attended import Attended
 from attention.backends.base import Backend, Counts, Operands, Request
-from attention.kernels.block_routed import BlockChoice, attend_chosen
+from attention.chosen import BlockChoice
+from attention.kernels.block_routed import attend_chosen
 from attention.kernels.blockwise import attend_blockwise
 from attention.kernels.score import Score
 

@@ -8,8 +8,9 @@ import numpy as np
 
 from attention.attended import Attended
 from attention.backends.base import Backend, Counts, Operands, Pattern, Request
+from attention.chosen import BlockChoice
 from attention.exact_count import ExactCount
-from attention.kernels.block_routed import BlockChoice, attend_chosen_dense
+from attention.kernels.block_routed import attend_chosen_dense
 from attention.kernels.dense import attend_dense
 from attention.kernels.score import Score
 

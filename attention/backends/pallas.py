@@ -6,7 +6,7 @@ from typing import ClassVar
 
 from attention.attended import Attended
 from attention.backends.base import Backend, Counts, Operands, Request, takes_one_dtype
-from attention.kernels.block_routed import BlockChoice
+from attention.chosen import BlockChoice
 from attention.kernels.target import is_gpu
 from attention.kernels.tiles import TRITON_HEAD_SIZES
 

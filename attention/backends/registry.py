@@ -15,7 +15,7 @@ from attention.backends.dense import Dense
 from attention.backends.mosaic import Mosaic
 from attention.backends.pallas import Pallas
 from attention.backends.tokamax import Tokamax
-from attention.kernels.block_routed import BlockChoice
+from attention.chosen import BlockChoice
 from attention.pattern import SpanPattern
 from attention.registry import Registry
 from attention.unknown import unknown
