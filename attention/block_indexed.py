@@ -58,6 +58,10 @@ class BlockIndexed(Indexed):
         """As counts need it: how many blocks, not which."""
         return BlockChoice(self.block, self.topk)
 
+    @property
+    def budget_tokens(self) -> int:
+        return self.topk * self.block
+
     def shape(self, heads: Heads) -> IndexShape:
         return IndexShape(heads.n_kv_heads, self.dim)
 

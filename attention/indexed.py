@@ -75,6 +75,11 @@ class Indexed(Variant):
         """The sizes of the index in a layer with these heads."""
         raise NotImplementedError
 
+    @property
+    def budget_tokens(self) -> int:
+        """Keys that the index chooses for a query, its own block's among them."""
+        raise NotImplementedError
+
     def params(self, heads: Heads) -> Mapping[str, tuple[int, ...]]:
         g, dim = self.shape(heads)
         return {

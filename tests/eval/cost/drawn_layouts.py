@@ -97,7 +97,9 @@ def prompt_flops(model: ModelConfig, longest: int) -> np.ndarray:
         if (mixer := layer.mixer) and layer.attends
     )
     for (mixer, heads, depth), times in layers.items():
-        count = {"routed": _routed, "moba": _moba, "msa": _msa, "evict": _evict, "evict_after": _evict_after}.get(mixer.name, _spans)
+        count = {"routed": _routed, "moba": _moba, "msa": _msa, "evict": _evict, "evict_after": _evict_after}.get(
+            mixer.name, _spans
+        )
         count = _share_in_chunks if isinstance(mixer, Evict) and mixer.share else count
         pairs_n, chosen_n = count(mixer, heads, depth, np.arange(longest))
         total += times * (4 * heads.head_dim * pairs_n + chosen_n)

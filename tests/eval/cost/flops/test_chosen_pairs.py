@@ -42,7 +42,14 @@ def test_traced_model_equals_closed_form(layout: str, steps) -> None:
 
 
 @pytest.mark.parametrize(
-    "layout", ["routed(64|full)", "routed(64|7|full, router=random, per=group)", "moba(64)", "msa(64, topk=2, dim=8)", "spans(64|full)"]
+    "layout",
+    [
+        "routed(64|full)",
+        "routed(64|7|full, router=random, per=group)",
+        "moba(64)",
+        "msa(64, topk=2, dim=8)",
+        "spans(64|full)",
+    ],
 )
 def test_three_ways_agree(layout: str) -> None:
     check = cross_check(preset("tiny-dense").with_layout(layout), prefill_steps(600))

@@ -1,0 +1,36 @@
+"""What an index saves at most and from where on, of published shapes and against exact counts."""
+
+from __future__ import annotations
+
+import pytest
+
+from attention.block_indexed import BlockIndexed
+from attention.cost import Heads
+from eval.cost.break_even import break_even_tokens, speed_up_limit
+from eval.cost.indexed_limits import KeyFlops, key_flops
+from refmodel.presets import preset
+
+
+def test_deepseeks_index_pays_from_17408_tokens_on_and_saves_five_times_at_most():
+    """V3.2: 128 heads whose keys have 192 numbers and values 128, or 1,088 in latent form; 64 index heads of 128."""
+    found = KeyFlops(full=2 * 128 * (192 + 128), chosen=2 * 128 * 1088, index=2 * 64 * 128)
+    assert found.break_even_tokens(2048) == 17_408 and found.cap == 5
+
+
+def test_minimaxs_index_pays_from_4228_tokens_on():
+    """M3: 64 query heads and 4 of keys, of 128."""
+    msa, heads = BlockIndexed(), Heads(64, 4, 128)
+    found = key_flops(msa, heads)
+    assert int(found.break_even_tokens(msa.budget_tokens)) == 4_228 and found.cap == 32
+
+
+@pytest.mark.parametrize("name", ["qwen3-30b-a3b", "smollm2-135m"])
+def test_the_cap_is_the_limit_of_exact_counts(name):
+    full = preset(name)
+    msa = full.with_layout("msa")
+    assert key_flops(BlockIndexed(), full.heads).cap == speed_up_limit(full, msa)
+    assert break_even_tokens(full, msa) < key_flops(BlockIndexed(), full.heads).break_even_tokens(2048)
+
+
+def test_an_index_as_dear_as_attention_never_pays():
+    assert KeyFlops(10, 10, 10).break_even_tokens(1) is None and KeyFlops(10, 10, 9).break_even_tokens(1) == 20
