@@ -9,14 +9,15 @@ which begins by seeing all, are those of `eval.cost.break_even`.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from fractions import Fraction
-from typing import NamedTuple
 
 from attention.cost import Heads
 from attention.indexed import Indexed
 
 
-class KeyFlops(NamedTuple):
+@dataclass(frozen=True)
+class KeyFlops:
     """FLOPs of one token and one key.
 
     Attributes:
