@@ -68,9 +68,9 @@ class BlockIndexed(Indexed):
     def sees_all(self, slots: int) -> bool:
         return self.choice.n_blocks(slots) <= self.topk
 
-    def choose(self, q_btgd: jax.Array, k_bs1d: jax.Array, q_pos_bt: jax.Array, kv_pos_b1s: jax.Array) -> ChosenBlocks:
+    def choose(self, queries: jax.Array, k_bs1d: jax.Array, q_pos_bt: jax.Array, kv_pos_b1s: jax.Array) -> ChosenBlocks:
         k_bsd = keys_in_order(k_bs1d, kv_pos_b1s, self.block)
-        return choose_blocks_by_index(q_btgd, k_bsd, q_pos_bt, self.choice)
+        return choose_blocks_by_index(queries, k_bsd, q_pos_bt, self.choice)
 
     # ---------------------------------------------------------------------------------------------------- its cost
 

@@ -33,3 +33,25 @@ class ChosenBlocks(BlockChoice):
     """
 
     chosen_jbtm: jax.Array
+
+
+@dataclass(frozen=True)
+class TokenChoice:
+    """Keys of which a query reads `topk`, the same for all heads; the slots of a cache as `BlockChoice` has them."""
+
+    topk: int
+
+    def choices(self, slots: int) -> int:
+        """Keys that a query of so many slots can choose."""
+        return min(self.topk, slots)
+
+
+@dataclass(frozen=True, eq=False)
+class ChosenTokens(TokenChoice):
+    """The same where the choice is there already: positions int32 [B or 1, T, choices], none twice, -1 for none."""
+
+    chosen_btj: jax.Array
+
+
+Choice = BlockChoice | TokenChoice
+"""What is no span: for `isinstance`, too."""

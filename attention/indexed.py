@@ -2,7 +2,8 @@
 
 The index has projections of its own, of the layer's input, and keys of its own, one a token, which stand beside the
 cache's.  It looks at every token before, so that it is quadratic too, at a fraction of what attention costs: a second
-wall behind the first.  What it chooses, and by which score, is a variant's: `attention.block_indexed`.
+wall behind the first.  What it chooses, and by which score, is a variant's: `attention.block_indexed` and
+`attention.token_indexed`.
 """
 
 from __future__ import annotations
@@ -117,8 +118,8 @@ class Indexed(Variant):
             seen_bs1d = own_bt1d if now.first else LayerOf(index_lbs1d, layer).read()
             pattern: Pattern = self.pattern()
             if not self.sees_all(seen_bs1d.shape[1]):
-                q_btgd, kv_pos_b1s = self.index_queries(inputs, now), as_array(operands.kv_pos_bks)
-                pattern = self.choose(q_btgd, seen_bs1d, now.q_pos_bt, kv_pos_b1s)
+                queries, kv_pos_b1s = self.index_queries(inputs, now), as_array(operands.kv_pos_bks)
+                pattern = self.choose(queries, seen_bs1d, now.q_pos_bt, kv_pos_b1s)
         attended = attend(*operands[1:6], pattern)
         return attended, IndexedCache(*keep(attended), index_lbs1d)
 
@@ -126,20 +127,20 @@ class Indexed(Variant):
         """Whether queries of so many slots have nothing to choose."""
         raise NotImplementedError
 
-    def choose(self, q_btgd: jax.Array, k_bs1d: jax.Array, q_pos_bt: jax.Array, kv_pos_b1s: jax.Array) -> Pattern:
+    def choose(self, queries: Any, k_bs1d: jax.Array, q_pos_bt: jax.Array, kv_pos_b1s: jax.Array) -> Pattern:
         """What each of a step's queries reads, by queries and keys of the index, whose slots are those of the cache."""
         raise NotImplementedError
 
-    def index_queries(self, inputs: MixerInput, now: StepContext) -> jax.Array:
-        """[B, T, G, D], turned."""
+    def index_queries(self, inputs: MixerInput, now: StepContext) -> Any:
+        """[B, T, G, D], turned; and what else a subclass scores by."""
         g, dim = self.shape(heads_of(inputs))
-        q_btgd = _projected(inputs.x_btd, inputs.params[f"{NAMES}q_{g}x{dim}"], dim)
+        q_btgd = projected(inputs.x_btd, inputs.params[f"{NAMES}q_{g}x{dim}"], dim)
         return now.rotate(_normed(q_btgd, inputs.params[f"{NAMES}q_norm_{dim}"]), now.q_pos_bt)
 
     def index_keys(self, inputs: MixerInput, now: StepContext) -> jax.Array:
         """[B, T, 1, D], as the state holds them: turned."""
         dim = self.shape(heads_of(inputs)).dim
-        k_bt1d = _projected(inputs.x_btd, inputs.params[f"{NAMES}k_{dim}"], dim)
+        k_bt1d = projected(inputs.x_btd, inputs.params[f"{NAMES}k_{dim}"], dim)
         return now.rotate(_normed(k_bt1d, inputs.params[f"{NAMES}k_norm_{dim}"]), now.q_pos_bt)
 
 
@@ -154,7 +155,7 @@ def keys_in_order(k_bs1d: jax.Array, kv_pos_b1s: jax.Array, size: int) -> jax.Ar
     return by_position((k_bs1d,), kv_pos_b1s, size)[0][:, 0]
 
 
-def _projected(x_btd: jax.Array, weight_de: jax.Array, dim: int) -> jax.Array:
+def projected(x_btd: jax.Array, weight_de: jax.Array, dim: int) -> jax.Array:
     """x·W as heads of `dim`, in x's dtype."""
     projected_bte = jnp.einsum("btd,de->bte", x_btd, weight_de, precision="highest")
     return projected_bte.astype(x_btd.dtype).reshape(*x_btd.shape[:2], -1, dim)

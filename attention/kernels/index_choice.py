@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float, Int
 
-from attention.chosen import BlockChoice, ChosenBlocks
+from attention.chosen import BlockChoice, ChosenBlocks, ChosenTokens, TokenChoice
 from attention.kernels.block_routed import best_by_maximum, best_by_sorting
 from attention.kernels.target import current_target, is_gpu
 from attention.pattern import OnEither
@@ -54,6 +54,38 @@ def choose_blocks_by_index(
     queries = max(1, SCORES_BYTES // (4 * b * g * slots))
     best_tbge = lax.map(of_query, (q_btgd.swapaxes(0, 1), own_bt.T), batch_size=queries)
     return ChosenBlocks(block, choice.topk, jnp.concatenate([own_1btg, jnp.moveaxis(best_tbge, (3, 1), (0, 1))]))
+
+
+def choose_tokens_by_index(
+    q_bthd: Float[Array, "b t h d"],
+    weight_bth: Float[Array, "b t h"],
+    k_bsd: Float[Array, "b s d"],
+    q_pos_bt: Int[OnEither, "#b t"],
+    choice: TokenChoice,
+) -> ChosenTokens:
+    """The `choice` by the greatest weighted sum over the index heads, of the keys up to a query's own.
+
+        score[s] = sum_h weight[h] · relu(q[h]·k[s] / sqrt(D))        float32
+
+    The earlier of equals comes first.
+
+    Args:
+        k_bsd: keys of the index at slot = position.
+    """
+    (b, t, h, d), slots = q_bthd.shape, k_bsd.shape[1]
+    q_bthd, weight_bth, k_bsd = lax.stop_gradient((q_bthd, weight_bth, k_bsd))
+
+    def of_query(operand: tuple[jax.Array, ...]) -> jax.Array:
+        q_bhd, weight_bh, pos_b = operand
+        product_bhs = jax.nn.relu(d**-0.5 * _products(q_bhd, k_bsd))
+        score_bs = (weight_bh.astype(jnp.float32)[..., None] * product_bhs).sum(1)
+        is_seen_bs = jnp.arange(slots) <= pos_b[:, None]
+        return best_by_sorting(jnp.where(is_seen_bs, score_bs, -jnp.inf), choice.choices(slots))
+
+    queries = max(1, SCORES_BYTES // (4 * b * h * slots))
+    operands = q_bthd.swapaxes(0, 1), weight_bth.swapaxes(0, 1), jnp.broadcast_to(q_pos_bt, (b, t)).T
+    chosen_tbj = lax.map(of_query, operands, batch_size=queries)
+    return ChosenTokens(choice.topk, chosen_tbj.swapaxes(0, 1))
 
 
 def _products(q_bgd: jax.Array, k_bsd: jax.Array) -> jax.Array:

@@ -3,8 +3,8 @@
     full     f · N/2 a token, over a prompt of N
     indexed  i · N/2 + c · keys
 
-so that they meet at N = 2·c·keys / (f - i), and that no prompt is f / i times cheaper.  Exact integers for a layout,
-which begins by seeing all, are those of `eval.cost.break_even`.
+so that they meet at N = 2·c·keys / (f - i), and that no prompt is f / i times cheaper.  The index's projections and the
+first queries, which see all, are left out: `eval.cost.break_even` has exact integers for a layout.
 """
 
 from __future__ import annotations

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from attention.block_indexed import BlockIndexed
+from attention.token_indexed import TokenIndexed
 from attention.variant import LayerInput
 
 
@@ -22,6 +23,12 @@ def turned(x_btmh: np.ndarray, pos_bt: np.ndarray, rotated: int, theta: float = 
     first, second, rest = np.split(x_btmh, (half, 2 * half), axis=-1)
     pair = first * np.cos(angle) - second * np.sin(angle), second * np.cos(angle) + first * np.sin(angle)
     return np.concatenate([*pair, rest], axis=-1)
+
+
+def layer_normed(x: np.ndarray, scale_d: np.ndarray, bias_d: np.ndarray) -> np.ndarray:
+    """LayerNorm over the last axis."""
+    centred = x - x.mean(-1, keepdims=True)
+    return centred / np.sqrt((centred**2).mean(-1, keepdims=True) + 1e-6) * scale_d + bias_d
 
 
 def best_first(score: np.ndarray) -> np.ndarray:
@@ -52,4 +59,20 @@ def msa_mask(variant: BlockIndexed, layer: LayerInput) -> np.ndarray:
     for (row, g, query), blocks in msa_blocks(variant, q, key[:, :, 0], place):
         heads = slice(g * (n // k), (g + 1) * (n // k))
         mask[row, heads, query] = np.isin(place // variant.block, blocks) & (place <= query)
+    return mask
+
+
+def dsa_mask(variant: TokenIndexed, layer: LayerInput) -> np.ndarray:
+    """The same; one choice for all heads."""
+    (b, t, n, h), dim, heads = layer.q_btnh.shape, variant.dim, variant.heads
+    x, place = np.asarray(layer.x_btd, np.float64), np.arange(t)
+    params = {name: np.asarray(one, np.float64) for name, one in layer.params.items()}
+    q = turned((x @ params[f"index_q_{heads}x{dim}"]).reshape(b, t, heads, dim), place[None], h)
+    norm = params[f"index_k_norm_{dim}"], params[f"index_k_bias_{dim}"]
+    key = turned(layer_normed(x @ params[f"index_k_{dim}"], *norm)[:, :, None], place[None], h)[:, :, 0]
+    weight = x @ params[f"index_weight_{heads}"] / heads**0.5
+    mask = np.zeros((b, n, t, t), bool)
+    for row, query in np.ndindex(b, t):
+        products = np.maximum(key[row, : query + 1] @ q[row, query].T / dim**0.5, 0)
+        mask[row, :, query, best_first(products @ weight[row, query])[: variant.k]] = True
     return mask
