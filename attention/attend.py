@@ -12,6 +12,7 @@ from attention.attended import Attended
 from attention.backends.base import Operands, Order, Pattern, Request
 from attention.backends.registry import choose
 from attention.checks import has_axes, of_floats, of_whole_numbers
+from attention.chosen import ChosenBlocks, ChosenTokens
 from attention.kernels.score import Score
 from attention.kernels.target import current_target
 from attention.pattern import OnEither, Spans
@@ -44,7 +45,7 @@ def attend(
             for few queries, `decode`, on Hopper `mosaic`, on NVIDIA's `cudnn` and `tokamax`), or `auto` (see
             `choose_impl`).
         pattern: static spans, or `Spans` that are data; where those have few values, the blockwise path packs queries;
-            or a choice of blocks of keys.
+            or a choice of keys, or of blocks of them.
         need_lse: whether `Attended.lse_bnt` will be read; then `auto` takes nobody who does not give it.
         order: what is known of positions, which as data cannot say it.  `keys`: slot i stands at position i, or is
             empty and beyond every query, as `mosaic` needs it.  `prompt`: query i stands there too, and nothing is
@@ -131,4 +132,18 @@ def _check(operands: Operands) -> None:
         raise ValueError(
             f"spans must be [B or 1, 1 or K or N, T or 1] = {(b, (k, n), t)} with sinks [1 or K or N], got "
             f"{pattern.span_bmt.shape} and {pattern.sink_m.shape}"
+        )
+    if isinstance(pattern, ChosenTokens) and (
+        pattern.chosen_btj.shape[:2] not in ((b, t), (1, t)) or kv_pos_bks.shape[1] > 1
+    ):
+        raise ValueError(
+            f"chosen keys must be [B or 1, T, choices] with [B, T] = {[b, t]} and slots the same for all heads, got "
+            f"{pattern.chosen_btj.shape} and slots {kv_pos_bks.shape}"
+        )
+    if isinstance(pattern, ChosenBlocks) and (
+        pattern.chosen_jbtm.shape[1:] not in {(i, t, m) for i in (b, 1) for m in (1, k, n)}
+    ):
+        raise ValueError(
+            f"chosen blocks must be [choices, B or 1, T, 1 or K or N] with [B, T, (K, N)] = {[b, t, (k, n)]}, got "
+            f"{pattern.chosen_jbtm.shape}"
         )

@@ -19,9 +19,10 @@ from fractions import Fraction
 import numpy as np
 
 from attention.attended import Attended, AttendFn
+from attention.block_counts import keys_of_blocks, outline_of_blocks, pairs_of_blocks
+from attention.chosen import BlockChoice
 from attention.cost import ONLY_LAYER, Cost, Depth, Growth, Heads, executed_pairs, sawtooth_ripple, step_positions
-from attention.kernels.block_routed import BlockChoice
-from attention.outline import Outline, stretch
+from attention.outline import Outline
 from attention.pattern import SpanPattern
 from attention.variant import LayerInput, Variant
 
@@ -60,18 +61,10 @@ class BlockRouted(Variant):
         return "executed: row tiles that any choice may need"
 
     def useful(self, heads: Heads, tokens: int, start: int = 0, depth: Depth = ONLY_LAYER) -> Cost:
-        """n·B(B + 1)/2 + B²·sum_b min(b, k - 1) pairs for n = N/B blocks; a gate for every earlier block."""
-
-        def up_to(n: int) -> tuple[int, int]:
-            whole, rest = divmod(n, self.block)
-            own = whole * self.block * (self.block + 1) // 2 + rest * (rest + 1) // 2
-            few = min(whole, self.topk - 1)  # blocks with fewer before them than may be chosen
-            earlier = few * (few - 1) // 2 + (whole - few) * (self.topk - 1)
-            earlier = self.block * (self.block * earlier + rest * few)
-            gates = self.block * whole * (whole - 1) // 2 + rest * whole
-            return own + earlier, gates
-
-        (pairs, gates), (pairs_before, gates_before) = up_to(start + tokens), up_to(start)
+        """A gate for every earlier block, where any is chosen."""
+        (pairs, gates), (pairs_before, gates_before) = (
+            pairs_of_blocks(n, self.block, self.topk) for n in (start + tokens, start)
+        )
         gates = (gates - gates_before) * (self.topk > 1)
         return Cost(heads.n_heads * (pairs - pairs_before), 2 * heads.head_dim * heads.n_heads * gates)
 
@@ -87,15 +80,10 @@ class BlockRouted(Variant):
         return Cost(pairs, 2 * heads.head_dim * heads.n_heads * tokens * gates)
 
     def outline(self, heads: Heads, tokens: int) -> Outline:
-        """A query's own block, and topk - 1 of the blocks before it."""
-        end_t = np.arange(tokens) + 1
-        block_t = (end_t - 1) // self.block
-        earlier = stretch(0 * end_t, block_t * self.block, np.minimum(1.0, (self.topk - 1) / np.maximum(block_t, 1)))
-        return Outline(((earlier, stretch(block_t * self.block, end_t)),), exact=False)
+        return outline_of_blocks(tokens, self.block, self.topk)
 
     def token_flops(self, heads: Heads, start: int, tokens: int, depth: Depth = ONLY_LAYER) -> np.ndarray:
-        block_t, place_t = np.divmod(np.arange(start, start + tokens), self.block)
-        keys_t = place_t + 1 + self.block * np.minimum(block_t, self.topk - 1)
+        keys_t, block_t = keys_of_blocks(start, tokens, self.block, self.topk)
         return 2 * heads.head_dim * heads.n_heads * (2 * keys_t + block_t * (self.topk > 1))
 
     def growth(self, heads: Heads, depth: Depth = ONLY_LAYER) -> Growth:

@@ -83,7 +83,9 @@ def _append(stack: LayerCache, layer: jax.Array, new: LayerCache, slot: jax.Arra
     """The tokens of all rows from slot `slot` on, which has room for them: a model says so before (`most_tokens`)."""
     if new.keys.shape[1] == 1 and _in_place(stack):
         return _write_token(stack, layer, new, jnp.asarray(slot, jnp.int32).reshape(1))
-    return LayerCache(*(_write(x, y, layer, slot, axis) for x, y, axis in zip(stack, new, (1, 1, 2), strict=True)))
+    return LayerCache(
+        *(write_tokens(x, y, layer, slot, axis) for x, y, axis in zip(stack, new, (1, 1, 2), strict=True))
+    )
 
 
 def _put(stack: LayerCache, layer: jax.Array, new: LayerCache, pattern: SpanPattern, attended: Attended) -> LayerCache:
@@ -140,7 +142,8 @@ def _write_token(
     return LayerCache(*with_derivative_of(_scatter_token, write_token)(tuple(stack), tuple(new), layer, slot_b, after))
 
 
-def _write(stack: jax.Array, new: jax.Array, layer: jax.Array, slot: jax.Array | int, axis: int) -> jax.Array:
+def write_tokens(stack: jax.Array, new: jax.Array, layer: jax.Array, slot: jax.Array | int, axis: int = 1) -> jax.Array:
+    """A stack [L, ...] with what is `new` in one layer, from `slot` on along the layer's `axis`."""
     start = [jnp.int32(0)] * stack.ndim
     start[0], start[axis + 1] = layer, slot
     return lax.dynamic_update_slice(stack, new[None].astype(stack.dtype), start)

@@ -10,56 +10,18 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar
 
 import jax
 import numpy as np
 
-from attention.attended import Attended, AttendFn
+from attention.attended import Attended
 from attention.cost import ONLY_LAYER, Cost, Depth, Growth, Heads
+from attention.mixer_input import MixerInput, StepContext
 from attention.outline import Outline, evenly
 from attention.parameters import refuse_hidden, written
 from attention.pattern import SpanPattern
 from attention.stacked import read_layer, write_layer
-
-
-class MixerInput(NamedTuple):
-    """What a layer gives its mixer in one step of T tokens.
-
-    Attributes:
-        x_btd: the normed input of the projections.
-        q_btnh, k_btkh, v_btkh: queries, keys and values of the step's tokens, rotary positions applied.  Where a
-            mixer's layer has projections of its own, all four are what `Mixer.operands` says.
-        params: the mixer's parameters in this layer, by the names of `Mixer.params`.
-    """
-
-    x_btd: jax.Array
-    q_btnh: jax.Array
-    k_btkh: jax.Array
-    v_btkh: jax.Array
-    params: Mapping[str, jax.Array]
-
-
-class StepContext(NamedTuple):
-    """What is known of the step beside its operands.
-
-    Attributes:
-        q_pos_bt: positions of the step's tokens, [B or 1, T]; -1 is padding.
-        length: tokens per row that went in before.
-        attend: `attention.attend.attend` or a function with its signature.
-        depth: which layer this is, its number an int32.
-        first: whether nothing is known to have gone in before.
-        in_order: whether, besides, the step's tokens are known to stand at positions 0, 1, 2, ...
-        rope_theta: base of the rotary positions; None where unknown.
-    """
-
-    q_pos_bt: jax.Array
-    length: jax.Array | int
-    attend: AttendFn
-    depth: Depth
-    first: bool = False
-    in_order: bool = False
-    rope_theta: float | None = None
 
 
 @dataclass(frozen=True)
@@ -161,6 +123,10 @@ class Mixer:
 
     def state_values(self, heads: Heads) -> int:
         """Values of one row's state that do not grow with the sequence: a recurrent state."""
+        return 0
+
+    def token_values(self, heads: Heads) -> int:
+        """Values of a token that are held beside its keys and values, as long as those are: keys of an index."""
         return 0
 
     def state_bytes(self, state: Any) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from attention.block_indexed import BlockIndexed
 from attention.block_routed import BlockRouted
 from attention.evict import Evict
 from attention.evict_after import EvictAfter
@@ -13,10 +14,11 @@ from attention.mixer import Mixer
 from attention.registry import Registry
 from attention.sliding_window import SlidingWindow
 from attention.span_mixture import SpanMixture
+from attention.token_indexed import TokenIndexed
 from attention.token_routed import Routed
 
 VARIANTS: Final[Registry[type[Mixer]]] = Registry(
     "attention variant",
     lambda variant: variant.name,
-    (Full, SlidingWindow, SpanMixture, Routed, BlockRouted, Evict, EvictAfter, GatedDelta),
+    (Full, SlidingWindow, SpanMixture, Routed, BlockRouted, BlockIndexed, TokenIndexed, Evict, EvictAfter, GatedDelta),
 )

@@ -12,6 +12,7 @@ from attention.cost import Depth
 from attention.mixer import Mixer, MixerInput, StepContext
 from attention.sink_logits import with_sink_logits
 from refmodel.layer_spec import LayerSpec
+from refmodel.rope import turned
 
 
 class StepInput(NamedTuple):
@@ -73,5 +74,9 @@ def attend_layer(
     depth = Depth(index.depth, step.n_layers)
     plain = spec.rope.scaling is None and spec.rope.share == 1  # who turns queries back knows no other positions
     theta = spec.rope.theta if plain else None
-    now = StepContext(step.q_pos_bt, step.length, attend, depth, step.first, step.in_order, theta)
+
+    def rotate(x_btmh: jax.Array, pos_bt: jax.Array) -> jax.Array:
+        return turned(x_btmh, pos_bt, spec.heads.head_dim, spec.rope)
+
+    now = StepContext(step.q_pos_bt, step.length, attend, depth, step.first, step.in_order, theta, rotate)
     return mixer.step(MixerInput(*inputs, params), now, stack, index.of_run)

@@ -139,10 +139,10 @@ class LayerSpec:
 
     @property
     def kv_values(self) -> int:
-        """Values that a token leaves in the cache: 2·K·H, keys and values."""
-        if not self.attends or self.told_kv_values:
+        """Values that a token leaves in the cache: 2·K·H, keys and values, and what its mixer holds beside them."""
+        if self.mixer is None or not self.attends or self.told_kv_values:
             return self.told_kv_values
-        return 2 * self.heads.n_kv_heads * self.heads.head_dim
+        return 2 * self.heads.n_kv_heads * self.heads.head_dim + self.mixer.token_values(self.heads)
 
     @property
     def variant(self) -> Mixer:

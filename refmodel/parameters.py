@@ -159,13 +159,24 @@ def qk_norm_rows(norm: Norm, heads: Heads) -> Table:
 def mixer_rows(declared: Mapping[str, tuple[int, ...]]) -> Table:
     """What a mixer has of its own (routers of spans): only folders that were saved here hold it.
 
-    It sums over its last axis but one.
+    It sums over its last axis but one; of vectors those that are called a bias start from 0.
     """
     rows = []
     for name, shape in declared.items():
         axes = tuple(f"{name}_{i}" for i in range(len(shape)))
         hf = f"prefillwall.layers.{{layer}}.attn.{name}"
-        rows.append(Parameter(f"attn.{name}", axes, shape, axes[-2:-1], "selection", hf=hf, of_mixer=True))
+        rows.append(
+            Parameter(
+                f"attn.{name}",
+                axes,
+                shape,
+                axes[-2:-1],
+                "selection",
+                hf=hf,
+                of_mixer=True,
+                initial=0.0 if "_bias_" in name else 1.0,
+            )
+        )
     return tuple(rows)
 
 

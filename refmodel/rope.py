@@ -37,3 +37,12 @@ def apply_rope(x_btnh: Float[Array, "b t n h"], angles: Angles) -> Float[Array, 
     first, second, rest = jnp.split(x32, (half, 2 * half), axis=-1)
     rotated = jnp.concatenate([first * cos - second * sin, second * cos + first * sin, rest], axis=-1)
     return rotated.astype(x_btnh.dtype)
+
+
+def turned(
+    x_btnh: Float[Array, "b t n h"], positions_bt: Int[Array, "#b t"], angles_of: int, rope: Rope
+) -> Float[Array, "b t n h"]:
+    """Heads of any even size, turned by the angles of heads of the size `angles_of`: by as many as they have pairs."""
+    cos, sin = rope_angles(positions_bt, angles_of, rope)
+    pairs = x_btnh.shape[-1] // 2
+    return apply_rope(x_btnh, (cos[..., :pairs], sin[..., :pairs]))

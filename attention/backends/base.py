@@ -9,12 +9,13 @@ import jax
 import numpy as np
 
 from attention.attended import Attended
-from attention.kernels.block_routed import BlockChoice, most_pairs
+from attention.chosen import BlockChoice, Choice, TokenChoice
+from attention.kernels.block_routed import most_pairs
 from attention.kernels.cover import executed_pairs, executed_pairs_of_spans
 from attention.pattern import Array, SpanPattern, Spans
 from attention.stacked import InStack
 
-Pattern = SpanPattern | Spans | BlockChoice
+Pattern = SpanPattern | Spans | Choice
 Order = Literal["any", "keys", "prompt"]
 Counts = Literal["closed form", "visited tiles", "not told"]
 
@@ -92,6 +93,8 @@ class Backend:
 
         Those of the blockwise walk, which also stand for kernels whose tiles only a run on their device tells.
         """
+        if isinstance(pattern, TokenChoice):
+            return n_heads * q_pos_t.size * pattern.choices(kv_pos_s.size)
         if isinstance(pattern, BlockChoice):
             return most_pairs(pattern, n_heads, n_kv_heads, q_pos_t.size, kv_pos_s.size)
         if isinstance(pattern, Spans):
@@ -107,6 +110,8 @@ def takes_one_dtype(name: str, request: Request) -> str | None:
 
 
 def takes_spans(name: str, request: Request) -> str | None:
-    """The refusal of a kernel that knows no chosen blocks."""
-    is_choice = isinstance(request.pattern, BlockChoice)
-    return f"{name} takes spans, not blocks that queries choose" if is_choice else None
+    """The refusal of a kernel that knows no chosen keys."""
+    if not isinstance(request.pattern, Choice):
+        return None
+    what = "blocks" if isinstance(request.pattern, BlockChoice) else "keys"
+    return f"{name} takes spans, not {what} that queries choose"

@@ -6,8 +6,10 @@ from typing import ClassVar
 
 from attention.attended import Attended
 from attention.backends.base import Backend, Counts, Operands, Request
-from attention.kernels.block_routed import BlockChoice, attend_chosen
+from attention.chosen import BlockChoice, TokenChoice
+from attention.kernels.block_routed import attend_chosen
 from attention.kernels.blockwise import attend_blockwise
+from attention.kernels.chosen_tokens import attend_tokens
 from attention.kernels.score import Score
 
 
@@ -23,5 +25,8 @@ class Blockwise(Backend):
         return None
 
     def run(self, operands: Operands, *, need_lse: bool, score: Score | None = None) -> Attended:
-        is_choice = isinstance(operands.pattern, BlockChoice)
-        return attend_chosen(*operands) if is_choice else attend_blockwise(*operands, score=score)
+        if isinstance(operands.pattern, TokenChoice):
+            return attend_tokens(*operands)
+        if isinstance(operands.pattern, BlockChoice):
+            return attend_chosen(*operands)
+        return attend_blockwise(*operands, score=score)

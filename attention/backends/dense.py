@@ -8,8 +8,10 @@ import numpy as np
 
 from attention.attended import Attended
 from attention.backends.base import Backend, Counts, Operands, Pattern, Request
+from attention.chosen import BlockChoice, TokenChoice
 from attention.exact_count import ExactCount
-from attention.kernels.block_routed import BlockChoice, attend_chosen_dense
+from attention.kernels.block_routed import attend_chosen_dense
+from attention.kernels.chosen_tokens import attend_tokens_dense
 from attention.kernels.dense import attend_dense
 from attention.kernels.score import Score
 
@@ -32,8 +34,12 @@ class Dense(Backend):
         return request.q_btnh.shape[1] * request.k_bskh.shape[1] <= DENSE_SCORES_LIMIT
 
     def run(self, operands: Operands, *, need_lse: bool, score: Score | None = None) -> Attended:
-        is_choice = isinstance(operands.pattern, BlockChoice)
-        out_btnh, lse_bnt = attend_chosen_dense(*operands) if is_choice else attend_dense(*operands, score)
+        if isinstance(operands.pattern, TokenChoice):
+            out_btnh, lse_bnt = attend_tokens_dense(*operands)
+        elif isinstance(operands.pattern, BlockChoice):
+            out_btnh, lse_bnt = attend_chosen_dense(*operands)
+        else:
+            out_btnh, lse_bnt = attend_dense(*operands, score)
         (b, t, n, _), s = operands.q_btnh.shape, operands.k_bskh.shape[1]
         return Attended(out_btnh, lse_bnt, ExactCount.constant(b * n * t * s))
 

@@ -6,19 +6,21 @@ from typing import ClassVar
 
 from attention.attended import Attended
 from attention.backends.base import Backend, Counts, Operands, Request, takes_one_dtype
-from attention.kernels.block_routed import BlockChoice
+from attention.chosen import BlockChoice, TokenChoice
 from attention.kernels.target import is_gpu
 from attention.kernels.tiles import TRITON_HEAD_SIZES
 
 
 class Pallas(Backend):
-    """Every pattern and every order of positions.  Differentiable."""
+    """Every pattern but keys chosen one by one, and every order of positions.  Differentiable."""
 
     name = "pallas"
     place = 30
     counts: ClassVar[Counts] = "visited tiles"
 
     def cannot(self, request: Request) -> str | None:
+        if isinstance(request.pattern, TokenChoice):
+            return "pallas takes spans and blocks, not keys that queries choose one by one"
         return takes_one_dtype("pallas", request) or pallas_cannot(request.q_btnh.shape[-1], request.target)
 
     def run(self, operands: Operands, *, need_lse: bool) -> Attended:

@@ -15,7 +15,7 @@ from attention.backends.dense import Dense
 from attention.backends.mosaic import Mosaic
 from attention.backends.pallas import Pallas
 from attention.backends.tokamax import Tokamax
-from attention.kernels.block_routed import BlockChoice
+from attention.chosen import Choice, TokenChoice
 from attention.pattern import SpanPattern
 from attention.registry import Registry
 from attention.unknown import unknown
@@ -45,8 +45,10 @@ def choose(request: Request, impl: str = "auto") -> Backend:
 
     Raises `ValueError` for an unknown name, and for a backend that cannot run this: a named one never falls back.
     """
-    if request.scored and isinstance(request.pattern, BlockChoice):
-        raise ValueError("a function of scores: blocks are chosen by plain scores, which none changes")
+    if request.scored and isinstance(request.pattern, Choice):
+        tokens = isinstance(request.pattern, TokenChoice)
+        by = "keys are chosen by scores of their own" if tokens else "blocks are chosen by plain scores"
+        raise ValueError(f"a function of scores: {by}, which none changes")
     if impl != "auto":
         backend = _named(impl)
         if reason := _cannot(backend, request):

@@ -12,7 +12,6 @@ prompt.  Nothing that a row computes depends on which later rows share its tile.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
 
 import jax
@@ -21,6 +20,7 @@ from jax import lax
 from jaxtyping import Array, Float, Float32, Int
 
 from attention.attended import Attended
+from attention.chosen import BlockChoice, ChosenBlocks
 from attention.exact_count import ExactCount
 from attention.kernels.dense import attend_masked
 from attention.kernels.first_best import first_best
@@ -43,24 +43,6 @@ TILES_AT_A_TIME = 64
 hold no row are computed too."""
 
 
-@dataclass(frozen=True)
-class BlockChoice:
-    """Blocks of `block` keys, of which a query chooses `topk`, its own included.
-
-    The slots of a cache must hold positions 0, 1, 2, ... without a gap, in any order, empty ones anywhere.
-    """
-
-    block: int
-    topk: int
-
-    def n_blocks(self, slots: int) -> int:
-        return -(-slots // self.block)
-
-    def choices(self, slots: int) -> int:
-        """Blocks that a query of so many slots can choose."""
-        return min(self.topk, self.n_blocks(slots))
-
-
 def chosen_blocks(
     q_btnh: Float[Array, "b t n h"],
     k_bksh: Float[Array, "b k slots h"],
@@ -72,6 +54,10 @@ def chosen_blocks(
     `k_bksh`: keys at slot = position, a whole number of blocks.
     """
     b, t, n, h = q_btnh.shape
+    if isinstance(pattern, ChosenBlocks):
+        chosen_jbtm = pattern.chosen_jbtm
+        chosen_jbtn = chosen_jbtm.repeat(n // chosen_jbtm.shape[3], axis=3)
+        return jnp.broadcast_to(chosen_jbtn, (chosen_jbtn.shape[0], b, t, n))
     k, slots = k_bksh.shape[1:3]
     own_bt = jnp.broadcast_to(jnp.where(q_pos_bt < 0, -1, q_pos_bt // pattern.block), (b, t))
     own_1btn = jnp.broadcast_to(own_bt[None, ..., None], (1, b, t, n)).astype(jnp.int32)
@@ -143,7 +129,7 @@ def attend_chosen_dense(
 ) -> tuple[Float[Array, "b t n h"], Float32[Array, "b n t"]]:
     """The same over the whole mask: an oracle, quadratic in memory.  Results as `attend_dense`."""
     n = q_btnh.shape[2]
-    k_bksh, _ = by_position(k_bskh, v_bskh, kv_pos_bks, pattern.block)
+    (k_bksh,) = by_position((k_bskh,), kv_pos_bks, pattern.block)
     chosen_jbtn = chosen_blocks(q_btnh, k_bksh, q_pos_bt, pattern)
     kv_pos_bns = kv_pos_bks.repeat(n // kv_pos_bks.shape[1], axis=1)[:, :, None]
     block_bns = kv_pos_bns // pattern.block
@@ -162,7 +148,7 @@ def attend_chosen(
 ) -> Attended:
     """As `attend_chosen_dense`, computing chosen blocks only."""
     (b, t, n, h), k, size = q_btnh.shape, k_bskh.shape[2], pattern.block
-    k_bksh, v_bksh = by_position(k_bskh, v_bskh, kv_pos_bks, size)
+    k_bksh, v_bksh = by_position((k_bskh, v_bskh), kv_pos_bks, size)
     n_blocks = k_bksh.shape[2] // size
     q_rh = q_btnh.reshape(-1, h)
     q_pos_r = jnp.broadcast_to(q_pos_bt[..., None], (b, t, n)).reshape(-1)
@@ -221,16 +207,16 @@ def _merge(out_rh: jax.Array, lse_r: jax.Array, more_rh: jax.Array, more_lse_r: 
     return sum(share * part for share, part in zip(shares, (out_rh, more_rh), strict=True)), both
 
 
-def by_position(k_bskh: jax.Array, v_bskh: jax.Array, kv_pos_bks: OnEither, size: int) -> tuple:
-    """Keys and values [B, K, S', H] at slot = position, S' a whole number of blocks."""
-    s = k_bskh.shape[1]
-    pos_bks = jnp.broadcast_to(kv_pos_bks, (k_bskh.shape[0], k_bskh.shape[2], s))
-    kv = tuple(x.swapaxes(1, 2) for x in (k_bskh, v_bskh))
+def by_position(arrays_bskh: tuple[jax.Array, ...], kv_pos_bks: OnEither, size: int) -> tuple[jax.Array, ...]:
+    """Keys, values: each [B, K, S', H] at slot = position, S' a whole number of blocks."""
+    b, s, k, _ = arrays_bskh[0].shape
+    pos_bks = jnp.broadcast_to(kv_pos_bks, (b, k, s))
+    arrays = tuple(x.swapaxes(1, 2) for x in arrays_bskh)
 
-    def sort(kv: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, ...]:
+    def sort(arrays: tuple[jax.Array, ...]) -> tuple[jax.Array, ...]:
         order = jnp.argsort(jnp.where(pos_bks < 0, UNBOUNDED, pos_bks), axis=-1)[..., None]
-        return tuple(jnp.take_along_axis(x, order, axis=2) for x in kv)
+        return tuple(jnp.take_along_axis(x, order, axis=2) for x in arrays)
 
     in_order = ((kv_pos_bks == jnp.arange(s)) | (kv_pos_bks < 0)).all()
-    kv = lax.cond(in_order, lambda kv: kv, sort, kv)  # all but ragged caches are
-    return tuple(jnp.pad(x, ((0, 0), (0, 0), (0, -s % size), (0, 0))) for x in kv)
+    arrays = lax.cond(in_order, lambda arrays: arrays, sort, arrays)  # all but ragged caches are
+    return tuple(jnp.pad(x, ((0, 0), (0, 0), (0, -s % size), (0, 0))) for x in arrays)

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -20,8 +20,9 @@ from jax.experimental import pallas as pl
 from jax.experimental.pallas import triton as plgpu
 
 from attention.attended import Attended
+from attention.chosen import BlockChoice, ChosenBlocks
 from attention.exact_count import ExactCount
-from attention.kernels.block_routed import BlockChoice, attend_chosen, by_position, chosen_blocks
+from attention.kernels.block_routed import attend_chosen, by_position, chosen_blocks
 from attention.kernels.derivative import with_derivative_of
 from attention.kernels.pallas_program import LOG2_E, State, exp2_ptx
 from attention.kernels.pallas_spans import attend_pallas_spans
@@ -55,12 +56,18 @@ def attend_pallas_blocks(
     Differentiable in q, k and v, as the blockwise form is.
     """
 
-    def kernel(*operands: jax.Array) -> Attended:
-        return _forward(*operands, pattern=pattern, tiles=tiles, interpret=interpret)
+    def again(chosen: tuple[jax.Array, ...]) -> BlockChoice:
+        return ChosenBlocks(pattern.block, pattern.topk, *chosen) if chosen else pattern
 
-    plain = partial(attend_chosen, pattern=pattern)
+    def kernel(*operands: Any) -> Attended:
+        return _forward(*operands[:5], pattern=again(operands[5:]), tiles=tiles, interpret=interpret)
 
-    found = with_derivative_of(plain, kernel)(q_btnh, k_bskh, v_bskh, q_pos_bt, kv_pos_bks)
+    def plain(*operands: Any) -> Attended:
+        q, k, v, q_pos, kv_pos, *chosen = operands
+        return attend_chosen(q, k, v, q_pos, kv_pos, again(tuple(chosen)))
+
+    chosen = (pattern.chosen_jbtm,) if isinstance(pattern, ChosenBlocks) else ()  # data: an operand, not a constant
+    found = with_derivative_of(plain, kernel)(q_btnh, k_bskh, v_bskh, q_pos_bt, kv_pos_bks, *chosen)
     return found if return_lse else replace(found, lse_bnt=None)
 
 
@@ -73,7 +80,7 @@ def _forward(
         q_btnh, k_bskh, v_bskh, q_pos_bt, kv_pos_bks, Spans(span_b1t, jnp.zeros(1, jnp.int32)),
         return_lse=True, tiles=tiles, interpret=interpret,
     )  # fmt: skip
-    k_bksh, v_bksh = by_position(k_bskh, v_bskh, kv_pos_bks, pattern.block)
+    k_bksh, v_bksh = by_position((k_bskh, v_bskh), kv_pos_bks, pattern.block)
     chosen_ebtn = chosen_blocks(q_btnh, k_bksh, q_pos_bt, pattern)[1:]
     if not chosen_ebtn.shape[0]:
         return own

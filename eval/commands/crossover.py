@@ -11,7 +11,7 @@ from attention.full import FULL
 from eval.commands import arguments, output
 from eval.commands.crossover_card import add_card_arguments, asked_of_card
 from eval.commands.resolve import shape_named, under_layout
-from eval.cost.break_even import break_evens
+from eval.cost.break_even import break_evens, speed_up_limit
 from eval.cost.crossover import Linear, Pairs, attention_share, crossings, limiting_share, linear_params
 from eval.cost.fitting_layouts import fitting_layouts
 from eval.cost.sign_changes import SignChanges, in_words
@@ -102,6 +102,7 @@ def _one(model: ModelConfig, full: ModelConfig, options: argparse.Namespace) -> 
         "limiting_share": limiting_share(model, *conventions),
         "cheaper_than_full_from_tokens": cheaper.stays_from,
         "cheaper_than_full": _as_record(cheaper),
+        "flops_cap": None if (limit := speed_up_limit(full, model)) is None else float(limit),
         "attention_share": {n: attention_share(model, n, *conventions) for n in options.tokens},
     }
 
@@ -130,19 +131,21 @@ def _print(record: dict[str, Any]) -> None:
         "layout",
         "N*",
         "share tends to",
-        *([f"cheaper than {FULL} from"] if compared else []),
+        *(["cap (FLOPs)", f"cheaper than {FULL} from"] if compared else []),
         *(f"share at {n:,}" for n in lengths),
     )
     for one in layouts:
         n, from_tokens = one["crossover_tokens"], one["cheaper_than_full_from_tokens"]
         searched = one["crossings"]["searched_tokens"]
         cheaper = "" if one["layout"] == FULL else "never" if from_tokens is None else f"{from_tokens:,}"
+        limit = one["flops_cap"]
+        saved = "" if one["layout"] == FULL else "none" if limit is None else f"{limit:.1f}x"
         shares = (f"{share:.1%}" for share in one["attention_share"].values())
         rows.add_row(
             one["layout_summary"],
             f"{n:,}" if n else f"> {searched:,}" if searched else "none",
             f"{one['limiting_share']:.1%}",
-            *([cheaper] if compared else []),
+            *([saved, cheaper] if compared else []),
             *shares,
         )
     out.print(rows)

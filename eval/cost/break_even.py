@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from fractions import Fraction
 
 from eval.cost.crossover import Model
 from eval.cost.curves import AttentionCurve, attending_layers
@@ -12,6 +13,29 @@ from eval.cost.sign_changes import SignChanges, sign_changes
 def break_even_tokens(dear: Model, cheap: Model) -> int | None:
     """The first N from which on `cheap` asks for fewer attention FLOPs than `dear` (exact pairs), None if never."""
     return break_evens(dear, cheap).stays_from
+
+
+def speed_up_limit(dear: Model, cheap: Model) -> Fraction | None:
+    """What attention FLOPs of `dear` over those of `cheap` tend to as prompts grow; None where nothing bounds them, or
+    where it is not known of some variant how its cost goes on.
+
+    Of an index it is the cap of what can be saved, at any length: the index alone looks at every key, and beside it
+    what was chosen costs the more the shorter a prompt is.
+
+    Examples:
+        >>> from eval.cost.break_even import speed_up_limit
+        >>> from refmodel.presets import preset
+        >>> full = preset("qwen3-30b-a3b")
+        >>> float(speed_up_limit(full, full.with_layout("msa"))), speed_up_limit(full, full.with_layout("swa(1024)"))
+        (16.0, None)
+    """
+    courses = [AttentionCurve(attending_layers(model)).course for model in (dear, cheap)]
+    if None in courses:
+        return None
+    (_, line, square), (_, cheap_line, cheap_square) = (course.quadratic for course in courses if course)
+    if square or cheap_square:
+        return square / cheap_square if cheap_square else None
+    return line / cheap_line if cheap_line else None
 
 
 @functools.cache  # a table, a page and a file ask for the same ones

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from attention.attend import attend
 from attention.attended import Attended
 from attention.backends.base import Order
-from attention.kernels.block_routed import BlockChoice
+from attention.chosen import BlockChoice
 from attention.mixer import Mixer
 from eval.cost.flops.model_program import component_of
 from eval.cost.flops.traced import count_flops

@@ -15,6 +15,7 @@ import numpy as np
 from safetensors.numpy import save_file
 
 from attention.checks import of_floats
+from attention.indexed import NAMES
 from attention.routers import SPAN_ROUTER
 from refmodel.checkpoint.folder_files import INDEX, SINGLE
 from refmodel.checkpoint.folder_placements import placements_written
@@ -51,7 +52,7 @@ class Tensor:
 def tensors_of(config: ModelConfig, params: Params, family: Family) -> dict[str, Tensor]:
     """By stored name, in the order of the layers.
 
-    Routers that another layout left in the tree are left out.
+    Routers and indexes that another layout left in the tree are left out.
 
     Raises `ValueError` for packed leaves, and for a tree that is not the description's.
     """
@@ -75,7 +76,8 @@ def _checked(config: ModelConfig, params: Params) -> dict[str, Any]:
             said = "missing" if found is None else f"of shape {np.shape(found)}"
             raise ValueError(f"{path} is {said}; {config.name} needs one of shape {leaf.shape}")
         of_floats(path, found)
-    if surplus := [path for path in leaves if path not in wanted and f".attn.{SPAN_ROUTER}" not in path]:
+    left = tuple(f".attn.{name}" for name in (SPAN_ROUTER, NAMES))
+    if surplus := [path for path in leaves if path not in wanted and not any(one in path for one in left)]:
         raise ValueError(
             f"{surplus[0]} is no parameter of {config.name}, and no file would hold it; leave it out of params"
         )

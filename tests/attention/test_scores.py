@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 
 from attention.attend import attend
+from attention.chosen import BlockChoice, TokenChoice
 from attention.evict import Evict
-from attention.kernels.block_routed import BlockChoice
 from attention.pattern import SpanPattern
 from attention.variant import Variant
 from eval.testing import assert_causal, assert_flops_agree, assert_matches_dense
@@ -161,6 +161,7 @@ class _Hidden(Alibi):
         ("pallas", SpanPattern(), "pallas takes no function of scores, these do: dense, blockwise"),
         ("auto", BlockChoice(4, 5), "blocks are chosen by plain scores"),
         ("dense", BlockChoice(4, 5), "blocks are chosen by plain scores"),
+        ("auto", TokenChoice(4), "keys are chosen by scores of their own"),
     ],
 )
 def test_who_takes_no_scores_says_so(impl, pattern, words):

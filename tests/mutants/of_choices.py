@@ -9,6 +9,8 @@ ROUTERS, ROUTED, SOFT, BLOCKS = (
     f"{HERE}test_{name}.py" for name in ("routers", "token_routed", "soft_routing", "block_routed")
 )
 
+MSA, INDEXED = f"{HERE}test_block_indexed.py", (f"{HERE}test_indexed.py", f"{HERE}test_block_indexed.py")
+
 MUTANTS = [
     *of(
         "attention/routers.py", ROUTERS,
@@ -51,15 +53,50 @@ MUTANTS = [
         "attention/block_routed.py", BLOCKS,
         ("(gates - gates_before) * (self.topk > 1)", "(gates - gates_before)"),
         ("choice.n_blocks(slots) if choice.choices(slots) > 1 else 0", "choice.n_blocks(slots)"),
-        ("place_t + 1 + self.block * np", "place_t + self.block * np"),
         ("(2 * keys_t + block_t * (self.topk > 1))", "(2 * keys_t + block_t)"),
         ("Fraction(self.block + 1, 2)", "Fraction(self.block, 2)"),
         ("return None if self.topk > 1 else", "return"),
-        ("(self.topk - 1) / np.maximum(block_t, 1)", "self.topk / np.maximum(block_t, 1)"),
-        ("stretch(block_t * self.block, end_t)", "stretch(block_t * self.block, end_t + 1)"),
         ("Growth(self.topk * self.block, self.block,", "Growth(self.block, self.block,"),
         ("Growth(self.topk * self.block, self.block,", "Growth(self.topk * self.block, self.block + 1,"),
         ("* heads.n_heads * ripple)", "* ripple)"),
+    ),
+    *of(
+        "attention/block_counts.py", BLOCKS,
+        ("few = min(whole, topk - 1)", "few = min(whole, topk)"),
+        ("block * earlier + rest * few)", "block * earlier + rest)"),
+        ("whole * (whole - 1) // 2 + rest * whole", "whole * (whole + 1) // 2 + rest * whole"),
+        ("return place_t + 1 + block * np", "return place_t + block * np"),
+        ("(topk - 1) / np.maximum(block_t, 1)", "topk / np.maximum(block_t, 1)"),
+        ("stretch(block_t * block, end_t)", "stretch(block_t * block, end_t + 1)"),
+    ),
+    *of(
+        "attention/block_indexed.py", MSA,
+        ("IndexShape(heads.n_kv_heads, self.dim)", "IndexShape(1, self.dim)"),
+        ("self.choice.n_blocks(slots) <= self.topk", "self.choice.n_blocks(slots) <= self.topk + 1"),
+        ("(blocks - blocks_seen)", "blocks"),
+        ("max(0, n - all_seen)", "n"),
+        ("tokens * (per_key + per_query + per_score * slots)", "tokens * (per_key + per_score * slots)"),
+        ("slots = self.choice.n_blocks(kv_pos_s.size) * self.block", "slots = kv_pos_s.size"),
+        ("(block_t >= self.topk)", "(block_t > self.topk)"),
+        ("Growth(self.topk * self.block, self.block,", "Growth(self.topk * self.block, self.block + 1,"),
+        ("+ self.index_flops(heads).per_score", "* 30"),
+    ),
+    *of(
+        "attention/kernels/index_choice.py", MSA,
+        ("q_pos_bt // block)", "q_pos_bt // block + 1)"),
+        (".reshape(b, g, -1, block).max(-1)", ".reshape(b, g, -1, block).mean(-1)"),
+        ("jnp.arange(slots // block) < own_b", "jnp.arange(slots // block) <= own_b"),
+        ("jnp.moveaxis(best_tbge, (3, 1), (0, 1))", "jnp.moveaxis(best_tbge, (3, 1), (0, 1))[::-1]",
+         "chosen blocks are merged in any order"),
+    ),
+    *of(
+        "attention/indexed.py", INDEXED,
+        ("own_bt1d if now.first else", "own_bt1d if True else"),
+        ("layer, now.length)", "layer, 0)"),
+        ('_normed(q_btgd, inputs.params[f"{NAMES}q_norm_{dim}"])', "q_btgd"),
+        ('inputs.params[f"{NAMES}k_norm_{dim}"]), now.q_pos_bt)', 'inputs.params[f"{NAMES}k_norm_{dim}"]), now.q_pos_bt + 1)'),
+        ("+ state.index_keys.nbytes", ""),
+        ("mean(-1, keepdims=True) + EPS", "mean(-1, keepdims=True) + 0.01"),
     ),
     *of(
         "attention/kernels/block_routed.py", f"{BLOCKS}::test_tiles_of_blocks_are_dense_attention_under_the_mask",

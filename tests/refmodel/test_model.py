@@ -30,7 +30,8 @@ TOKENS = 53
 LAYOUTS = (
     "full", "swa(13)", "swa(7,sinks=2)+full", "3*swa(5)+full", "swa(1)", "swa(11,sinks=17)+2*full+swa(3)",
     "routed(5|full)", "routed(3|19,sinks=1,per=group,router=keynorm,threshold=4)+spans(5|full,sinks=2)",
-    "moba(7,topk=2)+routed(3|9|full,per=head,router=random,seed=1)",
+    "moba(7,topk=2)+routed(3|9|full,per=head,router=random,seed=1)", "msa(5,topk=3,dim=6)+swa(7)",
+    "dsa(7,heads=3,dim=6)+full",
 )  # fmt: skip
 jitted_step = jax.jit(step, static_argnums=0, static_argnames=("logits", "attend"))
 jitted_prefill = jax.jit(prefill, static_argnums=0, static_argnames="logits")
@@ -88,9 +89,13 @@ def test_a_window_as_long_as_the_prompt_is_full_attention():
     assert not np.allclose(shorter[:, -1], whole[:, -1], atol=1e-4)
 
 
-def test_rows_of_different_lengths_in_one_batch():
+RAGGED = pytest.mark.parametrize("layout", ["swa(7,sinks=2)+full", "msa(5,topk=3,dim=6)", "dsa(7,heads=3,dim=6)"])
+
+
+@RAGGED
+def test_rows_of_different_lengths_in_one_batch(layout):
     """A padded row gives what it gives alone; padding has position -1 and is seen by nobody."""
-    config, params = model("tiny-dense", "swa(7,sinks=2)+full")
+    config, params = model("tiny-dense", layout)
     short = 31
     alone, _ = in_steps(config, params, prompt(1)[:, :short], [])
     positions = jnp.arange(TOKENS)[None].repeat(2, 0).at[0, short:].set(-1)
@@ -101,9 +106,10 @@ def test_rows_of_different_lengths_in_one_batch():
     chex.assert_trees_all_close(last, jnp.stack([together[0, short - 1], together[1, -1]]), atol=1e-5)
 
 
-def test_a_padded_row_goes_on_where_it_ended():
+@RAGGED
+def test_a_padded_row_goes_on_where_it_ended(layout):
     """Decoding after a ragged prefill equals feeding the row alone; its positions cannot be guessed."""
-    config, params = model("tiny-dense", "swa(7,sinks=2)+full")
+    config, params = model("tiny-dense", layout)
     short, tokens = 31, prompt(1)
     alone, _ = in_steps(config, params, tokens[:, : short + 1], [])
     cache = init_cache(config, 2, TOKENS + 1, ragged=True)

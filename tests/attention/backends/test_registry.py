@@ -13,7 +13,7 @@ from attention.attend import attend, choose_impl
 from attention.attended import Attended
 from attention.backends.base import Backend, Operands, Request
 from attention.backends.registry import BACKENDS, counted_as, impl_names
-from attention.kernels.block_routed import BlockChoice
+from attention.chosen import BlockChoice, Choice, TokenChoice
 from attention.kernels.dense import attend_dense
 from attention.kernels.target import compiling_for
 from attention.layout import parse_variant
@@ -22,7 +22,10 @@ from eval.measure.device_work import layer_work
 from refmodel.presets import preset
 
 ROUTED = Spans(jnp.full((1, 1, 331), 5), jnp.zeros(1, jnp.int32))
-PATTERNS = SpanPattern(), SpanPattern((7,)), SpanPattern((7,), (2,)), SpanPattern((3, 29)), ROUTED, BlockChoice(16, 2)
+PATTERNS = (
+    SpanPattern(), SpanPattern((7,)), SpanPattern((7,), (2,)), SpanPattern((3, 29)), ROUTED, BlockChoice(16, 2),
+    TokenChoice(5),
+)  # fmt: skip
 
 
 def operands(tokens: int, keys: int, head_dim: int, dtype=jnp.bfloat16):
@@ -32,18 +35,19 @@ def operands(tokens: int, keys: int, head_dim: int, dtype=jnp.bfloat16):
 def taken(target, tokens, keys, head_dim, dtype, pattern, order, need_lse) -> str:
     """What `auto` takes, in one table."""
     gpu, short = target != "cpu", dtype != jnp.float32
-    spans, blocks = isinstance(pattern, SpanPattern), isinstance(pattern, BlockChoice)
+    spans, chosen = isinstance(pattern, SpanPattern), isinstance(pattern, Choice)
     one_window = spans and (pattern == SpanPattern() or pattern == SpanPattern((7,)))
-    if gpu and head_dim in (16, 64, 128) and tokens == 1 and not blocks:
+    if gpu and head_dim in (16, 64, 128) and tokens == 1 and not chosen:
         return "decode"
     if tokens * keys <= 2**16:
         return "dense"
-    if target == "sm_90" and tokens >= 128 and not blocks and short and head_dim in (64, 128) and order != "any":
+    if target == "sm_90" and tokens >= 128 and not chosen and short and head_dim in (64, 128) and order != "any":
         return "mosaic"
     plain = one_window and order == "prompt" and not need_lse and tokens == keys
     if target.startswith("sm_") and plain and short and head_dim in (64, 128):
         return "cudnn"
-    return "pallas" if gpu and head_dim in (16, 32, 64, 128, 256) else "blockwise"
+    one_by_one = isinstance(pattern, TokenChoice)
+    return "pallas" if gpu and head_dim in (16, 32, 64, 128, 256) and not one_by_one else "blockwise"
 
 
 @pytest.mark.parametrize("target", ["cpu", "sm_80", "sm_90", "gfx1201"])
@@ -96,6 +100,8 @@ def test_an_unknown_name_and_an_unknown_promise_are_refused():
         (SpanPattern(), {}, "cudnn takes the first step of a prompt"),
         (SpanPattern(), {"order": "prompt", "need_lse": True}, "cudnn gives no log-sum-exp"),
         (BlockChoice(16, 2), {"order": "prompt"}, "cudnn takes spans, not blocks"),
+        (TokenChoice(2), {"impl": "decode"}, "decode takes spans, not keys"),
+        (TokenChoice(2), {"impl": "pallas"}, "pallas takes spans and blocks, not keys"),
         (BlockChoice(16, 2), {"impl": "mosaic", "order": "prompt"}, "mosaic takes spans, not blocks"),
     ],
 )

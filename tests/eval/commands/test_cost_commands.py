@@ -190,11 +190,20 @@ def test_crossover_compares_with_full_attention(
 ) -> None:
     assert main(["crossover", *words, "--tokens", "1024"]) == 0
     printed = capsys.readouterr().out
-    assert ("cheaper than full from" in printed) == header
+    assert ("cheaper than full from" in printed) == ("cap (FLOPs)" in printed) == header
     lines = printed.splitlines()[2 : 2 + len(cheaper)]
     for line, figure in zip(lines, cheaper, strict=True):
         *_, found, share = re.split(r"  +", line.rstrip())
         assert share.endswith("%") and (found == figure if figure else found.endswith("%"))
+
+
+def test_crossover_says_how_much_attention_can_be_saved_at_most(capsys) -> None:
+    words = ["crossover", "--layouts", "full", "msa", "swa(1024)", "--tokens", "1024"]
+    assert main(words) == 0
+    lines = [re.split(r"  +", line.rstrip()) for line in capsys.readouterr().out.splitlines()[2:5]]
+    assert [line[3:5] for line in lines[1:]] == [["16.0x", "2,721"], ["none", "1,025"]] and len(lines[0]) == 4
+    assert main([*words, "--json"]) == 0
+    assert [one["flops_cap"] for one in json.loads(capsys.readouterr().out)["layouts"]] == [1.0, 16.0, None]
 
 
 def test_crossover_says_what_one_length_leaves_out(capsys) -> None:

@@ -11,6 +11,7 @@ from typing import Any, Final
 
 import numpy as np
 
+from attention.block_indexed import BlockIndexed
 from attention.block_routed import BlockRouted
 from attention.cost import Depth, Heads
 from attention.evict import Evict
@@ -18,6 +19,7 @@ from attention.evict_after import EvictAfter
 from attention.eviction.registry import POLICIES
 from attention.layout import parse_variant
 from attention.mixer import Mixer
+from attention.token_indexed import TokenIndexed
 from attention.token_routed import Routed
 from refmodel.presets import preset
 from refmodel.specification import ModelConfig
@@ -67,6 +69,8 @@ class Draw(random.Random):
         per = self.choice(["layer", "group", "head"])
         return self.choice([
             "full", f"spans({rules}, sinks={self.size(300)})", f"moba({self.size(3000)}, topk={self.randint(2, 4)})",
+            f"msa({self.size(3000)}, topk={self.randint(2, 4)}, dim={2 * self.size(64)})",
+            f"dsa({self.size(9000)}, heads={self.randint(1, 9)}, dim={2 * self.size(64)})",
             f"routed({spans}, per={per}, router={self.choice(['periodic', 'linear'])})",
             f"routed({spans}, sinks={self.size(300)}, router=random, seed={self.randint(0, 9)})",
             f"evict_after({self.policy()})", self.bounded(), self.bounded(),
@@ -95,7 +99,14 @@ def prompt_flops(model: ModelConfig, longest: int) -> np.ndarray:
         if (mixer := layer.mixer) and layer.attends
     )
     for (mixer, heads, depth), times in layers.items():
-        count = {"routed": _routed, "moba": _moba, "evict": _evict, "evict_after": _evict_after}.get(mixer.name, _spans)
+        count = {
+            "routed": _routed,
+            "moba": _moba,
+            "msa": _msa,
+            "dsa": _dsa,
+            "evict": _evict,
+            "evict_after": _evict_after,
+        }.get(mixer.name, _spans)
         count = _share_in_chunks if isinstance(mixer, Evict) and mixer.share else count
         pairs_n, chosen_n = count(mixer, heads, depth, np.arange(longest))
         total += times * (4 * heads.head_dim * pairs_n + chosen_n)
@@ -129,6 +140,21 @@ def _moba(mixer: BlockRouted, heads: Heads, depth: Depth, t: np.ndarray) -> Coun
     keys = t - block * mixer.block + 1 + np.minimum(block, mixer.topk - 1) * mixer.block
     gates = np.cumsum(block if mixer.topk > 1 else 0 * block)
     return np.cumsum(keys) * heads.n_heads, 2 * heads.head_dim * heads.n_heads * gates
+
+
+def _msa(mixer: BlockIndexed, heads: Heads, depth: Depth, t: np.ndarray) -> Counts:
+    """The index is asked beyond the first blocks, about each key before a query's own."""
+    pairs, _ = _moba(BlockRouted(mixer.block, mixer.topk), heads, depth, t)
+    before = t // mixer.block * mixer.block
+    asked = (before >= mixer.topk * mixer.block) * heads.n_kv_heads * (heads.d_model + before)
+    return pairs, 2 * mixer.dim * np.cumsum(heads.d_model + asked)
+
+
+def _dsa(mixer: TokenIndexed, heads: Heads, depth: Depth, t: np.ndarray) -> Counts:
+    """The index is asked from query k on, about each key up to the query's own; its heads have weights."""
+    asked = (t >= mixer.k) * mixer.heads * (heads.d_model * (mixer.dim + 1) + mixer.dim * (t + 1))
+    pairs = np.cumsum(np.minimum(t + 1, mixer.k)) * heads.n_heads
+    return pairs, 2 * np.cumsum(heads.d_model * mixer.dim + asked)
 
 
 def _evict(mixer: Evict, heads: Heads, depth: Depth, t: np.ndarray) -> Counts:

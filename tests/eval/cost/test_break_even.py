@@ -5,7 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from eval.cost.break_even import break_even_tokens, break_evens
+from attention.layout import parse_variant
+from eval.cost.break_even import break_even_tokens, break_evens, speed_up_limit
+from eval.cost.flops.closed_form import attention_flops
 from refmodel.presets import preset
 
 LONGEST = 3000
@@ -36,3 +38,31 @@ def test_break_even_is_where_it_stays_cheaper(dear, cheap, first, for_good):
     models = config.with_layout(dear), config.with_layout(cheap)
     assert list(break_evens(*models).at) == changes and (changes[0] if changes else None) == first
     assert break_even_tokens(*models) == for_good == (changes[-1] if len(changes) % 2 else None)
+
+
+@pytest.mark.parametrize(
+    ("layout", "limit"),
+    [
+        ("msa(64,topk=2,dim=8)", 4 * 6 * 16 / (2 * 2 * 8)),
+        ("moba(32,topk=3)", 2 * 32),
+        ("spans(0.25N)", 1 / (1 - 0.75**2)),
+        ("full", 1),
+        ("swa(9)", None),
+        ("routed(9|full)", 2),
+    ],
+)
+def test_what_is_saved_tends_to_the_limit_from_below(layout, limit):
+    config = preset("tiny-dense")
+    found = speed_up_limit(config, config.with_layout(layout))
+    assert found == (None if limit is None else pytest.approx(limit))
+    counts = [
+        [attention_flops(parse_variant(text), config, n) for n in (10**3, 10**5, 10**7)] for text in ("full", layout)
+    ]
+    saved = [full / other for full, other in zip(*counts, strict=True)]
+    assert saved == sorted(saved) and (limit is None or 0.97 * limit < saved[-1] <= limit)
+
+
+def test_between_two_windows_the_limit_is_that_of_their_keys():
+    config = preset("tiny-dense")
+    wide, narrow = config.with_layout("swa(30)"), config.with_layout("swa(12)")
+    assert speed_up_limit(wide, narrow) == 2.5 and speed_up_limit(narrow, config) == 0

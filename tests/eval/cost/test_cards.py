@@ -100,7 +100,7 @@ def test_bytes_of_weights_and_cache() -> None:
     assert kv_bytes_per_token(QWEN) == 98_304
 
 
-@given(st.sampled_from(["full", "swa(7)", "swa(5,sinks=2)+full"]), st.integers(1, 90))
+@given(st.sampled_from(["full", "swa(7)", "swa(5,sinks=2)+full", "msa(5,dim=6)+full"]), st.integers(1, 90))
 def test_the_cache_is_as_large_as_the_one_that_runs(layout: str, capacity: int) -> None:
     config = preset("tiny-dense").with_layout(layout)
     assert kv_cache_bytes(config, capacity, "f32") == cache_bytes(config, init_cache(config, 1, capacity))

@@ -99,6 +99,7 @@ def drawn(config):
         ("tiny-dense", "swa(5,sinks=1)+full", True, "qwen3"),
         ("tiny-dense", "routed(5|full)+routed(3|7|full)+2*full", True, "qwen3"),
         ("tiny-moe", "evict(knorm,budget=7)", True, "qwen3_moe"),
+        ("tiny-moe", "msa(5,topk=3,dim=6)+dsa(5,heads=3,dim=6)+full+msa(5,topk=3,dim=8)", True, "qwen3_moe"),
         ("tiny-dense", "evict(snapkv,budget=1/3)+evict_after(h2o,budget=0.05)", True, "qwen3"),
         ("tiny-hybrid", "swa(5)", True, "qwen3_5_moe_text"),
         ("tiny-hybrid", "delta+full", False, "qwen3_5_moe_text"),
@@ -114,8 +115,8 @@ def test_a_layout_comes_back_with_what_its_variants_have(spec, layout, is_kept, 
     fields = fields_of(tmp_path)
     kept = fields.get("prefillwall", {}).get("layout")
     assert (kept, fields["model_type"]) == (config.layout_name if is_kept else None, model_type)
-    if "routed" in layout:
-        assert {path for path in leaves_by_path(found.params) if "router" in path}
+    if name := {"routed": ".attn.span_router_", "msa": ".attn.index_"}.get(layout.partition("(")[0]):
+        assert {path for path in leaves_by_path(found.params) if name in path}
         assert refmodel.load(str(tmp_path / "first"), layout="swa(3)").config.layout_name == "swa(3)"
 
 

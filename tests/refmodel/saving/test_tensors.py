@@ -86,11 +86,12 @@ def test_a_leaf_that_no_file_would_hold_is_named():
             tensors_of(model.config, model.params | more, FAMILIES["qwen3"])
 
 
-def test_routers_of_another_layout_are_left_out():
+@pytest.mark.parametrize(("layout", "name"), [("routed(3|full)", "span_router_"), ("msa(3,dim=6)", "index_")])
+def test_routers_and_indexes_of_another_layout_are_left_out(layout, name):
     """`Model.with_layout` leaves them in the tree."""
     config, family = open_config("tiny-dense"), FAMILIES["qwen3"]
-    own, routed = abstract_params(config), abstract_params(config.with_layout("routed(3|full)"))
-    assert any("span_router_" in path for path in leaves_by_path(routed))
+    own, routed = abstract_params(config), abstract_params(config.with_layout(layout))
+    assert any(name in path for path in leaves_by_path(routed))
     assert tensors_of(config, routed, family) == tensors_of(config, own, family)
 
 

@@ -27,6 +27,8 @@ LAYOUTS = (
     "routed(64|130, per=group)",
     "routed(64|full, router=keynorm, threshold=1)",
     "moba(64)+moba(100, topk=2)",
+    "msa(64, topk=2, dim=8)+msa(50, topk=3, dim=24)+msa(1000, dim=8)",
+    "dsa(100, heads=3, dim=8)+dsa(650, heads=2, dim=16)",
     "spans(64|0.25N, sinks=3)",
 )
 
@@ -41,7 +43,15 @@ def test_traced_model_equals_closed_form(layout: str, steps) -> None:
 
 
 @pytest.mark.parametrize(
-    "layout", ["routed(64|full)", "routed(64|7|full, router=random, per=group)", "moba(64)", "spans(64|full)"]
+    "layout",
+    [
+        "routed(64|full)",
+        "routed(64|7|full, router=random, per=group)",
+        "moba(64)",
+        "msa(64, topk=2, dim=8)",
+        "dsa(100, dim=8)",
+        "spans(64|full)",
+    ],
 )
 def test_three_ways_agree(layout: str) -> None:
     check = cross_check(preset("tiny-dense").with_layout(layout), prefill_steps(600))
