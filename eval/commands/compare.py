@@ -10,10 +10,9 @@ from pathlib import Path
 import jax
 
 from attention.backends.registry import impl_names
-from attention.regular_file import regular_file
 from eval.commands import arguments
-from eval.commands.output import Console, is_watched, print_json
-from eval.commands.report import draw, invocation, record_of
+from eval.commands.output import Console, is_watched
+from eval.commands.report import draw, invocation, print_side_by_side
 from eval.commands.resolve import runnable, say_cuts
 from eval.measure import estimate
 from eval.measure.again import KINDS
@@ -24,7 +23,7 @@ from eval.measure.progress import remarks
 from eval.measure.records.schema import Record
 from eval.measure.timing import MOST_SPREAD, Budget
 from eval.report.comparison import Comparison
-from eval.report.several import Comparisons, each_of
+from eval.report.several import each_of
 from refmodel.default_model import DEFAULT_MODEL
 
 DESCRIPTION = "Measures each layout at each length, the quality it costs on a text, and writes a report."
@@ -88,18 +87,11 @@ def run(options: argparse.Namespace) -> int:
         return draw(_measured(requests[0], options.out, options, console), options.out, console, options, cards)
     for request in requests:
         refuse_unfit(request)  # of the last before the first is measured
-    found, statuses = [], []
+    found, statuses = {}, []
     for request, (_, _, folder) in zip(requests, asked, strict=True):
-        found.append(_measured(request, options.out / folder, options, console))
-        statuses.append(draw(found[-1], options.out / folder, console, options, cards, alone=False))
-    side_by_side = Comparisons(tuple(found))
-    console.print(side_by_side.table())
-    kept = regular_file(options.out / "side_by_side.md")
-    kept.write_text(side_by_side.table().to_markdown(), encoding="utf-8")
-    console.print(f"side by side: {kept.resolve()}, the reports beside it", soft_wrap=True, highlight=False)
-    if options.json:
-        reports = [options.out / folder / "report.md" for _, _, folder in asked]
-        print_json({"command": options.command, "comparisons": list(map(record_of, found, reports))})
+        found[folder] = _measured(request, options.out / folder, options, console)
+        statuses.append(draw(found[folder], options.out / folder, console, options, cards, alone=False))
+    print_side_by_side(found, options.out, console, options)
     return max(statuses)
 
 

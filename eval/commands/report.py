@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import shlex
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +14,9 @@ from eval.commands import arguments
 from eval.commands.output import Console, print_json
 from eval.cost.cards import Card
 from eval.measure.records.decode import to_json
-from eval.measure.records.file import records_path
+from eval.measure.records.file import FILE_NAME, records_path
 from eval.report.comparison import Comparison
+from eval.report.several import Comparisons
 from refmodel.checkpoint.find import open_config
 
 DESCRIPTION = "Draws the report of records that a comparison kept or set aside.  Nothing is measured."
@@ -24,11 +25,15 @@ EXAMPLES = (
     "prefillwall report out/compare",
     "prefillwall report out/compare --card r9700 h200",
     "prefillwall report out/compare/records.20250131-235959.jsonl --out out/before",
+    "prefillwall report out/several",
 )
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("records", type=Path, metavar="RECORDS", help="a comparison's folder, or a file of records")
+    parser.add_argument(
+        "records", type=Path, metavar="RECORDS",
+        help="a comparison's folder, a file of records, or the folder of several comparisons",
+    )  # fmt: skip
     parser.add_argument(
         "--model", metavar="MODEL", help="a preset, a folder, a .gguf file or a Hub id (default: what the records name)"
     )
@@ -44,13 +49,35 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     console = Console(stderr=options.json)  # stdout is the record's then
     cards = arguments.floor_cards(options.card)
-    source = records_path(options.records)
+    several = _several(options.records)
+    if not several:
+        source = records_path(options.records)
+        folder = options.out or (source.parent if source.name == "records.jsonl" else source.with_suffix(""))
+        compared = _read(source, options)
+        _keep_beside(source, folder)
+        return draw(compared, folder, console, options, cards)
+    if options.model is not None:
+        raise ValueError(f"--model names one, and {options.records} holds {len(several)} comparisons; leave it out")
+    found, out = {name: _read(source, options) for name, source in several.items()}, options.out or options.records
+    for name, source in several.items():
+        _keep_beside(source, out / name)
+    statuses = [draw(compared, out / name, console, options, cards, alone=False) for name, compared in found.items()]
+    print_side_by_side(found, out, console, options)
+    return max(statuses)
+
+
+def _several(folder: Path) -> dict[str, Path]:
+    """The records of each comparison in a folder that has none of its own, by the names of their folders."""
+    if not folder.is_dir() or (folder / FILE_NAME).exists():
+        return {}
+    return {path.parent.name: path for path in sorted(folder.glob(f"*/{FILE_NAME}"))}
+
+
+def _read(source: Path, options: argparse.Namespace) -> Comparison:
     config = None if options.model is None else open_config(options.model)
     compared = Comparison.read(source, config, mixed=options.mixed)
     _ = compared.summaries  # what cannot be drawn is refused before anything is written
-    folder = options.out or (source.parent if source.name == "records.jsonl" else source.with_suffix(""))
-    _keep_beside(source, folder)
-    return draw(compared, folder, console, options, cards)
+    return compared
 
 
 def draw(
@@ -69,6 +96,21 @@ def draw(
     if options.json and alone:
         print_json({"command": options.command, **record_of(compared, path)})
     return 1 if all(summary.is_empty for summary in compared.summaries) else 0
+
+
+def print_side_by_side(
+    found: Mapping[str, Comparison], folder: Path, console: Console, options: argparse.Namespace
+) -> None:
+    """The table of several, by the names of their folders in `folder`, printed and kept as side_by_side.md; with --json
+    the numbers of all on stdout."""
+    side_by_side = Comparisons(tuple(found.values()))
+    console.print(side_by_side.table())
+    kept = regular_file(folder / "side_by_side.md")
+    kept.write_text(side_by_side.table().to_markdown(), encoding="utf-8")
+    console.print(f"side by side: {kept.resolve()}, the reports beside it", soft_wrap=True, highlight=False)
+    if options.json:
+        records = [record_of(compared, folder / name / "report.md") for name, compared in found.items()]
+        print_json({"command": options.command, "comparisons": records})
 
 
 def record_of(compared: Comparison, path: Path) -> dict[str, Any]:

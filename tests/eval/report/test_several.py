@@ -90,6 +90,22 @@ def test_the_command_measures_each_and_prints_them_side_by_side(tmp_path, capsys
     assert kept.startswith("## Side by side") and kept.count("\n| tiny-") == 4
     assert main([*words, "--resume"]) == 0
     assert capsys.readouterr().err.count("nothing is missing") == 2
+    (tmp_path / MODELS[0] / "report.md").unlink()
+    (tmp_path / "side_by_side.md").unlink()
+    assert main(["report", str(tmp_path), "--json"]) == 0
+    again = json.loads(capsys.readouterr().out)["comparisons"]
+    assert again == sorted(record["comparisons"], key=lambda one: one["model"])
+    assert (tmp_path / MODELS[0] / "report.md").exists()
+    assert sorted((tmp_path / "side_by_side.md").read_text().splitlines()) == sorted(kept.splitlines())
+    assert main(["report", str(tmp_path), "--out", str(tmp_path / "elsewhere")]) == 0
+    for name in (
+        "side_by_side.md",
+        *(f"{model}/{file}" for model in MODELS for file in ("report.md", "records.jsonl")),
+    ):
+        assert (tmp_path / "elsewhere" / name).exists(), name
+    capsys.readouterr()
+    assert main(["report", str(tmp_path), "--model", MODELS[0]]) == 2
+    assert capsys.readouterr().err.strip().endswith("holds 2 comparisons; leave it out")
 
 
 def test_what_does_not_fit_the_last_is_found_before_the_first_is_measured(tmp_path, capsys):
