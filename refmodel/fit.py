@@ -6,8 +6,10 @@ import contextlib
 import hashlib
 import itertools
 import json
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Final
 
 import jax
@@ -15,6 +17,7 @@ import numpy as np
 import optax
 
 from attention.checks import whole
+from refmodel.digest import params_digest
 from refmodel.model import Params
 from refmodel.specification import ModelConfig
 from refmodel.token_ids import Ids
@@ -35,6 +38,7 @@ def fit(
     loss: Loss = next_token_loss,
     folder: str | Path | None = None,
     every: int = 500,
+    about: Mapping[str, Any] = MappingProxyType({}),
     on_step: Callable[[int, jax.Array], None] = lambda step, loss: None,
 ) -> TrainState:
     """A step of `refmodel.train.train_step` for each batch, from `params`, and the state after the last.
@@ -42,12 +46,13 @@ def fit(
     Args:
         batches: tokens [B, T] for each step, the same each time that they are gone through: a generator with a seed.
         folder: keeps the state after every `every` steps and the last; a call that finds one goes on behind it.
+        about: what else has to be the same for a run to go on, by name: rates, the seed of the batches.
         on_step: is told of each step that is taken, its number, from 1 on, and its loss (not waited for).
 
     Raises:
         ValueError: where `folder` holds the states of another training: of another model, other parameters to begin
-            with, another loss, another kind of optimizer or another first batch.  Numbers that an optimizer was made
-            with are not known of it.
+            with or another first batch, a loss that is another there, an optimizer whose first update is another, or
+            another `about`.  What a schedule does later, and batches behind the first, are not looked at.
 
     Examples:
         >>> import optax, refmodel, numpy as np
@@ -64,89 +69,106 @@ def fit(
     first = next(waiting, None)
     if first is None:
         raise ValueError("batches has none, a step takes one")
-    with _kept(folder, lambda: _about(config, state, first, loss)) as kept:
-        done, state = kept.last(state)
+    with contextlib.ExitStack() as stack:
+        kept = None
+        if folder is not None:
+            kept = stack.enter_context(_Kept(folder, _identity(config, optimizer, state, first, loss) | _told(about)))
+        done, state = (0, state) if kept is None else kept.last(state)
         step = 0
         for step, tokens_bt in enumerate(itertools.chain([first], waiting), 1):
             if step > done:
                 state, value = train_step(config, optimizer, state, tokens_bt, loss=loss)
                 on_step(step, value)
-                if step % every == 0:
+                if kept and step % every == 0:
                     kept.keep(step, state)
         if step < done:
             raise ValueError(f"{folder} holds a state after {done:,} steps, and there are batches for {step:,}")
-        if step > done and step % every:
+        if kept and step > done and step % every:
             kept.keep(step, state)
     return state
 
 
-def _about(config: ModelConfig, state: TrainState, first_bt: Ids, loss: Loss) -> dict[str, str]:
-    """Digests of what must be the same for a run to go on."""
+def _told(about: Mapping[str, Any]) -> dict[str, str]:
+    return {f"{name} in about": str(value) for name, value in about.items()}
 
-    def digest(*parts: Any) -> str:
-        return hashlib.blake2b("\n".join(map(str, parts)).encode(), digest_size=16).hexdigest()
 
-    def bytes_of(tree: Any) -> Iterator[str]:
-        for path, leaf in jax.tree.leaves_with_path(tree):
-            array = np.asarray(leaf)
-            yield f"{path} {array.dtype} {array.shape} {hashlib.blake2b(array.tobytes()).hexdigest()}"
+def _identity(
+    config: ModelConfig, optimizer: optax.GradientTransformation, state: TrainState, first_bt: Ids, loss: Loss
+) -> dict[str, str]:
+    """What must be the same for a run to go on.
 
+    Functions have no digest: what they give does, to three digits, so that another machine gives the same.
+    """
+
+    def first_update(state: TrainState) -> jax.Array:
+        gradients = state.params  # any that are not all alike
+        return optax.tree.norm(optimizer.update(gradients, state.optimizer_state, state.params)[0])
+
+    value = jax.jit(partial(loss, config))(state.params, np.asarray(first_bt))
+    moved = jax.jit(first_update)(state)
+    kinds = hashlib.blake2b(str(jax.tree.structure(state.optimizer_state)).encode(), digest_size=16).hexdigest()
     return {
-        "model": digest(config),
-        "parameters": digest(*bytes_of(state.params)),
-        "optimizer": digest(jax.tree.structure(state.optimizer_state)),
-        "loss": f"{loss.__module__}.{loss.__qualname__}" if hasattr(loss, "__qualname__") else type(loss).__name__,
-        "first batch": digest(*bytes_of(np.asarray(first_bt))),
+        "model": hashlib.blake2b(str(config).encode(), digest_size=16).hexdigest(),
+        "parameters": params_digest(state.params),
+        "optimizer": f"{kinds} {moved:.3g}",
+        "loss": f"{value:.3g}",
+        "first batch": params_digest({"tokens_bt": np.asarray(first_bt)}),
     }
 
 
-class _Nowhere:
-    """What keeps nothing."""
+class _Kept:
+    """States in a folder, which is made with the first of them; only the last one stays."""
+
+    def __init__(self, folder: str | Path, about: Mapping[str, str]) -> None:
+        self._place, self._about, self._manager = Path(folder).absolute(), about, None
+        told = self._place / ABOUT
+        if self._place.exists() and not self._place.is_dir():
+            raise ValueError(f"{folder} is no folder: name another")
+        if not told.exists():
+            if self._place.exists() and any(self._place.iterdir()):
+                raise ValueError(f"{folder} is not empty, and holds no training: name another")
+            return
+        try:
+            there = dict(json.loads(told.read_text(encoding="utf-8")))
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"{told} cannot be read: name another folder") from error
+        if different := [name for name in {**there, **about} if there.get(name) != about.get(name)]:
+            raise ValueError(f"{folder} holds states of another training (other {', '.join(different)}): name another")
+
+    def __enter__(self) -> _Kept:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._manager:
+            self._manager.close()
 
     def last(self, state: TrainState) -> tuple[int, TrainState]:
-        return 0, state
-
-    def keep(self, step: int, state: TrainState) -> None: ...
-
-
-class _Folder(_Nowhere):
-    """States in a folder; only the last one stays."""
-
-    def __init__(self, manager: Any) -> None:
-        self._manager = manager
-
-    def last(self, state: TrainState) -> tuple[int, TrainState]:
+        """The last state, in the place of `state`, and how many steps it has behind it."""
+        if not (self._place / ABOUT).exists():
+            return 0, state
         import orbax.checkpoint as ocp
 
-        step = self._manager.latest_step()
-        if step is None:
-            return 0, state
-        return step, self._manager.restore(step, args=ocp.args.StandardRestore(state))
+        step = self._states().latest_step()
+        return (
+            (0, state) if step is None else (step, self._states().restore(step, args=ocp.args.StandardRestore(state)))
+        )
 
     def keep(self, step: int, state: TrainState) -> None:
+        """Keeps the state after so many steps."""
         import orbax.checkpoint as ocp
 
-        self._manager.save(step, args=ocp.args.StandardSave(state), force=True)
+        told = self._place / ABOUT
+        if not told.exists():
+            self._place.mkdir(parents=True, exist_ok=True)
+            new = told.with_suffix(".new")
+            new.write_text(json.dumps(dict(self._about)), encoding="utf-8")
+            new.replace(told)
+        self._states().save(step, args=ocp.args.StandardSave(state), force=True)
 
+    def _states(self) -> Any:
+        import orbax.checkpoint as ocp  # takes a second to load
 
-@contextlib.contextmanager
-def _kept(folder: str | Path | None, about: Callable[[], dict[str, str]]) -> Iterator[_Nowhere]:
-    if folder is None:
-        yield _Nowhere()
-        return
-    import orbax.checkpoint as ocp  # takes a second to load
-
-    place = Path(folder).absolute()
-    place.mkdir(parents=True, exist_ok=True)
-    told, now = place / ABOUT, about()
-    if told.exists():
-        there = json.loads(told.read_text(encoding="utf-8"))
-        if different := [name for name in now if there.get(name) != now[name]]:
-            raise ValueError(f"{folder} holds states of another training (other {', '.join(different)}): name another")
-    elif any(place.iterdir()):
-        raise ValueError(f"{folder} is not empty, and holds no training: name another")
-    else:
-        told.write_text(json.dumps(now), encoding="utf-8")
-    options = ocp.CheckpointManagerOptions(max_to_keep=1, enable_async_checkpointing=False)
-    with ocp.CheckpointManager(place / "states", options=options) as manager:
-        yield _Folder(manager)
+        if self._manager is None:
+            options = ocp.CheckpointManagerOptions(max_to_keep=1, enable_async_checkpointing=False)
+            self._manager = ocp.CheckpointManager(self._place / "states", options=options)
+        return self._manager

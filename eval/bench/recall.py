@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import itertools
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,10 +20,21 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from attention.checks import MOST_SEED, whole
+from attention.evict_after import EvictAfter
 from eval.bench.chain import invocation
 from eval.measure.records import json_lines
 from eval.measure.records.environment import environment, now
-from eval.quality.recall import VALUES, VOCABULARY, recall_batches, recall_loss, recalled, text_lengths
+from eval.quality.recall import (
+    LEAST_TOKENS,
+    MOST_TOKENS,
+    VALUES,
+    VOCABULARY,
+    recall_batches,
+    recall_loss,
+    recalled,
+    text_lengths,
+)
 from refmodel.decoder import decoder
 from refmodel.fit import fit
 from refmodel.parts import Rope
@@ -56,18 +68,36 @@ def optimizer_of(steps: int, rate: float) -> optax.GradientTransformation:
     return optax.chain(optax.clip_by_global_norm(1.0), optax.adamw(schedule, weight_decay=0.01))
 
 
+def asked_of(layout: str, tokens: int) -> ModelConfig:
+    """The model under that layout.
+
+    Raises `ValueError` where texts of these lengths cannot show what the layout does: questions are part of the prompt.
+    """
+    config = MODEL.with_layout(layout)
+    for length, mixer in itertools.product(
+        text_lengths(whole("--tokens", tokens, LEAST_TOKENS, MOST_TOKENS)), config.layout
+    ):
+        if isinstance(mixer, EvictAfter):
+            raise ValueError(f"{mixer} acts after the prompt, and the questions are in it; evict acts within")
+        mixer.check_prompt(length)
+        mixer.check_steps([(0, length)])
+    return config
+
+
 def trained_and_asked(
     config: ModelConfig, *, tokens: int, batch_tokens: int, steps: int, rate: float, seed: int, folder: Path | None
 ) -> dict[str, Any]:
-    """What a record says of one layout: its loss at the end, and what came back at each length."""
+    """What a record says of one layout: the steps of this run, its loss at the end, what came back at each length."""
     losses: list[jax.Array] = []
+    settings = {"tokens": tokens, "batch_tokens": batch_tokens, "steps": steps, "rate": rate, "seed": seed}
     start = time.perf_counter()
     state = fit(
         config, optimizer_of(steps, rate), random_params(config, seed, jnp.float32),
         recall_batches(tokens=tokens, batch_tokens=batch_tokens, steps=steps, seed=seed), loss=recall_loss,
-        folder=folder, on_step=lambda step, loss: losses.append(loss),
+        folder=folder, about=settings, on_step=lambda step, loss: losses.append(loss),
     )  # fmt: skip
     return {
+        "steps_taken": len(losses),
         "last_loss_nats": float(losses[-1]) if losses else None,
         "seconds": time.perf_counter() - start,
         "recalled": [
@@ -89,8 +119,13 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="appends to FOLDER/records.jsonl")
     given = parser.parse_args(argv)
     settings = {name: getattr(given, name) for name in ("tokens", "batch_tokens", "steps", "rate", "seed")}
-    for layout in given.layouts:
-        config = MODEL.with_layout(layout)
+    try:
+        configs = [asked_of(layout, given.tokens) for layout in given.layouts]
+        optimizer_of(whole("--steps", given.steps, 2), given.rate)
+        whole("--seed", given.seed, 0, MOST_SEED)
+    except ValueError as error:
+        parser.error(str(error))
+    for config in configs:
         states = None if given.states is None else given.states / config.layout_name
         found = trained_and_asked(config, **settings, folder=states)
         about = {"kind": "recall", "layout": config.layout_name, "params": config.params, "time": now(), **settings}

@@ -112,7 +112,7 @@ MUTANTS = [
         ("jnp.where(x == 0, jnp.zeros_like(x), x)", "x"),
     ),
     *of(
-        "attention/kernels/cover.py", COUNTED,
+        "attention/kernels/cover.py", (COUNTED, "tests/eval/measure/test_walk_visits.py"),
         ("q.left_low.min(0), side=\"right\")", "q.left_low.max(0), side=\"right\")"),
         ("kinds.max(0) == Tile.SKIP", "kinds.min(0) == Tile.SKIP"),
     ),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 
 import chex
 import jax
@@ -75,11 +76,19 @@ def test_only_the_last_state_is_kept(tmp_path):
     assert [path.name for path in (tmp_path / "new" / "er" / "states").iterdir() if path.is_dir()] == ["5"]
 
 
+def scaled(factor: float, config: ModelConfig, params: Params, tokens_bt: jax.Array) -> jax.Array:
+    return factor * next_token_loss(config, params, tokens_bt)
+
+
 OTHERS = {
     "model": {"config": replace(MODEL.config, logit_cap=30.0)},
     "parameters": {"params": refmodel.load("tiny-dense", layout="swa(5)+full", seed=1).params},
     "optimizer": {"optimizer": optax.sgd(1e-2)},
+    "optimizer of another rule": {"optimizer": optax.nadamw(optax.linear_schedule(1e-2, 0.0, 11))},
+    "optimizer at another rate": {"optimizer": optax.adamw(optax.linear_schedule(2e-2, 0.0, 11))},
     "loss": {"loss": twice},
+    "loss in a partial": {"loss": partial(scaled, 3.0)},
+    "seed in about": {"about": {"seed": 1}},
     "first batch": {"batches": batches(5, seed=1)},
 }
 
@@ -87,9 +96,11 @@ OTHERS = {
 @pytest.mark.parametrize("other", OTHERS)
 def test_states_of_another_training_are_refused_and_stay(other, tmp_path):
     of = {"config": MODEL.config, "optimizer": OPTIMIZER, "params": MODEL.params, "folder": tmp_path}
+    of |= {"about": {"seed": 0}, "loss": partial(scaled, 1.0)}
     fit(**of, batches=batches(2))
     before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
-    with pytest.raises(ValueError, match=rf"holds states of another training \(other [\w, ]*{other}"):
+    word = other.split(" at ")[0].split(" of ")[0].removesuffix(" in a partial")
+    with pytest.raises(ValueError, match=rf"holds states of another training \(other [\w, ]*{word}"):
         fit(**({**of, "batches": batches(5)} | OTHERS[other]))
     assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
 
@@ -100,6 +111,13 @@ def test_what_cannot_be_gone_on_with_is_refused(tmp_path):
         fit(**of, batches=())
     with pytest.raises(ValueError, match="every must be"):
         fit(**of, batches=batches(2), every=0)
+    for wrong in ("", "[]", "3"):
+        (tmp_path / "broken").mkdir(exist_ok=True)
+        (tmp_path / "broken" / "training.json").write_text(wrong)
+        with pytest.raises(ValueError, match="training.json cannot be read" if wrong != "[]" else "other model"):
+            fit(**of, batches=batches(2), folder=tmp_path / "broken")
+    with pytest.raises(ValueError, match="is no folder: name another"):
+        fit(**of, batches=batches(2), folder=tmp_path / "broken" / "training.json")
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "notes").touch()
     with pytest.raises(ValueError, match="is not empty, and holds no training"):
@@ -107,3 +125,11 @@ def test_what_cannot_be_gone_on_with_is_refused(tmp_path):
     fit(**of, batches=batches(3), folder=tmp_path / "states")
     with pytest.raises(ValueError, match="holds a state after 3 steps, and there are batches for 2"):
         fit(**of, batches=batches(2), folder=tmp_path / "states")
+
+
+def test_a_run_that_fails_before_its_first_state_leaves_no_trace(tmp_path):
+    of = {"config": MODEL.config, "optimizer": OPTIMIZER, "params": MODEL.params, "folder": tmp_path / "states"}
+    with pytest.raises(ValueError, match="vocabulary"):
+        fit(**of, batches=[np.full((2, 7), 99_999)])
+    assert not list(tmp_path.iterdir())
+    fit(**of, batches=batches(1))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 import numpy as np
+import pytest
 
 from eval.bench import recall
 from eval.bench.recall import optimizer_of
@@ -21,6 +22,31 @@ def test_a_record_for_each_layout(tmp_path, monkeypatch, capsys):
     assert full["last_loss_nats"] != window["last_loss_nats"]
     assert {path.name for path in (tmp_path / "states").iterdir()} == {"full", "swa(7)"}
     assert capsys.readouterr().out.count("(chance 1.6%)") == 2
+    assert full["steps_taken"] == 3
+    with pytest.raises(ValueError, match="other steps in about"):
+        recall.main(
+            ["--layouts", "full", *words, "--steps", "4", "--out", str(tmp_path), "--states", str(tmp_path / "states")]
+        )
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("--layouts", "full", "swo(7)"), "no attention variant 'swo'"), (("--tokens", "2000"), "--tokens must be"),
+        (("--steps", "0"), "--steps must be"), (("--seed", "-1"), "--seed must be"),
+        (("--layouts", "evict_after(h2o, budget=8)"), "acts after the prompt"),
+        (("--layouts", "evict(h2o, budget=0.25, chunk=16)", "--tokens", "8"), "nothing would be evicted"),
+    ],
+)  # fmt: skip
+def test_bad_words_are_one_line_before_anything_is_trained(words, said, tmp_path, capsys):
+    with pytest.raises(SystemExit):
+        recall.main([*words, "--out", str(tmp_path)])
+    assert said in capsys.readouterr().err.splitlines()[-1] and not list(tmp_path.iterdir())
+
+
+def test_every_layout_of_the_default_run_can_show_what_it_does():
+    names = [recall.asked_of(layout, 256).layout_name for layout in recall.LAYOUTS]
+    assert names[0] == "full" and len(set(names)) == len(recall.LAYOUTS)
 
 
 def test_the_rate_rises_stays_and_falls():
