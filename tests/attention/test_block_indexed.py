@@ -17,6 +17,7 @@ from attention.block_indexed import BlockIndexed
 from attention.block_routed import BlockRouted
 from attention.chosen import BlockChoice, ChosenBlocks
 from attention.cost import Heads
+from attention.indexed import keys_in_order
 from attention.kernels.index_choice import choose_blocks_by_index
 from attention.layout import parse_variant
 from eval.measure.layer_program import layer_kernel
@@ -135,7 +136,7 @@ def test_slots_in_any_order_with_gaps_and_padded_queries(impl):
 
     @jax.jit
     def run(q_pos, k, v, index_k, kv_pos):
-        chosen = variant.choose(index_q, index_k, q_pos, kv_pos)
+        chosen = choose_blocks_by_index(index_q, keys_in_order(index_k, kv_pos, 7), q_pos, variant.choice)
         return attend(q, k, v, q_pos, kv_pos, chosen, impl=impl).out_btnh
 
     place = jnp.arange(slots)
