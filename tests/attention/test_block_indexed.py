@@ -41,6 +41,7 @@ IMPLS = ("blockwise", "dense")
 @given(variants, heads, st.integers(8, 113), st.integers(0, 99), st.sampled_from(IMPLS))
 @example(BlockIndexed(7, 3, 6), HEADS[0], 97, 0, "blockwise")  # many blocks to choose from, wherever others are drawn
 @example(BlockIndexed(7, 3, 22), HEADS[3], 97, 0, "dense")
+@example(BlockIndexed(41, 2, 6), HEADS[2], 97, 0, "blockwise")  # a block more than may be chosen
 def test_a_prompt_in_any_steps_is_dense_attention_under_the_mask(variant, heads, tokens, seed, impl):
     mask = partial(msa_mask, variant)
     assert_matches_dense(variant, mask=mask, tokens=tokens, heads=heads, seed=seed, impl=impl)
