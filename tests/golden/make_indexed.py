@@ -1,5 +1,5 @@
-"""Golden files of indexed attention: small layers of transformers with random weights, whom their queries read, and what
-comes of it.  Needs torch and transformers 5.24.
+"""Golden files of indexed attention: small layers of transformers with random weights, whom their queries read, and
+what comes of it.  Needs torch and transformers 5.24.
 
 python -m tests.golden.make_indexed     rewrites indexed/ beside this file, from fixed seeds
 """
@@ -74,10 +74,6 @@ def recorded(module: ModuleType) -> Iterator[dict[str, torch.Tensor]]:
         module.eager_attention_forward = plain
 
 
-def transposed(weight: torch.Tensor) -> torch.Tensor:
-    return weight.T
-
-
 def msa(x: torch.Tensor, seed: int) -> dict[str, torch.Tensor]:
     """MiniMax-M3's attention."""
     module = importlib.import_module("transformers.models.minimax_m3_vl.modeling_minimax_m3_vl")
@@ -91,7 +87,7 @@ def msa(x: torch.Tensor, seed: int) -> dict[str, torch.Tensor]:
         layer(x, angles(), None, position_ids=torch.arange(TOKENS)[None])
     index = layer.indexer
     return found | {
-        f"index_q_{N_KV_HEADS}x{DIM}": transposed(index.q_proj.weight), f"index_k_{DIM}": transposed(index.k_proj.weight),
+        f"index_q_{N_KV_HEADS}x{DIM}": index.q_proj.weight.T, f"index_k_{DIM}": index.k_proj.weight.T,
         f"index_q_norm_{DIM}": 1 + index.q_norm.weight, f"index_k_norm_{DIM}": 1 + index.k_norm.weight,
     }  # fmt: skip
 
@@ -110,7 +106,7 @@ def qsa(x: torch.Tensor, seed: int) -> dict[str, torch.Tensor]:
     with recorded(module) as found:
         layer(x, (cos, sin), causal)
     index = layer.indexer
-    q, k = transposed(index.index_qk_proj.weight).split([variant.heads * DIM, DIM], dim=1)
+    q, k = index.index_qk_proj.weight.T.split([variant.heads * DIM, DIM], dim=1)
     return found | {
         f"index_q_{variant.heads}x{DIM}": q, f"index_k_{DIM}": k,
         f"index_q_norm_{DIM}": 1 + index.q_layernorm.weight, f"index_k_norm_{DIM}": 1 + index.k_layernorm.weight,
@@ -135,8 +131,8 @@ def dsa(x: torch.Tensor, seed: int) -> dict[str, torch.Tensor]:
     out = torch.nn.functional.scaled_dot_product_attention(*heads, attn_mask=mask, enable_gqa=True).transpose(1, 2)
     return {
         "q": q, "k": k, "v": v, "out": out, "mask": mask.expand(-1, N_HEADS, -1, -1),
-        f"index_q_{variant.heads}x{DIM}": transposed(index.wq_b.weight), f"index_k_{DIM}": transposed(index.wk.weight),
-        f"index_weight_{variant.heads}": transposed(index.weights_proj.weight),
+        f"index_q_{variant.heads}x{DIM}": index.wq_b.weight.T, f"index_k_{DIM}": index.wk.weight.T,
+        f"index_weight_{variant.heads}": index.weights_proj.weight.T,
         f"index_k_norm_{DIM}": index.k_norm.weight, f"index_k_bias_{DIM}": index.k_norm.bias,
     }  # fmt: skip
 

@@ -1,4 +1,4 @@
-"""Indexed attention against the classes of transformers at hand, with other weights and inputs than the golden files."""
+"""Indexed attention against the classes of transformers at hand, with other weights than the golden files."""
 
 from __future__ import annotations
 
