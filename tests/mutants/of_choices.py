@@ -115,16 +115,14 @@ MUTANTS = [
         ("is_seen_bs = jnp.arange(slots) <= pos_b", "is_seen_bs = jnp.arange(slots) < pos_b"),
         ("* product_bhs).sum(1)", "* product_bhs).max(1)"),
         ("jnp.arange(n_groups) < end_b[:, None] // size", "jnp.arange(n_groups) <= end_b[:, None] // size"),
-        ("jnp.where(behind_btr < end_bt[..., None], behind_btr, -1)", "behind_btr",
-         "keys beyond a query are masked where they are read"),
+        ("jnp.where(behind_btr < end_bt[..., None], behind_btr, -1)", "behind_btr"),
     ),
     *of(
         "attention/kernels/index_choice.py", MSA,
         ("q_pos_bt // block)", "q_pos_bt // block + 1)"),
         (".reshape(b, g, -1, block).max(-1)", ".reshape(b, g, -1, block).mean(-1)"),
         ("jnp.arange(slots // block) < own_b", "jnp.arange(slots // block) <= own_b"),
-        ("jnp.moveaxis(best_tbge, (3, 1), (0, 1))", "jnp.moveaxis(best_tbge, (3, 1), (0, 1))[::-1]",
-         "chosen blocks are merged in any order"),
+        ("jnp.moveaxis(best_tbge, (3, 1), (0, 1))", "jnp.moveaxis(best_tbge, (3, 1), (0, 1))[::-1]"),
     ),
     *of(
         "attention/indexed.py", INDEXED,
