@@ -5,6 +5,8 @@ So that choosing is quadratic in time and linear in memory.  A choice has no der
 
 from __future__ import annotations
 
+import functools
+import operator
 from typing import Final
 
 import jax
@@ -78,7 +80,7 @@ def choose_tokens_by_index(
     def of_query(operand: tuple[jax.Array, ...]) -> jax.Array:
         q_bhd, weight_bh, pos_b = operand
         product_bhs = jax.nn.relu(d**-0.5 * _products(q_bhd, k_bsd))
-        score_bs = (weight_bh.astype(jnp.float32)[..., None] * product_bhs).sum(1)
+        score_bs = _over_heads(weight_bh.astype(jnp.float32)[..., None] * product_bhs)
         is_seen_bs = jnp.arange(slots) <= pos_b[:, None]
         return best_by_sorting(jnp.where(is_seen_bs, score_bs, -jnp.inf), choice.choices(slots))
 
@@ -111,7 +113,7 @@ def choose_groups_by_index(
 
     def of_query(operand: tuple[jax.Array, jax.Array]) -> jax.Array:
         q_bhd, end_b = operand
-        score_bc = jax.nn.relu(d**-0.5 * _products(q_bhd, k_bcd)).sum(1)
+        score_bc = _over_heads(jax.nn.relu(d**-0.5 * _products(q_bhd, k_bcd)))
         is_whole_bc = jnp.arange(n_groups) < end_b[:, None] // size
         return best_by_sorting(jnp.where(is_whole_bc, score_bc, -jnp.inf), groups)
 
@@ -127,3 +129,8 @@ def choose_groups_by_index(
 def _products(q_bgd: jax.Array, k_bsd: jax.Array) -> jax.Array:
     """[B, G, S] in float32."""
     return jnp.einsum("bgd,bsd->bgs", q_bgd, k_bsd, precision="highest", preferred_element_type=jnp.float32)
+
+
+def _over_heads(x_bhs: jax.Array) -> jax.Array:
+    """The sum over the second axis, term by term: six times as fast on a CPU as what XLA makes of a reduction."""
+    return functools.reduce(operator.add, (x_bhs[:, head] for head in range(x_bhs.shape[1])))

@@ -113,7 +113,7 @@ MUTANTS = [
     *of(
         "attention/kernels/index_choice.py", (DSA, QSA),
         ("is_seen_bs = jnp.arange(slots) <= pos_b", "is_seen_bs = jnp.arange(slots) < pos_b"),
-        ("* product_bhs).sum(1)", "* product_bhs).max(1)"),
+        ("functools.reduce(operator.add", "functools.reduce(jnp.maximum"),
         ("jnp.arange(n_groups) < end_b[:, None] // size", "jnp.arange(n_groups) <= end_b[:, None] // size"),
         ("jnp.where(behind_btr < end_bt[..., None], behind_btr, -1)", "behind_btr"),
     ),
