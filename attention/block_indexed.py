@@ -20,6 +20,7 @@ from attention.chosen import BlockChoice, ChosenBlocks
 from attention.cost import ONLY_LAYER, Cost, Depth, Growth, Heads, executed_pairs, sawtooth_ripple, step_positions
 from attention.indexed import Indexed, IndexShape, keys_in_order
 from attention.kernels.index_choice import choose_blocks_by_index
+from attention.mixer import MixerInput, StepContext
 from attention.outline import Outline
 
 
@@ -68,9 +69,9 @@ class BlockIndexed(Indexed):
     def sees_all(self, slots: int) -> bool:
         return self.choice.n_blocks(slots) <= self.topk
 
-    def choose(self, queries: jax.Array, k_bs1d: jax.Array, q_pos_bt: jax.Array, kv_pos_b1s: jax.Array) -> ChosenBlocks:
+    def choose(self, inputs: MixerInput, now: StepContext, k_bs1d: jax.Array, kv_pos_b1s: jax.Array) -> ChosenBlocks:
         k_bsd = keys_in_order(k_bs1d, kv_pos_b1s, self.block)
-        return choose_blocks_by_index(queries, k_bsd, q_pos_bt, self.choice)
+        return choose_blocks_by_index(self.index_queries(inputs, now), k_bsd, now.q_pos_bt, self.choice)
 
     # ---------------------------------------------------------------------------------------------------- its cost
 

@@ -2,8 +2,8 @@
 
 The index has projections of its own, of the layer's input, and keys of its own, one a token, which stand beside the
 cache's.  It looks at every token before, so that it is quadratic too, at a fraction of what attention costs: a second
-wall behind the first.  What it chooses, and by which score, is a variant's: `attention.block_indexed` and
-`attention.token_indexed`.
+wall behind the first.  What it chooses, and by which score, is a variant's: `attention.block_indexed`,
+`attention.token_indexed`, `attention.pooled_indexed`.
 """
 
 from __future__ import annotations
@@ -11,13 +11,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jax import lax
 
 from attention.attended import Attended
+from attention.chosen import Choice
 from attention.cost import Heads
 from attention.kernels.block_routed import by_position
 from attention.kv_cache import LayerCache, init_layer_cache, write_tokens
@@ -25,9 +26,6 @@ from attention.mixer import MixerInput, StepContext
 from attention.pattern import SpanPattern
 from attention.stacked import LayerOf, as_array
 from attention.variant import Variant
-
-if TYPE_CHECKING:
-    from attention.backends.base import Pattern
 
 NAMES: Final = "index_"
 """What the names of an index's parameters begin with."""
@@ -44,7 +42,7 @@ class IndexShape(NamedTuple):
 
 
 class IndexFlops(NamedTuple):
-    """Of a token's key, of its queries, and of all heads' products with one key."""
+    """Of a token's key, of its queries, and of all heads' products with one key of the index."""
 
     per_key: int
     per_query: int
@@ -81,6 +79,11 @@ class Indexed(Variant):
         """Keys that the index chooses for a query, its own block's among them."""
         raise NotImplementedError
 
+    @property
+    def keys_per_score(self) -> int:
+        """Keys of the cache that one product of the index is for."""
+        return 1
+
     def params(self, heads: Heads) -> Mapping[str, tuple[int, ...]]:
         g, dim = self.shape(heads)
         return {
@@ -116,10 +119,9 @@ class Indexed(Variant):
             own_bt1d = self.index_keys(inputs, now)
             index_lbs1d = write_tokens(stack.index_keys, own_bt1d, layer, now.length)
             seen_bs1d = own_bt1d if now.first else LayerOf(index_lbs1d, layer).read()
-            pattern: Pattern = self.pattern()
+            pattern: SpanPattern | Choice = self.pattern()
             if not self.sees_all(seen_bs1d.shape[1]):
-                queries, kv_pos_b1s = self.index_queries(inputs, now), as_array(operands.kv_pos_bks)
-                pattern = self.choose(queries, seen_bs1d, now.q_pos_bt, kv_pos_b1s)
+                pattern = self.choose(inputs, now, seen_bs1d, as_array(operands.kv_pos_bks))
         attended = attend(*operands[1:6], pattern)
         return attended, IndexedCache(*keep(attended), index_lbs1d)
 
@@ -127,21 +129,21 @@ class Indexed(Variant):
         """Whether queries of so many slots have nothing to choose."""
         raise NotImplementedError
 
-    def choose(self, queries: Any, k_bs1d: jax.Array, q_pos_bt: jax.Array, kv_pos_b1s: jax.Array) -> Pattern:
-        """What each of a step's queries reads, by queries and keys of the index, whose slots are those of the cache."""
+    def choose(self, inputs: MixerInput, now: StepContext, k_bs1d: jax.Array, kv_pos_b1s: jax.Array) -> Choice:
+        """What each of a step's queries reads, by its queries and the index's keys in the slots of the cache."""
         raise NotImplementedError
 
-    def index_queries(self, inputs: MixerInput, now: StepContext) -> Any:
-        """[B, T, G, D], turned; and what else a subclass scores by."""
+    def index_queries(self, inputs: MixerInput, now: StepContext) -> jax.Array:
+        """[B, T, G, D], normed and turned."""
         g, dim = self.shape(heads_of(inputs))
         q_btgd = projected(inputs.x_btd, inputs.params[f"{NAMES}q_{g}x{dim}"], dim)
-        return now.rotate(_normed(q_btgd, inputs.params[f"{NAMES}q_norm_{dim}"]), now.q_pos_bt)
+        return now.rotate(normed(q_btgd, inputs.params[f"{NAMES}q_norm_{dim}"]), now.q_pos_bt)
 
     def index_keys(self, inputs: MixerInput, now: StepContext) -> jax.Array:
-        """[B, T, 1, D], as the state holds them: turned."""
+        """[B, T, 1, D], as the state holds them: normed and turned."""
         dim = self.shape(heads_of(inputs)).dim
         k_bt1d = projected(inputs.x_btd, inputs.params[f"{NAMES}k_{dim}"], dim)
-        return now.rotate(_normed(k_bt1d, inputs.params[f"{NAMES}k_norm_{dim}"]), now.q_pos_bt)
+        return now.rotate(normed(k_bt1d, inputs.params[f"{NAMES}k_norm_{dim}"]), now.q_pos_bt)
 
 
 def heads_of(inputs: MixerInput) -> Heads:
@@ -161,7 +163,7 @@ def projected(x_btd: jax.Array, weight_de: jax.Array, dim: int) -> jax.Array:
     return projected_bte.astype(x_btd.dtype).reshape(*x_btd.shape[:2], -1, dim)
 
 
-def _normed(x_btgd: jax.Array, scale_d: jax.Array) -> jax.Array:
+def normed(x_btgd: jax.Array, scale_d: jax.Array) -> jax.Array:
     """RMSNorm in float32."""
     x32 = x_btgd.astype(jnp.float32)
     normed = x32 * lax.rsqrt(jnp.square(x32).mean(-1, keepdims=True) + EPS)

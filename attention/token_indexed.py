@@ -80,11 +80,10 @@ class TokenIndexed(Indexed):
         per_key, per_query, per_score = super().index_flops(heads)
         return IndexFlops(per_key, per_query + 2 * heads.d_model * self.heads, per_score)
 
-    def index_queries(self, inputs: MixerInput, now: StepContext) -> tuple[jax.Array, jax.Array]:
-        """Queries [B, T, H, D] and weights of the heads [B, T, H]."""
+    def index_queries(self, inputs: MixerInput, now: StepContext) -> jax.Array:
+        """[B, T, H, D], turned."""
         q_bthd = projected(inputs.x_btd, inputs.params[f"{NAMES}q_{self.heads}x{self.dim}"], self.dim)
-        weight_bth = projected(inputs.x_btd, inputs.params[f"{NAMES}weight_{self.heads}"], self.heads)[:, :, 0]
-        return now.rotate(q_bthd, now.q_pos_bt), self.heads**-0.5 * weight_bth.astype(jnp.float32)
+        return now.rotate(q_bthd, now.q_pos_bt)
 
     def index_keys(self, inputs: MixerInput, now: StepContext) -> jax.Array:
         of = {name: inputs.params[f"{NAMES}{name}_{self.dim}"].astype(jnp.float32) for name in ("k_norm", "k_bias")}
@@ -93,10 +92,11 @@ class TokenIndexed(Indexed):
         k32 *= lax.rsqrt(jnp.square(k32).mean(-1, keepdims=True) + EPS)
         return now.rotate((k32 * of["k_norm"] + of["k_bias"]).astype(inputs.x_btd.dtype), now.q_pos_bt)
 
-    def choose(
-        self, queries: tuple[jax.Array, jax.Array], k_bs1d: jax.Array, q_pos_bt: jax.Array, kv_pos_b1s: jax.Array
-    ) -> ChosenTokens:
-        return choose_tokens_by_index(*queries, keys_in_order(k_bs1d, kv_pos_b1s, 1), q_pos_bt, self.choice)
+    def choose(self, inputs: MixerInput, now: StepContext, k_bs1d: jax.Array, kv_pos_b1s: jax.Array) -> ChosenTokens:
+        weight_bt1h = projected(inputs.x_btd, inputs.params[f"{NAMES}weight_{self.heads}"], self.heads)
+        weight_bth = self.heads**-0.5 * weight_bt1h[:, :, 0].astype(jnp.float32)
+        k_bsd = keys_in_order(k_bs1d, kv_pos_b1s, 1)
+        return choose_tokens_by_index(self.index_queries(inputs, now), weight_bth, k_bsd, now.q_pos_bt, self.choice)
 
     # ---------------------------------------------------------------------------------------------------- its cost
 

@@ -11,6 +11,7 @@ from attention.evict_after import EvictAfter
 from attention.full import Full
 from attention.gated_delta import GatedDelta
 from attention.mixer import Mixer
+from attention.pooled_indexed import PooledIndexed
 from attention.registry import Registry
 from attention.sliding_window import SlidingWindow
 from attention.span_mixture import SpanMixture
@@ -20,5 +21,17 @@ from attention.token_routed import Routed
 VARIANTS: Final[Registry[type[Mixer]]] = Registry(
     "attention variant",
     lambda variant: variant.name,
-    (Full, SlidingWindow, SpanMixture, Routed, BlockRouted, BlockIndexed, TokenIndexed, Evict, EvictAfter, GatedDelta),
+    (
+        Full,
+        SlidingWindow,
+        SpanMixture,
+        Routed,
+        BlockRouted,
+        BlockIndexed,
+        TokenIndexed,
+        PooledIndexed,
+        Evict,
+        EvictAfter,
+        GatedDelta,
+    ),
 )

@@ -17,10 +17,14 @@ from attention.chosen import ChosenTokens
 from attention.exact_count import ExactCount
 from attention.kernels.block_routed import by_position
 from attention.kernels.dense import attend_masked
+from attention.kernels.target import current_target, is_gpu
 from attention.pattern import OnEither
 
-GATHERED_BYTES: Final = 2**26
-"""Of keys and values in memory at once."""
+GATHERED_BYTES: Final = 2**21
+"""Of keys and values in memory at once: what stays in a core's caches; measured on a CPU."""
+
+GATHERED_BYTES_ON_GPU: Final = 2**26
+"""Where few queries are too little to do."""
 
 
 def attend_tokens_dense(
@@ -67,7 +71,8 @@ def attend_tokens(
         return _attend_gathered(q_bnh, k_bjkh, v_bjkh, is_seen_bj)
 
     operands = q_btnh.swapaxes(0, 1), chosen_btj.swapaxes(0, 1), jnp.broadcast_to(q_pos_bt, (b, t)).T
-    queries = max(1, GATHERED_BYTES // (2 * b * j * k * h * k_bskh.dtype.itemsize))
+    at_once = GATHERED_BYTES_ON_GPU if is_gpu(current_target()) else GATHERED_BYTES
+    queries = max(1, at_once // (2 * b * j * k * h * k_bskh.dtype.itemsize))
     out_tbnh, lse_tbn = lax.map(of_query, operands, batch_size=queries)
     visited = ExactCount.constant(b * n * t * j)
     return Attended(out_tbnh.swapaxes(0, 1), jnp.moveaxis(lse_tbn, 0, 2), visited)

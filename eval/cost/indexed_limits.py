@@ -52,4 +52,4 @@ def key_flops(variant: Indexed, heads: Heads) -> KeyFlops:
         (32, 4228)
     """
     pair = 4 * heads.head_dim * heads.n_heads
-    return KeyFlops(pair, pair, variant.index_flops(heads).per_score)
+    return KeyFlops(pair, pair, Fraction(variant.index_flops(heads).per_score, variant.keys_per_score))

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from attention.block_indexed import BlockIndexed
+from attention.pooled_indexed import PooledIndexed
 from attention.token_indexed import TokenIndexed
 from attention.variant import LayerInput
 
@@ -75,4 +76,24 @@ def dsa_mask(variant: TokenIndexed, layer: LayerInput) -> np.ndarray:
     for row, query in np.ndindex(b, t):
         products = np.maximum(key[row, : query + 1] @ q[row, query].T / dim**0.5, 0)
         mask[row, :, query, best_first(products @ weight[row, query])[: variant.k]] = True
+    return mask
+
+
+def qsa_mask(variant: PooledIndexed, layer: LayerInput) -> np.ndarray:
+    """The same, of whole groups and what is behind them."""
+    (b, t, n, h), dim, heads, pool = layer.q_btnh.shape, variant.dim, variant.heads, variant.pool
+    x, groups = np.asarray(layer.x_btd, np.float64), t // pool
+    params = {name: np.asarray(one, np.float64) for name, one in layer.params.items()}
+    q = normed((x @ params[f"index_q_{heads}x{dim}"]).reshape(b, t, heads, dim), params[f"index_q_norm_{dim}"])
+    q = turned(q, np.arange(t)[None], h)
+    mean = (x @ params[f"index_k_{dim}"])[:, : groups * pool].reshape(b, groups, pool, dim).mean(2)
+    first = pool * np.arange(groups)
+    key = turned(normed(mean, params[f"index_k_norm_{dim}"])[:, :, None], first[None], h)[:, :, 0]
+    mask = np.zeros((b, n, t, t), bool)
+    for row, query in np.ndindex(b, t):
+        whole = (query + 1) // pool
+        score = np.maximum(key[row, :whole] @ q[row, query].T / dim**0.5, 0).sum(1)
+        for group in best_first(score)[: variant.budget // pool]:
+            mask[row, :, query, group * pool : (group + 1) * pool] = True
+        mask[row, :, query, whole * pool : query + 1] = True
     return mask

@@ -17,6 +17,7 @@ from attention.block_indexed import BlockIndexed
 from attention.block_routed import BlockRouted
 from attention.chosen import BlockChoice, ChosenBlocks
 from attention.cost import Heads
+from attention.indexed import keys_in_order
 from attention.kernels.index_choice import choose_blocks_by_index
 from attention.layout import parse_variant
 from eval.measure.layer_program import layer_kernel
@@ -40,6 +41,7 @@ IMPLS = ("blockwise", "dense")
 @given(variants, heads, st.integers(8, 113), st.integers(0, 99), st.sampled_from(IMPLS))
 @example(BlockIndexed(7, 3, 6), HEADS[0], 97, 0, "blockwise")  # many blocks to choose from, wherever others are drawn
 @example(BlockIndexed(7, 3, 22), HEADS[3], 97, 0, "dense")
+@example(BlockIndexed(41, 2, 6), HEADS[2], 97, 0, "blockwise")  # a block more than may be chosen
 def test_a_prompt_in_any_steps_is_dense_attention_under_the_mask(variant, heads, tokens, seed, impl):
     mask = partial(msa_mask, variant)
     assert_matches_dense(variant, mask=mask, tokens=tokens, heads=heads, seed=seed, impl=impl)
@@ -135,7 +137,7 @@ def test_slots_in_any_order_with_gaps_and_padded_queries(impl):
 
     @jax.jit
     def run(q_pos, k, v, index_k, kv_pos):
-        chosen = variant.choose(index_q, index_k, q_pos, kv_pos)
+        chosen = choose_blocks_by_index(index_q, keys_in_order(index_k, kv_pos, 7), q_pos, variant.choice)
         return attend(q, k, v, q_pos, kv_pos, chosen, impl=impl).out_btnh
 
     place = jnp.arange(slots)

@@ -19,6 +19,7 @@ from attention.attend import attend, choose_impl
 from attention.cost import Heads
 from attention.kernels import pallas_choice
 from attention.kernels.block_routed import BlockChoice, attend_chosen_dense
+from attention.kernels.index_choice import choose_blocks_by_index
 from attention.kernels.pallas_blocks import NAME, attend_blocks, attend_pallas_blocks
 from attention.kernels.pallas_choice import PARTS
 from attention.kernels.row_tiles import most_tiles, tile_rows
@@ -142,6 +143,33 @@ def test_gradients_are_those_of_the_dense_form():
         return jax.jit(jax.grad(loss, argnums=(0, 1, 2)))(q, k, v)
 
     chex.assert_trees_all_close(gradients(interpreted), gradients(oracle), atol=1e-4)
+
+
+@pytest.mark.parametrize("heads", HEADS)
+def test_a_choice_that_is_there_already_is_an_operand(heads):
+    """One for each group, chosen by what is differentiated; gradients flow through what was chosen alone."""
+    q, k, v, q_pos, kv_pos = operands_of(BlockRouted(7, 3), heads, 61)
+    weights = np.random.default_rng(0).normal(size=q.shape)
+
+    def attended(kernel, *floats):
+        index_q, index_k = (x[:, :, :: x.shape[2] // heads.n_kv_heads] for x in floats[:2])
+        index_k = jnp.pad(index_k[:, :, 0], ((0, 0), (0, 2), (0, 0)))
+        choice = choose_blocks_by_index(index_q, index_k, q_pos, BlockChoice(7, 3))
+        return kernel(*floats, q_pos, kv_pos, choice)
+
+    def by_kernel(*operands):
+        found = attend_pallas_blocks(*operands, return_lse=True, tiles=SMALL, interpret=True)
+        return found.out_btnh, found.lse_bnt
+
+    def gradients(kernel):
+        def loss(*floats):
+            return (attended(kernel, *floats)[0] * weights).sum()
+
+        return jax.jit(jax.grad(loss, argnums=(0, 1, 2)))(q, k, v)
+
+    found, expected = (jax.jit(partial(attended, kernel))(q, k, v) for kernel in (by_kernel, attend_chosen_dense))
+    chex.assert_trees_all_close(found, expected, atol=2e-5)
+    chex.assert_trees_all_close(gradients(by_kernel), gradients(attend_chosen_dense), atol=1e-4)
 
 
 @pytest.mark.parametrize(("platform", "target", "device"), [

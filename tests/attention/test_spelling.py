@@ -39,6 +39,7 @@ OF_TYPE: dict[Any, st.SearchStrategy] = {
 OF_FIELD = {
     "per": st.sampled_from(Per.__args__), "key_heads": st.sampled_from((1, 2)),
     "value_heads": st.integers(1, 5000).map(lambda half: 2 * half),
+    "pool": st.sampled_from((1, 2)), "dim": st.integers(1, 5000).map(lambda half: 2 * half),
 }  # fmt: skip
 
 

@@ -9,7 +9,8 @@ ROUTERS, ROUTED, SOFT, BLOCKS = (
     f"{HERE}test_{name}.py" for name in ("routers", "token_routed", "soft_routing", "block_routed")
 )
 
-MSA, INDEXED = f"{HERE}test_block_indexed.py", (f"{HERE}test_indexed.py", f"{HERE}test_block_indexed.py")
+MSA, DSA, QSA = (f"{HERE}test_{name}_indexed.py" for name in ("block", "token", "pooled"))
+INDEXED = (f"{HERE}test_indexed.py", f"{HERE}test_block_indexed.py")
 
 MUTANTS = [
     *of(
@@ -82,18 +83,52 @@ MUTANTS = [
         ("+ self.index_flops(heads).per_score", "* 30"),
     ),
     *of(
+        "attention/token_indexed.py", DSA,
+        ("return slots <= self.k", "return slots < self.k - 1"),
+        ("per_query + 2 * heads.d_model * self.heads", "per_query"),
+        ("self.heads**-0.5 * weight_bt1h", "-weight_bt1h"),
+        ("k32 -= k32.mean(-1, keepdims=True)", "pass"),
+        ('k32 * of["k_norm"] + of["k_bias"]', 'k32 * of["k_norm"]'),
+        ("per_score * (all_keys - keys_of_few)", "per_score * all_keys"),
+        ("(seen_t > self.k)", "(seen_t >= self.k)"),
+        ("return Growth(self.k)", "return Growth(self.k + 1)"),
+    ),
+    *of(
+        "attention/pooled_indexed.py", QSA,
+        ("TokenChoice(self.budget + self.pool - 1)", "TokenChoice(self.budget)"),
+        ("slots // self.pool <= self.groups", "slots // self.pool <= self.groups + 1"),
+        ("self.pool * jnp.arange(mean_bc1d.shape[1])", "jnp.arange(mean_bc1d.shape[1])"),
+        ("self.pool, 1, self.dim).mean(2)", "self.pool, 1, self.dim).max(2)"),
+        ("(rest + 1) * min(whole, most)", "rest * min(whole, most)"),
+        ("(self.groups + 1) * self.pool - 1)  # queries", "(self.groups + 1) * self.pool)  # queries"),
+        ("(whole_t > self.groups)", "(whole_t >= self.groups)"),
+        ("Growth(settled, self.pool, pair", "Growth(settled, self.pool + 1, pair"),
+    ),
+    *of(
+        "attention/kernels/chosen_tokens.py", DSA,
+        ("(chosen_bj >= 0) & (chosen_bj <= pos_b[:, None])", "chosen_bj >= 0"),
+        ("(chosen_bj >= 0) & (chosen_bj <= pos_b[:, None])", "chosen_bj <= pos_b[:, None]"),
+        ("kv_pos_b1s + 1, axis=2)", "kv_pos_b1s, axis=2)"),
+    ),
+    *of(
+        "attention/kernels/index_choice.py", (DSA, QSA),
+        ("is_seen_bs = jnp.arange(slots) <= pos_b", "is_seen_bs = jnp.arange(slots) < pos_b"),
+        ("functools.reduce(operator.add", "functools.reduce(jnp.maximum"),
+        ("jnp.arange(n_groups) < end_b[:, None] // size", "jnp.arange(n_groups) <= end_b[:, None] // size"),
+        ("jnp.where(behind_btr < end_bt[..., None], behind_btr, -1)", "behind_btr"),
+    ),
+    *of(
         "attention/kernels/index_choice.py", MSA,
         ("q_pos_bt // block)", "q_pos_bt // block + 1)"),
         (".reshape(b, g, -1, block).max(-1)", ".reshape(b, g, -1, block).mean(-1)"),
         ("jnp.arange(slots // block) < own_b", "jnp.arange(slots // block) <= own_b"),
-        ("jnp.moveaxis(best_tbge, (3, 1), (0, 1))", "jnp.moveaxis(best_tbge, (3, 1), (0, 1))[::-1]",
-         "chosen blocks are merged in any order"),
+        ("jnp.moveaxis(best_tbge, (3, 1), (0, 1))", "jnp.moveaxis(best_tbge, (3, 1), (0, 1))[::-1]"),
     ),
     *of(
         "attention/indexed.py", INDEXED,
         ("own_bt1d if now.first else", "own_bt1d if True else"),
         ("layer, now.length)", "layer, 0)"),
-        ('_normed(q_btgd, inputs.params[f"{NAMES}q_norm_{dim}"])', "q_btgd"),
+        ('normed(q_btgd, inputs.params[f"{NAMES}q_norm_{dim}"])', "q_btgd"),
         ('inputs.params[f"{NAMES}k_norm_{dim}"]), now.q_pos_bt)', 'inputs.params[f"{NAMES}k_norm_{dim}"]), now.q_pos_bt + 1)'),
         ("+ state.index_keys.nbytes", ""),
         ("mean(-1, keepdims=True) + EPS", "mean(-1, keepdims=True) + 0.01"),

@@ -31,7 +31,7 @@ LAYOUTS = (
     "full", "swa(13)", "swa(7,sinks=2)+full", "3*swa(5)+full", "swa(1)", "swa(11,sinks=17)+2*full+swa(3)",
     "routed(5|full)", "routed(3|19,sinks=1,per=group,router=keynorm,threshold=4)+spans(5|full,sinks=2)",
     "moba(7,topk=2)+routed(3|9|full,per=head,router=random,seed=1)", "msa(5,topk=3,dim=6)+swa(7)",
-    "dsa(7,heads=3,dim=6)+full",
+    "dsa(7,heads=3,dim=6)+full", "qsa(6,pool=3,heads=2,dim=6)+full",
 )  # fmt: skip
 jitted_step = jax.jit(step, static_argnums=0, static_argnames=("logits", "attend"))
 jitted_prefill = jax.jit(prefill, static_argnums=0, static_argnames="logits")
@@ -89,7 +89,9 @@ def test_a_window_as_long_as_the_prompt_is_full_attention():
     assert not np.allclose(shorter[:, -1], whole[:, -1], atol=1e-4)
 
 
-RAGGED = pytest.mark.parametrize("layout", ["swa(7,sinks=2)+full", "msa(5,topk=3,dim=6)", "dsa(7,heads=3,dim=6)"])
+RAGGED = pytest.mark.parametrize(
+    "layout", ["swa(7,sinks=2)+full", "msa(5,topk=3,dim=6)", "dsa(7,heads=3,dim=6)", "qsa(6,pool=3,dim=6)"]
+)
 
 
 @RAGGED

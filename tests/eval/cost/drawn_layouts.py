@@ -19,6 +19,7 @@ from attention.evict_after import EvictAfter
 from attention.eviction.registry import POLICIES
 from attention.layout import parse_variant
 from attention.mixer import Mixer
+from attention.pooled_indexed import PooledIndexed
 from attention.token_indexed import TokenIndexed
 from attention.token_routed import Routed
 from refmodel.presets import preset
@@ -66,11 +67,12 @@ class Draw(random.Random):
     def any(self, numbers_of_rules: Sequence[int]) -> str:
         rules = "|".join(self.rule() for _ in range(self.choice(numbers_of_rules)))
         spans = "|".join(self.choice(["full", str(self.size(9000))]) for _ in range(self.randint(2, 3)))
-        per = self.choice(["layer", "group", "head"])
+        per, pool = self.choice(["layer", "group", "head"]), self.size(20)
         return self.choice([
             "full", f"spans({rules}, sinks={self.size(300)})", f"moba({self.size(3000)}, topk={self.randint(2, 4)})",
             f"msa({self.size(3000)}, topk={self.randint(2, 4)}, dim={2 * self.size(64)})",
             f"dsa({self.size(9000)}, heads={self.randint(1, 9)}, dim={2 * self.size(64)})",
+            f"qsa({self.size(2000) * pool}, pool={pool}, heads={self.randint(1, 9)}, dim={2 * self.size(64)})",
             f"routed({spans}, per={per}, router={self.choice(['periodic', 'linear'])})",
             f"routed({spans}, sinks={self.size(300)}, router=random, seed={self.randint(0, 9)})",
             f"evict_after({self.policy()})", self.bounded(), self.bounded(),
@@ -104,6 +106,7 @@ def prompt_flops(model: ModelConfig, longest: int) -> np.ndarray:
             "moba": _moba,
             "msa": _msa,
             "dsa": _dsa,
+            "qsa": _qsa,
             "evict": _evict,
             "evict_after": _evict_after,
         }.get(mixer.name, _spans)
@@ -155,6 +158,14 @@ def _dsa(mixer: TokenIndexed, heads: Heads, depth: Depth, t: np.ndarray) -> Coun
     asked = (t >= mixer.k) * mixer.heads * (heads.d_model * (mixer.dim + 1) + mixer.dim * (t + 1))
     pairs = np.cumsum(np.minimum(t + 1, mixer.k)) * heads.n_heads
     return pairs, 2 * np.cumsum(heads.d_model * mixer.dim + asked)
+
+
+def _qsa(mixer: PooledIndexed, heads: Heads, depth: Depth, t: np.ndarray) -> Counts:
+    """The index is asked from one whole group more than may be chosen on, about each of them."""
+    whole, most = (t + 1) // mixer.pool, mixer.budget // mixer.pool
+    keys = np.minimum(whole, most) * mixer.pool + (t + 1) % mixer.pool
+    asked = (whole > most) * mixer.heads * (heads.d_model + whole)
+    return np.cumsum(keys) * heads.n_heads, 2 * mixer.dim * np.cumsum(heads.d_model + asked)
 
 
 def _evict(mixer: Evict, heads: Heads, depth: Depth, t: np.ndarray) -> Counts:

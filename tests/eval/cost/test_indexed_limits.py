@@ -6,6 +6,7 @@ import pytest
 
 from attention.block_indexed import BlockIndexed
 from attention.cost import Heads
+from attention.pooled_indexed import PooledIndexed
 from attention.token_indexed import TokenIndexed
 from eval.cost.break_even import break_even_tokens, speed_up_limit
 from eval.cost.indexed_limits import KeyFlops, key_flops
@@ -27,7 +28,13 @@ def test_minimaxs_index_pays_from_4228_tokens_on():
     assert int(found.break_even_tokens(msa.budget_tokens)) == 4_228 and found.cap == 32
 
 
-@pytest.mark.parametrize("variant", [BlockIndexed(), TokenIndexed()], ids=str)
+def test_qwens_index_pays_from_4139_tokens_on():
+    """24 query heads of 256, and 2 of keys."""
+    found = key_flops(PooledIndexed(), Heads(24, 2, 256))
+    assert int(found.break_even_tokens(2048)) == 4_139 and found.cap == 96
+
+
+@pytest.mark.parametrize("variant", [BlockIndexed(), TokenIndexed(), PooledIndexed()], ids=str)
 @pytest.mark.parametrize("name", ["qwen3-30b-a3b", "llama3-8b"])
 def test_the_cap_is_the_limit_of_exact_counts(name, variant):
     full, smooth = preset(name), key_flops(variant, preset(name).heads)

@@ -99,7 +99,7 @@ def drawn(config):
         ("tiny-dense", "swa(5,sinks=1)+full", True, "qwen3"),
         ("tiny-dense", "routed(5|full)+routed(3|7|full)+2*full", True, "qwen3"),
         ("tiny-moe", "evict(knorm,budget=7)", True, "qwen3_moe"),
-        ("tiny-moe", "msa(5,topk=3,dim=6)+dsa(5,heads=3,dim=6)+full+msa(5,topk=3,dim=8)", True, "qwen3_moe"),
+        ("tiny-moe", "msa(5,topk=3,dim=6)+dsa(5,heads=3,dim=6)+qsa(8,dim=6)+msa(5,topk=3,dim=8)", True, "qwen3_moe"),
         ("tiny-dense", "evict(snapkv,budget=1/3)+evict_after(h2o,budget=0.05)", True, "qwen3"),
         ("tiny-hybrid", "swa(5)", True, "qwen3_5_moe_text"),
         ("tiny-hybrid", "delta+full", False, "qwen3_5_moe_text"),

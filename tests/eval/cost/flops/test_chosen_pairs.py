@@ -28,7 +28,7 @@ LAYOUTS = (
     "routed(64|full, router=keynorm, threshold=1)",
     "moba(64)+moba(100, topk=2)",
     "msa(64, topk=2, dim=8)+msa(50, topk=3, dim=24)+msa(1000, dim=8)",
-    "dsa(100, heads=3, dim=8)+dsa(650, heads=2, dim=16)",
+    "dsa(100, heads=3, dim=8)+dsa(650, heads=2, dim=16)+qsa(99, pool=3, dim=8)+qsa(700, pool=7, dim=8)",
     "spans(64|0.25N, sinks=3)",
 )
 
@@ -50,6 +50,7 @@ def test_traced_model_equals_closed_form(layout: str, steps) -> None:
         "moba(64)",
         "msa(64, topk=2, dim=8)",
         "dsa(100, dim=8)",
+        "qsa(99, pool=3, dim=8)",
         "spans(64|full)",
     ],
 )
