@@ -133,6 +133,24 @@ def _check(operands: Operands) -> None:
             f"spans must be [B or 1, 1 or K or N, T or 1] = {(b, (k, n), t)} with sinks [1 or K or N], got "
             f"{pattern.span_bmt.shape} and {pattern.sink_m.shape}"
         )
+    _check_choice(operands)
+
+
+def _check_choice(operands: Operands) -> None:
+    """The same of keys or blocks that are chosen already."""
+    q_btnh, k_bskh, _, _, kv_pos_bks, pattern = operands
+    (b, t, n, _), k = q_btnh.shape, k_bskh.shape[2]
+    match pattern:
+        case ChosenTokens(chosen_btj=chosen):
+            name, axes = "chosen keys", "[B or 1, T, choices]"
+        case ChosenBlocks(chosen_jbtm=chosen):
+            name, axes = "chosen blocks", "[choices, B or 1, T, 1 or K or N]"
+        case _:
+            return
+    has_axes(name, chosen, axes)
+    of_whole_numbers(name, chosen)
+    if not chosen.size:
+        raise ValueError(f"{name} must be {axes} with at least one choice, got {chosen.shape}")
     if isinstance(pattern, ChosenTokens) and (
         pattern.chosen_btj.shape[:2] not in ((b, t), (1, t)) or kv_pos_bks.shape[1] > 1
     ):

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from fractions import Fraction
+from typing import ClassVar
 
 import numpy as np
 
@@ -40,6 +41,7 @@ class BlockRouted(Variant):
 
     name = "moba"
     example = "moba(block=5, topk=2)"
+    takes_score: ClassVar[bool] = False
 
     block: int = 512
     topk: int = 3

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Final, NamedTuple
+from typing import Any, ClassVar, Final, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -66,6 +66,8 @@ class Indexed(Variant):
     positions.  The parameters are a checkpoint's or random: `index_q_GxD`, `index_k_D` and the scales of the norms.
     """
 
+    takes_score: ClassVar[bool] = False
+
     def pattern(self) -> SpanPattern:
         """Every key stays, for a later query may choose it."""
         return SpanPattern()
@@ -78,6 +80,11 @@ class Indexed(Variant):
     def budget_tokens(self) -> int:
         """Keys that the index chooses for a query, its own block's among them."""
         raise NotImplementedError
+
+    @property
+    def most_read_tokens(self) -> int:
+        """Keys that one query reads at most."""
+        return self.budget_tokens
 
     @property
     def keys_per_score(self) -> int:
@@ -105,6 +112,9 @@ class Indexed(Variant):
         cache = init_layer_cache(heads, batch, self.cache_tokens(capacity_tokens), dtype, ragged=ragged)
         return IndexedCache(*cache, jnp.zeros((*cache.keys.shape[:2], 1, self.shape(heads).dim), cache.keys.dtype))
 
+    def read_tokens(self, seen: int, tokens: int) -> int:
+        return min(seen, tokens * self.most_read_tokens)
+
     def token_values(self, heads: Heads) -> int:
         return self.shape(heads).dim
 
@@ -122,7 +132,11 @@ class Indexed(Variant):
             pattern: SpanPattern | Choice = self.pattern()
             if not self.sees_all(seen_bs1d.shape[1]):
                 pattern = self.choose(inputs, now, seen_bs1d, as_array(operands.kv_pos_bks))
-        attended = attend(*operands[1:6], pattern)
+
+        def chosen(*arrays_and_pattern: Any, **options: Any) -> Attended:
+            return attend(*arrays_and_pattern[:5], pattern, **options)
+
+        attended = self.attend(chosen, operands)
         return attended, IndexedCache(*keep(attended), index_lbs1d)
 
     def sees_all(self, slots: int) -> bool:

@@ -50,7 +50,8 @@ class Mixer:
     def __init_subclass__(cls) -> None:
         refuse_hidden(cls)
         if cls.score is not None and not cls.takes_score:
-            raise ValueError(f"{cls.__name__}: nothing asks its score; accepted: of subclasses of attention.Variant")
+            wanted = "of subclasses of attention.Variant that choose no keys"
+            raise ValueError(f"{cls.__name__}: nothing asks its score; accepted: {wanted}")
 
     # --------------------------------------------------------------------------------------------- what it declares
 
@@ -107,6 +108,11 @@ class Mixer:
     def held_tokens(self, start: int, capacity_tokens: int, depth: Depth = ONLY_LAYER) -> int:
         """Tokens whose keys and values a step at `start` may read, its own left out; per head, the mean over heads."""
         return min(start, self.cache_tokens(capacity_tokens))
+
+    def read_tokens(self, seen: int, tokens: int) -> int:
+        """Of the `seen` tokens that a step may read, those whose keys and values its queries read at most, no two of
+        them the same where each reads a few; what is held beside keys and values is read of all."""
+        return seen
 
     @property
     def held_period_tokens(self) -> int:

@@ -70,6 +70,10 @@ class PooledIndexed(Indexed):
         return self.budget
 
     @property
+    def most_read_tokens(self) -> int:
+        return self.choice.topk
+
+    @property
     def keys_per_score(self) -> int:
         return self.pool
 

@@ -56,7 +56,7 @@ class LayerSpec:
         stack: under which name its parameters are stacked with those of layers of the same shapes; empty: "dense" or
             "moe", as its feed-forward is, with "delta_" before it where the mixer is `delta`.
         told: the parameters of a layer that can be counted and not run; empty where they follow from the rest.
-        told_kv_values: what a token of such a layer leaves in the cache; 0 where that follows from the rest.
+        told_kv_values: keys and values that a token of such a layer leaves in the cache; 0 for 2·K·H.
     """
 
     mixer: Mixer | None
@@ -78,9 +78,10 @@ class LayerSpec:
 
     @cached_property
     def parameters(self) -> Table:
-        """The layer's rows of the table: told for one that is only counted, else what the specification asks for."""
+        """The layer's rows of the table: told for one that is only counted, else what the specification asks for; its
+        mixer's own either way."""
         if self.told:
-            return self.told
+            return (*self.told, *self._of_mixer)
         return (
             *norm_rows(self.norm, self.heads.d_model),
             *self._mixing,
@@ -102,8 +103,12 @@ class LayerSpec:
             *attention_bias_rows(self.heads, self.attention_bias),
             *(sink_rows(self.heads) if self.sink_logits else ()),
             *(qk_norm_rows(self.norm, self.heads) if self.qk_norm else ()),
-            *mixer_rows(self.mixer.params(self.heads) if self.mixer else {}),
+            *self._of_mixer,
         )
+
+    @property
+    def _of_mixer(self) -> Table:
+        return mixer_rows(self.mixer.params(self.heads) if self.mixer else {})
 
     @property
     def attention_params(self) -> Mapping[str, tuple[int, ...]]:
@@ -140,9 +145,10 @@ class LayerSpec:
     @property
     def kv_values(self) -> int:
         """Values that a token leaves in the cache: 2·K·H, keys and values, and what its mixer holds beside them."""
-        if self.mixer is None or not self.attends or self.told_kv_values:
+        if self.mixer is None or not self.attends:
             return self.told_kv_values
-        return 2 * self.heads.n_kv_heads * self.heads.head_dim + self.mixer.token_values(self.heads)
+        own = self.told_kv_values or 2 * self.heads.n_kv_heads * self.heads.head_dim
+        return own + self.mixer.token_values(self.heads)
 
     @property
     def variant(self) -> Mixer:

@@ -55,7 +55,8 @@ def chosen_blocks(
     """
     b, t, n, h = q_btnh.shape
     if isinstance(pattern, ChosenBlocks):
-        chosen_jbtm = pattern.chosen_jbtm
+        there = pattern.chosen_jbtm
+        chosen_jbtm = jnp.where((there >= 0) & (there < k_bksh.shape[2] // pattern.block), there, -1)
         chosen_jbtn = chosen_jbtm.repeat(n // chosen_jbtm.shape[3], axis=3)
         return jnp.broadcast_to(chosen_jbtn, (chosen_jbtn.shape[0], b, t, n))
     k, slots = k_bksh.shape[1:3]

@@ -65,9 +65,9 @@ def attend_tokens(
     @jax.checkpoint  # of a prompt, what was gathered is as many times larger than keys and values as keys are chosen
     def of_query(operand: tuple[jax.Array, ...]) -> tuple[jax.Array, jax.Array]:
         q_bnh, chosen_bj, pos_b = operand
-        at_bj1 = jnp.maximum(chosen_bj, 0)[..., None]
+        at_bj1 = jnp.clip(chosen_bj, 0, s - 1)[..., None]
         k_bjkh, v_bjkh = (jnp.take_along_axis(x, at_bj1, axis=1).reshape(b, j, k, h) for x in (keys_bse, values_bse))
-        is_seen_bj = (chosen_bj >= 0) & (chosen_bj <= pos_b[:, None])
+        is_seen_bj = (chosen_bj >= 0) & (chosen_bj < s) & (chosen_bj <= pos_b[:, None])
         return _attend_gathered(q_bnh, k_bjkh, v_bjkh, is_seen_bj)
 
     operands = q_btnh.swapaxes(0, 1), chosen_btj.swapaxes(0, 1), jnp.broadcast_to(q_pos_bt, (b, t)).T

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import math
 import sys
 from typing import Any, get_args
 
@@ -94,6 +95,7 @@ def _that_fit(base: ModelConfig) -> tuple[str, ...]:
 def _one(model: ModelConfig, full: ModelConfig, options: argparse.Namespace) -> dict[str, Any]:
     conventions = (options.convention, options.pairs)
     crossed, cheaper = crossings(model, *conventions), break_evens(full, model)
+    limit = speed_up_limit(full, model)
     return {
         "layout": model.layout_name,
         "layout_summary": model.layout_summary,
@@ -102,7 +104,8 @@ def _one(model: ModelConfig, full: ModelConfig, options: argparse.Namespace) -> 
         "limiting_share": limiting_share(model, *conventions),
         "cheaper_than_full_from_tokens": cheaper.stays_from,
         "cheaper_than_full": _as_record(cheaper),
-        "flops_cap": None if (limit := speed_up_limit(full, model)) is None else float(limit),
+        "flops_cap": float(limit) if limit is not None and limit < math.inf else None,
+        "flops_cap_known": limit is not None,
         "attention_share": {n: attention_share(model, n, *conventions) for n in options.tokens},
     }
 
@@ -139,7 +142,8 @@ def _print(record: dict[str, Any]) -> None:
         searched = one["crossings"]["searched_tokens"]
         cheaper = "" if one["layout"] == FULL else "never" if from_tokens is None else f"{from_tokens:,}"
         limit = one["flops_cap"]
-        saved = "" if one["layout"] == FULL else "none" if limit is None else f"{limit:.1f}x"
+        bound = f"{limit:.1f}x" if limit is not None else "none" if one["flops_cap_known"] else "unknown"
+        saved = "" if one["layout"] == FULL else bound
         shares = (f"{share:.1%}" for share in one["attention_share"].values())
         rows.add_row(
             one["layout_summary"],

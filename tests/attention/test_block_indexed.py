@@ -174,6 +174,24 @@ def test_a_choice_that_is_there_already_may_be_one_for_all_for_groups_or_for_hea
     wrong = ChosenBlocks(4, 2, jnp.zeros((2, 1, 17, 4), jnp.int32))
     with pytest.raises(ValueError, match=r"chosen blocks must be .*\[2, 17, \(2, 6\)\], got \(2, 1, 17, 4\)"):
         attend(q, k, v, place[None], place[None, None], wrong)
+    for chosen, said in (
+        (jnp.zeros((2, 17, 6), jnp.int32), r"chosen blocks must be \[choices, B or 1, T, 1 or K or N\], got int32"),
+        (jnp.zeros((2, 1, 17, 6), bool), "chosen blocks must be whole numbers, got bool"),
+        (jnp.zeros((0, 1, 17, 6), jnp.int32), r"with at least one choice, got \(0, 1, 17, 6\)"),
+    ):
+        with pytest.raises(ValueError, match=said):
+            attend(q, k, v, place[None], place[None, None], ChosenBlocks(4, 2, chosen))
+
+
+@pytest.mark.parametrize("impl", IMPLS)
+def test_a_block_behind_the_last_slot_is_none(impl):
+    q, k = (on_device(np.random.default_rng(n).normal(size=(1, 5, n, 6))) for n in (6, 2))
+    place = jnp.arange(5)[None]
+    own = jnp.broadcast_to(place[0][None, None, :, None] // 4, (1, 1, 5, 1))
+    late = place.at[0, 3].set(9)
+    none, behind = (ChosenBlocks(4, 2, jnp.concatenate([own, jnp.full_like(own, c)])) for c in (-1, 2))
+    found, expected = (attend(q, k, k, late, place[None], one, impl=impl).out_btnh for one in (behind, none))
+    chex.assert_trees_all_close(found, expected)
 
 
 def test_memory_is_linear_in_the_prompt():

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import chex
 import jax
 import jax.numpy as jnp
@@ -10,8 +12,11 @@ import pytest
 
 from attention.attend import attend
 from attention.block_indexed import BlockIndexed
+from attention.block_routed import BlockRouted
 from attention.cost import Depth, Heads
 from attention.mixer import MixerInput, StepContext
+from attention.pooled_indexed import PooledIndexed
+from attention.token_indexed import TokenIndexed
 from tests.attention.index_by_hand import normed, turned
 
 pytestmark = pytest.mark.usefixtures("fast_compile")
@@ -58,6 +63,28 @@ def test_keys_of_the_index_stand_in_the_slots_of_the_caches():
     assert attended.out_btnh.shape == inputs.q_btnh.shape
     values = MSA.token_values(HEADS)
     assert values == 8 and MSA.state_bytes(stack) == 4 * 3 * 2 * 17 * (2 * 2 * 5 + values)
+
+
+def test_a_subclass_says_how_its_choice_is_attended_to():
+    class Twice(BlockIndexed):
+        def attend(self, attend, layer):
+            attended = super().attend(attend, layer)
+            return replace(attended, out_btnh=2 * attended.out_btnh)
+
+    inputs, now = step_input(9)
+    stack = jax.tree.map(lambda x: x[None], MSA.init_state(HEADS, 2, 17, jnp.float32))
+    plain, _ = MSA.step(inputs, now, stack, jnp.int32(0))
+    twice, _ = Twice(block=3, topk=2, dim=8).step(inputs, now, stack, jnp.int32(0))
+    chex.assert_trees_all_close(twice.out_btnh, 2 * plain.out_btnh)
+
+
+@pytest.mark.parametrize("chooser", [BlockIndexed, TokenIndexed, PooledIndexed, BlockRouted])
+def test_what_chooses_keys_has_no_scores_that_a_function_changes(chooser):
+    with pytest.raises(ValueError, match=r"Scored: nothing asks its score; accepted: .* that choose no keys"):
+
+        class Scored(chooser):
+            def score(self, scores, q_pos, kv_pos, head):
+                return scores
 
 
 def test_parameters_are_named_by_their_sizes():

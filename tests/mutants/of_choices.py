@@ -10,6 +10,7 @@ ROUTERS, ROUTED, SOFT, BLOCKS = (
 )
 
 MSA, DSA, QSA = (f"{HERE}test_{name}_indexed.py" for name in ("block", "token", "pooled"))
+CARDS = "tests/eval/cost/test_cards.py"
 INDEXED = (f"{HERE}test_indexed.py", f"{HERE}test_block_indexed.py")
 
 MUTANTS = [
@@ -106,8 +107,9 @@ MUTANTS = [
     ),
     *of(
         "attention/kernels/chosen_tokens.py", DSA,
-        ("(chosen_bj >= 0) & (chosen_bj <= pos_b[:, None])", "chosen_bj >= 0"),
-        ("(chosen_bj >= 0) & (chosen_bj <= pos_b[:, None])", "chosen_bj <= pos_b[:, None]"),
+        ("(chosen_bj >= 0) & (chosen_bj < s) & (chosen_bj <= pos_b[:, None])", "(chosen_bj >= 0) & (chosen_bj < s)"),
+        ("(chosen_bj >= 0) & (chosen_bj < s)", "(chosen_bj < s)"),
+        ("(chosen_bj >= 0) & (chosen_bj < s)", "(chosen_bj >= 0)"),
         ("kv_pos_b1s + 1, axis=2)", "kv_pos_b1s, axis=2)"),
     ),
     *of(
@@ -131,6 +133,8 @@ MUTANTS = [
         ('normed(q_btgd, inputs.params[f"{NAMES}q_norm_{dim}"])', "q_btgd"),
         ('inputs.params[f"{NAMES}k_norm_{dim}"]), now.q_pos_bt)', 'inputs.params[f"{NAMES}k_norm_{dim}"]), now.q_pos_bt + 1)'),
         ("+ state.index_keys.nbytes", ""),
+        ("attended = self.attend(chosen, operands)", "attended = chosen(*operands[1:6])"),
+        ("takes_score: ClassVar[bool] = False", "takes_score: ClassVar[bool] = True"),
         ("mean(-1, keepdims=True) + EPS", "mean(-1, keepdims=True) + 0.01"),
     ),
     *of(
@@ -138,6 +142,24 @@ MUTANTS = [
         ("is_earlier = jnp.arange(n_blocks) < own_b", "is_earlier = jnp.arange(n_blocks) <= own_b"),
         ("pattern.block, h).mean(3)", "pattern.block, h).max(3)"),
         ("jnp.concatenate([own_1btn, choose(", "jnp.concatenate([own_1btn - 1, choose("),
+    ),
+    *of(
+        "attention/kernels/block_routed.py", f"{MSA}::test_a_block_behind_the_last_slot_is_none",
+        ("(there >= 0) & (there < k_bksh.shape[2] // pattern.block)", "there >= 0"),
+    ),
+    *of(
+        "attention/indexed.py", CARDS,
+        ("min(seen, tokens * self.most_read_tokens)", "min(seen, self.most_read_tokens)"),
+        ("min(seen, tokens * self.most_read_tokens)", "seen"),
+    ),
+    *of(
+        "attention/pooled_indexed.py", CARDS,
+        ("return self.choice.topk\n", "return self.budget_tokens\n"),
+    ),
+    *of(
+        "attention/attend.py", (MSA, DSA),
+        ("    has_axes(name, chosen, axes)\n", ""), ("    of_whole_numbers(name, chosen)\n", ""),
+        ("if not chosen.size:", "if False:"),
     ),
     *of(
         "attention/kernels/block_routed.py", f"{BLOCKS}::test_maxima_one_after_the_other_are_the_first_of_a_sort",

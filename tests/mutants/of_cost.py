@@ -22,6 +22,7 @@ MUTANTS = [
     *of(
         "eval/cost/break_even.py", f"{COST}test_break_even.py",
         ("break_evens(dear, cheap).stays_from", "break_evens(dear, cheap).first"),
+        ("    if None in courses:\n        return None\n", "    if None in courses:\n        return math.inf\n"),
         ("AttentionCurve(one - other), AttentionCurve(other - one)", "AttentionCurve(other - one), AttentionCurve(one - other)"),
     ),
     *of(

@@ -23,7 +23,8 @@ MUTANTS = [
     *of(
         "eval/cost/flops/traffic.py", CARDS,
         ("min(product.copies, step.tokens * product.rows_per_token)", "product.copies"),
-        ("layer.kv_values * (seen + step.tokens)", "layer.kv_values * seen"),
+        ("* (read + step.tokens)", "* read"), ("beside * (seen + step.tokens)", "beside * (read + step.tokens)"),
+        ("(layer.kv_values - beside)", "layer.kv_values"),
     ),
     *of(
         "eval/cost/flops/traffic.py", FORMATS,

@@ -59,6 +59,11 @@ MUTANTS = [
         ("mixer = mixer.after_prompt(prompt_tokens)", "mixer = mixer.after_prompt(total_tokens)"),
     ),
     *of(
+        "refmodel/layer_spec.py", "tests/eval/cost/test_indexed_limits.py",
+        ("(*self.told, *self._of_mixer)", "self.told"),
+        ("return own + self.mixer.token_values(self.heads)", "return own"),
+    ),
+    *of(
         "eval/cost/sawtooth.py", SAWTOOTH,
         ("if total(high) + fall(low, high) <= limit", "if total(high) <= limit"),
         ("rest += [(middle + 1, high), (low, middle)]", "rest += [(low, middle), (middle + 1, high)]"),

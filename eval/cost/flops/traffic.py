@@ -83,9 +83,12 @@ class _WeightBits(NamedTuple):
 
 
 def _kv_values(layer: LayerSpec, step: Step, depth: Depth) -> int:
-    """Values of keys that some query of the step sees, plus the step's own, written; none of a recurrent state."""
+    """Values of keys that some query of the step may read, all of an index's, and the step's own, written; none of a
+    recurrent state."""
     if not layer.mixer or _recurrent_values(layer):
         return 0
     mixer = layer.mixer.after_prompt(step.prompt).at_length(step.capacity)
     seen = mixer.held_tokens(step.start, step.capacity, depth) + step.tokens
-    return layer.kv_values * (seen + step.tokens)
+    beside = mixer.token_values(layer.heads)
+    read = mixer.read_tokens(seen, step.tokens)
+    return (layer.kv_values - beside) * (read + step.tokens) + beside * (seen + step.tokens)

@@ -12,6 +12,7 @@ from attention.eviction.registry import POLICIES
 from attention.routers import ROUTERS
 from attention.variants import VARIANTS
 from eval.cli import main
+from eval.commands import crossover
 from eval.commands.flops import agreement
 from refmodel.presets import preset
 
@@ -197,13 +198,17 @@ def test_crossover_compares_with_full_attention(
         assert share.endswith("%") and (found == figure if figure else found.endswith("%"))
 
 
-def test_crossover_says_how_much_attention_can_be_saved_at_most(capsys) -> None:
+def test_crossover_says_how_much_attention_can_be_saved_at_most(capsys, monkeypatch) -> None:
     words = ["crossover", "--layouts", "full", "msa", "swa(1024)", "--tokens", "1024"]
     assert main(words) == 0
     lines = [re.split(r"  +", line.rstrip()) for line in capsys.readouterr().out.splitlines()[2:5]]
     assert [line[3:5] for line in lines[1:]] == [["16.0x", "2,721"], ["none", "1,025"]] and len(lines[0]) == 4
     assert main([*words, "--json"]) == 0
-    assert [one["flops_cap"] for one in json.loads(capsys.readouterr().out)["layouts"]] == [1.0, 16.0, None]
+    found = json.loads(capsys.readouterr().out)["layouts"]
+    assert [(one["flops_cap"], one["flops_cap_known"]) for one in found] == [(1.0, True), (16.0, True), (None, True)]
+    monkeypatch.setattr(crossover, "speed_up_limit", lambda *models: None)  # as of a variant that does not say
+    assert main(["crossover", "--layouts", "swa(7)", "--tokens", "7"]) == 0
+    assert re.split(r"  +", capsys.readouterr().out.splitlines()[2])[3] == "unknown"
 
 
 def test_crossover_says_what_one_length_leaves_out(capsys) -> None:

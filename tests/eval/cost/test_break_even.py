@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 
+from attention.cost import ONLY_LAYER
 from attention.layout import parse_variant
+from attention.sliding_window import SlidingWindow
 from eval.cost.break_even import break_even_tokens, break_evens, speed_up_limit
 from eval.cost.flops.closed_form import attention_flops
 from refmodel.presets import preset
@@ -47,22 +51,38 @@ def test_break_even_is_where_it_stays_cheaper(dear, cheap, first, for_good):
         ("moba(32,topk=3)", 2 * 32),
         ("spans(0.25N)", 1 / (1 - 0.75**2)),
         ("full", 1),
-        ("swa(9)", None),
+        ("swa(9)", math.inf),
         ("routed(9|full)", 2),
     ],
 )
 def test_what_is_saved_tends_to_the_limit_from_below(layout, limit):
     config = preset("tiny-dense")
     found = speed_up_limit(config, config.with_layout(layout))
-    assert found == (None if limit is None else pytest.approx(limit))
+    assert found == pytest.approx(limit)
     counts = [
         [attention_flops(parse_variant(text), config, n) for n in (10**3, 10**5, 10**7)] for text in ("full", layout)
     ]
     saved = [full / other for full, other in zip(*counts, strict=True)]
-    assert saved == sorted(saved) and (limit is None or 0.97 * limit < saved[-1] <= limit)
+    assert saved == sorted(saved) and (limit == math.inf or 0.97 * limit < saved[-1] <= limit)
 
 
 def test_between_two_windows_the_limit_is_that_of_their_keys():
     config = preset("tiny-dense")
     wide, narrow = config.with_layout("swa(30)"), config.with_layout("swa(12)")
     assert speed_up_limit(wide, narrow) == 2.5 and speed_up_limit(narrow, config) == 0
+
+
+def test_no_limit_is_known_where_it_is_not_known_how_costs_go_on():
+    class Own(SlidingWindow):
+        def growth(self, heads, depth=ONLY_LAYER):
+            return None
+
+    config = preset("tiny-dense")
+    assert speed_up_limit(config, config.with_layout(Own(9))) is None
+
+
+def test_an_index_dearer_than_the_attention_it_saves_never_pays():
+    config = preset("smollm2-135m")
+    indexed = config.with_layout("dsa")
+    assert speed_up_limit(config, indexed) == pytest.approx(4 * 9 * 64 / (2 * 16 * 128))
+    assert break_even_tokens(config, indexed) is None

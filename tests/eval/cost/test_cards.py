@@ -115,6 +115,16 @@ def test_a_decode_step_reads_active_weights_once_and_the_cache_once() -> None:
     assert steps_bytes(windowed, decode_steps(1000))["attention"] == 98_304 * 102
 
 
+@pytest.mark.parametrize(("layout", "most"), [("msa", 2048), ("dsa", 2048), ("qsa", 2051)])
+def test_a_decode_step_of_an_index_reads_all_of_its_keys_and_chosen_ones_of_the_cache(layout: str, most: int) -> None:
+    model, index_bytes = QWEN.with_layout(layout), 2 * 48 * 128
+    for context, read in ((1000, 1001), (9000, most)):
+        moved = steps_bytes(model, decode_steps(context))["attention"]
+        assert moved == 98_304 * (read + 1) + index_bytes * (context + 2)
+    chunk = steps_bytes(model, (Step(3, start=9000),))["attention"]
+    assert chunk == 98_304 * (3 * most + 3) + index_bytes * (9000 + 6)
+
+
 @pytest.mark.parametrize(("per", "units"), [("layer", 1), ("group", 4)])
 def test_routers_of_spans_are_read_and_stored(per: str, units: int) -> None:
     routed = QWEN.with_layout(f"routed(64|full, per={per})")

@@ -9,6 +9,7 @@ from attention.cost import Heads
 from attention.pooled_indexed import PooledIndexed
 from attention.token_indexed import TokenIndexed
 from eval.cost.break_even import break_even_tokens, speed_up_limit
+from eval.cost.flops.traffic import kv_bytes_per_token
 from eval.cost.indexed_limits import KeyFlops, key_flops
 from refmodel.presets import preset
 
@@ -19,6 +20,13 @@ def test_deepseeks_index_pays_from_17408_tokens_on_and_saves_five_times_at_most(
     assert found.break_even_tokens(2048) == 17_408 and found.cap == 5
     model = preset("deepseek-v3.2")
     assert speed_up_limit(model, model.with_layout("dsa(heads=64)")) == 5
+
+
+def test_an_index_of_a_model_that_is_only_counted_is_stored_and_held():
+    model, d = preset("deepseek-v3.2"), 7168
+    indexed = model.with_layout("dsa(heads=64)")
+    assert indexed.params - model.params == 61 * (d * 64 * 128 + d * 128 + d * 64 + 2 * 128)
+    assert kv_bytes_per_token(indexed) - kv_bytes_per_token(model) == 2 * 61 * 128
 
 
 def test_minimaxs_index_pays_from_4228_tokens_on():

@@ -76,6 +76,14 @@ def test_an_interpreted_kernel_decodes_every_coding(coding):
     assert close(found, EXACT(x, numbers(packed)[LAYER]), 2e-6)
 
 
+@pytest.mark.parametrize("coding", [int4(128), int8(96)], ids=lambda coding: coding.name)
+def test_an_interpreted_kernel_decodes_groups_longer_than_a_step(coding):
+    x, packed = rows_of(5, D, 0), draw(coding, 1, rows=48)
+    tiles = ProjectionTiles(16, 64 if coding.group == 128 else 32, 4, 1)
+    (found,) = project_few_rows(x, (packed,), jnp.int32(LAYER), tiles=tiles, interpret=True)
+    assert close(found, EXACT(x, numbers(packed)[LAYER]), 2e-6)
+
+
 @settings(max_examples=4)
 @given(some_codings, some_codings, st.sampled_from((1, 17, 64)), st.sampled_from((64, 128)))
 def test_stacks_of_several_codings_and_arrays_are_multiplied_by_one_kernel(one, other, rows, depth_step):
