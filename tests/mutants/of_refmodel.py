@@ -177,7 +177,10 @@ MUTANTS = [
         ("low.astype(jnp.int32) >> 4]", "low.astype(jnp.int32) & 15]"),
         ("lax.div(i, group // step)", "i"),
         ("[scales_of(lax.div(i * step + at, group)) for at in starts]", "[scales_of(lax.div(i * step, group)) for at in starts]"),
-        ("PAIR if nibbles else 1", "1"),
+    ),
+    *of(
+        "refmodel/kernels/packed_tiles.py", f"{PACKED}::test_a_step_is_a_power_of_two_that_divides_and_whole_pairs_of_nibbles",
+        ("PAIR if nibbles else 1", "1"), ("min(most, depth & -depth)", "most"),
     ),
     *of(
         "refmodel/kernels/packed_rows.py", f"{ROWS}::test_projections_are_those_of_the_numbers",

@@ -25,10 +25,12 @@ from refmodel.kernels.grouped import expert_ffn
 from refmodel.kernels.grouped_matmul import NAME as GROUPED
 from refmodel.kernels.grouped_matmul import grouped_matmul
 from refmodel.kernels.grouped_pallas import expert_ffn_pallas
+from refmodel.kernels.packed_tiles import step_of
 from refmodel.kernels.projection import project
 from refmodel.kernels.projection_pallas import NAME as FEW_ROWS
 from refmodel.kernels.projection_pallas import project_few_rows
 from refmodel.packed.packed import abstract_packed
+from refmodel.packed.planes import PAIR
 from refmodel.packed.scaled import fp8, int4, int8
 from tests.compiling import AS_USERS_DO
 from tests.gpu import TRITON_IS_LEAVING, absent_gpu, close
@@ -82,6 +84,12 @@ def test_an_interpreted_kernel_decodes_groups_longer_than_a_step(coding):
     tiles = ProjectionTiles(16, 64 if coding.group == 128 else 32, 4, 1)
     (found,) = project_few_rows(x, (packed,), jnp.int32(LAYER), tiles=tiles, interpret=True)
     assert close(found, EXACT(x, numbers(packed)[LAYER]), 2e-6)
+
+
+def test_a_step_is_a_power_of_two_that_divides_and_whole_pairs_of_nibbles():
+    nibbles, plain = draw(int4(32), 1, rows=16), jnp.ones((2, D, 16))
+    assert step_of((plain, nibbles), 256, D) == 128 and step_of((plain,), 32, D) == 32
+    assert step_of((plain, nibbles), 32, D) == PAIR == 64
 
 
 @settings(max_examples=4)
