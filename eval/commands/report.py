@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import shlex
 import shutil
 from collections.abc import Mapping, Sequence
@@ -68,7 +69,7 @@ def run(options: argparse.Namespace) -> int:
 
 def _several(folder: Path) -> dict[str, Path]:
     """The records of each comparison in a folder that has none of its own, by the names of their folders."""
-    if not folder.is_dir() or (folder / FILE_NAME).exists():
+    if not os.path.isdir(folder) or (folder / FILE_NAME).exists():  # which no name is too long for
         return {}
     return {path.parent.name: path for path in sorted(folder.glob(f"*/{FILE_NAME}"))}
 

@@ -26,6 +26,14 @@ def weights_figure(
 
     Raises:
         ValueError: a row or a head that is not there, nothing to draw, and more than 64 panels.
+
+    Examples:
+        >>> import numpy as np, refmodel
+        >>> from refmodel.observe import attention_weights
+        >>> model = refmodel.load("tiny-dense", layout="swa(3)")
+        >>> seen = attention_weights(model.config, model.params, np.arange(7)[None], [1])
+        >>> len(weights_figure(seen, heads=[0, 4]).axes)
+        2
     """
     of_kind("weights: {layer: [B, N, Q, S]}", weights, Mapping)
     of_kind("heads: a sequence of numbers, or None,", heads, Sequence | None)
