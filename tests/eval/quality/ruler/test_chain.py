@@ -8,7 +8,7 @@ from random import Random
 from hypothesis import given
 from hypothesis import strategies as st
 
-from eval.quality.ruler.chain import tracking_prompt, variable_tracking
+from eval.quality.ruler.chain import drawn_chain, tracking_prompt, variable_tracking
 from eval.quality.ruler.sample import NOISE, Draw
 from tests.eval.quality.ruler.lm_eval_prompts import lm_eval_prompt
 
@@ -47,6 +47,10 @@ def test_each_variable_has_the_value_of_the_one_before(units, seed):
     assert sample.answers == tuple(names) and example.endswith(f"they are:  {' '.join(read(example)[0])}")
     assert sample.depths == tuple(place / units for place in places)
     assert sample.prompt.endswith(", they are:")
+
+
+def test_names_are_all_different_also_where_there_are_few():
+    assert {len(set(drawn_chain(Random(seed), letters=1)[0])) for seed in range(37)} == {5}
 
 
 def test_assignments_are_spread_over_the_whole_text():

@@ -15,6 +15,7 @@ from scipy.special import zeta
 from eval.quality.ruler.frequency import (
     ALPHA,
     LEAST_CODED,
+    MOST_RARE,
     ZETA,
     common_prompt,
     common_words,
@@ -63,6 +64,11 @@ def test_common_words_stand_there_more_often(tokens, often, rarely, pinned):
     assert sample.answers[:3] == pinned
 
 
+def test_all_words_there_are_make_a_list():
+    sample = common_words(Draw(Random(0), MOST_RARE, 0.0, 4_095))
+    assert Counter(counts(LISTS.findall(sample.prompt)[1]).values()) == {6: 10, 1: MOST_RARE}
+
+
 def test_a_list_is_shuffled():
     sample = common_words(Draw(Random(0), 17, 0.0, 4_096))
     words = LISTS.findall(sample.prompt)[1].split()[1::2]
@@ -88,6 +94,12 @@ def test_the_three_most_frequent_words_are_told_apart_from_the_others(units, tok
     assert dots[0] == "..." and {word for word, _ in rest[:3]} == set(sample.answers)
     assert rest[2][1] > rest[3][1] and sample.depths == ()
     assert all(re.fullmatch("[a-z]{6}", word) for word, _ in rest)
+
+
+@pytest.mark.parametrize(("tokens", "coded"), [(1_899, 37), (1_900, 38), (97, 10)])
+def test_there_is_a_coded_word_for_each_50_tokens(tokens, coded):
+    sample = frequent_words(Draw(Random(0), 3_001, 0.0, tokens))
+    assert len(set(re.search(r"coded words\. (.*)\n", sample.prompt)[1].split())) == coded
 
 
 def test_counts_are_zipf_s():
