@@ -29,11 +29,15 @@ from tests.eval.quality.ruler.lm_eval_prompts import lm_eval_prompt
 LISTS = re.compile(r"often\.\n(.*)\nQuestion")
 
 
+def words_of(text: str) -> list[str]:
+    """Of a numbered list; lm-eval's may be two words with a space."""
+    found = re.findall(r"(\d+)\. (.+?)(?= \d+\. |$)", text)
+    assert [int(number) for number, _ in found] == list(range(1, len(found) + 1))
+    return [word for _, word in found]
+
+
 def counts(text: str) -> Counter[str]:
-    """Of a numbered list."""
-    words = text.split()
-    assert words[::2] == [f"{i}." for i in range(1, len(words) // 2 + 1)]
-    return Counter(words[1::2])
+    return Counter(words_of(text))
 
 
 @pytest.mark.parametrize("tokens", [1_024, 4_096])
@@ -41,7 +45,7 @@ def test_a_list_is_lm_eval_s_word_for_word_with_its_counts(tokens):
     prompt, answers = lm_eval_prompt(f"cwe {tokens}")
     example, asked = LISTS.findall(prompt)
     solved = re.search(r"are:(1\. .*)\nBelow", prompt)[1]
-    assert f"{common_prompt(example)}{numbered(solved.split()[1::2])}\n{common_prompt(asked)}" == prompt
+    assert f"{common_prompt(example)}{numbered(words_of(solved))}\n{common_prompt(asked)}" == prompt
     ours = LISTS.findall(common_words(Draw(Random(0), len(counts(asked)) - 10, 0.0, tokens)).prompt)
     for theirs, mine in zip((example, asked), ours, strict=True):
         assert sorted(counts(theirs).values()) == sorted(counts(mine).values())
@@ -58,7 +62,7 @@ def test_common_words_stand_there_more_often(tokens, often, rarely, pinned):
     example, asked = (counts(text) for text in LISTS.findall(sample.prompt))
     assert {asked[word] for word in sample.answers} == {often}
     assert len(asked) == 27 and Counter(asked.values()) == {often: 10, rarely: 17}
-    solved = set(re.findall(r"\d+\. (\w+)", re.search(r"are:(1\. .*)\nBelow", sample.prompt)[1]))
+    solved = set(words_of(re.search(r"are:(1\. .*)\nBelow", sample.prompt)[1]))
     assert solved == {word for word, _ in example.most_common(10)} != set(sample.answers)
     assert common_words(Draw(Random("pinned"), 3, 0.0, tokens)).answers == sample.answers
     assert sample.answers[:3] == pinned
@@ -71,7 +75,7 @@ def test_all_words_there_are_make_a_list():
 
 def test_a_list_is_shuffled():
     sample = common_words(Draw(Random(0), 17, 0.0, 4_096))
-    words = LISTS.findall(sample.prompt)[1].split()[1::2]
+    words = words_of(LISTS.findall(sample.prompt)[1])
     assert len(set(words[:300])) == 27
 
 

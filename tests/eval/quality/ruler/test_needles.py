@@ -17,7 +17,7 @@ from eval.quality.ruler.tasks import TASKS
 from tests.eval.quality.ruler.lm_eval_prompts import lm_eval_prompt
 
 KINDS = {task.name: task.build.__self__ for task in TASKS if task.name.startswith("niah")}
-NEEDLE = re.compile(r"One of the special magic (\w+) for (\S+) is: (\S+)\.")
+NEEDLE = re.compile(r"One of the special magic (\w+) for (.+) is: (\S+)\.")
 
 
 @pytest.mark.parametrize("name", KINDS)
