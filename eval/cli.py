@@ -22,6 +22,7 @@ COMMANDS: Final = MappingProxyType(
     {
         "compare": "measure layouts against full attention: FLOPs, time, crossover, quality",
         "quality": "perplexity and divergence from full attention of layouts, on a text",
+        "retrieve": "what comes back of long prompts under layouts, by how deep it stood: RULER's tasks",
         "report": "draw the report of a comparison's records again, without measuring",
         "generate": "continue a prompt under any layout",
         "save": "a model, under any layout, as a Hugging Face folder",

@@ -118,6 +118,11 @@ def test_from_python(page: str, layouts: list[str], tmp_path: Path, capsys, monk
     assert [path.name for path in tmp_path.iterdir()] == ["weights.png"] * len(others)
 
 
+def test_samples_are_drawn_as_the_page_says(capsys) -> None:
+    names = carry_out("\n".join(blocks("docs/retrieval.md", "python")))
+    assert capsys.readouterr().out.endswith(" 0.75\n") and len(names["drawn"]) == 5
+
+
 @pytest.mark.slow
 def test_a_model_is_saved_as_the_page_says(tmp_path, monkeypatch, fast_compile) -> None:
     monkeypatch.chdir(tmp_path)

@@ -10,6 +10,7 @@ from tokenizers.models import WordLevel
 from tokenizers.pre_tokenizers import Whitespace
 
 import eval.commands.generate
+import eval.commands.retrieve
 from eval.report.report_files import write_report
 from refmodel.source import Model, open_model
 from tests.eval.report.synthetic_records import compared
@@ -17,7 +18,7 @@ from tests.eval.report.synthetic_records import compared
 
 @pytest.fixture
 def with_words(monkeypatch) -> Model:
-    """The model that `generate` opens: random weights, and a tokenizer of made-up words."""
+    """The model that `generate` and `retrieve` open: random weights, and a tokenizer of made-up words."""
     words = {"</s>": 0} | {f"word{i}": i for i in range(1, 257)}
     model = open_model("tiny-dense")
     tokenizer = Tokenizer(WordLevel(words, unk_token="word1"))
@@ -26,8 +27,9 @@ def with_words(monkeypatch) -> Model:
     found = SimpleNamespace(
         described=model.config, tokenizer=lambda: model.tokenizer, weights=model.weights, chat_template=lambda: None
     )
-    monkeypatch.setattr(eval.commands.generate, "find_checkpoint", lambda *_: found)
-    monkeypatch.setattr(eval.commands.generate, "read_model", lambda *_: model)
+    for command in (eval.commands.generate, eval.commands.retrieve):
+        monkeypatch.setattr(command, "find_checkpoint", lambda *_: found)
+        monkeypatch.setattr(command, "read_model", lambda *_: model)
     return model
 
 

@@ -20,6 +20,7 @@ QUICK = {
     "audit": ("--layouts", "swa(3)", "--tokens", "11"),
     "compare": ("--model", "tiny-dense", "--layouts", "swa(16)", "--tokens", "32", "--out", "out"),
     "quality": ("--model", "tiny-moe", "--layouts", "routed(5|full)", "swa(7)", "--tokens", "41"),
+    "retrieve": ("--tasks", "passkey", "--tokens", "257", "--prompts", "1", "--layouts", "swa(7)"),
     "generate": ("word3 word5", "--new", "7"),
     "save": ("--model", "tiny-dense", "--layout", "routed(5|full)", "--out", "saved"),
     "flops": ("--model", "tiny-dense", "--tokens", "9", "--no-compile"),

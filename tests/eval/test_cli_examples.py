@@ -21,6 +21,9 @@ NOT_RUN = {
     "prefillwall audit": "minutes: an example of each variant, as eval/testing tests them one by one",
     "prefillwall audit --plugin wedge.py --layouts 'wedge(16)' --tokens 229": "needs wedge.py, see test_audit.py",
     "prefillwall quality": "minutes: a dozen layouts on a long text",
+    "prefillwall retrieve": "minutes: three layouts answer twenty prompts",
+    "prefillwall retrieve --tasks niah_multikey_1 vt --layouts '5*swa(508,sinks=4)+full' --tokens 1k 2k "
+    "--json": "minutes",
     "prefillwall compare --model qwen3-30b-a3b --device gpu --out out/gpu": "needs a GPU of 80 GB",
     "prefillwall compare --model qwen3-30b-a3b --device gpu --layers-apart --out out/apart": "needs a GPU",
     "prefillwall compare --model tiny-moe --layouts 'swa(16)' --tokens 64 128 --out out/tiny --resume "
