@@ -25,6 +25,7 @@ from eval.measure.named_layout import NamedLayout
 from eval.measure.plan import Sweep, plan
 from eval.measure.progress import progress_bar, remarks
 from eval.measure.refuse_layouts import refuse_layouts
+from eval.quality.bootstrap import BLOCK_TOKENS, DRAWS
 from eval.report.number_format import count, percent, signed_percent
 from refmodel.checkpoint.find import find_checkpoint
 from refmodel.checkpoint.packing import weights_named
@@ -124,7 +125,9 @@ def _record(planned: Sweep, on_read: Callable[[], None]) -> dict[str, Any]:
         "conventions": {
             "pass": "one pass over the text (stride = length), every next token predicted",
             "perplexity": "exp(mean negative log likelihood)",
-            "kl_nats": "mean over the tokens of KL(full || layout), nats",
+            "kl_nats": "mean over the tokens of KL(full || layout), nats; p99: passed by one token of a hundred",
+            "first_departure": "the first token at which another next token is likeliest than under full attention",
+            "intervals": f"90 % of {DRAWS:,} means over blocks of {BLOCK_TOKENS} tokens, drawn again: of this text",
             "top1_agreement": "share of tokens where both find the same next token most likely",
             "routes": "share of the tokens that took each route, for each unit (layer, group or head)",
         },
@@ -163,19 +166,29 @@ def _print(record: dict[str, Any]) -> None:
     out = output.console()
     out.print(f"{record['model']} ({record['weights']} weights, {record['dtype']}), {record['tokens']:,} tokens of "
               f"{record['text']['name']}", highlight=False)  # fmt: skip
-    rows = output.table("", "layout", "perplexity", "against full", "KL (nats)", "same top token")
+    rows = output.table("", "layout", "perplexity", "against full", "90 %", "KL (nats)", "90 %", "p99",
+                        "same top token", "departs at")  # fmt: skip
     for one in record["layouts"]:
-        figures = (f"{one['perplexity']:.3f}", signed_percent(one["perplexity_change"]), f"{one['kl_nats']:.4f}",
-                   percent(one["top1_agreement"]))  # fmt: skip
-        rows.add_row(one["layout"], *figures)
+        spread, first = one["spread"], one["spread"]["first_departure"]
+        rows.add_row(
+            one["layout"], f"{one['perplexity']:.3f}",
+            signed_percent(one["perplexity_change"]), _between(spread["perplexity_change"], signed_percent),
+            f"{one['kl_nats']:.4f}", _between(spread["kl_nats"], "{:.4f}".format), f"{spread['kl_p99_nats']:.3f}",
+            percent(one["top1_agreement"]), "never" if first is None else f"{first:,}",
+        )  # fmt: skip
     out.print(rows)
     for one in record["layouts"]:
         if one["routes"]:
             _print_routes(out, one)
     for variant, assumption in {k: v for one in record["layouts"] for k, v in one["assumptions"].items()}.items():
         out.print(f"counts of {variant} assume: {assumption}", highlight=False)
-    for name in ("pass", "kl_nats"):
+    for name in ("pass", "kl_nats", "intervals"):
         out.print(f"[dim]{name}: {record['conventions'][name]}[/dim]", highlight=False)
+
+
+def _between(interval: dict[str, float] | None, show: Callable[[float], str]) -> str:
+    """`+1.0 % to +2.0 %`, or a dash for a text that is too short."""
+    return "-" if interval is None else f"{show(interval['low'])} to {show(interval['high'])}"
 
 
 def _print_routes(out: output.Console, one: dict[str, Any]) -> None:

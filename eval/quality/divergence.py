@@ -12,7 +12,15 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from eval.quality.text_quality import MOST_KL_NATS, MOST_PERPLEXITY, Stretch, TextQuality
+from eval.quality.bootstrap import mean_intervals
+from eval.quality.text_quality import (
+    MOST_KL_NATS,
+    MOST_PERPLEXITY,
+    Interval,
+    Stretch,
+    TextQuality,
+    TextSpread,
+)
 from refmodel.cache import init_cache
 from refmodel.model import Params, hidden_states, unembed
 from refmodel.specification import ModelConfig
@@ -24,9 +32,10 @@ LOGITS_TOKENS = 256
 
 @dataclass(frozen=True)
 class PerToken:
-    """Of each predicted token of a text, [T - 1], float64."""
+    """Of each predicted token of a text, [T - 1], float64: the variant's figures, and full attention's likelihood."""
 
     nll_nats: np.ndarray
+    full_nll_nats: np.ndarray
     kl_nats: np.ndarray
     top1_agrees: np.ndarray
 
@@ -61,13 +70,13 @@ def per_token(
         for i in range(0, predicting, LOGITS_TOKENS)
         for j in [min(i + LOGITS_TOKENS, predicting)]
     ]
-    nll, kl, agrees, variant_finite, reference_finite = (
+    nll, full_nll, kl, agrees, variant_finite, reference_finite = (
         np.concatenate(figure, dtype=np.float64) for figure in zip(*parts, strict=True)
     )
     for fine, where in (
         (variant_finite, "the variant's logits"),
         (reference_finite, "full attention's logits"),
-        (np.isfinite(nll) & np.isfinite(kl), "the figures of finite logits"),
+        (np.isfinite(nll + full_nll) & np.isfinite(kl), "the figures of finite logits"),
     ):
         wrong = fine == 0
         if wrong.any():
@@ -75,21 +84,24 @@ def per_token(
                 f"NaN or Inf in {where}: of {wrong.sum():,} of {predicting:,} predictions, the first of token "
                 f"{wrong.argmax() + 1:,}"
             )
-    return PerToken(nll, kl, agrees)
+    return PerToken(nll, full_nll, kl, agrees)
 
 
 @partial(jax.jit, static_argnums=0)
 def compare_tokens(
     config: ModelConfig, params: Params, targets_t: jax.Array, reference_td: jax.Array, variant_td: jax.Array
 ) -> tuple[jax.Array, ...]:
-    """Of each target: its negative log likelihood, the divergence, whether both find the same token likeliest, and
-    whether all logits of the variant and of the reference are finite."""
+    """Of each target: its negative log likelihood under the variant and the reference, the divergence, whether both
+    find the same token likeliest, and whether all logits of the variant and of the reference are finite."""
     reference_tv, variant_tv = (unembed(config, params, hidden) for hidden in (reference_td, variant_td))
-    nll = optax.losses.softmax_cross_entropy_with_integer_labels(variant_tv, targets_t)
+    nll, reference_nll = (
+        optax.losses.softmax_cross_entropy_with_integer_labels(logits, targets_t)
+        for logits in (variant_tv, reference_tv)
+    )
     reference_log, variant_log = (jax.nn.log_softmax(logits) for logits in (reference_tv, variant_tv))
     kl = optax.losses.kl_divergence_with_log_targets(variant_log, reference_log)
     finite = (jnp.isfinite(logits).all(-1) for logits in (variant_tv, reference_tv))
-    return nll, kl, reference_tv.argmax(-1) == variant_tv.argmax(-1), *finite
+    return nll, reference_nll, kl, reference_tv.argmax(-1) == variant_tv.argmax(-1), *finite
 
 
 def summarise(tokens: PerToken, n_buckets: int = 8) -> TextQuality:
@@ -117,4 +129,18 @@ def summarise(tokens: PerToken, n_buckets: int = 8) -> TextQuality:
         for i, j in itertools.pairwise(edges)
     )
     kl_nats, agreement = divergence(tokens.kl_nats), float(tokens.top1_agrees.mean())
-    return TextQuality(perplexity(tokens.nll_nats), kl_nats, agreement, buckets)
+    return TextQuality(perplexity(tokens.nll_nats), kl_nats, agreement, buckets, spread_of(tokens))
+
+
+def spread_of(tokens: PerToken) -> TextSpread:
+    """What the means do not say."""
+    departs = np.asarray(tokens.top1_agrees) == 0
+    first = int(departs.argmax()) + 1 if departs.any() else None
+    p99_nats = float(np.quantile(tokens.kl_nats, 0.99))
+    means = mean_intervals(np.stack([tokens.nll_nats, tokens.nll_nats - tokens.full_nll_nats, tokens.kl_nats]))
+    if means is None:
+        return TextSpread(p99_nats, first)
+    nll, more, kl = means.tolist()
+    most = math.log(MOST_PERPLEXITY)  # which a mean is below, and the mean of drawn blocks need not be
+    perplexity, ratio = (Interval(*(math.exp(min(one, most)) for one in nats)) for nats in (nll, more))
+    return TextSpread(p99_nats, first, perplexity, Interval(ratio.low - 1, ratio.high - 1), Interval(*kl))

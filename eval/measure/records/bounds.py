@@ -35,6 +35,8 @@ BOUNDS: Final[Mapping[str, tuple[float, float]]] = MappingProxyType(
         "ms": (0, MOST_MS),
         "perplexity": (1e-300, MOST_PERPLEXITY),
         "kl_nats": (-1, MOST_KL_NATS),  # rounding takes it below 0
+        "kl_p99_nats": (-1, MOST_KL_NATS),
+        "first_departure": (1, MOST_TOKENS),
         "top1_agreement": (0, 1),
     }
 )

@@ -19,6 +19,7 @@ from tokenizers.processors import TemplateProcessing
 import eval.commands.generate
 import eval.commands.quality
 from eval.cli import main
+from eval.report.number_format import signed_percent
 from refmodel import device_memory
 from tests.refmodel.checkpoint.written_folder import LLAMA, write_folder
 from tests.refmodel.tokenizer.test_folder import byte_tokenizer
@@ -129,7 +130,7 @@ def test_generate_says_what_lies_beyond_the_models_context(with_words, monkeypat
 
 @pytest.mark.slow
 def test_quality_says_what_was_read_routed_and_assumed(capsys, fast_compile):
-    words = ["quality", "--model", "tiny-moe", "--layouts", "routed(5|full)", "swa(7)", "--tokens", "41"]
+    words = ["quality", "--model", "tiny-moe", "--layouts", "routed(5|full)", "swa(7)", "--tokens", "1031"]
     assert main([*words, "--json"]) == 0
     captured = capsys.readouterr()
     assert captured.err.count("\n") == 1 and "random weights and no tokenizer" in captured.err
@@ -143,6 +144,12 @@ def test_quality_says_what_was_read_routed_and_assumed(capsys, fast_compile):
     table = capsys.readouterr().out
     for one in record["layouts"]:
         assert f"{one['perplexity']:.3f}" in table and f"{one['kl_nats']:.4f}" in table
+        change, kl = one["spread"]["perplexity_change"], one["spread"]["kl_nats"]
+        for show, between in ((signed_percent, change), ("{:.4f}".format, kl)):
+            assert f"{show(between['low'])} to {show(between['high'])}" in table
+        assert kl["low"] <= one["kl_nats"] <= kl["high"] and f"{one['spread']['kl_p99_nats']:.3f}" in table
+    assert full["spread"]["first_departure"] is None and "never" in table
+    assert f"{window['spread']['first_departure']:,}" in table
     mean = sum(route["shares"][0][0] for route in routed["routes"]) / 4
     assert f"{100 * mean:.1f} %" in table and "counts of routed(5|full) assume: routes take turns" in table
 

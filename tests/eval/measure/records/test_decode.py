@@ -24,7 +24,7 @@ from eval.measure.records.schema import (
     TextSource,
 )
 from eval.measure.timing import Timing
-from eval.quality.text_quality import Stretch, TextQuality
+from eval.quality.text_quality import Interval, Stretch, TextQuality, TextSpread
 from tests.eval.report import synthetic_records as given_records
 
 KEPT = [ROOT / "eval/results" / name / "records.jsonl" for name in
@@ -38,9 +38,14 @@ timings = st.builds(
 )
 environments = st.builds(Environment, cores=count, git_commit=st.none() | text, git_dirty=st.none() | st.booleans())
 stretches = st.builds(Stretch, first=count, last=count, perplexity=number, kl_nats=share)
+intervals = st.none() | st.builds(Interval, low=share, high=number)
+spreads = st.builds(
+    TextSpread, kl_p99_nats=share, first_departure=st.none() | count, perplexity=intervals, perplexity_change=intervals,
+    kl_nats=intervals,
+)  # fmt: skip
 qualities = st.builds(
     TextQuality, perplexity=number, kl_nats=share, top1_agreement=share,
-    by_position=st.lists(stretches, max_size=2).map(tuple),
+    by_position=st.lists(stretches, max_size=2).map(tuple), spread=st.none() | spreads,
 )  # fmt: skip
 sizes = st.none() | st.integers(0, 2**62)
 memories = st.builds(
