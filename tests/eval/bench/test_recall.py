@@ -10,6 +10,8 @@ import pytest
 from eval.bench import recall
 from eval.bench.recall import optimizer_of
 
+pytestmark = pytest.mark.usefixtures("fast_compile")
+
 
 def test_a_record_for_each_layout(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(recall, "TEXTS", 3)

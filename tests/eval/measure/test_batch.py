@@ -15,6 +15,9 @@ from eval.measure.default_sweep import usual_sweep
 from eval.measure.plan import plan
 from eval.measure.records.schema import Kind
 from eval.measure.timing import Budget
+from tests.compiling import unoptimised
+
+pytestmark = pytest.mark.usefixtures("fast_compile")
 
 BATCH, TOKENS = 3, 17
 ONCE = Budget(0, 1, 1, again_s=0)
@@ -24,7 +27,8 @@ ONCE = Budget(0, 1, 1, again_s=0)
 def found(tmp_path_factory):
     folder = tmp_path_factory.mktemp("batch")
     asked = {"tokens": [TOKENS], "quality_tokens": 13, "budget": ONCE, "batch": BATCH, "out": folder}
-    return folder, asked, eval.compare("tiny-moe", ["swa(5)"], **asked)
+    with unoptimised():
+        return folder, asked, eval.compare("tiny-moe", ["swa(5)"], **asked)
 
 
 def test_rows_of_a_batch_are_successive_stretches_of_the_text():

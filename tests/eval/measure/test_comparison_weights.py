@@ -8,6 +8,8 @@ import eval
 import refmodel
 from eval.report.run_facts import run_facts
 
+pytestmark = pytest.mark.usefixtures("fast_compile")
+
 
 def test_a_model_at_hand_has_its_weights():
     with pytest.raises(ValueError, match=r"load it with weights='int8'"):

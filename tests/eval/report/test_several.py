@@ -13,7 +13,10 @@ from eval.cli import main
 from eval.cost.crossover import crossover_tokens
 from eval.measure.timing import Budget
 from eval.report.several import COLUMNS, each_of
+from tests.compiling import unoptimised
 from tests.eval.report.plain import says
+
+pytestmark = pytest.mark.usefixtures("fast_compile")
 
 MODELS, BATCHES, TOKENS = ("tiny-dense", "tiny-moe"), (1, 3), 17
 ONCE = Budget(0, 1, 1, again_s=0)
@@ -22,9 +25,9 @@ ONCE = Budget(0, 1, 1, again_s=0)
 @pytest.fixture(scope="module")
 def found(tmp_path_factory):
     out = tmp_path_factory.mktemp("several")
-    return out, eval.compare_models(
-        MODELS, ["swa(5)"], [TOKENS], batches=BATCHES, quality_tokens=13, budget=ONCE, out=out
-    )
+    asked = {"batches": BATCHES, "quality_tokens": 13, "budget": ONCE, "out": out}
+    with unoptimised():
+        return out, eval.compare_models(MODELS, ["swa(5)"], [TOKENS], **asked)
 
 
 def test_each_model_and_batch_has_its_rows_and_its_folder(found):

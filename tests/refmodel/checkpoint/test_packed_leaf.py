@@ -28,6 +28,8 @@ from refmodel.packed.scaled import Scaled
 from refmodel.tree import abstract_params, leaves_by_path
 from tests.refmodel.checkpoint.test_gguf_file import stored_tensors, write_file
 
+pytestmark = pytest.mark.usefixtures("fast_compile")
+
 wide = partial(
     decoder, "wide", n_layers=5, d_model=64, n_heads=8, n_kv_heads=2, head_dim=16, vocab_size=37, max_positions=31
 )

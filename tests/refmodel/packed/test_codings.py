@@ -8,6 +8,8 @@ import pytest
 
 from refmodel.packed.codings import codings, parse_coding
 
+pytestmark = pytest.mark.usefixtures("fast_compile")
+
 CODINGS = codings()
 MULTIPLES = {
     "int4": 64, "int8": 64, "fp8": 1, "uint4": 128, "fp8_blocks": 128, "q4_k": 256, "q5_k": 256, "q6_k": 256,
