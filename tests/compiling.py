@@ -26,11 +26,12 @@ AS_USERS_DO: Final[dict[str, Any]] = {"xla_cpu_use_fusion_emitters": True} if _H
 @contextmanager
 def unoptimised() -> Iterator[None]:
     """Compiles without optimising: for many small programs, whose results do not depend on it."""
+    before = jax.config.jax_disable_most_optimizations
     jax.config.update("jax_disable_most_optimizations", True)
     try:
         yield
     finally:
-        jax.config.update("jax_disable_most_optimizations", False)
+        jax.config.update("jax_disable_most_optimizations", before)
 
 
 if __name__ == "__main__":
