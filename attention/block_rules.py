@@ -54,10 +54,11 @@ class BlockRule(Part):
 
 @dataclass(frozen=True)
 class CausalFlash(BlockRule):
-    """`causal_flash`: the mean key stands for a block, as in FlashPrefill (2603.06199), whose score sums over the
-    queries of a block.
+    """`causal_flash`: the mean key stands for a block, as in FlashPrefill (2603.06199).
 
         p[n, c] = softmax over the blocks c before a query's own of q_n · mean of the keys of c / sqrt(H)
+
+    FlashPrefill sums over the queries of a block, and takes what passes a share of the greatest score.
     """
 
     name = "causal_flash"
@@ -74,10 +75,12 @@ class CausalFlash(BlockRule):
 
 @dataclass(frozen=True)
 class CausalAntidiagonal(BlockRule):
-    """`causal_antidiagonal`: each stretch of `stride` keys has the one on the query's antidiagonal, as in XAttention
-    (2503.16428), which takes the mean logit of the pairs of an antidiagonal, one of each of `stride` queries.
+    """`causal_antidiagonal`: every `stride`-th key stands for a block, as in XAttention (2503.16428).
 
-        s with (t + s) mod stride = stride - 1;    p[n, s] = softmax over such s before a query's own block
+        p[n, s] = softmax over s before the block of query t, (t + s) mod stride = stride - 1, of q_n · k_s / sqrt(H)
+
+    XAttention takes the mean logit of an antidiagonal, a pair of each of `stride` queries, and blocks up to a share of
+    the probability.
     """
 
     name = "causal_antidiagonal"

@@ -246,7 +246,6 @@ def test_a_rule_of_ones_own_goes_into_a_layout():
     q, k = jnp.ones((1, 1, 1, 2)), jnp.zeros((1, 1, 28, 2)).at[0, 0, 14].set(1.0)
     found = choose_blocks_by_rule(q, k, jnp.array([[25]]), BlockChoice(4, 3), variant.rule).chosen_jbtm
     assert found[:, 0, 0, 0].tolist() == [6, 0, 3]
-    assert_flops_agree(variant, tokens=29)
 
 
 @pytest.mark.parametrize(
