@@ -21,6 +21,7 @@ from attention.block_rules import BlockRule, CausalFlash
 from attention.chosen import BlockChoice
 from attention.cost import ONLY_LAYER, Cost, Depth, Growth, Heads, executed_pairs, sawtooth_ripple, step_positions
 from attention.kernels.block_routed import by_position
+from attention.kernels.left_out import with_means
 from attention.kernels.rule_choice import choose_blocks_by_rule
 from attention.outline import Outline, stretch
 from attention.pattern import SpanPattern
@@ -42,6 +43,9 @@ class BlocksByRule(Variant):
 
     The rules are causal forms of XAttention's (2503.16428) and FlashPrefill's (2603.06199), which are not causal.
 
+    With `mean=true` the blocks that are left out count by their means (`attention.kernels.left_out`, FlashPrefill v2,
+    2608.19758): what no query reads key by key is in its softmax all the same.
+
     Queries of the first `topk` blocks have nothing to choose and cost no product.  What runs depends on how evenly
     blocks are chosen; `executed` is what the program provides for any choice, and products with every block of the
     cache.
@@ -54,6 +58,7 @@ class BlocksByRule(Variant):
     rule: BlockRule = CausalFlash()
     block: int = 128
     topk: int = 16
+    mean: bool = False
 
     def __post_init__(self) -> None:
         if not isinstance(self.rule, BlockRule):
@@ -88,7 +93,11 @@ class BlocksByRule(Variant):
         with jax.named_scope("selection"):
             (k_bksh,) = by_position((as_array(k_bskh),), as_array(kv_pos_bks), self.block)
             chosen = choose_blocks_by_rule(q_btnh, k_bksh, q_pos_bt, self.choice, self.rule)
-        return attend(q_btnh, k_bskh, v_bskh, q_pos_bt, kv_pos_bks, chosen)
+        if not self.mean:
+            return attend(q_btnh, k_bskh, v_bskh, q_pos_bt, kv_pos_bks, chosen)
+        attended = attend(q_btnh, k_bskh, v_bskh, q_pos_bt, kv_pos_bks, chosen, need_lse=True)
+        (v_bksh,) = by_position((as_array(v_bskh),), as_array(kv_pos_bks), self.block)
+        return with_means(attended, q_btnh, k_bksh, v_bksh, q_pos_bt, chosen)
 
     # ---------------------------------------------------------------------------------------------------- its cost
 
@@ -100,27 +109,33 @@ class BlocksByRule(Variant):
         """Of one query, all heads, and one block."""
         return 2 * heads.head_dim * heads.n_heads * self.rule.per_block(self.block)
 
-    def useful(self, heads: Heads, tokens: int, start: int = 0, depth: Depth = ONLY_LAYER) -> Cost:
-        """A score for every block before a query's own, where it has a choice."""
-        (pairs, scores), (pairs_before, scores_before) = (self._up_to(n) for n in (start + tokens, start))
-        return Cost(heads.n_heads * (pairs - pairs_before), self.score_flops(heads) * (scores - scores_before))
+    def mean_flops(self, heads: Heads) -> int:
+        """Of one query, all heads, and one block that counts by its mean."""
+        return 4 * heads.head_dim * heads.n_heads * self.mean
 
-    def _up_to(self, n: int) -> tuple[int, int]:
-        """Pairs of the first n queries in one head, and blocks that are scored."""
+    def useful(self, heads: Heads, tokens: int, start: int = 0, depth: Depth = ONLY_LAYER) -> Cost:
+        """A score for every block before a query's own, where it has a choice; a mean for each that is left out."""
+        ends, starts = (self._up_to(n) for n in (start + tokens, start))
+        pairs, scores, means = (end - before for end, before in zip(ends, starts, strict=True))
+        return Cost(heads.n_heads * pairs, self.score_flops(heads) * scores, self.mean_flops(heads) * means)
+
+    def _up_to(self, n: int) -> tuple[int, int, int]:
+        """Of the first n queries: pairs in one head, blocks that are scored, and those of them that are left out."""
         pairs, blocks = pairs_of_blocks(n, self.block, self.topk)
-        _, all_seen = pairs_of_blocks(min(n, self.topk * self.block), self.block, self.topk)
-        return pairs, blocks - all_seen
+        all_seen = min(n, self.topk * self.block)
+        scores = blocks - pairs_of_blocks(all_seen, self.block, self.topk)[1]
+        return pairs, scores, scores - (self.topk - 1) * (n - all_seen)
 
     def executed(
         self, heads: Heads, tokens: int, start: int = 0, capacity: int = 0, impl: str = "auto",
         depth: Depth = ONLY_LAYER,
     ) -> Cost:  # fmt: skip
-        """A score for every block that the cache has room for."""
+        """A score for every block that the cache has room for, and a mean."""
         q_pos_t, kv_pos_s = step_positions(self.pattern(), tokens, start, capacity or start + tokens)
         if self.sees_all(kv_pos_s.size):
             return Cost(executed_pairs(self.pattern(), heads, q_pos_t, kv_pos_s, impl))
-        scores = tokens * self.choice.n_blocks(kv_pos_s.size)
-        return Cost(executed_pairs(self.choice, heads, q_pos_t, kv_pos_s, impl), self.score_flops(heads) * scores)
+        pairs, blocks = executed_pairs(self.choice, heads, q_pos_t, kv_pos_s, impl), self.choice.n_blocks(kv_pos_s.size)
+        return Cost(pairs, tokens * blocks * self.score_flops(heads), tokens * blocks * self.mean_flops(heads))
 
     def outline(self, heads: Heads, tokens: int) -> Outline:
         """Sinks, window, and the share of the blocks between them that is chosen."""
@@ -135,13 +150,15 @@ class BlocksByRule(Variant):
 
     def token_flops(self, heads: Heads, start: int, tokens: int, depth: Depth = ONLY_LAYER) -> np.ndarray:
         keys_t, block_t = keys_of_blocks(start, tokens, self.block, self.topk)
-        scores_t = self.score_flops(heads) * block_t * (block_t >= self.topk)
-        return 4 * heads.head_dim * heads.n_heads * keys_t + scores_t
+        chooses_t, left_t = block_t >= self.topk, block_t - self.topk + 1
+        of_blocks_t = chooses_t * (self.score_flops(heads) * block_t + self.mean_flops(heads) * left_t)
+        return 4 * heads.head_dim * heads.n_heads * keys_t + of_blocks_t
 
     def growth(self, heads: Heads, depth: Depth = ONLY_LAYER) -> Growth:
-        """A sawtooth of keys over the chosen blocks; scores are a line between blocks."""
+        """A sawtooth of keys over the chosen blocks; scores and means are a line between blocks."""
         ripple = 4 * heads.head_dim * heads.n_heads * sawtooth_ripple(self.block)
-        return Growth(self.topk * self.block, self.block, ripple + self.score_flops(heads) * -(-self.block // 8))
+        per_block = self.score_flops(heads) + self.mean_flops(heads)
+        return Growth(self.topk * self.block, self.block, ripple + per_block * -(-self.block // 8))
 
     def limiting_flops(self, heads: Heads, depth: Depth = ONLY_LAYER) -> None:
         """Every block before is scored."""

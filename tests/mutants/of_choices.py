@@ -9,7 +9,7 @@ ROUTERS, ROUTED, SOFT, BLOCKS = (
     f"{HERE}test_{name}.py" for name in ("routers", "token_routed", "soft_routing", "block_routed")
 )
 
-RULED = f"{HERE}test_block_ruled.py"
+RULED, LEFT = f"{HERE}test_block_ruled.py", f"{HERE}test_left_out.py"
 MSA, DSA, QSA = (f"{HERE}test_{name}_indexed.py" for name in ("block", "token", "pooled"))
 CARDS = "tests/eval/cost/test_cards.py"
 INDEXED = (f"{HERE}test_indexed.py", f"{HERE}test_block_indexed.py")
@@ -80,19 +80,42 @@ MUTANTS = [
         ("self.choice.n_blocks(slots) <= self.topk", "self.choice.n_blocks(slots) < self.topk"),
         ("* heads.n_heads * self.rule.per_block(self.block)", "* heads.n_kv_heads * self.rule.per_block(self.block)"),
         ("* heads.n_heads * self.rule.per_block(self.block)", "* heads.n_heads"),
-        ("return pairs, blocks - all_seen", "return pairs, blocks"),
-        ("heads.n_heads * (pairs - pairs_before)", "heads.n_heads * pairs"),
-        ("(scores - scores_before))", "scores)"),
-        ("tokens * self.choice.n_blocks(kv_pos_s.size)", "tokens * (self.choice.n_blocks(kv_pos_s.size) - 1)"),
+        ("scores = blocks - pairs_of_blocks(all_seen, self.block, self.topk)[1]", "scores = blocks"),
+        ("(end - before for end", "(end for end"),
+        ("tokens * blocks * self.score_flops(heads)", "tokens * self.score_flops(heads)"),
         ("+ 1 - self.rule.window, 0)", "- self.rule.window, 0)"),
         ("free = (self.topk - self.rule.sinks - self.rule.window)", "free = (self.topk - self.rule.window)"),
         ("np.minimum(self.rule.sinks * self.block, first_t)", "np.minimum(self.rule.sinks, first_t)"),
-        ("block_t * (block_t >= self.topk)", "block_t * (block_t > self.topk)"),
+        ("chooses_t, left_t = block_t >= self.topk", "chooses_t, left_t = block_t > self.topk"),
         ("Growth(self.topk * self.block, self.block,", "Growth(self.topk * self.block, self.block + 1,"),
         ("ripple = 4 * heads.head_dim", "ripple = 1 * heads.head_dim"),
-        ("+ self.score_flops(heads) * -(-self.block // 8)", "* 9"),
+        ("ripple + per_block * -(-self.block // 8)", "ripple * 9"),
         ("(as_array(k_bskh),), as_array(kv_pos_bks), self.block)",
          "(as_array(k_bskh),), jax.numpy.arange(k_bskh.shape[1])[None, None], self.block)"),
+    ),
+    *of(
+        "attention/block_ruled.py", LEFT,
+        ("* heads.n_heads * self.mean", "* heads.n_kv_heads * self.mean"),
+        ("scores - (self.topk - 1) * (n - all_seen)", "scores - self.topk * (n - all_seen)"),
+        ("block_t - self.topk + 1", "block_t - self.topk"),
+        ("tokens * blocks * self.mean_flops(heads)", "tokens * self.mean_flops(heads)"),
+        ("per_block = self.score_flops(heads) + self.mean_flops(heads)", "per_block = self.score_flops(heads)"),
+    ),
+    *of(
+        "attention/kernels/left_out.py", LEFT,
+        ("(b, t)) // block", "(b, t)) // block + 1"),
+        ("(place_c < own_b[:, None])[:, None] & ", ""),
+        ("!= place_c).all(0)", "!= place_c).any(0)"),
+        (" + log(block)", ""),
+        ("h**-0.5 * product", "product"),
+        ("-1, block, h).mean(3)", "-1, block, h).max(3)"),
+        ("read_bkg + weight_bkgc.sum(-1)", "weight_bkgc.sum(-1)"),
+        ("read_bkg[..., None] * out_bkgh", "out_bkgh"),
+        ("top_bkg + jnp.log(total_bkg)", "jnp.log(total_bkg)"),
+        ("jnp.where(top_bkg == -jnp.inf, 0, top_bkg)", "top_bkg"),
+        ("jnp.where(total_bkg == 0, 1, total_bkg)", "total_bkg"),
+        ("batch_size=queries", "batch_size=t"),
+        ("    @jax.checkpoint  # a gradient does not keep the weights of all queries\n", ""),
     ),
     *of(
         "attention/block_rules.py", RULED,

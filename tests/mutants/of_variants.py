@@ -25,7 +25,7 @@ MUTANTS = [
         ('"fails" not in found and "holds" in found', '"fails" not in found'),
         ('"fails" not in found and "holds" in found', '"holds" in found'),
         ("if not _sees_all(variant, heads, n)", "if _sees_all(variant, heads, n)"),
-        ('variant.component == "attention" else', 'variant.component != "attention" else'),
+        ("except DoesNotApply:\n        assert_steps_agree", "except TypeError:\n        assert_steps_agree"),
     ),
     *of(
         "eval/commands/audit.py", "tests/eval/commands/test_audit.py",
