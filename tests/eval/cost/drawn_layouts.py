@@ -72,7 +72,7 @@ class Draw(random.Random):
         per, pool = self.choice(["layer", "group", "head"]), self.size(20)
         return self.choice([
             "full", f"spans({rules}, sinks={self.size(300)})", f"moba({self.size(3000)}, topk={self.randint(2, 4)})",
-            f"blocks(block={self.size(3000)}, topk={self.randint(7, 9)})",
+            f"blocks(block={self.size(3000)}, topk={self.randint(7, 9)}, mean={self.choice(['true', 'false'])})",
             f"blocks(causal_antidiagonal, {self.size(200) * stride}, topk={self.randint(3, 9)}, stride={stride})",
             f"msa({self.size(3000)}, topk={self.randint(2, 4)}, dim={2 * self.size(64)})",
             f"dsa({self.size(9000)}, heads={self.randint(1, 9)}, dim={2 * self.size(64)})",
@@ -151,11 +151,12 @@ def _moba(mixer: BlockRouted, heads: Heads, depth: Depth, t: np.ndarray) -> Coun
 
 
 def _blocks(mixer: BlocksByRule, heads: Heads, depth: Depth, t: np.ndarray) -> Counts:
-    """Beyond the first blocks, a product for each key that stands for a block before a query's own."""
+    """Beyond the first blocks, a product for each key that stands for a block before a query's own; two for a mean."""
     pairs, _ = _moba(BlockRouted(mixer.block, mixer.topk), heads, depth, t)
     stride, before = getattr(mixer.rule, "stride", mixer.block), t // mixer.block
     scored = (before >= mixer.topk) * before * (mixer.block // stride)
-    return pairs, 2 * heads.head_dim * heads.n_heads * np.cumsum(scored)
+    left = 2 * mixer.mean * np.maximum(before - (mixer.topk - 1), 0)
+    return pairs, 2 * heads.head_dim * heads.n_heads * np.cumsum(scored + left)
 
 
 def _msa(mixer: BlockIndexed, heads: Heads, depth: Depth, t: np.ndarray) -> Counts:
