@@ -37,8 +37,8 @@ class BlocksByRule(Variant):
         score[g, c] = sum of share[n, c] over the query heads n of key-value head g
 
     The first `sinks` blocks, the last `window`, a query's own among them, and those with the greatest scores, `topk` in
-    all: a number and no threshold, as published rules have it, so that shapes do not depend on the tokens.  One choice
-    for all query heads of a group.  Each query chooses for itself from the whole blocks before its own, so that any
+    all: a number where published rules have a threshold, so that shapes do not depend on the tokens.  One choice for
+    all query heads of a group.  Each query chooses for itself from the whole blocks before its own, so that any
     steps give what one step gives.  With `topk` >= N / `block` it is full attention.
 
     The rules are causal forms of XAttention's (2503.16428) and FlashPrefill's (2603.06199), which are not causal.
