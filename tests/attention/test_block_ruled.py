@@ -198,6 +198,13 @@ def test_rows_at_places_of_their_own_are_compared_with_their_own_antidiagonals()
         np.testing.assert_array_equal(found[:, row].transpose(2, 1, 0).reshape(-1, ANTI.topk), expected)
 
 
+@pytest.mark.parametrize("variant", [FLASH, ANTI], ids=str)
+def test_padding_chooses_no_block(variant):
+    q, k = jnp.ones((1, 2, 2, 4)), jnp.ones((1, 1, 11 * variant.block, 4))
+    found = choose_blocks_by_rule(q, k, jnp.array([[-1, 0]]), variant.choice, variant.rule).chosen_jbtm
+    assert found[:, 0, :, 0].T.tolist() == [[-1] * variant.topk, [0, *[-1] * (variant.topk - 1)]]
+
+
 def test_gradients_are_those_of_the_dense_form():
     layer = layer_input(FLASH, HEADS[0], 61)
 
@@ -254,6 +261,7 @@ def test_a_rule_of_ones_own_goes_into_a_layout():
         ("blocks(block=0)", "blocks: block must be at least 1, got 0"),
         ("blocks(topk=6)", "blocks: topk must be more than the 6 blocks of sinks and window, got 6"),
         ("blocks(sinks=-1)", "the rule causal_flash: sinks must be at least 0, got -1"),
+        ("blocks(causal_antidiagonal, sinks=-1)", "the rule causal_antidiagonal: sinks must be at least 0, got -1"),
         ("blocks(window=0)", "the rule causal_flash: window must be at least 1, got 0"),
         ("blocks(causal_antidiagonal, stride=0)", "the rule causal_antidiagonal: stride must be at least 1, got 0"),
         ("blocks(causal_antidiagonal, 100)", "the rule causal_antidiagonal: stride 16 does not divide blocks of 100"),

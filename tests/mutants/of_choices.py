@@ -103,7 +103,7 @@ MUTANTS = [
     ),
     *of(
         "attention/kernels/left_out.py", LEFT,
-        ("(b, t)) // block", "(b, t)) // block + 1"),
+        ("(b, t)) // block", "(b, t)) // block + 1", "a query's own block is always among those that it chose"),
         ("(place_c < own_b[:, None])[:, None] & ", ""),
         ("!= place_c).all(0)", "!= place_c).any(0)"),
         (" + log(block)", ""),
