@@ -31,6 +31,7 @@ rules = st.one_of(
 )
 OF_TYPE: dict[Any, st.SearchStrategy] = {
     int: whole,
+    bool: st.booleans(),
     int | None: st.one_of(st.none(), whole),
     Budget: st.one_of(whole, st.floats(0, 1), st.fractions(0, 1, max_denominator=97)),
     float: st.floats(min_value=0, exclude_min=True, allow_infinity=False),
