@@ -69,8 +69,7 @@ def _scores(q_bkgh: jax.Array, key_bkcph: jax.Array, is_earlier_bc: jax.Array) -
     product = jnp.einsum(
         "bkgh,bkcph->bkgcp", q_bkgh, key_bkcph, precision="highest", preferred_element_type=jnp.float32
     )
-    logit_bkgcp = jnp.where(is_earlier_bc[:, None, None, :, None], q_bkgh.shape[-1] ** -0.5 * product, -jnp.inf)
-    top = logit_bkgcp.max((-2, -1), keepdims=True)
-    weight_bkgc = jnp.exp(logit_bkgcp - jnp.where(top == -jnp.inf, 0, top)).sum(-1)
-    total = weight_bkgc.sum(-1, keepdims=True)
-    return (weight_bkgc / jnp.where(total == 0, 1, total)).sum(2)
+    hidden = jnp.finfo(jnp.float32).min  # finite: a query without a block before its own divides no zero by zero
+    logit_bkgcp = jnp.where(is_earlier_bc[:, None, None, :, None], q_bkgh.shape[-1] ** -0.5 * product, hidden)
+    weight_bkgc = jnp.exp(logit_bkgcp - logit_bkgcp.max((-2, -1), keepdims=True)).sum(-1)
+    return (weight_bkgc / weight_bkgc.sum(-1, keepdims=True)).sum(2)
