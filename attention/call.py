@@ -1,4 +1,4 @@
-"""A variant from its call: `name(value, parameter=value)`, its own parameters and those of its policy or router."""
+"""A variant from its call: `name(value, parameter=value)`, its own parameters and those of its parts."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 from typing import Any
 
+from attention.block_rules import BLOCK_RULES, BlockRule
 from attention.eviction.policy import Policy
 from attention.mixer import Mixer
 from attention.parameters import Part, parameter_types, read_parameter, spelling
@@ -22,7 +23,8 @@ def names_of(kind: Any) -> Registry[Any] | None:
         from attention.eviction.registry import POLICIES  # here, for most layouts evict nothing
 
         return POLICIES
-    return ROUTERS if kind is Router else None
+    open_to: Mapping[Any, Registry[Any]] = {Router: ROUTERS, BlockRule: BLOCK_RULES}
+    return open_to.get(kind)
 
 
 def signature(variant: type[Mixer] | type[Part], parts: Mapping[str, type[Part]] = MappingProxyType({})) -> str:

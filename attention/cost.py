@@ -50,8 +50,8 @@ ONLY_LAYER: Final = Depth(0, 1)
 
 class Cost(NamedTuple):
     """Pairs of (query, key), all query heads, at 4·H FLOPs each; FLOPs of the products that chose them: routers, gates,
-    scores; and FLOPs of products with a recurrent state, which are no pairs.  Sorting, packing and compaction are no
-    products: they show in the measured time only."""
+    scores; and FLOPs of products with a recurrent state, or with means of keys, which are no pairs.  Sorting, packing
+    and compaction are no products: they show in the measured time only."""
 
     pairs: int
     selection_flops: int = 0

@@ -1,4 +1,4 @@
-"""The door for variants, eviction policies and routers of other people's: nothing of the project is edited for one."""
+"""The door for variants of other people's, policies, routers and block rules: nothing here is edited for one."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from collections.abc import Iterator, Mapping
 from types import MappingProxyType
 from typing import Any, Final, TypeVar
 
+from attention.block_ruled import BlocksByRule
+from attention.block_rules import BLOCK_RULES, BlockRule
 from attention.call import names_of
 from attention.evict import Evict
 from attention.evict_after import EvictAfter
@@ -28,27 +30,35 @@ TAKEN: Final[Mapping[type, frozenset[str]]] = MappingProxyType(
     {
         Policy: frozenset(f.name for kind in (Evict, EvictAfter) for f in dataclasses.fields(kind)),
         Router: frozenset(f.name for f in dataclasses.fields(Routed)),
+        BlockRule: frozenset(f.name for f in dataclasses.fields(BlocksByRule)),
     }
 )
-"""Parameters of the variants that a policy or a router goes into: a text spells all of them in one call."""
+"""Parameters of the variants that a policy, a router or a rule goes into: a text spells all of them in one call."""
 
 OWED: Final[Mapping[type, tuple[str, ...]]] = MappingProxyType(
-    {Mixer: ("init_state", "useful", "executed", "limiting_flops"), Variant: ("pattern",), Policy: ("score",)}
+    {
+        Mixer: ("init_state", "useful", "executed", "limiting_flops"),
+        Variant: ("pattern",),
+        Policy: ("score",),
+        BlockRule: ("per_block", "compared"),
+    }
 )
 """Methods that nobody says for a subclass."""
 
-REGISTRIES: Final[dict[type, Registry[Any]]] = {Mixer: VARIANTS, Policy: POLICIES, Router: ROUTERS}
+REGISTRIES: Final[dict[type, Registry[Any]]] = {
+    Mixer: VARIANTS, Policy: POLICIES, Router: ROUTERS, BlockRule: BLOCK_RULES,
+}  # fmt: skip
 
 
 def register(kind: T) -> T:
-    """Makes a variant, policy or router, a class, known by its `name`: to layout strings and to every command.
+    """Makes a variant, policy, router or block rule, a class, known by its `name`: to layouts and to every command.
 
     Returns the class, so that it decorates it.  As objects they work without: `Evict(MyPolicy())`, `[MyVariant(5)]`.
 
     Raises:
-        ValueError: it is none of the three, its name is not one that a layout can spell or another has it, a method
+        ValueError: it is none of the four, its name is not one that a layout can spell or another has it, a method
             is missing that each has to say, or a parameter is none that a layout can write: the class is no dataclass,
-            its type is not known, or it is called like one of the variant that a policy or router goes into.
+            its type is not known, or it is called like one of the variant that it goes into.
 
     Examples:
         >>> import attention

@@ -6,6 +6,7 @@ from typing import Final
 
 from attention.block_indexed import BlockIndexed
 from attention.block_routed import BlockRouted
+from attention.block_ruled import BlocksByRule
 from attention.evict import Evict
 from attention.evict_after import EvictAfter
 from attention.full import Full
@@ -27,6 +28,7 @@ VARIANTS: Final[Registry[type[Mixer]]] = Registry(
         SpanMixture,
         Routed,
         BlockRouted,
+        BlocksByRule,
         BlockIndexed,
         TokenIndexed,
         PooledIndexed,

@@ -172,7 +172,7 @@ def calls() -> dict[str, tuple]:
         "got '5|x'": lambda: attention.make("routed", spans=(5, "x")),
         "cannot read attention variant 'swa(5'": lambda: attention.parse_layout("swa(5", 4),
         "got 0 entries for 4 layers": lambda: attention.parse_layout([], 4),
-        "register takes a subclass of Mixer, Policy, Router, got 'swa'": lambda: attention.register("swa"),
+        "register takes a subclass of Mixer, Policy, Router, BlockRule, got 'swa'": lambda: attention.register("swa"),
         "span must hold keys in 1..2147483647 per head, a tuple, got 5": lambda: SpanPattern(span=5),
         "per head, a tuple, got (1.5,)": lambda: SpanPattern(span=(1.5,)),
         "per head, a tuple, got (True,)": lambda: SpanPattern(span=(True,)),

@@ -13,6 +13,8 @@ CHECKED: Final = (
     "attention.kernels.blockwise",
     "attention.kernels.delta_rule",
     "attention.kernels.dense",
+    "attention.kernels.left_out",
+    "attention.kernels.rule_choice",
     "attention.key_weights",
     "attention.mask",
     "refmodel.feed_forward",

@@ -13,6 +13,8 @@ import chex
 import pytest
 
 from attention.backends.registry import BACKENDS, impl_names
+from attention.block_rules import BLOCK_RULES
+from attention.cost import Heads
 from attention.eviction.registry import POLICIES
 from attention.layout import parse_variant
 from attention.routers import ROUTERS
@@ -20,7 +22,7 @@ from attention.variants import VARIANTS
 from eval.cli import build_parser, main
 from eval.cost.crossover import Linear, Pairs
 from eval.report.metrics import METRICS
-from eval.testing import assert_matches_dense
+from eval.testing import assert_flops_agree, assert_matches_dense
 from eval.testing.visibility import seen_keys
 from refmodel.digest import params_digest
 from tests.eval.report.synthetic_records import compared, synthetic_records
@@ -70,6 +72,15 @@ def test_a_router_is_what_the_page_says(fast_compile) -> None:
         carry_out(text)
         variant = parse_variant("routed(1|full, sinks=0, router=parity)")
     assert seen_keys(variant, 5)[0].sum(-1).tolist() == [1, 2, 1, 4, 1]
+
+
+def test_a_block_rule_is_what_the_page_says(fast_compile) -> None:
+    (text,) = (text for text in blocks("docs/extending.md", "python") if "BlockRule" in text)
+    with BLOCK_RULES.temporarily():
+        carry_out(text)
+        variant = parse_variant("blocks(newest, block=4, keys=2, topk=3)")
+    assert_flops_agree(variant, tokens=29)
+    assert variant.useful(Heads(1, 1, 6), 1, start=17).selection_flops == 2 * 6 * 2 * 4
 
 
 def test_a_card_from_a_file(tmp_path: Path, capsys) -> None:

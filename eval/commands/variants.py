@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any, Final
 
+from attention.block_rules import BLOCK_RULES
 from attention.call import signature
 from attention.cost import Heads
 from attention.eviction.registry import POLICIES
@@ -25,7 +26,7 @@ from eval.report.pattern_pictures import save_pictures, terminal_picture
 from eval.testing.visibility import seen_keys
 
 REGISTRIES: Final[Mapping[str, Registry[Any]]] = MappingProxyType(
-    {"variants": VARIANTS, "policies": POLICIES, "routers": ROUTERS}
+    {"variants": VARIANTS, "policies": POLICIES, "routers": ROUTERS, "block rules": BLOCK_RULES}
 )
 
 LENGTHS = (1024, 4096, 16_384, 65_536)

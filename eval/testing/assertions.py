@@ -69,8 +69,8 @@ def assert_matches_dense(
     case = VariantCase(variant, tokens, heads, seed)
     of_kind("atol: a number", atol, Real)
     of_kind("mask: a function of the layer's input, or None", mask, (Callable, type(None)))
-    if variant.component != "attention":
-        raise DoesNotApply(f"{variant} is no softmax attention: no dense oracle says what it gives")
+    if variant.component != "attention" or case.settled.useful(heads, tokens).state_flops:
+        raise DoesNotApply(f"{variant} is no softmax attention to keys alone: no dense oracle says what it gives")
     layer = case.layer_input
     for steps in case.schedules():
         title = case.title(impl, steps)
@@ -139,7 +139,8 @@ def assert_flops_agree(
     * `executed` pairs are those of the tiles that a run visited; at least as many under an assumption about them.
 
     A count that rests on an assumption about the tokens (`Mixer.assumption`) is compared with the traced program
-    alone, which assumes the same; so is one of a recurrent state, which has no pairs.
+    alone, which assumes the same; so is one of a recurrent state, which has no pairs, or of means of keys, which are
+    more than its pairs.
 
     Raises:
         AssertionError: the two counts that differ.
@@ -156,7 +157,7 @@ def assert_flops_agree(
     kernel, arguments = case.kernel(impl, batch=1)
     case.same("executed FLOPs", executed.flops(heads), "the traced program", count_flops(kernel, *arguments).total)
     about_tiles = settled.assumption.startswith("executed:")
-    if (settled.assumption and not about_tiles) or settled.state_values(heads):
+    if (settled.assumption and not about_tiles) or settled.state_values(heads) or executed.state_flops:
         return
     seen = int(read_keys(variant, tokens, heads.n_heads, heads.n_kv_heads, seed).sum())
     case.same("useful pairs", useful.pairs, "the keys that a run gave a weight", seen)

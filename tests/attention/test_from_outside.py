@@ -132,7 +132,7 @@ def test_its_name_is_spelled_by_itself_and_read_once_it_is_registered(mixer):
 @pytest.mark.parametrize(
     ("kind", "said"),
     [
-        (int, "register takes a subclass of Mixer, Policy, Router, got <class 'int'>"),
+        (int, "register takes a subclass of Mixer, Policy, Router, BlockRule, got <class 'int'>"),
         (Wedge(5), "got Wedge"),
         (type("Shouting", (Policy,), {"name": "VNorm"}), "Shouting: name must be of a-z, 0-9 and _"),
         (type("Nameless", (Router,), {}), "Nameless: name must be .* got None"),

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
+from attention.block_rules import BLOCK_RULES, BlockRule
 from attention.call import names_of
 from attention.eviction.policy import Policy
 from attention.eviction.registry import POLICIES
@@ -30,6 +31,7 @@ rules = st.one_of(
 )
 OF_TYPE: dict[Any, st.SearchStrategy] = {
     int: whole,
+    bool: st.booleans(),
     int | None: st.one_of(st.none(), whole),
     Budget: st.one_of(whole, st.floats(0, 1), st.fractions(0, 1, max_denominator=97)),
     float: st.floats(min_value=0, exclude_min=True, allow_infinity=False),
@@ -39,6 +41,7 @@ OF_TYPE: dict[Any, st.SearchStrategy] = {
 OF_FIELD = {
     "per": st.sampled_from(Per.__args__), "key_heads": st.sampled_from((1, 2)),
     "value_heads": st.integers(1, 5000).map(lambda half: 2 * half),
+    "stride": st.sampled_from((1, 2)), "topk": st.integers(2, 4 * UNBOUNDED),
     "pool": st.sampled_from((1, 2)), "dim": st.integers(1, 5000).map(lambda half: 2 * half),
 }  # fmt: skip
 
@@ -70,10 +73,12 @@ def test_every_variant_parses_back(kind: type[Variant]):
     check()
 
 
-@pytest.mark.parametrize("part", [*POLICIES.values(), *ROUTERS.values()], ids=lambda part: part.name)
+@pytest.mark.parametrize(
+    "part", [*POLICIES.values(), *ROUTERS.values(), *BLOCK_RULES.values()], ids=lambda part: part.name
+)
 def test_parts_and_their_parameters_are_not_a_variants(part: type[Part]):
     """What is a part's own is written among the variant's parameters, so no name may be in both."""
-    (base,) = (base for base in (Policy, Router) if issubclass(part, base))
+    (base,) = (base for base in (Policy, Router, BlockRule) if issubclass(part, base))
     for variant in VARIANTS.values():
         if base in parameter_types(variant).values():
             assert not {f.name for f in dataclasses.fields(part)} & set(parameter_types(variant))

@@ -32,6 +32,7 @@ LAYOUTS = (
     "routed(5|full)", "routed(3|19,sinks=1,per=group,router=keynorm,threshold=4)+spans(5|full,sinks=2)",
     "moba(7,topk=2)+routed(3|9|full,per=head,router=random,seed=1)", "msa(5,topk=3,dim=6)+swa(7)",
     "dsa(7,heads=3,dim=6)+full", "qsa(6,pool=3,heads=2,dim=6)+full",
+    "blocks(block=5,topk=3,sinks=1,window=1)+blocks(causal_antidiagonal,6,topk=3,stride=3,mean=true)",
 )  # fmt: skip
 jitted_step = jax.jit(step, static_argnums=0, static_argnames=("logits", "attend"))
 jitted_prefill = jax.jit(prefill, static_argnums=0, static_argnames="logits")
@@ -90,8 +91,12 @@ def test_a_window_as_long_as_the_prompt_is_full_attention():
 
 
 RAGGED = pytest.mark.parametrize(
-    "layout", ["swa(7,sinks=2)+full", "msa(5,topk=3,dim=6)", "dsa(7,heads=3,dim=6)", "qsa(6,pool=3,dim=6)"]
-)
+    "layout",
+    [
+        "swa(7,sinks=2)+full", "msa(5,topk=3,dim=6)", "dsa(7,heads=3,dim=6)", "qsa(6,pool=3,dim=6)",
+        "blocks(causal_antidiagonal,6,topk=3,stride=3,mean=true)",
+    ],
+)  # fmt: skip
 
 
 @RAGGED

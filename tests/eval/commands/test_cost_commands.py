@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from attention.block_rules import BLOCK_RULES
 from attention.eviction.registry import POLICIES
 from attention.routers import ROUTERS
 from attention.variants import VARIANTS
@@ -91,12 +92,13 @@ def test_variants_lists_everything_that_a_layout_may_name_with_its_papers(capsys
     printed = capsys.readouterr().out
     assert main(["variants", "--draw", "0", "--tokens", "64", "--json"]) == 0
     names = json.loads(capsys.readouterr().out)["names"]
-    for what, registry in (("variants", VARIANTS), ("policies", POLICIES), ("routers", ROUTERS)):
+    registries = {"variants": VARIANTS, "policies": POLICIES, "routers": ROUTERS, "block rules": BLOCK_RULES}
+    for what, registry in registries.items():
         assert [one["name"] for one in names[what]] == list(registry)
         for one in names[what]:
             assert one["signature"] in printed and one["description"][:40] in printed
             assert all(paper in printed for paper in one["papers"])
-    by_name = {one["name"]: one for one in (*names["variants"], *names["policies"], *names["routers"])}
+    by_name = {one["name"]: one for what in registries for one in names[what]}
     assert by_name["swa"]["papers"] == ["2310.06825", "2309.17453"] and by_name["snapkv"]["papers"] == ["2404.14469"]
     assert by_name["snapkv"]["description"] == "What the newest queries looked at, smoothed over neighbours"
     assert by_name["keynorm"]["signature"] == "keynorm(threshold)" and by_name["evict"]["papers"] == []

@@ -13,6 +13,7 @@ import numpy as np
 
 from attention.block_indexed import BlockIndexed
 from attention.block_routed import BlockRouted
+from attention.block_ruled import BlocksByRule
 from attention.cost import Depth, Heads
 from attention.evict import Evict
 from attention.evict_after import EvictAfter
@@ -67,9 +68,12 @@ class Draw(random.Random):
     def any(self, numbers_of_rules: Sequence[int]) -> str:
         rules = "|".join(self.rule() for _ in range(self.choice(numbers_of_rules)))
         spans = "|".join(self.choice(["full", str(self.size(9000))]) for _ in range(self.randint(2, 3)))
+        stride = self.size(16)
         per, pool = self.choice(["layer", "group", "head"]), self.size(20)
         return self.choice([
             "full", f"spans({rules}, sinks={self.size(300)})", f"moba({self.size(3000)}, topk={self.randint(2, 4)})",
+            f"blocks(block={self.size(3000)}, topk={self.randint(7, 9)}, mean={self.choice(['true', 'false'])})",
+            f"blocks(causal_antidiagonal, {self.size(200) * stride}, topk={self.randint(3, 9)}, stride={stride})",
             f"msa({self.size(3000)}, topk={self.randint(2, 4)}, dim={2 * self.size(64)})",
             f"dsa({self.size(9000)}, heads={self.randint(1, 9)}, dim={2 * self.size(64)})",
             f"qsa({self.size(2000) * pool}, pool={pool}, heads={self.randint(1, 9)}, dim={2 * self.size(64)})",
@@ -104,6 +108,7 @@ def prompt_flops(model: ModelConfig, longest: int) -> np.ndarray:
         count = {
             "routed": _routed,
             "moba": _moba,
+            "blocks": _blocks,
             "msa": _msa,
             "dsa": _dsa,
             "qsa": _qsa,
@@ -143,6 +148,15 @@ def _moba(mixer: BlockRouted, heads: Heads, depth: Depth, t: np.ndarray) -> Coun
     keys = t - block * mixer.block + 1 + np.minimum(block, mixer.topk - 1) * mixer.block
     gates = np.cumsum(block if mixer.topk > 1 else 0 * block)
     return np.cumsum(keys) * heads.n_heads, 2 * heads.head_dim * heads.n_heads * gates
+
+
+def _blocks(mixer: BlocksByRule, heads: Heads, depth: Depth, t: np.ndarray) -> Counts:
+    """Beyond the first blocks, a product for each key that stands for a block before a query's own; two for a mean."""
+    pairs, _ = _moba(BlockRouted(mixer.block, mixer.topk), heads, depth, t)
+    stride, before = getattr(mixer.rule, "stride", mixer.block), t // mixer.block
+    scored = (before >= mixer.topk) * before * (mixer.block // stride)
+    left = 2 * mixer.mean * np.maximum(before - (mixer.topk - 1), 0)
+    return pairs, 2 * heads.head_dim * heads.n_heads * np.cumsum(scored + left)
 
 
 def _msa(mixer: BlockIndexed, heads: Heads, depth: Depth, t: np.ndarray) -> Counts:

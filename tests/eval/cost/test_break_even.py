@@ -49,6 +49,9 @@ def test_break_even_is_where_it_stays_cheaper(dear, cheap, first, for_good):
     [
         ("msa(64,topk=2,dim=8)", 4 * 6 * 16 / (2 * 2 * 8)),
         ("moba(32,topk=3)", 2 * 32),
+        ("blocks(block=32,topk=8)", 2 * 32),
+        ("blocks(block=32,topk=8,mean=true)", 2 * 32 / 3),
+        ("blocks(causal_antidiagonal,32,topk=4,stride=8)", 2 * 8),
         ("spans(0.25N)", 1 / (1 - 0.75**2)),
         ("full", 1),
         ("swa(9)", math.inf),
