@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, Final
@@ -13,6 +14,9 @@ from typing import Any, Final
 import jax
 
 _HAS_OLDER_EMITTERS: Final = jax.__version_info__ < (0, 11)
+
+_ALL_UNOPTIMISED: Final = os.environ.get("JAX_DISABLE_MOST_OPTIMIZATIONS", "") in ("1", "true")
+"""What the environment asks of jax for a whole run, as `make test` does."""
 
 QUICK_FLAGS: Final = (
     "--xla_cpu_use_fusion_emitters=false --xla_cpu_parallel_codegen_split_count=1" if _HAS_OLDER_EMITTERS else ""
@@ -26,12 +30,11 @@ AS_USERS_DO: Final[dict[str, Any]] = {"xla_cpu_use_fusion_emitters": True} if _H
 @contextmanager
 def unoptimised() -> Iterator[None]:
     """Compiles without optimising: for many small programs, whose results do not depend on it."""
-    before = jax.config.jax_disable_most_optimizations
     jax.config.update("jax_disable_most_optimizations", True)
     try:
         yield
     finally:
-        jax.config.update("jax_disable_most_optimizations", before)
+        jax.config.update("jax_disable_most_optimizations", _ALL_UNOPTIMISED)
 
 
 if __name__ == "__main__":
