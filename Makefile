@@ -12,9 +12,10 @@ INSTALL := pip install --quiet --disable-pip-version-check --no-compile
 compare: $(VENV)/.installed
 	$(BIN)/prefillwall compare
 
-# One worker a core, so that none of them needs numpy's threads.
+# One worker a core, so that none of them needs numpy's threads.  Compiled without optimising: hundreds of small programs
+# run once each.  All other suites compile as users do.
 test: $(VENV)/.installed-test
-	OPENBLAS_NUM_THREADS=1 XLA_FLAGS="$$($(BIN)/python -m tests.compiling)" \
+	OPENBLAS_NUM_THREADS=1 JAX_DISABLE_MOST_OPTIMIZATIONS=1 XLA_FLAGS="$$($(BIN)/python -m tests.compiling)" \
 	  $(BIN)/python -m pytest -n auto -m "not slow and not long and not gpu and not lower and not browser" --durations=15 $(OPTIONS)
 
 # Style, and types of the three packages.

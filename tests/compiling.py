@@ -1,7 +1,7 @@
 """How tests compile.  XLA's older CPU emitters take half as long as those that users get; jax 0.11 has them no more.
 
 `python -m tests.compiling` prints the XLA_FLAGS under which `make test`, `make mutants` and the random models of
-`make parity` and `make parity-eviction` run; all other suites run as users do.
+`make parity` and `make parity-eviction` run; all other suites run as users do.  `make test` does not optimise either.
 """
 
 from __future__ import annotations

@@ -69,6 +69,7 @@ def assert_matches_dense(
     case = VariantCase(variant, tokens, heads, seed)
     of_kind("atol: a number", atol, Real)
     of_kind("mask: a function of the layer's input, or None", mask, (Callable, type(None)))
+    case.settled.check(heads)
     if variant.component != "attention" or case.settled.useful(heads, tokens).state_flops:
         raise DoesNotApply(f"{variant} is no softmax attention to keys alone: no dense oracle says what it gives")
     layer = case.layer_input

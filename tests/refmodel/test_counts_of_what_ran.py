@@ -92,6 +92,7 @@ def test_pairs_of_variants(layout: str, chunk: int | None) -> None:
     check(layout, chunk=chunk)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("policy", POLICIES)
 def test_pairs_of_eviction_between_chunks(policy: str) -> None:
     check(f"evict({small(policy)},chunk=6)", chunk=12)

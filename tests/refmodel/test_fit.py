@@ -17,6 +17,7 @@ from refmodel.fit import fit
 from refmodel.model import Params
 from refmodel.specification import ModelConfig
 from refmodel.train import draw_batches, next_token_loss, train_state, train_step
+from tests.compiling import unoptimised
 
 pytestmark = pytest.mark.usefixtures("fast_compile")
 
@@ -93,16 +94,24 @@ OTHERS = {
 }
 
 
-@pytest.mark.parametrize("other", OTHERS)
-def test_states_of_another_training_are_refused_and_stay(other, tmp_path):
-    of = {"config": MODEL.config, "optimizer": OPTIMIZER, "params": MODEL.params, "folder": tmp_path}
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """What was trained, and the files of its states."""
+    folder = tmp_path_factory.mktemp("trained")
+    of = {"config": MODEL.config, "optimizer": OPTIMIZER, "params": MODEL.params, "folder": folder}
     of |= {"about": {"seed": 0}, "loss": partial(scaled, 1.0)}
-    fit(**of, batches=batches(2))
-    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    with unoptimised():
+        fit(**of, batches=batches(2))
+    return of, {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.mark.parametrize("other", OTHERS)
+def test_states_of_another_training_are_refused_and_stay(other, trained):
+    of, before = trained
     word = other.split(" at ")[0].split(" of ")[0].removesuffix(" in a partial")
     with pytest.raises(ValueError, match=rf"holds states of another training \(other [\w, ]*{word}"):
         fit(**({**of, "batches": batches(5)} | OTHERS[other]))
-    assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
+    assert {path: path.read_bytes() for path in of["folder"].rglob("*") if path.is_file()} == before
 
 
 def test_what_cannot_be_gone_on_with_is_refused(tmp_path):

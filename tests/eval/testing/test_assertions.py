@@ -67,6 +67,7 @@ class Deaf(SlidingWindow):
         return Attended(jnp.zeros_like(layer.q_btnh))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("text", ATTENDING)
 def test_every_variant_is_dense_attention_under_its_mask_however_it_is_fed(text):
     assert_matches_dense(parse_variant(text))
