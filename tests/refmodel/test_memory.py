@@ -25,6 +25,7 @@ def memory_bytes(layout: str, tokens: int, chunk_tokens: int | None = None) -> i
     return analysis.temp_size_in_bytes + analysis.output_size_in_bytes
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "layout", ["swa(1024)", "routed(256|full,router=periodic)", "evict(knorm,budget=512,chunk=256)"]
 )

@@ -26,6 +26,7 @@ def test_records_say_how_weights_were_held():
     assert plain not in {run.params_digest for run in runs}
 
 
+@pytest.mark.slow
 def test_layers_apart_are_packed_too():
     found = eval.compare("tiny-dense", ["swa(5)"], tokens=[16], weights="int8(16)", layers_apart=True)
     assert {record.run.weights for record in found.records} == {"random (seed 0), int8(16)"}
@@ -36,6 +37,7 @@ def test_layers_apart_are_packed_too():
         eval.compare(refmodel.load("tiny-dense", weights="fp8"), ["swa(5)"], tokens=[16], layers_apart=True)
 
 
+@pytest.mark.slow
 def test_a_page_names_the_weights_of_what_read_them(tmp_path):
     """One layer's attention reads none, so that its records stay where weights change."""
     for weights in ("fp8", "int8(16)"):
