@@ -6,13 +6,14 @@ from dataclasses import replace
 from typing import get_args
 
 import jax
+import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from attention.attended import Attended
 from attention.backends.base import Operands, Order, Pattern, Request
 from attention.backends.registry import choose
 from attention.checks import has_axes, of_floats, of_whole_numbers
-from attention.chosen import ChosenBlocks, ChosenTokens
+from attention.chosen import ChosenBlocks, ChosenTokens, TokenChoice
 from attention.kernels.score import Score
 from attention.kernels.target import current_target
 from attention.pattern import OnEither, Spans
@@ -145,10 +146,13 @@ def _check_choice(operands: Operands) -> None:
             name, axes = "chosen keys", "[B or 1, T, choices]"
         case ChosenBlocks(chosen_jbtm=chosen):
             name, axes = "chosen blocks", "[choices, B or 1, T, 1 or K or N]"
+        case TokenChoice():
+            raise ValueError(f"keys that are chosen already are wanted, ChosenTokens, got {pattern}")
         case _:
             return
     has_axes(name, chosen, axes)
-    of_whole_numbers(name, chosen)
+    if chosen.dtype != jnp.int32:  # of fewer bits positions wrap
+        raise ValueError(f"{name} must be int32, got {chosen.dtype}")
     if not chosen.size:
         raise ValueError(f"{name} must be {axes} with at least one choice, got {chosen.shape}")
     if isinstance(pattern, ChosenTokens) and (

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 import jax
 
+from attention.checks import whole
+
 
 @dataclass(frozen=True)
 class BlockChoice:
@@ -16,6 +18,10 @@ class BlockChoice:
 
     block: int
     topk: int
+
+    def __post_init__(self) -> None:
+        whole("keys of a block", self.block)
+        whole("blocks that a query chooses", self.topk)
 
     def n_blocks(self, slots: int) -> int:
         return -(-slots // self.block)
@@ -40,6 +46,9 @@ class TokenChoice:
     """Keys of which a query reads `topk`, the same for all heads; the slots of a cache as `BlockChoice` has them."""
 
     topk: int
+
+    def __post_init__(self) -> None:
+        whole("keys that a query chooses", self.topk)
 
     def choices(self, slots: int) -> int:
         """Keys that a query of so many slots can choose."""

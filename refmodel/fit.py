@@ -16,7 +16,7 @@ import jax
 import numpy as np
 import optax
 
-from attention.checks import whole
+from attention.checks import of_kind, whole
 from refmodel.digest import params_digest
 from refmodel.model import Params
 from refmodel.specification import ModelConfig
@@ -26,6 +26,7 @@ from refmodel.train import Loss, TrainState, next_token_loss, train_state, train
 __all__ = ["fit"]
 
 ABOUT: Final = "training.json"
+NEW_ABOUT: Final = "training.new"
 """Beside the states: of which training they are."""
 
 
@@ -51,8 +52,9 @@ def fit(
 
     Raises:
         ValueError: where `folder` holds the states of another training: of another model, other parameters to begin
-            with or another first batch, a loss that is another there, an optimizer whose first update is another, or
-            another `about`.  What a schedule does later, and batches behind the first, are not looked at.
+            with or another first batch, a loss that is another there in its first three digits, an optimizer of another
+            kind or whose first update has another length or direction in theirs, or another `about`.  Numbers that
+            change less or only later, and batches behind the first, are not looked at: name them in `about`.
 
     Examples:
         >>> import optax, refmodel, numpy as np
@@ -66,6 +68,7 @@ def fit(
     """
     whole("every", every, 1)
     state, waiting = train_state(optimizer, params), iter(batches)
+    of_kind("about: a mapping of names to what is the same,", about, Mapping)
     first = next(waiting, None)
     if first is None:
         raise ValueError("batches has none, a step takes one")
@@ -100,17 +103,18 @@ def _identity(
     Functions have no digest: what they give does, to three digits, so that another machine gives the same.
     """
 
-    def first_update(state: TrainState) -> jax.Array:
+    def first_update(state: TrainState) -> tuple[jax.Array, jax.Array]:
         gradients = state.params  # any that are not all alike
-        return optax.tree.norm(optimizer.update(gradients, state.optimizer_state, state.params)[0])
+        update = optimizer.update(gradients, state.optimizer_state, state.params)[0]
+        return optax.tree.norm(update), optax.tree.vdot(update, gradients)
 
     value = jax.jit(partial(loss, config))(state.params, np.asarray(first_bt))
-    moved = jax.jit(first_update)(state)
+    norm, along = jax.jit(first_update)(state)
     kinds = hashlib.blake2b(str(jax.tree.structure(state.optimizer_state)).encode(), digest_size=16).hexdigest()
     return {
         "model": hashlib.blake2b(str(config).encode(), digest_size=16).hexdigest(),
         "parameters": params_digest(state.params),
-        "optimizer": f"{kinds} {moved:.3g}",
+        "optimizer": f"{kinds} {norm:.3g} {along:.3g}",
         "loss": f"{value:.3g}",
         "first batch": params_digest({"tokens_bt": np.asarray(first_bt)}),
     }
@@ -125,7 +129,7 @@ class _Kept:
         if self._place.exists() and not self._place.is_dir():
             raise ValueError(f"{folder} is no folder: name another")
         if not told.exists():
-            if self._place.exists() and any(self._place.iterdir()):
+            if self._place.exists() and any(path.name != NEW_ABOUT for path in self._place.iterdir()):
                 raise ValueError(f"{folder} is not empty, and holds no training: name another")
             return
         try:
@@ -160,7 +164,7 @@ class _Kept:
         told = self._place / ABOUT
         if not told.exists():
             self._place.mkdir(parents=True, exist_ok=True)
-            new = told.with_suffix(".new")
+            new = told.with_name(NEW_ABOUT)  # which a stop may leave behind
             new.write_text(json.dumps(dict(self._about)), encoding="utf-8")
             new.replace(told)
         self._states().save(step, args=ocp.args.StandardSave(state), force=True)

@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from numbers import Integral
 from typing import Final
 
 from attention.checks import whole
@@ -193,6 +194,7 @@ def check_layer(name: str, layer: LayerSpec, d_model: int) -> None:
             raise ValueError(f"{name}: n_heads {n} is not a multiple of n_kv_heads {k}")
         if h % 2:
             raise ValueError(f"{name}: head_dim must be even for rotary positions, got {h}")
+        check_numbers(name, layer.mixer)
         layer.mixer.check(layer.heads)
         if layer.sink_logits and not layer.mixer.takes_sink_logits:
             raise ValueError(f"{name}: learned sinks are logits of a softmax, and {layer.mixer} takes none")
@@ -212,6 +214,21 @@ def check_layer(name: str, layer: LayerSpec, d_model: int) -> None:
                 check_sizes(name, {"d_ff beside experts": layer.feed_forward.beside.d_ff})
         case Dense(width):
             check_sizes(name, {"d_ff of its dense layers": width})
+
+
+def check_numbers(name: str, mixer: Mixer) -> None:
+    """Raises `ValueError` for a whole number of the mixer that is none, or above `MOST_SIZE`, and for a truth value
+    that is none."""
+    for field in dataclasses.fields(mixer):
+        value = getattr(mixer, field.name)
+        if field.type in ("bool", bool) and not isinstance(value, bool):
+            raise ValueError(f"{name}: {mixer.name}: {field.name} must be true or false, got {brief(value)}")
+        if field.type in ("int", int) and field.name != "seed":
+            most = MOST_OF_HEADS if field.name in ("heads", "dim") else MOST_SIZE
+            if isinstance(value, bool) or not isinstance(value, Integral) or int(value) > most:
+                raise ValueError(
+                    f"{name}: {mixer.name}: {field.name} must be a whole number of at most {most:,}, got {brief(value)}"
+                )
 
 
 def check_sizes(name: str, sizes: Mapping[str, int], most: int = MOST_SIZE) -> None:

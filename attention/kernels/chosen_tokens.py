@@ -37,7 +37,7 @@ def attend_tokens_dense(
 ) -> tuple[Float[Array, "b t n h"], Float32[Array, "b n t"]]:
     """The same over the whole mask: an oracle, quadratic in memory.  Results as `attend_dense`."""
     t, n = q_btnh.shape[1:3]
-    place = pattern.chosen_btj + 1  # -1 goes to a place of its own
+    place = jnp.maximum(pattern.chosen_btj, -1) + 1  # -1 goes to a place of its own
     chosen_btp = jax.vmap(jax.vmap(lambda at: jnp.zeros(k_bskh.shape[1] + 1, bool).at[at].set(True)))(place)
     kv_pos_b1s = jnp.broadcast_to(kv_pos_bks[:, 0][:, None], (kv_pos_bks.shape[0], t, kv_pos_bks.shape[2]))
     is_chosen_bts = jnp.take_along_axis(chosen_btp, kv_pos_b1s + 1, axis=2)

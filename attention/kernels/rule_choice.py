@@ -42,7 +42,13 @@ def choose_blocks_by_rule(
     own_bt = jnp.where(q_pos_bt < 0, -1, q_pos_bt // block).astype(jnp.int32)
     q_btnh, k_bksh = lax.stop_gradient((q_btnh, k_bksh))
     key_rbkcph = rule.compared(k_bksh.reshape(b, k, -1, block, h))
-    residues, per_block = key_rbkcph.shape[0], key_rbkcph.shape[4]
+    per_block = rule.per_block(block)
+    if key_rbkcph.shape[1:] != (b, k, slots // block, per_block, h):
+        raise ValueError(
+            f"the rule {rule.name}: compared must give [R, B, K, C, P, H] with {per_block} keys for a block, as "
+            f"per_block says, got {key_rbkcph.shape}"
+        )
+    residues = key_rbkcph.shape[0]
     best_blocks = best_by_maximum if is_gpu(current_target()) else best_by_sorting
 
     def of_query(operand: tuple[jax.Array, ...]) -> jax.Array:
@@ -63,7 +69,8 @@ def choose_blocks_by_rule(
 
 
 def _scores(q_bkgh: jax.Array, key_bkcph: jax.Array, is_earlier_bc: jax.Array) -> jax.Array:
-    """float32 [B, K, C]: the probabilities of the keys of each block before, summed over a group's query heads."""
+    """float32 [B, K, C]: the logarithm of the probabilities of the keys of each block before, summed over a group's
+    query heads: of those that are too small for float32 too, one is greater."""
     dtype = jnp.promote_types(q_bkgh.dtype, key_bkcph.dtype)
     q_bkgh, key_bkcph = q_bkgh.astype(dtype), key_bkcph.astype(dtype)
     product = jnp.einsum(
@@ -71,5 +78,5 @@ def _scores(q_bkgh: jax.Array, key_bkcph: jax.Array, is_earlier_bc: jax.Array) -
     )
     hidden = jnp.finfo(jnp.float32).min  # finite: a query without a block before its own divides no zero by zero
     logit_bkgcp = jnp.where(is_earlier_bc[:, None, None, :, None], q_bkgh.shape[-1] ** -0.5 * product, hidden)
-    weight_bkgc = jnp.exp(logit_bkgcp - logit_bkgcp.max((-2, -1), keepdims=True)).sum(-1)
-    return (weight_bkgc / weight_bkgc.sum(-1, keepdims=True)).sum(2)
+    block_bkgc = jax.nn.logsumexp(logit_bkgcp, axis=-1)
+    return jax.nn.logsumexp(block_bkgc - jax.nn.logsumexp(block_bkgc, axis=-1, keepdims=True), axis=2)

@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import itertools
+import math
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -123,6 +124,9 @@ def main(argv: Sequence[str] | None = None) -> None:
         configs = [asked_of(layout, given.tokens) for layout in given.layouts]
         optimizer_of(whole("--steps", given.steps, 2), given.rate)
         whole("--seed", given.seed, 0, MOST_SEED)
+        whole("--batch-tokens", given.batch_tokens, given.tokens)
+        if not 0 < given.rate < math.inf:
+            raise ValueError(f"--rate must be a number above 0, got {given.rate}")
     except ValueError as error:
         parser.error(str(error))
     for config in configs:

@@ -13,7 +13,7 @@ from attention.backends.registry import impl_names
 from eval.commands import arguments
 from eval.commands.output import Console, is_watched
 from eval.commands.report import draw, invocation, print_side_by_side
-from eval.commands.resolve import runnable, say_cuts
+from eval.commands.resolve import runnable, say_cuts, say_drawn
 from eval.measure import estimate
 from eval.measure.again import KINDS
 from eval.measure.comparison_run import ComparisonRequest, refuse_unfit, run_comparison
@@ -107,6 +107,7 @@ def _request(options: argparse.Namespace, model: str, batch: int, text: str | No
 def _measured(request: ComparisonRequest, folder: Path, options: argparse.Namespace, console: Console) -> Comparison:
     def on_plan(sweep: Sweep, cells: Sequence[Cell], path: Path) -> None:
         say_cuts(options.layouts or map(str, sweep.layouts), sweep.model.config.n_layers)
+        say_drawn(sweep.layouts, sweep.model.config, trained=sweep.model.weights == "checkpoint")
         for remark in remarks(sweep):
             print(remark, file=sys.stderr)
         _announce(console, sweep, cells, path)

@@ -16,7 +16,7 @@ import numpy as np
 from attention.parameters import spelling
 from attention.token_routed import Routed
 from eval.commands import arguments, output
-from eval.commands.resolve import runnable, running_dtype, say_cuts
+from eval.commands.resolve import runnable, running_dtype, say_cuts, say_drawn
 from eval.measure import estimate
 from eval.measure.cells import measure_quality
 from eval.measure.default_sweep import LAYOUTS, QUALITY_TOKENS, usual_sweep
@@ -86,6 +86,7 @@ def run(options: argparse.Namespace) -> int:
         text_name=options.text or "",
     )  # fmt: skip
     say_cuts(options.layouts or [layout.name for layout in planned.layouts], model.config.n_layers)
+    say_drawn(planned.layouts, model.config, trained=trained)
     for remark in remarks(planned):
         print(remark, file=sys.stderr)
     watched = output.is_watched()

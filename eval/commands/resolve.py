@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Iterable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jax.numpy as jnp
 
@@ -14,6 +14,9 @@ from eval.cost.shape_of import shape_of
 from refmodel.checkpoint.find import open_config
 from refmodel.presets import PRESETS, refuse_to_run
 from refmodel.specification import ModelConfig
+
+if TYPE_CHECKING:
+    from eval.measure.named_layout import NamedLayout
 
 
 def shape_named(name: str, layout: str | None = None) -> ModelConfig:
@@ -34,6 +37,15 @@ def say_cuts(layouts: Iterable[str], n_layers: int) -> None:
     for layout in layouts:
         if words := describe_cut(layout, n_layers):
             print(f"{layout}: {words}", file=sys.stderr)
+
+
+def say_drawn(layouts: Iterable[NamedLayout], config: ModelConfig, *, trained: bool) -> None:
+    """One line on stderr for each variant with parameters that a `trained` model does not have: they are random."""
+    own = set(config.layout)
+    for variant in dict.fromkeys(one for layout in layouts for one in layout.variants if one not in own):
+        if trained and any(variant.params(layer.heads) for layer in config.layers if layer.mixer):
+            print(f"{variant}: its own parameters are drawn, for {config.name} has none: what it loses says nothing of "
+                  "trained ones", file=sys.stderr)  # fmt: skip
 
 
 def running_config(name: str) -> ModelConfig:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from eval.commands import arguments, output
 from eval.commands.generate import refuse_presets_without_words
-from eval.commands.resolve import running_dtype, say_cuts
+from eval.commands.resolve import running_dtype, say_cuts, say_drawn
 from eval.measure.device import open_device
 from eval.measure.named_layout import named_layouts
 from eval.measure.progress import progress_bar
@@ -79,9 +79,11 @@ def run(options: argparse.Namespace) -> int:
         found, options.model, running_dtype(options, on_gpu=open_device(options.device)), weights_named(options.weights)
     )
     say_cuts(layouts, model.config.n_layers)
+    named = named_layouts(layouts, model.config)
+    say_drawn(named, model.config, trained=found.weights == "checkpoint")
     models = {
         layout.name: model.with_layout(layout.variants, options.seed)
-        for layout in named_layouts(layouts, model.config)
+        for layout in named
     }  # fmt: skip
     with progress_bar(watched=output.is_watched()) as bar:
         going = bar.add_task("asking", total=len(tasks) * len(lengths) * len(models) * options.prompts)

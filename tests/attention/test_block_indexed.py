@@ -176,11 +176,14 @@ def test_a_choice_that_is_there_already_may_be_one_for_all_for_groups_or_for_hea
         attend(q, k, v, place[None], place[None, None], wrong)
     for chosen, said in (
         (jnp.zeros((2, 17, 6), jnp.int32), r"chosen blocks must be \[choices, B or 1, T, 1 or K or N\], got int32"),
-        (jnp.zeros((2, 1, 17, 6), bool), "chosen blocks must be whole numbers, got bool"),
+        (jnp.zeros((2, 1, 17, 6), bool), "chosen blocks must be int32, got bool"),
         (jnp.zeros((0, 1, 17, 6), jnp.int32), r"with at least one choice, got \(0, 1, 17, 6\)"),
     ):
         with pytest.raises(ValueError, match=said):
             attend(q, k, v, place[None], place[None, None], ChosenBlocks(4, 2, chosen))
+    for block, topk, said in ((0, 2, "keys of a block must be"), (4, 0, "blocks that a query chooses must be")):
+        with pytest.raises(ValueError, match=said):
+            BlockChoice(block, topk)
 
 
 @pytest.mark.parametrize("impl", IMPLS)

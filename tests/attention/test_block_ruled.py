@@ -274,6 +274,33 @@ def test_bad_parameters_are_refused_in_one_line(text, message):
         parse_variant(text)
 
 
+def test_probabilities_too_small_for_float32_are_told_apart():
+    logits = jnp.asarray([105.0, -10, -9, -8, 15, -5, 0])[:, None]  # of blocks of one key, for a query of 1
+    query, place = jnp.ones((1, 1, 1, 1)), jnp.array([[6]])
+    rule = CausalFlash(sinks=1, window=1)
+    chosen = choose_blocks_by_rule(query, logits[None, None], place, BlockChoice(1, 3), rule)
+    assert chosen.chosen_jbtm.ravel().tolist() == [6, 0, 4]
+
+
+@pytest.mark.parametrize("counted", [1, 3])
+def test_a_rule_that_counts_other_keys_than_it_compares_is_refused(counted):
+    @dataclass(frozen=True)
+    class Wrong(BlockRule):
+        name = "wrong"
+
+        def per_block(self, block):
+            return counted
+
+        def compared(self, k_bkcsh):
+            return k_bkcsh[None, :, :, :, :2]
+
+    said = rf"the rule wrong: compared must give .* with {counted} keys for a block, .*, got \(1, 1, 2, 3, 2, 4\)"
+    with pytest.raises(ValueError, match=said):
+        choose_blocks_by_rule(
+            jnp.ones((1, 15, 2, 4)), jnp.ones((1, 2, 15, 4)), jnp.arange(15)[None], BlockChoice(5, 3), Wrong()
+        )
+
+
 def test_a_rule_is_an_object():
     with pytest.raises(ValueError, match=r"blocks: rule is a rule such as CausalFlash\(\), got 'causal_flash'"):
         BlocksByRule("causal_flash")

@@ -148,20 +148,28 @@ def test_a_choice_that_does_not_fit_is_refused():
     assert attend(x, x, x, place[None], place[None, None], pattern).out_btnh.shape == x.shape
     for chosen, said in (
         (jnp.zeros((1, 5), jnp.int32), r"chosen keys must be \[B or 1, T, choices\], got int32\[1, 5\]"),
-        (jnp.zeros((1, 5, 3)), "chosen keys must be whole numbers, got float32"),
+        (jnp.zeros((1, 5, 3)), "chosen keys must be int32, got float32"),
+        (jnp.zeros((1, 5, 3), jnp.int8), "chosen keys must be int32, got int8"),
         (jnp.zeros((1, 5, 0), jnp.int32), r"with at least one choice, got \(1, 5, 0\)"),
     ):
         with pytest.raises(ValueError, match=said):
             attend(x, x, x, place[None], place[None, None], ChosenTokens(3, chosen))
+    with pytest.raises(ValueError, match=r"keys that are chosen already are wanted, ChosenTokens, got TokenChoice\("):
+        attend(x, x, x, place[None], place[None, None], TokenChoice(3))
+    with pytest.raises(ValueError, match="keys that a query chooses must be a whole number of at least 1, got 0"):
+        TokenChoice(0)
 
 
 @pytest.mark.parametrize("impl", IMPLS)
 def test_a_choice_behind_the_last_slot_is_none(impl):
     x, place = on_device(np.random.default_rng(0).normal(size=(1, 5, 2, 4))), jnp.arange(5)[None]
-    here, more = (ChosenTokens(3, jnp.broadcast_to(jnp.asarray(c), (1, 5, 3))) for c in ([0, 1, -1], [0, 1, 5]))
     late = place.at[0, 4].set(7)  # whom a key at 5 would be seen by
-    found, expected = (attend(x, x, x, late, place[None], one, impl=impl).out_btnh for one in (more, here))
-    chex.assert_trees_all_close(found, expected)
+    expected, *others = (
+        attend(x, x, x, late, place[None], ChosenTokens(3, jnp.broadcast_to(jnp.asarray(chosen), (1, 5, 3))), impl=impl)
+        for chosen in ([0, 1, -1], [0, 1, 5], [0, 1, -3])
+    )
+    for found in others:
+        chex.assert_trees_all_close(found.out_btnh, expected.out_btnh)
 
 
 def test_memory_is_linear_in_the_prompt():

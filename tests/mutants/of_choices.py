@@ -144,9 +144,10 @@ MUTANTS = [
         ("* place_c.size * per_block * numbers", "* place_c.size * numbers"),
         ("jnp.moveaxis(best_tbkj, (3, 1), (0, 1))", "jnp.moveaxis(best_tbkj, (3, 1), (0, 1))[::-1]"),
         ("q_bkgh.shape[-1] ** -0.5 * product", "product"),
-        ("weight_bkgc / weight_bkgc.sum(-1, keepdims=True)", "weight_bkgc"),
-        (".sum(2)\n", ".max(2)\n"),
-        ("keepdims=True)).sum(-1)", "keepdims=True)).max(-1)"),
+        ("block_bkgc - jax.nn.logsumexp(block_bkgc, axis=-1, keepdims=True)", "block_bkgc"),
+        ("return jax.nn.logsumexp(block_bkgc - jax.nn.logsumexp(block_bkgc, axis=-1, keepdims=True), axis=2)", "return (block_bkgc - jax.nn.logsumexp(block_bkgc, axis=-1, keepdims=True)).max(2)"),
+        ("jax.nn.logsumexp(logit_bkgcp, axis=-1)", "logit_bkgcp.max(-1)"),
+        ("if key_rbkcph.shape[1:] != (b, k, slots // block, per_block, h):", "if False:"),
         ("product, hidden)", "product, 0.0)"),
         ("    q_btnh, k_bksh = lax.stop_gradient((q_btnh, k_bksh))\n", "",
          "numbers of blocks have no derivative: it spares work on one"),
@@ -191,6 +192,7 @@ MUTANTS = [
         ("(chosen_bj >= 0) & (chosen_bj < s)", "(chosen_bj < s)"),
         ("(chosen_bj >= 0) & (chosen_bj < s)", "(chosen_bj >= 0)"),
         ("kv_pos_b1s + 1, axis=2)", "kv_pos_b1s, axis=2)"),
+        ("jnp.maximum(pattern.chosen_btj, -1) + 1", "pattern.chosen_btj + 1"),
     ),
     *of(
         "attention/kernels/index_choice.py", (DSA, QSA),
@@ -238,7 +240,7 @@ MUTANTS = [
     ),
     *of(
         "attention/attend.py", (MSA, DSA),
-        ("    has_axes(name, chosen, axes)\n", ""), ("    of_whole_numbers(name, chosen)\n", ""),
+        ("    has_axes(name, chosen, axes)\n", ""), ("if chosen.dtype != jnp.int32:", "if False:"),
         ("if not chosen.size:", "if False:"),
     ),
     *of(

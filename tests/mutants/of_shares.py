@@ -64,6 +64,15 @@ MUTANTS = [
         ("return own + self.mixer.token_values(self.heads)", "return own"),
     ),
     *of(
+        "refmodel/layer_spec.py", "tests/refmodel/test_layer_spec.py",
+        ("or int(value) > most:", "or False:"), ("isinstance(value, bool) or not isinstance(value, Integral)", "not isinstance(value, Integral)"),
+        ('if field.type in ("bool", bool)', 'if field.type in (bool,)'), ("MOST_OF_HEADS if field.name in", "MOST_SIZE if field.name in"),
+    ),
+    *of(
+        "eval/commands/resolve.py", "tests/eval/commands/test_resolve.py",
+        ("if trained and any(", "if any("), ("if one not in own)", ")"), ("any(variant.params(layer.heads)", "any(True"),
+    ),
+    *of(
         "eval/cost/sawtooth.py", SAWTOOTH,
         ("if total(high) + fall(low, high) <= limit", "if total(high) <= limit"),
         ("rest += [(middle + 1, high), (low, middle)]", "rest += [(low, middle), (middle + 1, high)]"),

@@ -13,7 +13,7 @@ MUTANTS = [
         ("if step < done:", "if False:"),
         ('"parameters": params_digest(state.params)', '"parameters": ""'),
         ('params_digest({"tokens_bt": np.asarray(first_bt)})', '""'),
-        ('f"{kinds} {moved:.3g}"', 'f"{kinds}"'),
+        ('f"{kinds} {norm:.3g} {along:.3g}"', 'f"{kinds} {norm:.3g}"'), ('f"{kinds} {norm:.3g} {along:.3g}"', 'f"{kinds}"'),
         ('f"{value:.3g}"', 'loss.__class__.__name__'),
         ("str(config).encode()", "config.name.encode()"),
         ("for name in {**there, **about} if", "for name in there if False and"),
@@ -21,7 +21,7 @@ MUTANTS = [
         ("if not told.exists():\n            self._place.mkdir", "if True:\n            self._place.mkdir", "it is written anew, as it was"),
         ("loss=loss)\n                on_step", "loss=next_token_loss)\n                on_step"),
         ("options = ocp.CheckpointManagerOptions(max_to_keep=1", "options = ocp.CheckpointManagerOptions(max_to_keep=2"),
-        ("if self._place.exists() and any(self._place.iterdir()):", "if False:"),
+        ("any(path.name != NEW_ABOUT for path in", "any(True for path in"), ("if self._place.exists() and any(path.name", "if False and any(path.name"),
         ("if self._place.exists() and not self._place.is_dir():", "if False:"),
     ),
     *of(

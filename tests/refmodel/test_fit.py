@@ -86,6 +86,7 @@ OTHERS = {
     "parameters": {"params": refmodel.load("tiny-dense", layout="swa(5)+full", seed=1).params},
     "optimizer": {"optimizer": optax.sgd(1e-2)},
     "optimizer of another rule": {"optimizer": optax.nadamw(optax.linear_schedule(1e-2, 0.0, 11))},
+    "optimizer that climbs": {"optimizer": optax.adamw(optax.linear_schedule(-1e-2, 0.0, 11))},
     "optimizer at another rate": {"optimizer": optax.adamw(optax.linear_schedule(2e-2, 0.0, 11))},
     "loss": {"loss": twice},
     "loss in a partial": {"loss": partial(scaled, 3.0)},
@@ -108,7 +109,7 @@ def trained(tmp_path_factory):
 @pytest.mark.parametrize("other", OTHERS)
 def test_states_of_another_training_are_refused_and_stay(other, trained):
     of, before = trained
-    word = other.split(" at ")[0].split(" of ")[0].removesuffix(" in a partial")
+    word = other.split(" at ")[0].split(" of ")[0].split(" that ")[0].removesuffix(" in a partial")
     with pytest.raises(ValueError, match=rf"holds states of another training \(other [\w, ]*{word}"):
         fit(**({**of, "batches": batches(5)} | OTHERS[other]))
     assert {path: path.read_bytes() for path in of["folder"].rglob("*") if path.is_file()} == before
@@ -120,6 +121,8 @@ def test_what_cannot_be_gone_on_with_is_refused(tmp_path):
         fit(**of, batches=())
     with pytest.raises(ValueError, match="every must be"):
         fit(**of, batches=batches(2), every=0)
+    with pytest.raises(ValueError, match="about: a mapping of names"):
+        fit(**of, batches=batches(2), about=3)
     for wrong in ("", "[]", "3"):
         (tmp_path / "broken").mkdir(exist_ok=True)
         (tmp_path / "broken" / "training.json").write_text(wrong)
@@ -141,4 +144,6 @@ def test_a_run_that_fails_before_its_first_state_leaves_no_trace(tmp_path):
     with pytest.raises(ValueError, match="vocabulary"):
         fit(**of, batches=[np.full((2, 7), 99_999)])
     assert not list(tmp_path.iterdir())
+    (tmp_path / "states").mkdir()
+    (tmp_path / "states" / "training.new").touch()  # of a stop before it had its name
     fit(**of, batches=batches(1))

@@ -11,9 +11,14 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from attention.block_indexed import BlockIndexed
+from attention.block_routed import BlockRouted
+from attention.block_ruled import BlocksByRule
 from attention.cost import Heads
 from attention.full import Full
+from attention.pooled_indexed import PooledIndexed
 from attention.sliding_window import SlidingWindow
+from attention.token_indexed import TokenIndexed
 from refmodel.layer_spec import LayerSpec
 from refmodel.model import prefill
 from refmodel.parts import Dense, Experts, Norm, Rope
@@ -56,6 +61,24 @@ def test_values_that_are_keys_have_no_bias_of_their_own():
     )
     with pytest.raises(ValueError, match="mixed: values that are the keys' projection have no bias of their own"):
         dataclasses.replace(MIXED, layers=(dataclasses.replace(shared, attention_bias="qkvo"),))
+
+
+@pytest.mark.parametrize(
+    ("layout", "said"),
+    [
+        (TokenIndexed(k=2**65), r"dsa: k must be a whole number of at most 2,147,483,647, got 3689"),
+        (TokenIndexed(heads=2**17), r"dsa: heads must be a whole number of at most 65,536, got 131072"),
+        (PooledIndexed(budget=8.0), r"qsa: budget must be a whole number of at most 2,147,483,647, got 8.0"),
+        (BlocksByRule(topk=2**65), r"blocks: topk must be a whole number of at most"),
+        (BlocksByRule(mean="false"), r"blocks: mean must be true or false, got 'false'"),
+        (BlockRouted(block=2**63), r"moba: block must be a whole number of at most"),
+        (BlockIndexed(block=True), r"msa: block must be a whole number"),
+    ],
+    ids=str,
+)
+def test_numbers_of_a_mixer_that_no_model_has_are_refused(layout, said):
+    with pytest.raises(ValueError, match=said):
+        MIXED.one_layer(layout)
 
 
 def test_every_leaf_has_its_row():

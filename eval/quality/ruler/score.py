@@ -64,7 +64,7 @@ def recalled(answered: Iterable[Answered], stretches: int = 5) -> Recalled:
     if not each:
         raise ValueError("no sample was answered; a score needs one at least")
     pairs = [
-        (min(int(depth * stretches), stretches - 1), found)
+        (max(i for i in range(stretches) if i / stretches <= depth), found)
         for one in each
         for depth, found in zip(one.sample.depths, is_found(one.text, one.sample.answers), strict=False)
     ]

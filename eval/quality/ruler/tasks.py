@@ -15,6 +15,8 @@ from eval.quality.ruler.passkey import passkey
 from eval.quality.ruler.sample import Draw, Sample, Task
 
 NEEDLE_TOKENS: Final = 128
+MOST_UNITS_PER_TOKEN: Final = 4
+"""Of haystack, where it does not end: `fwe` makes fewer words than units."""
 DEPTHS: Final = (0.0, 0.25, 0.5, 0.75, 1.0)
 """Of what is asked for, one prompt after the other."""
 
@@ -80,7 +82,7 @@ def _filled(task: Task, key: str, depth: float, tokens: int, count_tokens: Calla
     def needed(sample: Sample) -> int:
         return count_tokens(sample.prompt) + task.new_tokens
 
-    most, fits = task.most_units or tokens, task.least_units
+    most, fits = task.most_units or MOST_UNITS_PER_TOKEN * tokens, task.least_units
     found = built(fits)
     if (least := needed(found)) > tokens:
         raise ValueError(f"{task.name} needs at least {least:,} tokens, {task.new_tokens} to answer, got {tokens:,}")
@@ -91,7 +93,7 @@ def _filled(task: Task, key: str, depth: float, tokens: int, count_tokens: Calla
             fits, found = units, one
         else:
             too_many = units
-    if fits == most:
+    if fits == most and 2 * needed(found) - needed(built(most - 1)) <= tokens:  # one more would have its place
         raise ValueError(
             f"{task.name} has no more than {most:,} units of haystack, which do not fill {tokens:,} tokens"
         )

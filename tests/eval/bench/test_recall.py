@@ -35,6 +35,8 @@ def test_a_record_for_each_layout(tmp_path, monkeypatch, capsys):
     ("words", "said"),
     [
         (("--layouts", "full", "swo(7)"), "no attention variant 'swo'"), (("--tokens", "2000"), "--tokens must be"),
+        (("--rate", "nan"), "--rate must be a number above 0, got nan"), (("--rate", "-1"), "--rate must be"),
+        (("--batch-tokens", "255"), "--batch-tokens must be a whole number of at least 256"),
         (("--steps", "0"), "--steps must be"), (("--seed", "-1"), "--seed must be"),
         (("--layouts", "evict_after(h2o, budget=8)"), "acts after the prompt"),
         (("--layouts", "evict(h2o, budget=0.25, chunk=16)", "--tokens", "8"), "nothing would be evicted"),

@@ -34,6 +34,12 @@ def test_answers_without_a_depth_are_in_the_mean_alone():
     assert [(one.asked, one.found, one.mean) for one in found.by_depth] == [(0, 0, None)] * 5
 
 
+def test_a_depth_is_in_the_stretch_that_it_begins():
+    for stretches in (22, 23, 58):
+        said = [Answered(Sample("", ("7",), (i / stretches,)), "7") for i in range(stretches)]
+        assert [one.found for one in recalled(said, stretches).by_depth] == [1] * stretches
+
+
 def test_no_sample_has_no_score():
     with pytest.raises(ValueError, match="no sample was answered"):
         recalled([])

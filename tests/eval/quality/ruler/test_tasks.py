@@ -81,8 +81,18 @@ def test_lengths_without_room_and_without_haystack():
     assert words_and_signs(least.prompt) == 78
     with pytest.raises(ValueError, match="cwe has no more than 845 units of haystack, which do not fill 30,011 tokens"):
         drawn("cwe", tokens=30_011)
-    with pytest.raises(ValueError, match="passkey has no more than 97 units of haystack, which do not fill 97 tokens"):
+    with pytest.raises(ValueError, match="passkey has no more than 388 units of haystack, which do not fill 97 tokens"):
         drawn("passkey", tokens=97, count_tokens=lambda text: 0)
+
+
+def test_words_that_round_down_and_a_haystack_that_is_used_up_exactly_fill_a_length():
+    (words,) = drawn("fwe", tokens=16_384, count=1, count_tokens=lambda text: len(text.split()))
+    assert 16_384 - 50 - 9 < len(words.prompt.split()) <= 16_384 - 50
+    every = len(task_named("cwe").build(Draw(Random(0), 845, 0.0, 9_000)).prompt.split())
+    for tokens in (every + 120, every + 125):  # a word more, three times with its number, has no place
+        assert len(drawn("cwe", tokens=tokens, count=1, count_tokens=lambda text: len(text.split()))) == 1
+    with pytest.raises(ValueError, match="cwe has no more than 845 units"):
+        drawn("cwe", tokens=every + 126, count=1, count_tokens=lambda text: len(text.split()))
 
 
 def test_no_task_has_the_name_of_another():
