@@ -27,8 +27,8 @@ def speed_up_limit(dear: Model, cheap: Model) -> Fraction | float | None:
         >>> from eval.cost.break_even import speed_up_limit
         >>> from refmodel.presets import preset
         >>> full = preset("qwen3-30b-a3b")
-        >>> float(speed_up_limit(full, full.with_layout("msa"))), speed_up_limit(full, full.with_layout("swa(1024)"))
-        (16.0, inf)
+        >>> speed_up_limit(full, full.with_layout("msa")), speed_up_limit(full, full.with_layout("swa(1024)"))
+        (Fraction(16, 1), inf)
     """
     courses = [AttentionCurve(attending_layers(model)).course for model in (dear, cheap)]
     if None in courses:

@@ -31,6 +31,10 @@ def _broadcast(numbers: Shape, *beside: Shape) -> bool:
         return False
 
 
+_FLOATS: Final = ("F32", "F16", "BF16")
+"""That scales are stored as."""
+
+
 @dataclass(frozen=True)
 class WeightFormat:
     """How a stored tensor becomes numbers.
@@ -40,6 +44,7 @@ class WeightFormat:
             quantisation whose layout is the format's, that method: "I32 awq".
         decode: from the stored array, and those stored beside it, to an array of floats.
         beside: what the names of tensors that belong to it end in, after its own name: ("_scale",).
+        beside_types: the stored types that each of those may have, asked before anything is read (default: any).
         ending: what its own name ends in and those beside it do not; tensors of other names are not of the format.
         per_item: numbers that one stored item holds along the last axis; 2 for 4-bit numbers in bytes.
         fits: whether the shapes of those beside it go with the shape of the numbers, asked before anything is read
@@ -58,6 +63,7 @@ class WeightFormat:
     name: str
     decode: Callable[..., np.ndarray] = lambda stored: stored
     beside: tuple[str, ...] = ()
+    beside_types: tuple[tuple[str, ...], ...] = ()
     ending: str = ""
     per_item: int = 1
     fits: Callable[..., bool] = _broadcast
@@ -153,7 +159,8 @@ def _keeps_groups(numbers: Shape, zeros: Shape, scales: Shape, *index: Shape) ->
 def _four_bits(method: str, parts: Callable[..., tuple[Coding, Parts]], *index: str) -> WeightFormat:
     return FourBits(
         f"I32 {method}", lambda *stored: _from_zero_points(parts(*stored)[1]), beside=("qzeros", "scales", *index),
-        ending="weight", fits=_fit_groups, keeps=_keeps_groups, parts=parts,
+        beside_types=(("I32",), _FLOATS, *(("I32",) for _ in index)), ending="weight", fits=_fit_groups,
+        keeps=_keeps_groups, parts=parts,
     )  # fmt: skip
 
 
@@ -172,12 +179,13 @@ WEIGHT_FORMATS: Final[Registry[WeightFormat]] = Registry(
     (
         *map(WeightFormat, ("F32", "F16", "BF16", "F64")),
         WeightFormat(
-            "F8_E4M3", _by_blocks, beside=("_scale_inv",), fits=_are_blocks,
+            "F8_E4M3", _by_blocks, beside=("_scale_inv",), beside_types=(_FLOATS,), fits=_are_blocks,
             keeps=lambda numbers, scale: _if_held(fp8_blocks(), numbers), parts=parts_of_fp8,
         ),
         Mxfp4(
-            "U8", _from_mxfp4, beside=("_scales",), ending="_blocks", per_item=2, fits=_fit_mxfp4,
-            keeps=lambda numbers, scales: _if_held(GGUF_CODINGS["mxfp4"], numbers), parts=parts_of_mxfp4,
+            "U8", _from_mxfp4, beside=("_scales",), beside_types=(("U8",),), ending="_blocks", per_item=2,
+            fits=_fit_mxfp4, keeps=lambda numbers, scales: _if_held(GGUF_CODINGS["mxfp4"], numbers),
+            parts=parts_of_mxfp4,
         ),
         _four_bits("awq", parts_of_awq),
         _four_bits("gptq", partial(parts_of_gptq, version=1), "g_idx"),

@@ -127,6 +127,10 @@ class SafetensorsFolder(Checkpoint):
         beside = one.names_beside(name)
         if missing := [part for part in beside if part not in files]:
             raise ValueError(f"{self.where}: {shown(missing[0])} is missing, which {shown(name)} is read with")
+        for part, types in zip(beside, one.beside_types, strict=bool(one.beside_types)):
+            if files[part].dtype not in types:
+                accepted = ", ".join(types)
+                raise ValueError(f"{self.where}: {shown(part)} is stored as {files[part].dtype}; accepted: {accepted}")
         shapes = [files[part].shape for part in beside]
         if not one.fits(one.shape(files[name].shape), *shapes):
             raise ValueError(

@@ -29,6 +29,7 @@ NOT_RUN = {
     "prefillwall compare --model tiny-moe --layouts 'swa(16)' --tokens 64 128 --out out/tiny --resume "
     "--again disturbed 'prefill swa(16) 128'": "needs the records of a run; measure/test_again.py has some",
     "prefillwall report out/compare --card r9700 h200": "the same",
+    "prefillwall report out/several": "needs the folders of several runs; report/test_several.py has some",
     "prefillwall report out/compare": "needs the records of a run; commands/test_compare.py draws some again",
     "prefillwall report out/compare/records.20250131-235959.jsonl --out out/before": "the same",
     **{

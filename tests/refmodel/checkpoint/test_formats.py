@@ -120,13 +120,15 @@ def test_eight_bits_with_a_scale_for_each_block(tmp_path, dtype):
         (None, "up_proj.weight_scale_inv is missing, which model.layers.1.mlp.up_proj.weight is read with"),
         ((2, 2), r"up_proj.weight of F8_E4M3\[263, 144\] its _scale_inv may not be \[2, 2\]"),
         ((3,), r"its _scale_inv may not be \[3\]"),
+        ((3, 2, "int32"), r"up_proj.weight_scale_inv is stored as I32; accepted: F32, F16, BF16"),
     ],
 )
 def test_a_scale_is_wanted_for_each_block(tmp_path, shape, message):
     write_folder(tmp_path, WIDE)
     name = "model.layers.1.mlp.up_proj.weight"
     further = {name: np.ones((263, 144), jnp.float8_e4m3fn)}
-    further |= {} if shape is None else {f"{name}_scale_inv": np.ones(shape, np.float32)}
+    *shape, dtype = shape if shape and isinstance(shape[-1], str) else (*(shape or ()), "float32")
+    further |= {f"{name}_scale_inv": np.ones(shape, dtype)} if shape else {}
     rewrite(tmp_path, lambda tensors: tensors.update(further))
     with pytest.raises(ValueError, match=message):
         load(tmp_path, jnp.float32)

@@ -191,6 +191,8 @@ def test_every_leaf_is_random(tmp_path):
         (lambda t, name: t.pop(f"{name}_scales"), r"down_proj_scales is missing, which .*_blocks is read with"),
         (lambda t, name: t.update({f"{name}_scales": np.ones((E, D, 2), np.uint8)}),
          r"down_proj_blocks of U8\[3, 64, 1, 16\] its _scales may not be \[3, 64, 2\]"),
+        (lambda t, name: t.update({f"{name}_scales": np.ones((E, D, 1), jnp.float8_e5m2)}),
+         "down_proj_scales is stored as F8_E5M2; accepted: U8"),
         (lambda t, name: t.update({f"{name}_blocks": np.ones((E, D, 1, 15), np.uint8)}), r"of U8\[3, 64, 1, 15\]"),
         (lambda t, name: t.update({f"{name}_blocks": np.ones((E, D, 2, 16), np.uint8),
                                    f"{name}_scales": np.ones((E, D, 2), np.uint8)}),
