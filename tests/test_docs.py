@@ -103,7 +103,8 @@ def test_a_model_of_ones_own(fast_compile) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("number", range(3))
-def test_training(number: int, fast_compile) -> None:
+def test_training(number: int, fast_compile, tmp_path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
     names = carry_out(blocks("docs/training.md", "python")[number])
     trained = names["state"].params if "state" in names else names["gradients"]
     chex.assert_tree_all_finite(trained)

@@ -48,8 +48,8 @@ def key_flops(variant: Indexed, heads: Heads) -> KeyFlops:
         >>> from attention.cost import Heads
         >>> from eval.cost.indexed_limits import key_flops
         >>> msa, found = BlockIndexed(), key_flops(BlockIndexed(), Heads(64, 4, 128))
-        >>> int(found.cap), int(found.break_even_tokens(msa.budget_tokens))
-        (32, 4228)
+        >>> found.cap, found.break_even_tokens(msa.budget_tokens)
+        (Fraction(32, 1), Fraction(131072, 31))
     """
     pair = 4 * heads.head_dim * heads.n_heads
     return KeyFlops(pair, pair, Fraction(variant.index_flops(heads).per_score, variant.keys_per_score))
