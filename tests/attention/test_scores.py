@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from attention.attend import attend
-from attention.chosen import BlockChoice, TokenChoice
+from attention.chosen import BlockChoice, ChosenTokens
 from attention.evict import Evict
 from attention.pattern import SpanPattern
 from attention.variant import Variant
@@ -161,7 +161,7 @@ class _Hidden(Alibi):
         ("pallas", SpanPattern(), "pallas takes no function of scores, these do: dense, blockwise"),
         ("auto", BlockChoice(4, 5), "blocks are chosen by plain scores"),
         ("dense", BlockChoice(4, 5), "blocks are chosen by plain scores"),
-        ("auto", TokenChoice(4), "keys are chosen by scores of their own"),
+        ("auto", ChosenTokens(4, np.zeros((1, T, 4), np.int32)), "keys are chosen by scores of their own"),
     ],
 )
 def test_who_takes_no_scores_says_so(impl, pattern, words):
