@@ -10,6 +10,7 @@ ROUTERS, ROUTED, SOFT, BLOCKS = (
 )
 
 RULED, LEFT = f"{HERE}test_block_ruled.py", f"{HERE}test_left_out.py"
+RULES = (f"{HERE}test_rule_choice.py", RULED)
 MSA, DSA, QSA = (f"{HERE}test_{name}_indexed.py" for name in ("block", "token", "pooled"))
 CARDS = "tests/eval/cost/test_cards.py"
 INDEXED = (f"{HERE}test_indexed.py", f"{HERE}test_block_indexed.py")
@@ -118,7 +119,7 @@ MUTANTS = [
         ("    @jax.checkpoint  # a gradient does not keep the weights of all queries\n", ""),
     ),
     *of(
-        "attention/block_rules.py", RULED,
+        "attention/block_rules.py", RULES,
         ("for field, least in ((\"sinks\", 0), (\"window\", 1)):", "for field, least in ((\"sinks\", 0), (\"window\", 0)):"),
         ("for field, least in ((\"sinks\", 0), (\"window\", 1)):", "for field, least in ((\"window\", 1),):"),
         (".mean(3)[None, ..., None, :]", ".max(3)[None, ..., None, :]"),
@@ -130,7 +131,7 @@ MUTANTS = [
         ("reshape(b, k, c, -1, self.stride, h), 4, 0)", "reshape(b, k, c, self.stride, -1, h), 3, 0)"),
     ),
     *of(
-        "attention/kernels/rule_choice.py", RULED,
+        "attention/kernels/rule_choice.py", RULES,
         ("q_pos_bt // block)", "q_pos_bt // block + 1)"),
         ("jnp.where(q_pos_bt < 0, -1, q_pos_bt // block)", "jnp.where(q_pos_bt < 0, 0, q_pos_bt // block)"),
         ("(-1 - pos_b) % residues, jnp.arange(b)]", "(-1 - pos_b) % residues, 0 * jnp.arange(b)]"),
