@@ -168,7 +168,7 @@ for name in ("stairs", "window"):
     config = model.config.with_layout(rivals[name])
     found[name] = per_token(config, model.params, tokens_t, full_td, final_hidden(config, model.params, tokens_t))
 losses = pd.DataFrame({str(rivals[name]): dataclasses.asdict(summarise(tokens)) for name, tokens in found.items()})
-display(losses.drop("by_position").T.astype(float).round(4))
+display(losses.loc[["perplexity", "kl_nats", "top1_agreement"]].T.astype(float).round(4))
 
 # %%
 figure, axes = plt.subplots(figsize=(7, 4), layout="constrained")
