@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from typing import Any, Final
@@ -20,8 +21,8 @@ from refmodel.tree import Leaf, model_leaves, nested
 from refmodel.words import shown
 
 _MOST_THREADS: Final = 8
-_SMALL_BYTES: Final = 2**26
-"""Of a tensor that may be in memory beside the next one."""
+_MOST_BYTES: Final = 2**27
+"""Of tensors that are in memory together; one that is larger is alone."""
 
 
 def fill(
@@ -40,7 +41,7 @@ def fill(
 
     Raises `ValueError` for a missing, surplus or misshapen tensor before it allocates anything.  Each leaf is
     allocated once and handed over to JAX, which on a CPU uses it in place: the peak is the tree and one tensor, or
-    two small ones; where weights are packed, one tensor expanded and what packing it takes, or as many small ones as
+    some small ones; where weights are packed, one tensor expanded and what packing it takes, or as many small ones as
     there are threads.
     """
     check_placed(placed, shapes, where)
@@ -73,19 +74,18 @@ def check_placed(placed: Sequence[Placement], shapes: Mapping[str, Shape], where
 def _filled(
     struct: jax.ShapeDtypeStruct, placed: Sequence[Placement], read: Callable[[str], np.ndarray], pool: Executor
 ) -> jax.Array:
-    """A leaf: while the threads end one small tensor, the next is read."""
+    """A leaf: while the threads end small tensors, the next are read."""
     leaf = aligned_empty(struct.shape, struct.dtype)
     covered = 0
-    before: list[Future[None]] = []
+    going: deque[tuple[int, list[Future[None]]]] = deque()  # what is read, and the tasks that put it into the leaf
     for one in placed:
         part = leaf[one.index]
-        tasks = put(part, one.row, one.pick(read(one.name)), pool)
-        _finish(before)
-        before = tasks
-        if part.nbytes > _SMALL_BYTES:
-            _finish(tasks)
+        while going and part.nbytes + sum(size for size, _ in going) > _MOST_BYTES:
+            _finish(going.popleft()[1])
+        going.append((part.nbytes, put(part, one.row, one.pick(read(one.name)), pool)))
         covered += part.size
-    _finish(before)
+    for _, tasks in going:
+        _finish(tasks)
     assert covered == leaf.size
     return jax.device_put(leaf)
 

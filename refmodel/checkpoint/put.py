@@ -3,8 +3,8 @@
 A matrix is stored as [out, in] and kept as [in, out].  numpy transposes a large one at a fifth of the rate that it
 copies at, for each number that it writes comes from another line of the cache, and rows of 4,096 bytes have their lines
 all in one place of it.  A tile is copied first, to rows an odd number of lines apart, of which the cache keeps all.
-Tasks go down the columns first, so that one stretch of a leaf is filled before the next is touched: fresh memory is
-cleared 2 MiB at a time, and the last cache still has much of it when the numbers come.
+A task has a stretch of the leaf to itself: fresh memory is cleared 2 MiB at a time, and two threads that touch the same
+would both clear it.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ import numpy as np
 
 from refmodel.parameters import Parameter
 
-_TILE_ROWS: Final = 128
-"""Their lines of 64 bytes take a quarter of a first cache of 32 KiB, and what is written of a column is 256 bytes."""
+_TILE_ROWS: Final = 256
+"""Their lines of 64 bytes take half of a first cache of 32 KiB, and what is written of a column is 512 bytes."""
 _TILE_ROW_BYTES: Final = 2048
-"""A tile takes half of a second cache of 512 KiB."""
-_TASK_ROWS: Final = 512
+"""A tile takes half of a second cache of 1 MiB; smaller ones are done so fast that threads wait for one another."""
+_COPIED_ROWS: Final = 512
 _LINE_BYTES: Final = 64
 
 
@@ -30,13 +30,12 @@ def put(part: np.ndarray, row: Parameter, stored: np.ndarray, pool: Executor) ->
         part, stored = (array.view(f"u{array.itemsize}") for array in (part, stored))
     if not row.is_transposed:
         own = row.from_stored(stored)
-        return [pool.submit(_copy, part[cut], own[cut]) for cut in _cuts(len(own), _TASK_ROWS)]
+        return [pool.submit(_copy, part[cut], own[cut]) for cut in _cuts(len(own), _COPIED_ROWS)]
     out, fan_in = row.stored_shape[-2:]
     return [
-        pool.submit(_transpose, into_io[columns, rows], matrix_oi[rows, columns])
+        pool.submit(_transpose, into_io[columns], matrix_oi[:, columns])
         for into_io, matrix_oi in zip(part.reshape(-1, fan_in, out), stored.reshape(-1, out, fan_in), strict=True)
         for columns in _cuts(fan_in, _TILE_ROW_BYTES // part.itemsize)
-        for rows in _cuts(out, _TASK_ROWS)
     ]
 
 

@@ -244,8 +244,8 @@ MUTANTS = [
     *of(
         "refmodel/checkpoint/fill.py", f"{HERE}checkpoint/test_fill.py",
         ("        task.result()\n", "        task\n"),
-        ("        _finish(before)\n", "        pass\n"),
-        ("    _finish(before)\n    assert", "    assert"),
+        ("            _finish(going.popleft()[1])\n", "            going.popleft()\n"),
+        ("    for _, tasks in going:\n        _finish(tasks)\n", ""),
     ),
     *of(
         "refmodel/checkpoint/put.py", f"{HERE}checkpoint/test_put.py",
@@ -253,7 +253,7 @@ MUTANTS = [
         ("tile.view(number).T", "tile.T"),
         ("tile[...] = block_oi[rows]", "tile[...] = block_oi[: len(tile)]"),
         ("_cuts(len(block_oi), _TILE_ROWS)", "_cuts(_TILE_ROWS, _TILE_ROWS)"),
-        ("for rows in _cuts(out, _TASK_ROWS)", "for rows in _cuts(fan_in, _TASK_ROWS)"),
+        ("_cuts(len(own), _COPIED_ROWS)", "_cuts(_COPIED_ROWS, _COPIED_ROWS)"),
         ("_cuts(fan_in, _TILE_ROW_BYTES // part.itemsize)", "_cuts(out, _TILE_ROW_BYTES // part.itemsize)"),
     ),
     *of(
