@@ -24,6 +24,7 @@ from eval.measure.layer_program import layer_kernel
 from eval.testing import assert_causal, assert_flops_agree, assert_matches_dense
 from eval.testing.variant_case import VariantCase
 from tests.attention.dense_oracle import attend_masked
+from tests.attention.growth_oracle import assert_growth_is_that_of_tokens
 from tests.attention.index_by_hand import msa_blocks, msa_mask
 from tests.compiling import AS_USERS_DO
 from tests.operands import on_device
@@ -82,17 +83,10 @@ def test_what_tokens_cost_adds_up_to_what_a_prompt_does(topk):
 
 @pytest.mark.parametrize(("block", "topk"), [(7, 2), (4, 5)])
 def test_the_growth_of_a_prompt_is_that_of_its_tokens(block, topk):
-    """Second differences over a period vanish from where it is settled on; the ripple is enough, and no more."""
     variant, heads = BlockIndexed(block, topk, 6), HEADS[0]
-    whole, found = np.cumsum(variant.token_flops(heads, 0, 40 * block)), variant.growth(heads)
-    period, settled = found.period_tokens, found.settled_tokens
-    assert (period, settled) == (block, topk * block)
-    assert not np.diff(whole[period:] - whole[:-period], 2)[settled + period :: period].any()
-    met = np.arange(settled, len(whole) + 1, period)
-    quadratic = np.polynomial.Polynomial.fit(met, whole[met - 1], 2)
-    n = np.arange(settled, len(whole) + 1)
-    off = np.abs(whole[n - 1] - quadratic(n)).max()
-    assert found.ripple_flops / 20 < off <= found.ripple_flops
+    found = variant.growth(heads)
+    assert (found.period_tokens, found.settled_tokens) == (block, topk * block)
+    assert_growth_is_that_of_tokens(variant.token_flops(heads, 0, 40 * block), found)
     assert variant.limiting_flops(heads) is None
 
 

@@ -29,6 +29,7 @@ from attention.layout import parse_variant
 from attention.pattern import SpanPattern
 from attention.variant import LayerInput
 from tests.attention.dense_oracle import attend_dense, attend_masked
+from tests.attention.growth_oracle import assert_growth_is_that_of_tokens
 from tests.attention.layer_inputs import HEADS, first_tokens, heads, layer_input
 from tests.compiling import AS_USERS_DO
 
@@ -96,18 +97,10 @@ def test_what_tokens_cost_adds_up_to_what_a_prompt_does(topk):
 
 @pytest.mark.parametrize(("block", "topk"), [(5, 1), (7, 2), (4, 5)])
 def test_the_growth_of_a_prompt_and_its_limit_are_those_of_its_tokens(block, topk):
-    """Second differences over a period vanish from where it is settled on, and not before; the ripple is enough."""
     variant, heads = BlockRouted(block, topk), Heads(6, 2, 7, 11)
     each, found = variant.token_flops(heads, 0, 40 * block), variant.growth(heads)
-    whole = np.cumsum(each)  # A(1), A(2), ...
-    period, settled = found.period_tokens, found.settled_tokens
-    steps = np.diff(whole[period:] - whole[:-period], 2)
-    assert not steps[settled + period :: period].any() and period == block
-    met = np.arange(settled, len(whole) + 1, period)
-    quadratic = np.polynomial.Polynomial.fit(met, whole[met - 1], 2)
-    n = np.arange(settled, len(whole) + 1)
-    assert np.abs(whole[n - 1] - quadratic(n)).max() <= found.ripple_flops
-    assert np.abs(whole[n - 1] - quadratic(n)).max() > found.ripple_flops / 20
+    assert found.period_tokens == block
+    assert_growth_is_that_of_tokens(each, found)
     limit = variant.limiting_flops(heads)
     assert limit == (each[-block:].sum() / block if topk == 1 else None)
 

@@ -25,6 +25,7 @@ from attention.layout import parse_variant
 from eval.measure.layer_program import layer_kernel
 from eval.testing import assert_causal, assert_flops_agree, assert_matches_dense
 from eval.testing.variant_case import VariantCase
+from tests.attention.growth_oracle import assert_growth_is_that_of_tokens
 from tests.attention.layer_inputs import layer_input
 from tests.attention.rules_by_hand import ruled_mask
 from tests.compiling import AS_USERS_DO
@@ -92,16 +93,9 @@ def test_what_tokens_cost_adds_up_to_what_a_prompt_does(variant):
     ids=str,
 )  # fmt: skip
 def test_the_growth_of_a_prompt_is_that_of_its_tokens(variant):
-    """Second differences over a period vanish from where it is settled on; the ripple is enough, and no more."""
-    whole, found = np.cumsum(variant.token_flops(HEADS[0], 0, 40 * variant.block)), variant.growth(HEADS[0])
-    period, settled = found.period_tokens, found.settled_tokens
-    assert (period, settled) == (variant.block, variant.topk * variant.block)
-    assert not np.diff(whole[period:] - whole[:-period], 2)[settled + period :: period].any()
-    met = np.arange(settled, len(whole) + 1, period)
-    quadratic = np.polynomial.Polynomial.fit(met, whole[met - 1], 2)
-    n = np.arange(settled, len(whole) + 1)
-    off = np.abs(whole[n - 1] - quadratic(n)).max()
-    assert found.ripple_flops / 4 < off <= found.ripple_flops
+    found = variant.growth(HEADS[0])
+    assert (found.period_tokens, found.settled_tokens) == (variant.block, variant.topk * variant.block)
+    assert_growth_is_that_of_tokens(variant.token_flops(HEADS[0], 0, 40 * variant.block), found, most=4)
     assert variant.limiting_flops(HEADS[0]) is None
 
 

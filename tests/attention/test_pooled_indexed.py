@@ -15,6 +15,7 @@ from attention.layout import parse_variant
 from attention.pooled_indexed import PooledIndexed
 from eval.testing import assert_causal, assert_flops_agree, assert_matches_dense
 from eval.testing.variant_case import VariantCase
+from tests.attention.growth_oracle import off_quadratic
 from tests.attention.index_by_hand import qsa_mask
 from tests.attention.test_token_indexed import HEADS, IMPLS, heads
 from tests.operands import on_device
@@ -73,11 +74,8 @@ def test_what_tokens_cost_and_how_a_prompt_grows(budget, pool):
     whole, settled = np.cumsum(each), found.settled_tokens
     assert (found.period_tokens, settled) == (pool, budget + pool - 1) and variant.limiting_flops(heads) is None
     assert not np.diff(whole[pool:] - whole[:-pool], 2)[settled - 1 :].any()
-    met = np.arange(settled, len(whole) + 1, pool)
-    quadratic = np.polynomial.Polynomial.fit(met, whole[met - 1], 2)
-    n = np.arange(settled, len(whole) + 1)
-    off = np.abs(whole[n - 1] - quadratic(n)).max()
-    assert off <= found.ripple_flops and (pool == 1 or found.ripple_flops / 20 < off)
+    _, off = off_quadratic(each, found)
+    assert off <= found.ripple_flops and (pool == 1 or found.ripple_flops < 20 * off)
     one, other = variant.outline(heads, 43).heads[0]
     keys = sum((part.end_t - part.start_t) * part.share_t for part in (one, other))
     assert heads.n_heads * keys.sum() == pytest.approx(variant.useful(heads, 43).pairs)

@@ -80,9 +80,39 @@ def test_fill_checks_before_it_allocates(monkeypatch, found, message):
         subject.fill(CONFIG, jnp.bfloat16, PLACED, found, STORED.__getitem__, "here")
 
 
+@pytest.mark.parametrize("most_bytes", [0, 2**27])
 @pytest.mark.parametrize("name", ["l0.attn_norm.scale", "l2.attn.o"])
-def test_a_fault_in_a_task_is_not_lost(name):
-    """Of the last tensor of a leaf, and of one before it."""
+def test_a_fault_in_a_task_is_not_lost(monkeypatch, name, most_bytes):
+    """Of the last tensor of a leaf, and of one before it; one by one, and together."""
+    monkeypatch.setattr(subject, "_MOST_BYTES", most_bytes)
     stored = STORED | {name: np.full(STORED[name].shape, "x")}
     with pytest.raises(ValueError, match="could not convert string to float"):
         subject.fill(CONFIG, jnp.float32, PLACED, shapes(), stored.__getitem__, "here")
+
+
+class Task:
+    """Of `put`: done when somebody waits for it; its numbers are `going` until then."""
+
+    def __init__(self, size_bytes, going):
+        self.size_bytes, self.going = size_bytes, going
+        going.append(size_bytes)
+
+    def result(self):
+        self.going.remove(self.size_bytes)
+
+
+@pytest.mark.parametrize("lacking_bytes", [0, 1])
+def test_no_more_is_read_than_may_be_in_memory_together(monkeypatch, lacking_bytes):
+    """Two tensors of a leaf: where there is no room for both, the first is in its place before the next is read."""
+    size_bytes = 7 * 12 * 4
+    monkeypatch.setattr(subject, "_MOST_BYTES", 2 * size_bytes - lacking_bytes)
+    monkeypatch.setattr(subject, "put", lambda part, row, stored, pool: [Task(stored.nbytes, going)])
+    going, beside = [], {}
+
+    def read(name):
+        beside[name] = sum(going)
+        return STORED[name]
+
+    subject.fill(CONFIG, jnp.float32, PLACED, shapes(), read, "here")
+    assert (beside["l0.attn.o"], beside["l2.attn.o"]) == (0, 0 if lacking_bytes else size_bytes)
+    assert not going
