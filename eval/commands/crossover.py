@@ -15,6 +15,7 @@ from eval.commands.resolve import shape_named, under_layout
 from eval.cost.break_even import break_evens, speed_up_limit
 from eval.cost.crossover import Linear, Pairs, attention_share, crossings, limiting_share, linear_params
 from eval.cost.fitting_layouts import fitting_layouts
+from eval.cost.second_crossover import choosing_overtakes
 from eval.cost.sign_changes import SignChanges, in_words
 from refmodel.specification import ModelConfig
 
@@ -106,6 +107,7 @@ def _one(model: ModelConfig, full: ModelConfig, options: argparse.Namespace) -> 
         "cheaper_than_full": _as_record(cheaper),
         "flops_cap": float(limit) if limit is not None and limit < math.inf else None,
         "flops_cap_known": limit is not None,
+        "choosing_overtakes_tokens": choosing_overtakes(model),
         "attention_share": {n: attention_share(model, n, *conventions) for n in options.tokens},
     }
 
@@ -129,12 +131,14 @@ def _print(record: dict[str, Any]) -> None:
     out, layouts = output.console(), record["layouts"]
     lengths = list(layouts[0]["attention_share"])
     compared = any(one["layout"] != FULL for one in layouts)
+    choose = any(one["choosing_overtakes_tokens"] for one in layouts)
     rows = output.table(
         f"{record['model']}: attention overtakes the linear layers",
         "layout",
         "N*",
         "share tends to",
         *(["cap (FLOPs)", f"cheaper than {FULL} from"] if compared else []),
+        *(["choosing dearest from"] if choose else []),
         *(f"share at {n:,}" for n in lengths),
     )
     for one in layouts:
@@ -150,6 +154,7 @@ def _print(record: dict[str, Any]) -> None:
             f"{n:,}" if n else f"> {searched:,}" if searched else "none",
             f"{one['limiting_share']:.1%}",
             *([saved, cheaper] if compared else []),
+            *([f"{dearest:,}" if (dearest := one["choosing_overtakes_tokens"]) else "none"] if choose else []),
             *shares,
         )
     out.print(rows)

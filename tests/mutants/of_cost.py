@@ -26,6 +26,18 @@ MUTANTS = [
         ("AttentionCurve(one - other), AttentionCurve(other - one)", "AttentionCurve(other - one), AttentionCurve(one - other)"),
     ),
     *of(
+        "eval/cost/second_crossover.py", f"{COST}test_second_crossover.py",
+        ("(cost.selection_flops - pair * cost.pairs)", "(cost.selection_flops - pair * cost.pairs - cost.state_flops)"),
+        ("4 * one.heads.head_dim)", "2 * one.heads.head_dim)"),
+        ("times * (cost", "(cost"),
+        ("not exceeds(LONGEST_TOKENS)", "exceeds(LONGEST_TOKENS)"),
+        ("return first_true(exceeds, settled)", "return first_true(exceeds, settled) - 1"),
+        ("    if not exceeds(settled):\n", "    if True:\n"),
+        ("return 1 + next", "return next"),
+        ("    return long.pairs < 3 * short.pairs\n", "    return True\n"),
+        (" or not course.quadratic[-1]", ""),
+    ),
+    *of(
         "eval/cost/post.py", f"{COST}test_post.py",
         ("ms = 1e3 / convention.flops_per_s", "ms = 1 / convention.flops_per_s"),
         ("self.attention_flops / (self.attention_flops + self.linear_flops)", "self.attention_flops / self.linear_flops"),
