@@ -24,7 +24,7 @@ lint: $(VENV)/.installed-test
 	$(BIN)/python -m mypy
 
 # The fast tests once more, on Python 3.12 with jax 0.12, whose compiler takes twice as long: with fewer drawn examples,
-# and with ONE_IN=5 a fifth of them, another with each commit.  Where there is no such Python, it says so and is content.
+# and with ONE_IN=8 an eighth of them, another with each commit.  Where there is no such Python, it says so and is content.
 ONE_IN ?= 1
 GOAL ?= test
 test-312:

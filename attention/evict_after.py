@@ -46,6 +46,7 @@ class EvictAfter(EvictionInChunks):
     prompt: int | None = None
 
     observes_every_piece: ClassVar[bool] = False
+    later_steps_alone: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         if self.prompt is not None and self.prompt < 1:

@@ -164,6 +164,9 @@ class Mixer:
 
     # ---------------------------------------------------------------------------------------------------- its cost
 
+    later_steps_alone: ClassVar[bool] = False
+    """Whether a prompt in one step is what it were without it, and what comes after it alone is not."""
+
     @property
     def assumption(self) -> str:
         """What counts take for granted where the cost depends on the tokens; empty where they are exact.

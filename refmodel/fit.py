@@ -19,7 +19,7 @@ import optax
 from attention.checks import of_kind, whole
 from refmodel.digest import params_digest
 from refmodel.model import Params
-from refmodel.specification import ModelConfig
+from refmodel.specification import ModelConfig, check_config
 from refmodel.token_ids import Ids
 from refmodel.train import Loss, TrainState, next_token_loss, train_state, train_step
 
@@ -66,6 +66,7 @@ def fit(
         >>> steps
         [1, 2, 3]
     """
+    check_config(config)
     whole("every", every, 1)
     state, waiting = train_state(optimizer, params), iter(batches)
     of_kind("about: a mapping of names to what is the same,", about, Mapping)

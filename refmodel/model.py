@@ -14,6 +14,7 @@ from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 from jaxtyping import Array, Float, Float32, Int
 
@@ -29,8 +30,11 @@ from refmodel.packed_head import packed_logits
 from refmodel.plan import Run, layer_plan
 from refmodel.rope import rope_angles
 from refmodel.schedule import prefill_steps
-from refmodel.specification import ModelConfig
+from refmodel.specification import ModelConfig, check_config
+from refmodel.token_ids import check_token_ids
 from refmodel.tree import Params
+
+__all__ = ["Hidden", "embed", "hidden_states", "prefill", "step", "unembed"]
 
 
 class Hidden(NamedTuple):
@@ -56,8 +60,9 @@ def step(
 
     `positions_bt` defaults to the next T positions; -1 marks padding (a ragged cache keeps rows of several lengths).
     `first` says that the cache is empty, so that nothing but the step's own tokens needs to be looked at.
-    Raises `ValueError` for a step past the cache's room.  Under jit nothing can raise: there its logits are NaN, so
-    that nothing is lost in silence.
+    Raises `ValueError` for a step past the cache's room, and for ids that the vocabulary does not have.  Under jit
+    nothing can raise: there the logits of a step past the room are NaN, so that nothing is lost in silence, and ids
+    are not looked at.
     """
     hidden = hidden_states(config, params, cache, tokens_bt, positions_bt=positions_bt, attend=attend, first=first)
     final_btd = hidden.final_btd
@@ -79,12 +84,14 @@ def hidden_states(
     every_layer: bool = False,
 ) -> Hidden:
     """The body of `step`, before the head.  `every_layer` also returns what each layer put out."""
+    check_config(config)
     of_kind("cache: what init_cache or a step gave", cache, Cache)
     _check_tokens(tokens_bt)
     _check_room(config, cache, tokens_bt.shape[1])
     plan = layer_plan(config)
     in_order = first and positions_bt is None
     positions_bt = _positions(config, cache, tokens_bt, positions_bt)
+    _check_ids(config, tokens_bt, positions_bt)
     x_btd = embed(config, params, tokens_bt)
     positions = {(layer.heads.head_dim, layer.rope) for layer in config.layers}
     angles = {one: rope_angles(positions_bt, *one) for one in positions}
@@ -159,7 +166,7 @@ def prefill(
     logits: Literal["last", "all"] = "last",
     attend: AttendFn = attend,
 ) -> tuple[Float32[Array, "b *t v"], Cache]:
-    """`step` from an empty cache with room for `capacity_tokens` (default: the prompt), in one step or in chunks.
+    """Feeds a prompt to an empty cache with room for `capacity_tokens` (default: the prompt), in one step or in chunks.
 
     Chunks bound what a prompt holds at once beside its cache; those between the first and the last are one scan, and
     all but the last skip the head, so that the logits are those of the last token (or of the last chunk's).
@@ -174,6 +181,7 @@ def prefill(
         >>> logits_bv.shape, cache.runs[0].keys.shape  # [B, V]; layers, B, slots, K, H
         ((1, 257), (4, 1, 9, 2, 16))
     """
+    check_config(config)
     _check_tokens(tokens_bt)
     batch, tokens = tokens_bt.shape
     steps = prefill_steps(tokens, chunk_tokens, capacity_tokens)
@@ -199,6 +207,12 @@ def _check_tokens(tokens_bt: jax.Array) -> None:
     if not hasattr(tokens_bt, "dtype") or tokens_bt.ndim != 2 or not jnp.issubdtype(tokens_bt.dtype, jnp.integer):
         got = described(tokens_bt) if hasattr(tokens_bt, "dtype") else reprlib.repr(tokens_bt)
         raise ValueError(f"tokens must be whole numbers, [B, T], got {got}")
+
+
+def _check_ids(config: ModelConfig, tokens_bt: jax.Array, positions_bt: jax.Array) -> None:
+    """Outside of jit; what stands at padding may be anything."""
+    if not any(isinstance(array, jax.core.Tracer) for array in (tokens_bt, positions_bt)):
+        check_token_ids(np.where(np.asarray(positions_bt) < 0, 0, tokens_bt), config.vocab_size)
 
 
 def _positions(config: ModelConfig, cache: Cache, tokens_bt: jax.Array, positions_bt: jax.Array | None) -> jax.Array:

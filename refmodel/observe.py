@@ -22,7 +22,7 @@ from refmodel.cache import init_cache
 from refmodel.layers import Attention
 from refmodel.model import Params, embed, hidden_states
 from refmodel.rope import rope_angles
-from refmodel.specification import ModelConfig
+from refmodel.specification import ModelConfig, check_config
 from refmodel.stacked_module import RMSNorm
 from refmodel.token_ids import Ids, as_ids, check_token_ids
 
@@ -45,6 +45,7 @@ def observe(
 
     A second pass over those layers' inputs, outside the model's loop: differentiable, and none of the model's business.
     """
+    check_config(config)
     config = config.at_length(tokens_bt.shape[1])
     batch, tokens = tokens_bt.shape
     dtype = params["embed"]["embedding"].dtype
@@ -93,6 +94,7 @@ def attention_weights(
         ValueError: ids that the vocabulary does not have, a layer that the model does not have or that is no attention,
             a query beyond the prompt, none of them, and more than `MOST_WEIGHTS` numbers.
     """
+    check_config(config)
     ids = as_ids(tokens)
     check_token_ids(ids, config.vocab_size)
     of_kind("layers: a collection of numbers", layers, Collection)
@@ -141,6 +143,7 @@ def observe_routed(
     def at_routed(mixer: Any, *step: Any) -> Any:
         return look(mixer, mixer.layer_input(*step)[0])
 
+    check_config(config)
     routed = [i for i, layer in enumerate(config.layers) if isinstance(layer.mixer, Routed)]
     return observe(config, params, tokens_bt, at_routed, routed, attend=attend)
 

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Final
 
+from attention.checks import of_kind
 from attention.cost import Depth, Heads
 from attention.layout import Layout, LayoutSpec, format_layout, mixers_named, parse_layout
 from attention.mixer import Mixer
@@ -217,6 +218,11 @@ class ModelConfig:
     def _with_layers(self, layers: Iterable[LayerSpec]) -> ModelConfig:
         changed = tuple(layers)
         return self if changed == self.layers else dataclasses.replace(self, layers=changed)
+
+
+def check_config(config: object) -> None:
+    """Raises `ValueError` for what is no description of a model, such as its name."""
+    of_kind("config: a model's, such as refmodel.load(...).config,", config, ModelConfig)
 
 
 def _covers_recurrent(spec: LayoutSpec) -> bool:

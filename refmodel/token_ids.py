@@ -27,6 +27,8 @@ def as_ids(tokens: Ids) -> jax.Array | np.ndarray:
         ids = tokens if isinstance(tokens, jax.Array) else np.asarray(tokens)
     except (TypeError, ValueError) as error:
         raise ValueError(f"tokens must be ids, [B, T] or [T], got {reprlib.repr(tokens)}") from error
+    if ids.dtype.kind == "U":
+        raise ValueError(f"tokens must be ids, which model.encode makes of a text, got {reprlib.repr(tokens)}")
     if ids.ndim not in (1, 2) or not ids.size or not jnp.issubdtype(ids.dtype, jnp.integer):
         raise ValueError(f"tokens must be ids, [B, T] or [T], got {described(ids)}")
     return ids

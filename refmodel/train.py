@@ -23,7 +23,7 @@ from attention.attended import AttendFn
 from attention.checks import MOST_SEED, described, of_kind, whole
 from refmodel.model import prefill
 from refmodel.packed.packed import Packed
-from refmodel.specification import ModelConfig
+from refmodel.specification import ModelConfig, check_config
 from refmodel.token_ids import Ids, as_ids, check_token_ids
 from refmodel.tree import Params
 
@@ -71,6 +71,7 @@ def next_token_loss(
 
 def _batch_of(config: ModelConfig, tokens: Ids) -> Int[Array, "b t"]:
     """Raises `ValueError` for what no loss can be of; what is being traced has no numbers to look at."""
+    check_config(config)
     ids = as_ids(tokens)
     if ids.ndim != 2 or ids.shape[1] < 2:
         raise ValueError(f"a loss takes tokens [B, T] with at least 2 a row, got {described(ids)}")

@@ -10,6 +10,7 @@ import time
 
 import jax.numpy as jnp
 import numpy as np
+import optax
 
 import attention
 import eval
@@ -21,9 +22,12 @@ from attention.pattern import SpanPattern
 from eval.testing import assert_causal, assert_flops_agree, assert_matches_dense
 from refmodel.cache import init_cache
 from refmodel.decoder import decoder
+from refmodel.fit import fit
 from refmodel.generate import generate
 from refmodel.model import prefill, step
+from refmodel.observe import attention_weights, routes_taken
 from refmodel.presets import preset
+from refmodel.train import next_token_loss
 
 
 def calls() -> dict[str, tuple]:
@@ -79,6 +83,16 @@ def calls() -> dict[str, tuple]:
         "has no tokenizer: give token ids": lambda: model.decode([1]),
         "tokens must be whole numbers, [B, T], got float32[1, 3]": lambda: prefill(config, params, floats),
         "tokens must be whole numbers, [B, T], got int32[3]": lambda: prefill(config, params, ids[0]),
+        "token id 257 is not in the vocabulary; accepted: 0 to 256": lambda: prefill(config, params, ids + 255),
+        "token id -2 is not in the vocabulary": lambda: step(config, params, cache, ids - 4),
+        "token id 302 is not in the vocabulary": lambda: routes_taken(config, params, ids + 300),
+        "such as refmodel.load(...).config, is wanted, got 'tiny-dense'": lambda: prefill("tiny-dense", params, ids),
+        "config, is wanted, got 'tiny-moe'": lambda: step("tiny-moe", params, cache, ids),
+        "config, is wanted, got 'smollm2'": lambda: routes_taken("smollm2", params, ids),
+        "config, is wanted, got tiny-dense: ": lambda: next_token_loss(model, params, ids),
+        "config, is wanted, got 'tiny'": lambda: attention_weights("tiny", params, ids, [0]),
+        "config, is wanted, got 'llama'": lambda: fit("llama", optax.sgd(0.1), params, [ids]),
+        "which model.encode makes of a text, got 'word'": lambda: next_token_loss(config, params, "word"),
         "positions must be whole numbers, got float32": lambda: step(config, params, cache, ids, positions_bt=floats),
         "positions must be [1 or B, T]": lambda: step(config, params, cache, ids, positions_bt=jnp.arange(2)[None]),
         "capacity_tokens must be a whole number of at least 1, got 4.5": lambda: init_cache(config, 1, 4.5),

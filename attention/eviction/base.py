@@ -74,8 +74,8 @@ class Eviction(Mixer):
         """What the policy is told.  Raises `ValueError` where the budget is a share, and no prompt is known."""
         if not isinstance(self.budget, int):
             raise ValueError(
-                f"{self} keeps a share of the prompt, whose length is not known: take it, or the model's config, "
-                "`at_length(tokens)` first"
+                f"{self} keeps a share of the prompt, whose length is not known: take it `at_length(prompt_tokens)` "
+                "first, or the model's config `at_length(capacity_tokens, prompt_tokens)`"
             )
         return self._told(self.budget)
 

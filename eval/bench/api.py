@@ -19,8 +19,8 @@ ROOT: Final = Path(__file__).parents[2]
 PAGE: Final = "docs/api.md"
 PACKAGES: Final = ("attention", "refmodel", "eval")
 MODULES: Final = (
-    "attention", "attention.soft_routing", "refmodel", "refmodel.train", "refmodel.fit", "refmodel.observe", "eval",
-    "eval.testing",
+    "attention", "attention.soft_routing", "refmodel", "refmodel.model", "refmodel.train", "refmodel.fit",
+    "refmodel.observe", "eval", "eval.testing",
 )  # fmt: skip
 INTRO: Final = """# The public interface
 

@@ -53,6 +53,12 @@ def remarks(sweep: Sweep) -> list[str]:
             f"{', '.join(f'{tokens:,}' for tokens in sweep.beyond_context)}; times and FLOPs hold, and quality is read "
             "within them"
         )
+    late = [one.name for one in sweep.layouts if any(variant.later_steps_alone for variant in one.variants)]
+    if late and sweep.quality_tokens:
+        said.append(
+            f"{', '.join(late)}: a text is read in one pass, and what is evicted after it changes nothing of its "
+            "quality; prefillwall retrieve and generate show what is lost"
+        )
     return said
 
 

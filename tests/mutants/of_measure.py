@@ -117,6 +117,10 @@ MUTANTS = [
         ('return shlex.join(kept if "--resume" in kept else [*kept, "--resume"])', "return shlex.join(kept)"),
     ),
     *of(
+        "eval/measure/progress.py", "tests/eval/report/test_comparison.py",
+        ("if late and sweep.quality_tokens:", "if late:"),
+    ),
+    *of(
         "eval/measure/default_sweep.py", f"{HERE}test_plan.py",
         ("or asked or layouts", "or layouts"),
         ("or whole is not None", ""),

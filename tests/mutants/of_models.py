@@ -21,6 +21,12 @@ MUTANTS = [
         ("self.repeats * run.count + more", "self.repeats * run.count"),
     ),
     *of(
+        "refmodel/model.py", f"{HERE}test_ids_outside.py",
+        ("np.asarray(positions_bt) < 0, 0, tokens_bt", "np.asarray(positions_bt) < 1, 0, tokens_bt"),
+        ("np.asarray(positions_bt) < 0, 0, tokens_bt", "np.asarray(positions_bt) < -1, 0, tokens_bt"),
+        ("config.vocab_size)\n", "config.vocab_size + 1)\n"),
+    ),
+    *of(
         "refmodel/schedule.py", "tests/eval/cost/flops/test_closed_form.py",
         ("start + chunk >= tokens", "start + chunk > tokens"),
         ("self.prompt < 0 or self.start", "self.start"),

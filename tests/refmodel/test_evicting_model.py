@@ -142,9 +142,7 @@ def test_a_share_is_one_of_the_prompt_whatever_room_the_cache_has(monkeypatch):
     ran = [decoding.decode(one, params, tokens, 13, Sampling()) for one in (config, fixed)]
     assert ran == [fixed.at_length(57, 45)] * 2
     cache = init_cache(fixed, *tokens.shape)
-    with pytest.raises(
-        ValueError, match=r"share of the prompt, whose length is not known: take it, or the model's conf"
-    ):
+    with pytest.raises(ValueError, match=r"share of the prompt, whose length is not known: take it `at_length"):
         step(config, params, cache, tokens[:, :1])
 
 

@@ -34,8 +34,9 @@ def test_memory_of_a_prompt_is_linear_in_its_length(layout):
     assert longer < 2.05 * shorter
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("policy", ["knorm", "h2o"])
+@pytest.mark.parametrize(
+    "policy", [pytest.param("knorm", marks=pytest.mark.long), pytest.param("h2o", marks=pytest.mark.slow)]
+)
 def test_an_evicted_prompt_in_chunks_takes_its_budget_and_no_more(policy):
     """Per token of the prompt a few integers; per slot of the budget its keys and values in every layer, and as much
     again, or twice, where an event moves them."""

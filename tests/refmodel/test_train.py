@@ -23,6 +23,7 @@ from tests.compiling import AS_USERS_DO
 pytestmark = pytest.mark.usefixtures("fast_compile")
 
 LONG = pytest.param(2048, marks=pytest.mark.long)
+MOE = pytest.param("tiny-moe", marks=pytest.mark.slow)
 
 
 def tokens(batch: int, length: int, seed: int = 0) -> np.ndarray:
@@ -134,8 +135,7 @@ def test_gradients_of_a_model_are_those_of_dense_attention(preset, length):
     chex.assert_trees_all_close(found, wanted, atol=1e-4 * scale, rtol=0)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("preset", ["tiny-dense", "tiny-moe"])
+@pytest.mark.parametrize("preset", [pytest.param("tiny-dense", marks=pytest.mark.long), MOE])
 def test_memory_of_a_gradient_is_linear_in_the_prompt(preset):
     model = refmodel.load(preset, layout="swa(64,sinks=4)+full")
 

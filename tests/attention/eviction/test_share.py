@@ -108,6 +108,6 @@ def test_without_a_prompt_nothing_is_known(text):
         lambda: variant.useful(heads, 101, 101),
     ]  # fmt: skip
     for ask in unknown:
-        with pytest.raises(ValueError, match=r"whose length is not known: take it, or the model's config, `at_length"):
+        with pytest.raises(ValueError, match=r"whose length is not known: take it `at_length\(prompt_tokens\)` first"):
             ask()
     assert not variant.differs_by_depth(5) and parse_variant("evict(pyramidkv, budget=0.5)").differs_by_depth(5)

@@ -218,6 +218,10 @@ def test_remarks_name_every_layout_that_is_left_out_and_every_length_beyond_the_
     assert len(short_prompts.left_out) + len(short_prompts.layouts) == len(LAYOUTS) - 1  # two are one on 4 layers
     assert all(layout in left_out for layout in short_prompts.left_out) and "evict(h2o" in left_out
     assert "not for the heads of tiny-dense" in left_out and "a prompt of 64 tokens" in left_out
+    late = "evict_after(knorm, budget=9)"
+    (after,) = remarks(usual_sweep(model, ["swa(5)", late], [17], quality_tokens=13))
+    assert after.startswith(f"{late}: a text is read in one pass") and "prefillwall retrieve and generate show" in after
+    assert remarks(usual_sweep(model, [late], [17])) == []  # nothing is read
     short = dataclasses.replace(model, config=dataclasses.replace(model.config, max_positions=64))
     (beyond,) = remarks(usual_sweep(short, ["swa(5)"], [17, 128]))
     assert beyond.startswith("beyond the 64 tokens that tiny-dense is made for: 128;")
