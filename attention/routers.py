@@ -65,7 +65,10 @@ class Router(Part):
 
 
 class Linear(Router):
-    """`linear`: argmax_e x·W, learned, W [D, M·E]; the first of equals.  float32 at full precision, as experts are."""
+    """`linear`: argmax_e x·W, learned, W [D, M·E]; the first of equals.  float32 at full precision, as experts are.
+
+    The form of All-or-Here (2512.22562), L2A (2603.17484) and SwiAttn (2603.26380); the other routers are controls.
+    """
 
     name = "linear"
     reads_tokens = True

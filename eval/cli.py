@@ -34,6 +34,7 @@ COMMANDS: Final = MappingProxyType(
         "models": "known model shapes: parameters, FLOPs per token, crossover",
         "cards": "peak rates, bandwidths and memory, with their sources",
         "post": "the founding post's table and figure, under its convention and counted exactly",
+        "predict": "prefill rates of any length on an R9700, from what others published",
         "validate": "predicted prefill rates against published ones, with the error of every row",
         "lower": "compile for a GPU that is not there: memory, registers, spills, LDS, WMMA, predicted time",
         "completion": "print the script that completes this command line in a shell",

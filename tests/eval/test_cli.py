@@ -36,6 +36,7 @@ QUICK = {
 
 
 NOT_RUN = {
+    "predict": "fits all published rows, see test_predict_command.py",
     "report": "needs the records of a run, see test_compare_command.py",
     "lower": "needs the compiler plugin of the extra rocm-compile",
     "completion": "prints a script, not figures",

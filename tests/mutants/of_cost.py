@@ -26,6 +26,20 @@ MUTANTS = [
         ("AttentionCurve(one - other), AttentionCurve(other - one)", "AttentionCurve(other - one), AttentionCurve(one - other)"),
     ),
     *of(
+        "eval/cost/predicted_rates.py", f"{COST}test_predicted_rates.py",
+        ("key=lambda row: (row.depth + row.tokens, row.tokens_per_s)", "key=lambda row: row.tokens_per_s"),
+        ("key=lambda row: (row.depth + row.tokens, row.tokens_per_s)", "key=lambda row: row.depth + row.tokens"),
+        ("row.quant, row.setup.cards)", "row.quant)"),
+        ("depth=depth, tokens_per_s=1.0", "tokens_per_s=1.0"),
+        ("if not row.decode]", "]"),
+    ),
+    *of(
+        "eval/commands/predict.py", "tests/eval/commands/test_predict_command.py",
+        ("row.tokens / one.tokens_per_s", "one.tokens_per_s / row.tokens"),
+        ("{one.low:,.0f} to {one.high:,.0f}", "{one.high:,.0f} to {one.low:,.0f}"),
+        ("    if one.known:\n", "    if True:\n"),
+    ),
+    *of(
         "eval/cost/second_crossover.py", f"{COST}test_second_crossover.py",
         ("(cost.selection_flops - pair * cost.pairs)", "(cost.selection_flops - pair * cost.pairs - cost.state_flops)"),
         ("4 * one.heads.head_dim)", "2 * one.heads.head_dim)"),
