@@ -61,8 +61,7 @@ def step(
     `positions_bt` defaults to the next T positions; -1 marks padding (a ragged cache keeps rows of several lengths).
     `first` says that the cache is empty, so that nothing but the step's own tokens needs to be looked at.
     Raises `ValueError` for a step past the cache's room, and for ids that the vocabulary does not have.  Under jit
-    nothing can raise: there the logits of a step past the room are NaN, so that nothing is lost in silence, and ids
-    are not looked at.
+    nothing can raise: there the logits of a step past the room are NaN, and ids are not looked at.
     """
     hidden = hidden_states(config, params, cache, tokens_bt, positions_bt=positions_bt, attend=attend, first=first)
     final_btd = hidden.final_btd
@@ -137,6 +136,7 @@ def hidden_states(
 
 def embed(config: ModelConfig, params: Params, tokens: Int[Array, "*rows"]) -> Float[Array, "*rows d"]:
     """What the first layer reads: embedded tokens [..., D], times a scale that is rounded to their precision."""
+    check_config(config)
     embedding = params["embed"]["embedding"]
     x = embedding.take(tokens) if isinstance(embedding, Packed) else embedding[tokens]
     return x if config.embedding_scale == 1 else x * jnp.asarray(config.embedding_scale, x.dtype)
@@ -145,6 +145,7 @@ def embed(config: ModelConfig, params: Params, tokens: Int[Array, "*rows"]) -> F
 @jax.named_scope("head")
 def unembed(config: ModelConfig, params: Params, hidden: Float[Array, "*rows d"]) -> Float32[Array, "*rows v"]:
     """Logits [..., V] in float32 of final hidden states [..., D], softly capped where the model says so."""
+    check_config(config)
     if config.tied_head:
         kernel, sums = params["embed"]["embedding"], "...d,vd->...v"
     else:

@@ -24,7 +24,7 @@ from refmodel.model import Params, embed, hidden_states
 from refmodel.rope import rope_angles
 from refmodel.specification import ModelConfig, check_config
 from refmodel.stacked_module import RMSNorm
-from refmodel.token_ids import Ids, as_ids, check_token_ids
+from refmodel.token_ids import Ids, as_ids, check_token_ids, rows_of_ids
 
 __all__ = ["attention_weights", "observe", "observe_routed", "routes_taken"]
 
@@ -35,7 +35,7 @@ MOST_WEIGHTS: Final = 2**28
 def observe(
     config: ModelConfig,
     params: Params,
-    tokens_bt: jax.Array,
+    tokens_bt: Ids,
     look: Callable[[Mixer, MixerInput, StepContext, Any, jax.Array], Any],
     layers: Collection[int],
     *,
@@ -46,6 +46,7 @@ def observe(
     A second pass over those layers' inputs, outside the model's loop: differentiable, and none of the model's business.
     """
     check_config(config)
+    tokens_bt = rows_of_ids(tokens_bt, config.vocab_size)
     config = config.at_length(tokens_bt.shape[1])
     batch, tokens = tokens_bt.shape
     dtype = params["embed"]["embedding"].dtype
@@ -133,7 +134,7 @@ def _check_layers(config: ModelConfig, layers: Collection[int]) -> None:
 def observe_routed(
     config: ModelConfig,
     params: Params,
-    tokens_bt: jax.Array,
+    tokens_bt: Ids,
     look: Callable[[Routed, LayerInput], Any],
     *,
     attend: AttendFn = attend,
@@ -149,7 +150,7 @@ def observe_routed(
 
 
 def routes_taken(
-    config: ModelConfig, params: Params, tokens_bt: jax.Array, *, attend: AttendFn = attend
+    config: ModelConfig, params: Params, tokens_bt: Ids, *, attend: AttendFn = attend
 ) -> dict[int, RouteStatistics]:
     """Shares of the routes and mean visible keys in each token-routed layer, for a prompt in one step."""
 

@@ -14,7 +14,6 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Final
 
-from attention.checks import of_kind
 from attention.cost import Depth, Heads
 from attention.layout import Layout, LayoutSpec, format_layout, mixers_named, parse_layout
 from attention.mixer import Mixer
@@ -222,7 +221,9 @@ class ModelConfig:
 
 def check_config(config: object) -> None:
     """Raises `ValueError` for what is no description of a model, such as its name."""
-    of_kind("config: a model's, such as refmodel.load(...).config,", config, ModelConfig)
+    if not isinstance(config, ModelConfig):
+        got = repr(config[:40]) if isinstance(config, str) else f"a {type(config).__name__}"
+        raise ValueError(f"config: a model's, such as refmodel.load(...).config, is wanted, got {got}")
 
 
 def _covers_recurrent(spec: LayoutSpec) -> bool:

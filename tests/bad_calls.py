@@ -24,8 +24,8 @@ from refmodel.cache import init_cache
 from refmodel.decoder import decoder
 from refmodel.fit import fit
 from refmodel.generate import generate
-from refmodel.model import prefill, step
-from refmodel.observe import attention_weights, routes_taken
+from refmodel.model import embed, prefill, step, unembed
+from refmodel.observe import attention_weights, observe_routed, routes_taken
 from refmodel.presets import preset
 from refmodel.train import next_token_loss
 
@@ -89,7 +89,11 @@ def calls() -> dict[str, tuple]:
         "such as refmodel.load(...).config, is wanted, got 'tiny-dense'": lambda: prefill("tiny-dense", params, ids),
         "config, is wanted, got 'tiny-moe'": lambda: step("tiny-moe", params, cache, ids),
         "config, is wanted, got 'smollm2'": lambda: routes_taken("smollm2", params, ids),
-        "config, is wanted, got tiny-dense: ": lambda: next_token_loss(model, params, ids),
+        "config, is wanted, got a Model": lambda: next_token_loss(model, params, ids),
+        "config, is wanted, got 'dense'": lambda: embed("dense", params, ids),
+        "config, is wanted, got 'hybrid'": lambda: unembed("hybrid", params, jnp.ones((1, 48))),
+        "which model.encode makes of a text, got 'words'": lambda: routes_taken(config, params, "words"),
+        "tokens must be ids, [B, T] or [T], got int64[]": lambda: observe_routed(config, params, 5, print),
         "config, is wanted, got 'tiny'": lambda: attention_weights("tiny", params, ids, [0]),
         "config, is wanted, got 'llama'": lambda: fit("llama", optax.sgd(0.1), params, [ids]),
         "which model.encode makes of a text, got 'word'": lambda: next_token_loss(config, params, "word"),

@@ -138,7 +138,7 @@ def _print(record: dict[str, Any]) -> None:
         "N*",
         "share tends to",
         *(["cap (FLOPs)", f"cheaper than {FULL} from"] if compared else []),
-        *(["choosing dearest from"] if choose else []),
+        *(["choosing overtakes from"] if choose else []),
         *(f"share at {n:,}" for n in lengths),
     )
     for one in layouts:

@@ -49,7 +49,7 @@ def test_crossover_says_how_much_attention_can_be_saved_at_most(capsys, monkeypa
 def test_crossover_says_from_where_on_choosing_costs_most(capsys) -> None:
     assert main(["crossover", "--layouts", "full", "dsa", "moba", "--tokens", "1024"]) == 0
     head, *lines = (re.split(r"  +", line.rstrip()) for line in capsys.readouterr().out.splitlines()[1:5])
-    assert head[-2] == "choosing dearest from"
+    assert head[-2] == "choosing overtakes from"
     assert [line[-2] for line in lines] == ["none", "11,646", "2,622,344"]
 
 
