@@ -127,7 +127,8 @@ def test_from_python(page: str, layouts: list[str], tmp_path: Path, capsys, monk
     monkeypatch.chdir(tmp_path)
     for source in others:
         carry_out(source, names)
-    assert [path.name for path in tmp_path.iterdir()] == ["weights.png"] * len(others)
+    assert [path.name for path in tmp_path.iterdir()] == ["weights.png"] * ("savefig" in "".join(others))
+    assert ("token 8: " in capsys.readouterr().out) == ("one_token" in "".join(others))
 
 
 def test_samples_are_drawn_as_the_page_says(capsys) -> None:
