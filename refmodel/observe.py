@@ -24,7 +24,7 @@ from refmodel.model import Params, embed, hidden_states
 from refmodel.rope import rope_angles
 from refmodel.specification import ModelConfig, check_config
 from refmodel.stacked_module import RMSNorm
-from refmodel.token_ids import Ids, as_ids, check_token_ids, rows_of_ids
+from refmodel.token_ids import Ids, rows_of_ids
 
 __all__ = ["attention_weights", "observe", "observe_routed", "routes_taken"]
 
@@ -96,10 +96,8 @@ def attention_weights(
             a query beyond the prompt, none of them, and more than `MOST_WEIGHTS` numbers.
     """
     check_config(config)
-    ids = as_ids(tokens)
-    check_token_ids(ids, config.vocab_size)
+    tokens_bt = rows_of_ids(tokens, config.vocab_size).astype(jnp.int32)
     of_kind("layers: a collection of numbers", layers, Collection)
-    tokens_bt = jnp.asarray(ids.reshape(-1, ids.shape[-1]), jnp.int32)
     n = tokens_bt.shape[1]
     of_kind("queries: a sequence of places, or None,", queries, Sequence | None)
     places = range(n) if queries is None else [whole("a query", query, 0, n - 1) for query in queries]
