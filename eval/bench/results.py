@@ -15,7 +15,7 @@ from typing import Final
 
 from matplotlib.figure import Figure
 
-from eval.bench import cpu_results, gpu_results, packed_results, pictures
+from eval.bench import cpu_results, gpu_results, packed_results, pictures, recall_results
 from eval.report import plots
 from eval.report.run_facts import crossovers
 
@@ -31,6 +31,7 @@ MARKS: Final[Mapping[tuple[str, str], Callable[[Path], str]]] = {
     (RESULTS, "figures on a CPU"): lambda root: cpu_results.cpu_figures(cpu_results.cpu_summary(root)),
     (RESULTS, "figures on a GPU"): gpu_results.gpu_figures,
     (RESULTS, "figures of weights of few bits"): packed_results.packed_figures,
+    (RESULTS, "figures of associative recall"): recall_results.recall_figures,
 }
 """Page and name of a mark; what stands between that mark and the next END."""
 
