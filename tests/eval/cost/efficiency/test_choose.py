@@ -51,8 +51,9 @@ def test_efficiencies_that_rows_share_in_part_predict_better_than_one_for_all(
     assert all(score(without(model, term), rows) > best + 0.1 for term in terms)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("model", [VULKAN, DECODE])
+@pytest.mark.parametrize(
+    "model", [pytest.param(VULKAN, marks=pytest.mark.long), pytest.param(DECODE, marks=pytest.mark.slow)]
+)
 def test_no_neighbour_is_better(model: TimeModel) -> None:
     rows = rows_of(model)
     best = score(model, rows)
