@@ -211,12 +211,17 @@ def cache_tokens(pattern: SpanPattern, capacity_tokens: int) -> int:
     A later query at p sees at most the span - 1 keys before it and the sinks.  The longest span rules: a grouped
     cache is shared by all its heads.
     """
-    return min(whole("capacity_tokens", capacity_tokens, 0), max(pattern.span) - 1 + max(pattern.sink))
+    return min(whole("capacity_tokens", capacity_tokens, 0), _most_kept_tokens(pattern))
+
+
+def _most_kept_tokens(pattern: SpanPattern) -> int:
+    """What a later query may see, however long the sequence."""
+    return max(pattern.span) - 1 + max(pattern.sink)
 
 
 def holds_everything(pattern: SpanPattern, slots: int) -> bool:
     """Whether a cache of `slots` is as large as the sequences it is for, so that nothing ever has to go."""
-    return slots < max(pattern.span) - 1 + max(pattern.sink)
+    return slots < _most_kept_tokens(pattern)
 
 
 def still_needed(pattern: SpanPattern, kv_pos: Array, next_pos: Array) -> Array:

@@ -181,6 +181,19 @@ def test_the_concepts_name_every_convention() -> None:
     assert [name for name in (*get_args(Linear), *get_args(Pairs)) if f"`{name}`" not in text] == []
 
 
+def test_what_is_to_be_found_in_a_file_is_there() -> None:
+    """Each name of code under "Find a thing" stands in a file that the same paragraph names."""
+    section = (ROOT / "CONTRIBUTING.md").read_text().partition("## Find a thing")[2].partition("\n## ")[0]
+    for paragraph in section.split("\n* ")[1:]:
+        said = re.findall(r"`([^`]+)`", paragraph)
+        files = [ROOT / one for one in said if one.endswith(".py")]
+        text = "\n".join(file.read_text() for file in files)
+        names = [
+            one.removesuffix("=)").replace("(", " ").split()[-1] for one in said if re.fullmatch(r"\w+(\(\w+=\))?", one)
+        ]
+        assert [name for name in names if name not in text] == [], paragraph
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_files_that_a_page_names_exist(page: Path) -> None:
     text = page.read_text()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import inspect
+from pathlib import Path
 
 import jax.numpy as jnp
 import pytest
@@ -17,6 +18,8 @@ from refmodel.parts import Norm
 from refmodel.rope import apply_rope
 from tests.shapes import CHECKED, has_shapes
 
+ROOT = Path(__file__).parents[1]
+
 
 @pytest.mark.parametrize("name", CHECKED)
 def test_a_module_is_checked_and_has_shapes_to_check(name):
@@ -25,6 +28,13 @@ def test_a_module_is_checked_and_has_shapes_to_check(name):
     hints = {one: inspect.get_annotations(inspect.unwrap(one), eval_str=True).values() for one in functions}
     shaped = [one for one in functions if any(map(has_shapes, hints[one]))]
     assert shaped and all(hasattr(one, "__wrapped__") for one in shaped)
+
+
+def test_every_module_whose_arrays_have_shapes_is_checked():
+    files = (file for package in ("attention", "refmodel", "eval") for file in (ROOT / package).rglob("*.py"))
+    shaped = (file for file in files if "from jaxtyping import" in file.read_text(encoding="utf-8"))
+    names = {".".join(file.relative_to(ROOT).with_suffix("").parts) for file in shaped}
+    assert names == {*CHECKED, "attention.attend"}
 
 
 def test_a_wrong_shape_is_caught():

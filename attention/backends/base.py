@@ -55,6 +55,10 @@ class Operands(NamedTuple):
     """A `Pattern`: of the kind that `Backend.cannot` let pass."""
 
 
+class CannotRun(ValueError):
+    """Why a backend that was asked for by name cannot run what it was asked for."""
+
+
 class Backend:
     """Base of the backends: a subclass and `BACKENDS.register(MyBackend())` make one that `impl=` and `--impl` name.
 

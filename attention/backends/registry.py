@@ -7,7 +7,7 @@ from typing import Final
 import jax
 import jax.numpy as jnp
 
-from attention.backends.base import Backend, Request
+from attention.backends.base import Backend, CannotRun, Request
 from attention.backends.blockwise import Blockwise
 from attention.backends.cudnn import Cudnn
 from attention.backends.decode import Decode
@@ -43,7 +43,8 @@ def impl_names() -> tuple[str, ...]:
 def choose(request: Request, impl: str = "auto") -> Backend:
     """The backend that runs `request`: the named one, or for `auto` the first by `place` that pays and can.
 
-    Raises `ValueError` for an unknown name, and for a backend that cannot run this: a named one never falls back.
+    Raises `ValueError` for an unknown name, and `CannotRun` for a backend that cannot run this: a named one never falls
+    back.
     """
     if request.scored and isinstance(request.pattern, Choice):
         tokens = isinstance(request.pattern, TokenChoice)
@@ -52,7 +53,7 @@ def choose(request: Request, impl: str = "auto") -> Backend:
     if impl != "auto":
         backend = _named(impl)
         if reason := _cannot(backend, request):
-            raise ValueError(f"attention by {impl}: {reason}")
+            raise CannotRun(f"attention by {impl}: {reason}")
         return backend
     in_line = sorted((one.place, name) for name, one in BACKENDS.items() if one.place is not None)
     able = (BACKENDS[name] for _, name in in_line)

@@ -12,4 +12,5 @@ def first_best(x: Float[Array, "*rows s"], count: int) -> tuple[Float[Array, "*r
 
     `lax.top_k` alone takes 0.0 for greater than -0.0, which comparisons and maxima do not.
     """
-    return lax.top_k(jnp.where(x == 0, jnp.zeros_like(x), x), count)
+    best, places = lax.top_k(jnp.where(x == 0, jnp.zeros_like(x), x), count)
+    return best, places

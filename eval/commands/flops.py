@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from rich.table import Table
 
+from attention.backends.registry import BACKENDS
 from eval.commands import arguments, output
 from eval.commands.arguments import from_zero, positive
 from eval.commands.resolve import shape_named
@@ -60,7 +61,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--start", type=from_zero, default=0, metavar="P", help="tokens already in the cache (default: 0)"
     )
     parser.add_argument("--chunk", type=positive, metavar="C", help="feed the prompt in chunks of C")
-    arguments.add_impl(parser, ("auto", "dense", "blockwise"))
+    arguments.add_impl(parser, ("auto", *(name for name, one in BACKENDS.items() if one.counts == "closed form")))
     parser.add_argument("--no-compile", action="store_true", help="leave the compiler out")
     arguments.add_card(parser)
     add_storage(parser)
@@ -131,7 +132,8 @@ def _lots(model: ModelConfig, steps: tuple[Step, ...]) -> int:
 def _record(options: argparse.Namespace, model: ModelConfig, steps: tuple[Step, ...]) -> dict[str, Any]:
     return {
         "command": "flops", "model": model.name, "layout": model.layout_name, "tokens": options.tokens,
-        "start": options.start, "steps": len(steps), "card": options.card, "impl": options.impl,
+        "start": options.start, "steps": len(steps), "card": options.card and card(options.card).name,
+        "impl": options.impl,
         "weights": options.weights, "kv": options.kv,
         "conventions": {
             "flops": "2 per multiply-accumulate; matrix products only",

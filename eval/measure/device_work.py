@@ -12,6 +12,7 @@ from attention.attend import attend
 from attention.attended import Attended
 from attention.backends.base import Order
 from attention.chosen import BlockChoice
+from attention.kernels.score import Score
 from attention.mixer import Mixer
 from eval.cost.flops.model_program import component_of
 from eval.cost.flops.traced import count_flops
@@ -50,7 +51,7 @@ def selection_flops(config: ModelConfig, variant: Mixer, tokens: int, dtype: Any
     if not variant.at_length(tokens).useful(config.heads, tokens).selection_flops:
         return 0
 
-    def choosing(*operands: Any, order: Order = "any", need_lse: bool = False) -> Attended:
+    def choosing(*operands: Any, order: Order = "any", need_lse: bool = False, score: Score | None = None) -> Attended:
         q_btnh, *_, pattern = operands
         if isinstance(pattern, BlockChoice):  # chosen inside
             return attend(*operands, impl=impl, order=order, need_lse=need_lse)

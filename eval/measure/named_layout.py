@@ -108,4 +108,4 @@ def _hint(error: ValueError) -> str:
     """What to do about a name that no registry knows."""
     if not str(error).startswith("no "):
         return ""
-    return "; one of your own is known once it is registered: by its module in --plugin, or by attention.register"
+    return "; one of your own is known once it is registered: by its file in --plugin, or by attention.register"

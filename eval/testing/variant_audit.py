@@ -8,6 +8,7 @@ from functools import partial
 from types import MappingProxyType
 from typing import Any, Final, Literal
 
+from attention.backends.base import CannotRun
 from attention.cost import Heads
 from attention.full import Full
 from attention.layout import parse_variant
@@ -104,7 +105,7 @@ def _sees_all(variant: Mixer, heads: Heads, tokens: int) -> bool:
 def _verdict(check: Callable[[], None]) -> Verdict:
     try:
         check()
-    except DoesNotApply as reason:
+    except (DoesNotApply, CannotRun) as reason:
         return Verdict("does not apply", str(reason))
     except AssertionError as fault:
         return Verdict("fails", str(fault))

@@ -46,6 +46,7 @@ class WeightFormat:
         beside: what the names of tensors that belong to it end in, after its own name: ("_scale",).
         beside_types: the stored types that each of those may have, asked before anything is read (default: any).
         ending: what its own name ends in and those beside it do not; tensors of other names are not of the format.
+        stored_as: what the stored name of a matrix ends in, where that is not ".weight": ".qweight".
         per_item: numbers that one stored item holds along the last axis; 2 for 4-bit numbers in bytes.
         fits: whether the shapes of those beside it go with the shape of the numbers, asked before anything is read
             (default: whether they broadcast to it).
@@ -65,6 +66,7 @@ class WeightFormat:
     beside: tuple[str, ...] = ()
     beside_types: tuple[tuple[str, ...], ...] = ()
     ending: str = ""
+    stored_as: str = ""
     per_item: int = 1
     fits: Callable[..., bool] = _broadcast
     keeps: Callable[..., Coding | None] = lambda *shapes: None
@@ -159,7 +161,8 @@ def _keeps_groups(numbers: Shape, zeros: Shape, scales: Shape, *index: Shape) ->
 def _four_bits(method: str, parts: Callable[..., tuple[Coding, Parts]], *index: str) -> WeightFormat:
     return FourBits(
         f"I32 {method}", lambda *stored: _from_zero_points(parts(*stored)[1]), beside=("qzeros", "scales", *index),
-        beside_types=(("I32",), _FLOATS, *(("I32",) for _ in index)), ending="weight", fits=_fit_groups,
+        beside_types=(("I32",), _FLOATS, *(("I32",) for _ in index)), ending="weight", stored_as=".qweight",
+        fits=_fit_groups,
         keeps=_keeps_groups, parts=parts,
     )  # fmt: skip
 

@@ -6,12 +6,12 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Final
 
+from refmodel.checkpoint.formats import WEIGHT_FORMATS
 from refmodel.words import shown
 
 _WRAPPERS: Final = ("_orig_mod.", "module.")  # torch.compile, DistributedDataParallel
 _BASE: Final = ("embed_tokens.", "layers.", "norm.")
 _TEXT: Final = "model.language_model."  # of a model that sees pictures, too
-_PACKED: Final = ".qweight"
 _ROTARY: Final = re.compile(r"(.*\.)?rotary_emb\.\w+")
 _LAYER: Final = re.compile(r"model\.layers\.([0-9]{1,9})\.(.*)")
 _SEEING: Final = ("model.visual.", "visual.", "model.vision_tower.", "model.embed_vision.")
@@ -22,12 +22,13 @@ _NEXT_TOKENS: Final = ("eh_proj.", "enorm.", "hnorm.", "shared_head.")
 def own_name(stored: str) -> str:
     """`model.layers.0...`, also of what was saved compiled, or without the head and so without the prefix `model.`.
 
-    A packed matrix, `X.qweight`, is the model's `X.weight`.
+    A packed matrix is the model's `X.weight`, whatever its format calls it (`X.qweight`).
     """
     for wrapper in _WRAPPERS:
         stored = stored.replace(wrapper, "")
     stored = stored.replace(_TEXT, "model.", 1) if stored.startswith(_TEXT) else stored
-    stored = f"{stored.removesuffix(_PACKED)}.weight" if stored.endswith(_PACKED) else stored
+    for ending in {one.stored_as for one in WEIGHT_FORMATS.values() if one.stored_as}:
+        stored = f"{stored.removesuffix(ending)}.weight" if stored.endswith(ending) else stored
     return f"model.{stored}" if stored.startswith(_BASE) else stored
 
 

@@ -34,7 +34,7 @@ MUTANTS = [
         ("sink_m.repeat(n_heads // sink_m.size)", "np.tile(sink_m, n_heads // sink_m.size)"),
         ("span_bmt.repeat(n_heads // span_bmt.shape[1], axis=1)",
          "np.tile(span_bmt, (1, n_heads // span_bmt.shape[1], 1))"),
-        ("max(pattern.span) - 1 + max(pattern.sink))", "max(pattern.span) - 1 + min(pattern.sink))"),
+        ("max(pattern.span) - 1 + max(pattern.sink)\n", "max(pattern.span) - 1 + min(pattern.sink)\n"),
         ("every = ~kv_empty & (q.low <= q.high) & (kv_high <= q.low) & ((kv_high < sink)",
          "every = ~kv_empty & (q.low <= q.high) & (kv_high <= q.low) & ((kv_high <= sink)"),
         ("(q.left_high < beyond_sinks))", "(q.left_high <= beyond_sinks))"),

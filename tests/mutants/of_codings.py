@@ -152,8 +152,12 @@ MUTANTS = [
         ("if not isinstance(told, Mapping):", "if told is None:"),
     ),
     *of(
-        "refmodel/checkpoint/stored_names.py", FOUR_BITS,
-        ('_PACKED: Final = ".qweight"', '_PACKED: Final = ".qweights"'),
+        "refmodel/checkpoint/formats.py", FOUR_BITS,
+        ('stored_as=".qweight"', 'stored_as=".qweights"'),
+    ),
+    *of(
+        "refmodel/checkpoint/stored_names.py", "tests/refmodel/checkpoint/test_formats.py",
+        ('f"{stored.removesuffix(ending)}.weight" if', 'f"{stored.removesuffix(ending)}weight" if'),
     ),
     *of(
         "refmodel/packed/codebooks.py", KERNELS,

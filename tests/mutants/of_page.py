@@ -9,6 +9,11 @@ DRAWN, TOLD, FIGURES = f"{PAGE}test_drawn_figures.py", f"{PAGE}test_told.py", f"
 
 MUTANTS = [
     *of(
+        "eval/report/page/page.py", FIGURES,
+        ("if figure.name in made or figure.name in OWN_ANCHORS:", "if figure.name in made:"),
+        ("if figure.name in made or figure.name in OWN_ANCHORS:", "if figure.name in OWN_ANCHORS:"),
+    ),
+    *of(
         "eval/report/page/layout_sentence.py", TOLD,
         ('f"{factor(gain.useful_reduction)} fewer useful', 'f"{factor(gain.executed_reduction)} fewer useful'),
         ('way = "rises" if change >= 0', 'way = "rises" if True'),

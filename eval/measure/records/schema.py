@@ -34,8 +34,8 @@ class FlopCounts:
 
     Attributes:
         useful: of visible pairs, and of choosing them.
-        executed: of the tiles that a program computes: on a CPU in closed form, on a GPU as `Findings.executed_from`
-            says by backend; the useful ones again where that says `UNTOLD`.
+        executed: of the tiles that a program computes, in closed form; on a GPU attention and choosing as
+            `Findings.executed_from` says by backend.  The useful ones again where that says `UNTOLD`.
     """
 
     useful: Mapping[str, int]
@@ -76,7 +76,7 @@ class Findings:
     Attributes:
         timing: of one call; of layers apart its one sample is the sum over the layers.
         calls_per_sample: calls of a kernel that one sample went through, one after the other.
-        executed_from: by implementation, where the executed FLOPs come from; on a GPU.
+        executed_from: by implementation, where the executed FLOPs come from; on a CPU only that it does not tell.
         layers, parts, ends_ms: of layers apart: each distinct layer, the timing of each program, and the time of what
             is outside the layers.
         layouts: of the linear part: all layouts that share it.

@@ -6,13 +6,14 @@ import string
 from collections.abc import Mapping, Sequence
 from importlib import resources
 from pathlib import Path
+from typing import Final
 
 from attention.regular_file import regular_file
 from eval.measure.records.schema import Record
 from eval.report import tidy
 from eval.report.on_card import OnCard
 from eval.report.page.all_figures import FIGURES
-from eval.report.page.figure import Context, reproduction
+from eval.report.page.figure import Context, Figure, reproduction
 from eval.report.page.four_panels import four_panels
 from eval.report.page.glance import glance
 from eval.report.page.html_tables import prose, table_html
@@ -28,6 +29,9 @@ from refmodel.specification import ModelConfig
 
 Section = tuple[str, str, Markup]
 """Anchor, title, content."""
+
+OWN_ANCHORS: Final = frozenset({"first", "glance", "run", "layouts", "numbers"})
+"""Of what is no figure of the registry."""
 
 
 def write_html(
@@ -66,8 +70,14 @@ def write_html(
 
 def _of_setting(context: Context, prefix: str, suffix: str) -> list[Section]:
     """The sections of one summary: figure by figure, then layout by layout."""
-    made = [figure for make in FIGURES.values() if (figure := make(context))]
-    sections = [(f"{prefix}{figure.name}-section", figure.title + suffix, figure.html(prefix)) for figure in made]
+    made: dict[str, Figure] = {}
+    for figure in (figure for make in FIGURES.values() if (figure := make(context))):
+        if figure.name in made or figure.name in OWN_ANCHORS:
+            raise ValueError(f"two parts of the page are called {figure.name!r}; a figure's name is its own")
+        made[figure.name] = figure
+    sections = [
+        (f"{prefix}{figure.name}-section", figure.title + suffix, figure.html(prefix)) for figure in made.values()
+    ]
     panels = [_layout(context, layout.name, prefix) for layout in context.summary.layouts]
     intro = element(
         "p", "Four panels a layout: what it costs (full attention's own cost as a grey line), attention's share of the "

@@ -5,9 +5,12 @@ from __future__ import annotations
 import json
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from attention.backends.dense import Dense
+from attention.backends.registry import BACKENDS
 from attention.block_rules import BLOCK_RULES
 from attention.eviction.registry import POLICIES
 from attention.routers import ROUTERS
@@ -218,3 +221,22 @@ def test_variants_counts_with_the_heads_of_a_shape_that_cannot_run(capsys) -> No
     pairs = json.loads(capsys.readouterr().out)["variants"][0]["costs"][0]["pairs"]
     n_heads = preset(name).n_heads
     assert pairs == n_heads * sum(min(position + 1, 7) for position in range(4096))
+
+
+def test_flops_counts_by_a_backend_from_outside_and_calls_a_card_by_its_name(tmp_path: Path, capsys) -> None:
+    class Twice(Dense):
+        name = "twice"
+        place = None
+
+        def executed_pairs(self, *call: Any) -> int:
+            return 2 * super().executed_pairs(*call)
+
+    (tmp_path / "mine.toml").write_text('name = "my-card"\nbandwidth_bytes_per_s = 1e12\n[peak_tflops]\nbf16 = 100\n')
+    words = ["flops", "--model", "tiny-dense", "--layout", "full", "--tokens", "31", "--no-compile", "--json"]
+    found = []
+    with BACKENDS.temporarily(Twice()):
+        for impl in ("dense", "twice"):
+            main([*words, "--impl", impl, "--card", str(tmp_path / "mine.toml")])
+            found.append(json.loads(capsys.readouterr().out))
+    dense, twice = (one["flops"]["executed"]["attention"] for one in found)
+    assert twice == 2 * dense and found[0]["card"] == "my-card"

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, fields
+from typing import ClassVar
+
 import jax.numpy as jnp
 import pytest
 
@@ -16,6 +19,7 @@ from attention.kernels.pallas_spans import attend_pallas_spans
 from attention.kernels.target import compiling_for
 from attention.kernels.tiles import AttentionTiles
 from attention.layout import parse_variant
+from attention.token_routed import Routed
 from eval.measure import timing
 from eval.measure.device_work import Work, layer_work, selection_flops
 from refmodel.presets import preset
@@ -115,3 +119,20 @@ def test_other_backends_are_asked_anew():
     with BACKENDS.temporarily(Eager()):
         assert layer_work(CONFIG, variant, TOKENS, dtype).impls == ("eager",)
     assert layer_work(CONFIG, variant, TOKENS, dtype).impls == before == ("blockwise",)
+
+
+@dataclass(frozen=True)
+class RoutedAndCapped(Routed):
+    """Spans that a router chooses, and scores that are capped in them."""
+
+    name: ClassVar[str] = "routed_and_capped"
+
+    def score(self, scores, q_pos, kv_pos, head):
+        return 3 * jnp.tanh(scores / 3)
+
+
+def test_a_variant_that_changes_scores_chooses_at_the_same_cost():
+    plain = parse_variant("routed(5|full)")
+    capped = RoutedAndCapped(**{field.name: getattr(plain, field.name) for field in fields(plain)})
+    counts = [selection_flops(CONFIG, one, TOKENS, jnp.dtype("float32")) for one in (plain, capped)]
+    assert counts[0] == counts[1] > 0

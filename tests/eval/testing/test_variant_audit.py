@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 
 import pytest
 
+from attention.backends.base import Backend
+from attention.backends.registry import BACKENDS
 from attention.full import Full
 from attention.sliding_window import SlidingWindow
 from eval.testing import audit
@@ -57,6 +60,29 @@ def test_a_variant_that_dies_fails(kind):
 
     found = audit(Dying(5), tokens=31)
     assert {(one.status, one.why) for one in found.verdicts.values()} == {("fails", f"{kind.__name__}: of a bug")}
+
+
+class PromptsOnly(Backend):
+    """A library's kernel, say: it takes one step of a prompt, and does not tell what it executes."""
+
+    name = "prompts-only"
+
+    def cannot(self, request):
+        return None if request.q_btnh.shape[1] == request.k_bskh.shape[1] else f"{self.name} takes prompts in one step"
+
+    def run(self, operands, *, need_lse):
+        return dataclasses.replace(BACKENDS["dense"].run(operands, need_lse=need_lse), impl=(self.name,), visited=None)
+
+
+def test_what_a_backend_does_not_take_or_tell_is_no_fault_of_a_variant():
+    with BACKENDS.temporarily(PromptsOnly()):
+        found = audit("swa(5)", tokens=31, impl="prompts-only")
+        peeking = audit(Peeking(5), tokens=31, impl="prompts-only")
+    assert {name: one.status for name, one in found.verdicts.items()} == {
+        "causal": "holds", "prefix": "holds", "steps": "does not apply", "counts": "holds",
+    }  # fmt: skip
+    assert found.holds and "takes prompts in one step" in found.verdicts["steps"].why
+    assert peeking.verdicts["counts"].status == "fails"  # the pairs that it sees are looked at all the same
 
 
 def test_no_length_is_not_the_default_length():

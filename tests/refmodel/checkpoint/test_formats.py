@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -132,3 +133,30 @@ def test_a_scale_is_wanted_for_each_block(tmp_path, shape, message):
     rewrite(tmp_path, lambda tensors: tensors.update(further))
     with pytest.raises(ValueError, match=message):
         load(tmp_path, jnp.float32)
+
+
+def test_a_matrix_that_is_stored_under_another_name(tmp_path):
+    """As compressed-tensors stores packed ones; of the parts beside it the names begin with the matrix's."""
+    config, params = write_folder(tmp_path, LLAMA)
+    halves = WeightFormat(
+        "I32",
+        lambda stored, scale: stored * scale,
+        beside=("weight_scale",),
+        ending="weight",
+        stored_as=".weight_packed",
+    )
+
+    def pack(tensors):
+        stem = "model.layers.1.mlp.up_proj"
+        numbers = tensors.pop(f"{stem}.weight")
+        scale = np.abs(numbers).max(1, keepdims=True) / 2**20
+        tensors[f"{stem}.weight_scale"] = scale
+        tensors[f"{stem}.weight_packed"] = np.rint(numbers / scale).astype(np.int32)
+
+    rewrite(tmp_path, pack)
+    with pytest.raises(ValueError, match=r"up_proj\.weight"):
+        load(tmp_path, jnp.float32)
+    with WEIGHT_FORMATS.temporarily(halves):
+        found_config, found = load(tmp_path, jnp.float32)
+    assert found_config == config
+    chex.assert_trees_all_close(found, params, atol=1e-5)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from eval.report.number_format import duration, flops
 from eval.report.page.all_figures import FIGURES
-from eval.report.page.figure import Context
+from eval.report.page.figure import Context, Figure
 from eval.report.page.figures.floor import best_rate
 from eval.report.page.layout_sentence import layout_sentence
 from eval.report.page.scales import Scale, around, thinned, ticks
@@ -108,3 +108,12 @@ def test_a_figure_from_outside_has_its_section(tmp_path):
     assert text.index('id="position-section"') < text.index('id="asked-section"') < text.index('id="layouts"')
     write_report(tmp_path, found, command="prefillwall compare")
     assert "asked-section" not in (tmp_path / "report.html").read_text()
+
+
+@pytest.mark.parametrize("name", ["cost", "numbers"])
+def test_a_figure_has_a_name_of_its_own(tmp_path, name):
+    def another(context):
+        return Figure(name, "Again", (), "", context.redraw)
+
+    with FIGURES.temporarily(another), pytest.raises(ValueError, match=f"two parts of the page are called '{name}'"):
+        write_report(tmp_path, compared(synthetic_records()), command="prefillwall compare")
