@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import itertools
 import re
+import reprlib
 from collections.abc import Sequence
 from typing import Any
 
@@ -101,7 +102,7 @@ def parse_layout(spec: LayoutSpec, n_layers: int) -> Layout:
     entries = spec if isinstance(spec, Sequence) else [spec]
     for one in entries:
         if not isinstance(one, str | Mixer):
-            raise ValueError(f"a layout is text, a variant or a list of them, got {one!r}")
+            raise ValueError(f"a layout is text, a variant or a list of them, got {reprlib.repr(one)}")
     layout = tuple(one if isinstance(one, Mixer) else parse_variant(one) for one in spec)
     if len(layout) != n_layers:
         raise ValueError(f"a layout list names every layer: got {len(layout)} entries for {n_layers} layers")

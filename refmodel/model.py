@@ -16,23 +16,22 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-from jaxtyping import Array, Float, Float32, Int
+from jaxtyping import Array, Float32, Int
 
 from attention.attend import attend
 from attention.attended import AttendFn
 from attention.checks import described, of_kind, of_whole_numbers
 from refmodel.attend_layer import LayerIndex, StepInput
 from refmodel.cache import Cache, init_cache
+from refmodel.ends import embed, embedded, unembed
 from refmodel.layers import Block
 from refmodel.norm import rms_norm
-from refmodel.packed.packed import Packed
-from refmodel.packed_head import packed_logits
 from refmodel.plan import Run, layer_plan
 from refmodel.rope import rope_angles
 from refmodel.schedule import prefill_steps
 from refmodel.specification import ModelConfig, check_config
 from refmodel.token_ids import check_token_ids
-from refmodel.tree import Params
+from refmodel.tree import Params, check_params
 
 __all__ = ["Hidden", "embed", "hidden_states", "prefill", "step", "unembed"]
 
@@ -84,6 +83,7 @@ def hidden_states(
 ) -> Hidden:
     """The body of `step`, before the head.  `every_layer` also returns what each layer put out."""
     check_config(config)
+    check_params(params)
     of_kind("cache: what init_cache or a step gave", cache, Cache)
     _check_tokens(tokens_bt)
     _check_room(config, cache, tokens_bt.shape[1])
@@ -91,7 +91,7 @@ def hidden_states(
     in_order = first and positions_bt is None
     positions_bt = _positions(config, cache, tokens_bt, positions_bt)
     _check_ids(config, tokens_bt, positions_bt)
-    x_btd = embed(config, params, tokens_bt)
+    x_btd = embedded(config, params, tokens_bt)
     positions = {(layer.heads.head_dim, layer.rope) for layer in config.layers}
     angles = {one: rope_angles(positions_bt, *one) for one in positions}
 
@@ -134,29 +134,6 @@ def hidden_states(
     return Hidden(final_btd, Cache(stacks, length), layers_lbtd)
 
 
-def embed(config: ModelConfig, params: Params, tokens: Int[Array, "*rows"]) -> Float[Array, "*rows d"]:
-    """What the first layer reads: embedded tokens [..., D], times a scale that is rounded to their precision."""
-    check_config(config)
-    embedding = params["embed"]["embedding"]
-    x = embedding.take(tokens) if isinstance(embedding, Packed) else embedding[tokens]
-    return x if config.embedding_scale == 1 else x * jnp.asarray(config.embedding_scale, x.dtype)
-
-
-@jax.named_scope("head")
-def unembed(config: ModelConfig, params: Params, hidden: Float[Array, "*rows d"]) -> Float32[Array, "*rows v"]:
-    """Logits [..., V] in float32 of final hidden states [..., D], softly capped where the model says so."""
-    check_config(config)
-    if config.tied_head:
-        kernel, sums = params["embed"]["embedding"], "...d,vd->...v"
-    else:
-        kernel, sums = params["head"]["kernel"], "...d,dv->...v"
-    if isinstance(kernel, Packed):
-        logits = packed_logits(hidden, kernel)
-    else:
-        logits = jnp.einsum(sums, hidden, kernel, preferred_element_type=jnp.float32)
-    return logits if (cap := config.logit_cap) is None else cap * jnp.tanh(logits / cap)
-
-
 def prefill(
     config: ModelConfig,
     params: Params,
@@ -183,6 +160,7 @@ def prefill(
         ((1, 257), (4, 1, 9, 2, 16))
     """
     check_config(config)
+    check_params(params)
     _check_tokens(tokens_bt)
     batch, tokens = tokens_bt.shape
     steps = prefill_steps(tokens, chunk_tokens, capacity_tokens)
@@ -207,7 +185,7 @@ def prefill(
 def _check_tokens(tokens_bt: jax.Array) -> None:
     if not hasattr(tokens_bt, "dtype") or tokens_bt.ndim != 2 or not jnp.issubdtype(tokens_bt.dtype, jnp.integer):
         got = described(tokens_bt) if hasattr(tokens_bt, "dtype") else reprlib.repr(tokens_bt)
-        raise ValueError(f"tokens must be whole numbers, [B, T], got {got}")
+        raise ValueError(f"tokens must be an array of whole numbers, [B, T], got {got}")
 
 
 def _check_ids(config: ModelConfig, tokens_bt: jax.Array, positions_bt: jax.Array) -> None:

@@ -40,7 +40,7 @@ def _spelled(config: ModelConfig) -> str:
         pass
     raise ValueError(
         f"the layout {spelled} does not read back as it is, so no file can name it; accepted: variants that layouts "
-        "spell, your own after `attention.register`"
+        "spell, your own after `attention.register`; of a router in training the layout before `for_training`"
     )
 
 

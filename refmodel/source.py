@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import logging
 import math
+import reprlib
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, get_args
@@ -210,7 +211,7 @@ def open_model(
         ValueError: no model 'tiny-dens': no such path (did you mean 'tiny-dense'?); accepted: ...
     """
     if not isinstance(spec, str):
-        raise ValueError(f"a model is named by text, got {spec!r}")
+        raise ValueError(f"a model is named by text, got {reprlib.repr(spec)}")
     dtype, seed = float_dtype(dtype).type, whole("seed", seed, 0, MOST_SEED)
     model = read_model(find_checkpoint(spec, seed), spec, dtype, weights_named(weights))
     return model if layout is None else model.with_layout(layout, seed)

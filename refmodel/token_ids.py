@@ -29,7 +29,9 @@ def as_ids(tokens: Ids) -> jax.Array | np.ndarray:
         raise ValueError(f"tokens must be ids, [B, T] or [T], got {reprlib.repr(tokens)}") from error
     if ids.dtype.kind == "U":
         raise ValueError(f"tokens must be ids, which model.encode makes of a text, got {reprlib.repr(tokens)}")
-    if ids.ndim not in (1, 2) or not ids.size or not jnp.issubdtype(ids.dtype, jnp.integer):
+    if not ids.size:
+        raise ValueError("tokens must be ids, one at least, got none")
+    if ids.ndim not in (1, 2) or not jnp.issubdtype(ids.dtype, jnp.integer):
         raise ValueError(f"tokens must be ids, [B, T] or [T], got {described(ids)}")
     return ids
 

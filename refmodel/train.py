@@ -25,7 +25,7 @@ from refmodel.model import prefill
 from refmodel.packed.packed import Packed
 from refmodel.specification import ModelConfig, check_config
 from refmodel.token_ids import Ids, as_ids, check_token_ids
-from refmodel.tree import Params
+from refmodel.tree import Params, check_params
 
 __all__ = ["TrainState", "draw_batches", "next_token_loss", "only_leaves", "train_state", "train_step"]
 
@@ -120,6 +120,7 @@ def train_state(optimizer: optax.GradientTransformation, params: Params) -> Trai
         False
     """
     of_kind("optimizer: one of optax's", optimizer, optax.GradientTransformation)
+    check_params(params)
     for path, leaf in jax.tree.leaves_with_path(params, is_leaf=lambda leaf: isinstance(leaf, Packed)):
         if isinstance(leaf, Packed) or not jnp.issubdtype(leaf.dtype, jnp.floating):
             name, kind = jax.tree_util.keystr(path, simple=True, separator="."), leaf.dtype

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from attention.checks import of_kind
 from refmodel.packed.coding import Coding
 from refmodel.packed.packed import Packed, abstract_packed
 from refmodel.packed.rule import is_packed, outer_axes
@@ -15,6 +16,11 @@ from refmodel.parameters import Parameter
 from refmodel.specification import ModelConfig
 
 Params = dict[str, Any]
+
+
+def check_params(params: Any) -> None:
+    """Raises `ValueError` for what is no tree of parameters: a model, say."""
+    of_kind("params: parameters by name, as a model's `params` are,", params, Mapping)
 
 
 class Leaf(NamedTuple):

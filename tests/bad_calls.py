@@ -27,7 +27,7 @@ from refmodel.generate import generate
 from refmodel.model import embed, prefill, step, unembed
 from refmodel.observe import attention_weights, observe_routed, routes_taken
 from refmodel.presets import preset
-from refmodel.train import next_token_loss
+from refmodel.train import next_token_loss, train_state
 
 
 def calls() -> dict[str, tuple]:
@@ -81,10 +81,23 @@ def calls() -> dict[str, tuple]:
         "no attention implementation 'flsh'": lambda: model.prefill(ids, impl="flsh"),
         "has no tokenizer": lambda: model.encode("word"),
         "has no tokenizer: give token ids": lambda: model.decode([1]),
-        "tokens must be whole numbers, [B, T], got float32[1, 3]": lambda: prefill(config, params, floats),
-        "tokens must be whole numbers, [B, T], got int32[3]": lambda: prefill(config, params, ids[0]),
+        "tokens must be an array of whole numbers, [B, T], got float32[1, 3]": lambda: prefill(config, params, floats),
+        "tokens must be an array of whole numbers, [B, T], got int32[3]": lambda: prefill(config, params, ids[0]),
         "token id 257 is not in the vocabulary; accepted: 0 to 256": lambda: prefill(config, params, ids + 255),
         "token id -2 is not in the vocabulary": lambda: step(config, params, cache, ids - 4),
+        "token id 259 is not in the vocabulary": lambda: embed(config, params, ids + 252),
+        "token id -3 is not in the vocabulary": lambda: embed(config, params, ids - 4 + jnp.array([[2, 0, 0]])),
+        "tokens: an array of ids is wanted, got 'hello'": lambda: embed(config, params, "hello"),
+        "tokens must be ids, one at least, got none": lambda: model.prefill([]),
+        "params: parameters by name, as a model's `params` are, is wanted, got tiny-dense": lambda: prefill(
+            config, model, ids
+        ),
+        "`params` are, is wanted, got tiny-dense": lambda: train_state(optax.sgd(0.1), model),
+        "as a model's `params` are, is wanted": lambda: unembed(config, model, floats),
+        "a model is named by text, got tiny-dense": lambda: refmodel.load(model),
+        "a layout is text, a variant or a list of them, got tiny-dense": lambda: refmodel.load(
+            "tiny-dense", layout=model
+        ),
         "token id 302 is not in the vocabulary": lambda: routes_taken(config, params, ids + 300),
         "such as refmodel.load(...).config, is wanted, got 'tiny-dense'": lambda: prefill("tiny-dense", params, ids),
         "config, is wanted, got 'tiny-moe'": lambda: step("tiny-moe", params, cache, ids),
@@ -158,7 +171,6 @@ def calls() -> dict[str, tuple]:
             ids, impl=["dense"]
         ),
         "got object[]": lambda: model.prefill(None),
-        "got float64[0]": lambda: model.prefill([]),
         "got bool[1, 2]": lambda: model.prefill(np.array([[True, False]])),
         "token id 300 is not in the vocabulary": lambda: model.prefill([300]),
         "token id -1 is not in the vocabulary": lambda: model.prefill([-1]),
@@ -166,7 +178,7 @@ def calls() -> dict[str, tuple]:
         "from 0 to 4,294,967,295, got '1'": lambda: model.with_layout("routed(5|full)", seed="1"),
         "a layout is text, a variant or a list of them, got None": lambda: model.with_layout(None),
         "cache: what init_cache or a step gave is wanted, got None": lambda: step(config, params, None, ids),
-        "tokens must be whole numbers, [B, T], got [[1, 2]]": lambda: step(config, params, cache, [[1, 2]]),
+        "tokens must be an array of whole numbers, [B, T], got [[1, 2]]": lambda: step(config, params, cache, [[1, 2]]),
         "tokens must be an array [B, T], got [[1, 2]]": lambda: generate(config, params, [[1, 2]], 3),
         "a cache for 2,000,000,002 tokens of tiny-dense needs 2112.0 GB": lambda: generate(
             config, params, ids, 2 * 10**9
@@ -219,7 +231,7 @@ def calls() -> dict[str, tuple]:
         "no convention 'all'": lambda: eval.crossover_tokens(config, convention="all"),
         "arrays, shapes of arrays or numbers, got 'text'": lambda: eval.count_flops(jnp.sin, "text"),
         "no cond policy 'cheap'": lambda: eval.count_flops(jnp.sin, square, cond="cheap"),
-        "a variant, such as attention.make(...), is wanted, got 'swa(5)'": lambda: eval.seen_keys("swa(5)", 5),
+        "a variant, such as attention.make(...), is wanted, got 5": lambda: eval.seen_keys(5, 5),
         "tokens must be a whole number of at least 0, got 2.5": lambda: eval.seen_keys(swa, 2.5),
         "n_heads 3 is not a multiple of n_kv_heads 2": lambda: eval.seen_keys(swa, 5, n_heads=3, n_kv_heads=2),
         "is wanted, got 'swa(5)'": lambda: assert_causal("swa(5)"),

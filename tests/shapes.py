@@ -23,6 +23,7 @@ CHECKED: Final = (
     "attention.mask",
     "attention.sink_logits",
     "eval.quality.recall",
+    "refmodel.ends",
     "refmodel.feed_forward",
     "refmodel.gating",
     "refmodel.kernels.choose_experts",

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import sys
+import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -53,8 +55,11 @@ def run(options: argparse.Namespace) -> int:
         task = bar.add_task("auditing", total=len(variants))
         for variant in variants:
             bar.update(task, description=str(variant))
+            start = time.perf_counter()
             found.append(audit(variant, tokens=options.tokens, heads=heads, seed=options.seed, impl=options.impl))
             bar.advance(task)
+            said = "holds" if found[-1].holds else "fails"
+            print(f"{variant}: {said} ({time.perf_counter() - start:.0f} s)", file=sys.stderr, flush=True)
     if options.json:
         conventions = {"layer": f"one, {heads}", "impl": options.impl, "seed": options.seed}
         output.print_json({"command": "audit", "conventions": conventions, "variants": [_record(one) for one in found]})

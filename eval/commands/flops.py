@@ -137,7 +137,7 @@ def _record(options: argparse.Namespace, model: ModelConfig, steps: tuple[Step, 
         "weights": options.weights, "kv": options.kv,
         "conventions": {
             "flops": "2 per multiply-accumulate; matrix products only",
-            "linear": "all but attention and head", "pairs": "causal, exact",
+            "linear": "all but attention, what chooses for it, and head", "pairs": "causal, exact",
             "useful": "visible pairs; chosen experts' rows; head on the last token",
             "executed": "visited tiles; expert row tiles that any routing may need; head on the last token",
             "bytes": "weights and cache once a step; activations not counted",

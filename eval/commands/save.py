@@ -22,7 +22,8 @@ from refmodel.source import read_model
 
 DESCRIPTION = (
     "Writes a model as a Hugging Face folder: config.json with the layout, safetensors, tokenizer. Every command\n"
-    "reads it with --model, and transformers with the attention that it has."
+    "reads it with --model (but a text only where there is a tokenizer), and transformers with the attention that\n"
+    "it has."
 )
 
 EXAMPLES = (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import reprlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -130,7 +131,7 @@ def _model(request: ComparisonRequest) -> Model:
             f"layers apart draw weights of their own: name a format (weights of this model: {model.held.format})"
         )
     if not isinstance(model, str | Model):
-        raise ValueError(f"a model is named by text or is a refmodel.Model, got {model!r}")
+        raise ValueError(f"a model is named by text or is a refmodel.Model, got {reprlib.repr(model)}")
     dtype = float_dtype(request.dtype or ("bfloat16" if on_gpu else "float32")).type
     weights = weights_named(request.weights)
     refuse_impl(request.impl, dtype)

@@ -109,3 +109,12 @@ def _hint(error: ValueError) -> str:
     if not str(error).startswith("no "):
         return ""
     return "; one of your own is known once it is registered: by its file in --plugin, or by attention.register"
+
+
+def unseen_losses(layouts: Iterable[NamedLayout]) -> list[str]:
+    """What to know of the quality of layouts that evict after the prompt; nothing where there are none."""
+    late = [one.name for one in layouts if any(variant.later_steps_alone for variant in one.variants)]
+    return [
+        f"{', '.join(late)}: a text is read in one pass, and what is evicted after it changes nothing of its "
+        "quality; prefillwall retrieve and generate show what is lost"
+    ] * bool(late)

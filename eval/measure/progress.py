@@ -10,6 +10,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
+from eval.measure.named_layout import unseen_losses
 from eval.measure.notebook_bar import NotebookBar, in_notebook
 from eval.measure.plan import Cell, Sweep
 from eval.measure.records.schema import Record, RunInfo
@@ -53,13 +54,7 @@ def remarks(sweep: Sweep) -> list[str]:
             f"{', '.join(f'{tokens:,}' for tokens in sweep.beyond_context)}; times and FLOPs hold, and quality is read "
             "within them"
         )
-    late = [one.name for one in sweep.layouts if any(variant.later_steps_alone for variant in one.variants)]
-    if late and sweep.quality_tokens:
-        said.append(
-            f"{', '.join(late)}: a text is read in one pass, and what is evicted after it changes nothing of its "
-            "quality; prefillwall retrieve and generate show what is lost"
-        )
-    return said
+    return [*said, *(unseen_losses(sweep.layouts) if sweep.quality_tokens else ())]
 
 
 def say_set_aside(path: Path) -> None:

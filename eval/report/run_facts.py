@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from eval.cost.crossover import crossover_tokens
 from eval.measure.again import spreads
-from eval.measure.named_layout import NamedLayout
+from eval.measure.named_layout import NamedLayout, unseen_losses
 from eval.measure.records.environment import Environment
 from eval.measure.records.schema import NO_IMPL, Record
 from eval.measure.timing import MOST_SPREAD
@@ -79,7 +79,8 @@ def _says_little_of_use(summary: Summary) -> list[str]:
         )
     if not any(row.quality for row in summary.results):
         said.append("No quality was measured: these figures do not say what a layout loses.")
-    return said
+    read = dict.fromkeys(row.layout for row in summary.results if row.quality)
+    return [*said, *unseen_losses(read)]
 
 
 def _of_no_layout(variants: Sequence[str]) -> list[str]:

@@ -11,6 +11,7 @@ import numpy as np
 
 from attention.checks import MOST_SEED, of_kind, whole
 from attention.key_weights import key_weights
+from attention.layout import parse_variant
 from attention.mixer import Mixer
 from eval.measure.layer_program import Layer, layer_kernel
 from refmodel.attend_layer import Projected
@@ -20,8 +21,10 @@ MOST_TOKENS = 512
 """A picture, not a plot: the run holds N numbers for each key."""
 
 
-def seen_keys(variant: Mixer, tokens: int, *, n_heads: int = 1, n_kv_heads: int = 1, seed: int = 0) -> np.ndarray:
+def seen_keys(variant: Mixer | str, tokens: int, *, n_heads: int = 1, n_kv_heads: int = 1, seed: int = 0) -> np.ndarray:
     """Whether the query at t in head n read the key at j, for random queries and keys: bool [N, T, T].
+
+    Of one variant or its spelling; those of a layout's layers are `attention.parse_layout(layout, n_layers)`.
 
     Raises:
         ValueError: more than `MOST_TOKENS` tokens, or heads that do not fit the variant.
@@ -34,6 +37,8 @@ def seen_keys(variant: Mixer, tokens: int, *, n_heads: int = 1, n_kv_heads: int 
                [0, 1, 1, 0],
                [0, 0, 1, 1]])
     """
+    if isinstance(variant, str):
+        variant = parse_variant(variant)
     of_kind("a variant, such as attention.make(...),", variant, Mixer)
     whole("tokens", tokens, 0)
     whole("seed", seed, 0, MOST_SEED)

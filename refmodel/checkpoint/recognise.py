@@ -8,6 +8,7 @@ from typing import Final
 from refmodel.checkpoint.gguf_header import MAGIC
 from refmodel.paths import is_there
 
+_ORBAX: Final = ("_CHECKPOINT_METADATA", "_METADATA")
 _POINTER: Final = b"version https://git-lfs"
 _OLDER: Final = (b"lmgg", b"fmgg", b"tjgg", b"algg")  # ggml, ggmf, ggjt, ggla, read from their last letter
 _PICKLED: Final = (".bin", ".pt", ".pth", ".ckpt")
@@ -23,6 +24,18 @@ def refuse_pointer(path: Path) -> None:
     """Raises `ValueError` for what Git leaves where large files were not fetched; a missing file passes."""
     if path.is_file() and _begins(path, _POINTER):
         raise ValueError(f"{path} is a Git LFS pointer, not the file itself; `git lfs pull` in its folder fetches it")
+
+
+def refuse_no_model(folder: Path) -> None:
+    """Raises `ValueError` for a folder without a config.json, with what it is instead."""
+    path = folder / "config.json"
+    refuse_pointer(path)
+    if not path.exists():
+        inside = sorted(file.name for file in folder.glob("*.gguf"))
+        instead = f"; it holds {inside[0]}: give that file" if inside else ""
+        if any((folder / name).exists() for name in _ORBAX):
+            instead = "; orbax keeps arrays here: restore them in Python, and Model.save writes a folder that is read"
+        raise ValueError(f"{folder}: no config.json here, which says what the model is{instead}")
 
 
 def no_model(path: Path) -> str:

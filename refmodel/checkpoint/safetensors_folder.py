@@ -16,7 +16,7 @@ from refmodel.checkpoint.folder_files import StoredTensor, same_numbers, stored_
 from refmodel.checkpoint.folder_placements import placements_found
 from refmodel.checkpoint.formats import WEIGHT_FORMATS, WeightFormat, format_of
 from refmodel.checkpoint.placement import Placement, Shape, whole
-from refmodel.checkpoint.recognise import refuse_pointer
+from refmodel.checkpoint.recognise import refuse_no_model, refuse_pointer
 from refmodel.checkpoint.stored_names import harmless, own_names
 from refmodel.families.family import Family
 from refmodel.json_object import read_json
@@ -209,10 +209,5 @@ def _ids(ends: Any, where: Path) -> tuple[int, ...]:
 
 
 def _read_config(folder: Path) -> tuple[Family, ModelConfig]:
-    path = folder / "config.json"
-    refuse_pointer(path)
-    if not path.exists():
-        inside = sorted(file.name for file in folder.glob("*.gguf"))
-        instead = f"; it holds {inside[0]}: give that file" if inside else ""
-        raise ValueError(f"{folder}: no config.json here, which says what the model is{instead}")
-    return read_hf(path)
+    refuse_no_model(folder)
+    return read_hf(folder / "config.json")

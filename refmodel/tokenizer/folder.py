@@ -10,7 +10,7 @@ from typing import Final
 
 from tokenizers import AddedToken, Tokenizer
 
-from refmodel.checkpoint.recognise import refuse_pointer
+from refmodel.checkpoint.recognise import refuse_no_model, refuse_pointer
 from refmodel.json_object import read_json, read_text
 from refmodel.tokenizer.byte_pairs import byte_pair_tokenizer
 from refmodel.tokenizer.chat import ChatTemplate
@@ -47,6 +47,7 @@ def folder_tokenizer(folder: Path) -> Tokenizer:
         return _of_pieces(folder)
     if (folder / "vocab.json").exists() and (folder / "merges.txt").exists():
         return _of_merges(folder)
+    refuse_no_model(folder)
     raise ValueError(
         f"{folder} has no tokenizer.json, tokenizer.model, or vocab.json with merges.txt to read a text with; "
         "a model's `prefill` takes token ids"

@@ -118,7 +118,7 @@ MUTANTS = [
     ),
     *of(
         "eval/measure/progress.py", "tests/eval/report/test_comparison.py",
-        ("if late and sweep.quality_tokens:", "if late:"),
+        ("if sweep.quality_tokens else ()", "if True else ()"),
     ),
     *of(
         "eval/measure/default_sweep.py", f"{HERE}test_plan.py",

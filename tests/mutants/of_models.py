@@ -14,6 +14,11 @@ PIECES = tuple(f"{HERE}tokenizer/test_{name}.py" for name in ("folder", "golden_
 
 MUTANTS = [
     *of(
+        "refmodel/ends.py", "tests/refmodel/test_ends.py",
+        ("    check_token_ids(tokens, config.vocab_size)\n", ""),
+        ("if config.embedding_scale == 1 else", "if config.embedding_scale > 1 else"),
+    ),
+    *of(
         "refmodel/plan.py", PLAN,
         ("if config.n_layers < 2 * cycle_layers:", "if config.n_layers < cycle_layers:"),
         ("min(max(left - run.first, 0), run.count)", "min(left, run.count)"),

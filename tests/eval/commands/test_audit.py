@@ -43,7 +43,8 @@ def test_what_fails_is_told_in_a_line_and_by_the_status(tmp_path, capsys):
     plugin = tmp_path / "ahead.py"
     plugin.write_text(LOOKS_AHEAD)
     assert main(["audit", "--plugin", str(plugin), "--layouts", "ahead(5)+full", "--tokens", "31"]) == 1
-    said = capsys.readouterr().out
+    said, progress = capsys.readouterr()
+    assert [line.rpartition(" (")[0] for line in progress.splitlines()] == ["ahead(5): fails", "full: holds"]
     row = next(line for line in said.splitlines() if line.startswith("ahead(5) "))
     assert row.split()[1] == "fails" and row.split()[-1] == "31"
     assert "ahead(5), causal fails: ahead(5) (auto, steps 31" in " ".join(said.split())

@@ -11,6 +11,7 @@ from eval.cost.cards import CARDS
 from eval.cost.published import COLUMNS, published
 from eval.cost.published_models import model_of
 from eval.cost.published_setup import DEFAULT_MICRO_BATCH, LONG_MICRO_BATCH, WHOLE_PROMPT, bits_of, setup_of
+from tests.printed import blocks
 
 RATES = ("fast", "nan", "inf", "0", "-1", "1e400", "1e-320")
 
@@ -129,7 +130,7 @@ def test_a_table_of_the_users_own(tmp_path: Path) -> None:
     [
         (b"", "column backend is missing"),
         (b"\xff\x00", "cannot read the published rates"),
-        (",".join(COLUMNS).encode() + b"\na:b/x.log\n", "no row is a prompt or decode of a model"),
+        (",".join(COLUMNS).encode() + b"\na:b/x.log\n", "no row is a prompt"),
         *(
             (f"{','.join(COLUMNS)}\na:b/x.log,e,ROCm,,Llama 8B,Q4,{length},pp,{rate},{notes}\n".encode(), said)
             for length, rate, notes, said in (
@@ -149,3 +150,13 @@ def test_malformed_tables_are_refused(content: bytes, message: str, tmp_path: Pa
     path.write_bytes(content)
     with pytest.raises(ValueError, match=message):
         published(path)
+
+
+def test_the_table_that_the_page_shows_is_read(tmp_path: Path) -> None:
+    (table,) = blocks("docs/command_line.md", "csv")
+    (tmp_path / "mine.csv").write_text(table)
+    found = published(tmp_path / "mine.csv")
+    assert [(one.model, one.tokens, one.depth, one.decode) for one in found] == [
+        ("qwen3-30b-a3b", 512, 0, False), ("qwen3-30b-a3b", 2048, 16_384, False), ("qwen3-30b-a3b", 128, 4096, True),
+    ]  # fmt: skip
+    assert [one.tokens_per_s for one in found] == [2400, 1100, 95]

@@ -55,3 +55,12 @@ def test_commits_and_versions_are_compared_and_named():
     (caution, *_) = cautions(summary)
     assert caution.startswith("Compared although the records were made by several programs: git_commit 0123456789ab")
     assert caution.endswith(f"ffffffffffff; jax {given.ENVIRONMENT['jax']}, 0.99.")
+
+
+@pytest.mark.parametrize("quality_tokens", [0, 512])
+def test_what_evicts_after_the_prompt_is_named_where_a_text_was_read(monkeypatch, quality_tokens):
+    late = "evict_after(h2o, budget=64)"
+    monkeypatch.setitem(given.KL_NATS, late, 0.0)
+    lines = synthetic_records(("full", late), lengths=(512,), quality_tokens=quality_tokens)
+    said = [one for one in cautions(only(lines)) if "retrieve" in one]
+    assert [one.partition(":")[0] for one in said] == [late] * bool(quality_tokens)

@@ -85,6 +85,21 @@ def test_what_a_backend_does_not_take_or_tell_is_no_fault_of_a_variant():
     assert peeking.verdicts["counts"].status == "fails"  # the pairs that it sees are looked at all the same
 
 
+@dataclass(frozen=True)
+class Halved(SlidingWindow):
+    """A window whose result is halved, whatever was seen."""
+
+    def attend(self, attend, layer):
+        found = super().attend(attend, layer)
+        return dataclasses.replace(found, out_btnh=found.out_btnh / 2)
+
+
+def test_what_makes_something_else_of_what_it_saw_is_told_from_what_steps_change():
+    fault = audit(Halved(5), tokens=31).verdicts["steps"]
+    assert fault.status == "fails" and fault.why.startswith("the same in any steps, but no softmax over the keys")
+    assert "the same in any steps" not in audit(DeafInDecode(5), tokens=31).verdicts["steps"].why
+
+
 def test_no_length_is_not_the_default_length():
     with pytest.raises(ValueError, match="at least 8 tokens"):
         audit("swa(7)", tokens=0)

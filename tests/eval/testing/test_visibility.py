@@ -15,6 +15,7 @@ pytestmark = pytest.mark.usefixtures("fast_compile")
 
 def test_the_plainest_pictures() -> None:
     assert terminal_picture(seen_keys(parse_variant("swa(2)"), 4)) == "█▄\n ▀█▄"
+    np.testing.assert_array_equal(seen_keys("swa(2)", 4), seen_keys(parse_variant("swa(2)"), 4))
     assert terminal_picture(np.tri(3, dtype=bool)[None]) == "█▄\n▀▀▀"
     mixed = seen_keys(parse_variant("spans(1|1|full, sinks=0)"), 4, n_heads=3)
     assert terminal_picture(mixed) == "▀▄     █▄\n  ▀▄   ███▄"

@@ -225,6 +225,12 @@ def test_a_first_token_may_be_spelled_like_a_sign_of_templates(tmp_path, first):
 
 
 def test_unreadable_file_is_named(tmp_path):
+    with pytest.raises(ValueError, match=r"no config.json here, which says what the model is$"):
+        load_tokenizer(tmp_path)
+    (tmp_path / "_CHECKPOINT_METADATA").write_text("{}")
+    with pytest.raises(ValueError, match=r"no config.json here, .* orbax keeps arrays here: restore them in Python"):
+        load_tokenizer(tmp_path)
+    (tmp_path / "config.json").write_text("{}")
     with pytest.raises(ValueError, match=r"has no tokenizer.json, .* to read a text with; .* takes token ids"):
         load_tokenizer(tmp_path)
     (tmp_path / "tokenizer.json").write_text("{}")
