@@ -17,6 +17,7 @@ from refmodel.room import refuse_a_cache_that_cannot_fit
 from refmodel.sampling import Sampling, choose, sampling
 from refmodel.specification import ModelConfig
 from refmodel.token_ids import check_token_ids
+from refmodel.tree import check_params
 
 TOKENS_A_CALL = 16
 """Decoded by one program: between two of them a stop is seen, and so is an interrupt from the keyboard."""
@@ -73,6 +74,7 @@ def decode(
     It is one program for lots of any size, so that the tokens are the same.  Raises `ValueError` as `generate`, before
     the first lot is asked for.
     """
+    check_params(params)
     has_axes("tokens", tokens_bt, "[B, T]")
     if not tokens_bt.size or not jnp.issubdtype(tokens_bt.dtype, jnp.integer):
         raise ValueError(f"tokens must be whole numbers, [B, T], one at least, got {described(tokens_bt)}")

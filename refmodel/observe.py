@@ -25,6 +25,7 @@ from refmodel.rope import rope_angles
 from refmodel.specification import ModelConfig, check_config
 from refmodel.stacked_module import RMSNorm
 from refmodel.token_ids import Ids, rows_of_ids
+from refmodel.tree import check_params
 
 __all__ = ["attention_weights", "observe", "observe_routed", "routes_taken"]
 
@@ -46,6 +47,7 @@ def observe(
     A second pass over those layers' inputs, outside the model's loop: differentiable, and none of the model's business.
     """
     check_config(config)
+    check_params(params)
     tokens_bt = rows_of_ids(tokens_bt, config.vocab_size)
     config = config.at_length(tokens_bt.shape[1])
     batch, tokens = tokens_bt.shape

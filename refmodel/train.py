@@ -99,6 +99,7 @@ def only_leaves(optimizer: optax.GradientTransformation, params: Params, pattern
         ValueError: no leaf matches '*.router'; there are: blocks.dense.attn.k, blocks.dense.attn.k_norm.scale, ...
     """
     of_kind("pattern: a text", pattern, str)
+    check_params(params)
     paths = jax.tree.map_with_path(lambda path, _: jax.tree_util.keystr(path, simple=True, separator="."), params)
     labels = jax.tree.map(lambda path: "trains" if fnmatchcase(path, pattern) else "stays", paths)
     if "trains" not in jax.tree.leaves(labels):

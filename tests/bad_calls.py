@@ -19,7 +19,7 @@ from attention.attend import attend
 from attention.cost import Heads
 from attention.full import Full
 from attention.pattern import SpanPattern
-from eval.testing import assert_causal, assert_flops_agree, assert_matches_dense
+from eval.testing import assert_causal, assert_flops_agree, assert_matches_dense, audit
 from refmodel.cache import init_cache
 from refmodel.decoder import decoder
 from refmodel.fit import fit
@@ -27,7 +27,7 @@ from refmodel.generate import generate
 from refmodel.model import embed, prefill, step, unembed
 from refmodel.observe import attention_weights, observe_routed, routes_taken
 from refmodel.presets import preset
-from refmodel.train import next_token_loss, train_state
+from refmodel.train import next_token_loss, only_leaves, train_state
 
 
 def calls() -> dict[str, tuple]:
@@ -94,6 +94,10 @@ def calls() -> dict[str, tuple]:
         ),
         "`params` are, is wanted, got tiny-dense": lambda: train_state(optax.sgd(0.1), model),
         "as a model's `params` are, is wanted": lambda: unembed(config, model, floats),
+        "`params` are, is wanted, got tiny-dense: 1": lambda: generate(config, model, ids, 3),
+        "is wanted, got tiny-dense: 1... 40,960 tokens": lambda: audit(model),
+        "parameters by name, as a model's `params` are": lambda: only_leaves(optax.sgd(0.1), model, "*"),
+        "by name, as a model's `params` are, is wanted": lambda: attention_weights(config, model, ids, [0]),
         "a model is named by text, got tiny-dense": lambda: refmodel.load(model),
         "a layout is text, a variant or a list of them, got tiny-dense": lambda: refmodel.load(
             "tiny-dense", layout=model

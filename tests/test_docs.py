@@ -188,10 +188,8 @@ def test_what_is_to_be_found_in_a_file_is_there() -> None:
         said = re.findall(r"`([^`]+)`", paragraph)
         files = [ROOT / one for one in said if one.endswith(".py")]
         text = "\n".join(file.read_text() for file in files)
-        names = [
-            one.removesuffix("=)").replace("(", " ").split()[-1] for one in said if re.fullmatch(r"\w+(\(\w+=\))?", one)
-        ]
-        assert [name for name in names if name not in text] == [], paragraph
+        names = [name for one in said if re.fullmatch(r"\w+(\(\w+=\))?", one) for name in re.findall(r"\w+", one)]
+        assert [name for name in names if not re.search(rf"\b{name}\b", text)] == [], paragraph
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

@@ -58,8 +58,7 @@ def run(options: argparse.Namespace) -> int:
             start = time.perf_counter()
             found.append(audit(variant, tokens=options.tokens, heads=heads, seed=options.seed, impl=options.impl))
             bar.advance(task)
-            said = "holds" if found[-1].holds else "fails"
-            print(f"{variant}: {said} ({time.perf_counter() - start:.0f} s)", file=sys.stderr, flush=True)
+            print(f"{variant}: {found[-1].status} ({time.perf_counter() - start:.0f} s)", file=sys.stderr, flush=True)
     if options.json:
         conventions = {"layer": f"one, {heads}", "impl": options.impl, "seed": options.seed}
         output.print_json({"command": "audit", "conventions": conventions, "variants": [_record(one) for one in found]})

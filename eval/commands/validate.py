@@ -94,7 +94,7 @@ def run(options: argparse.Namespace) -> int:
         output.print_json(
             {
                 "command": "validate",
-                "card": options.card or PUBLISHED_CARD,
+                "card": PUBLISHED_CARD if options.card is None else card(options.card).name,
                 "conventions": CONVENTIONS,
                 "summary": [_summary_figures(one) for one in summary],
                 "predictions": [_figures(one) for one in predictions],

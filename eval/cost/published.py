@@ -135,8 +135,8 @@ def published(path: Path | None = None, card: Card | None = None) -> list[Measur
         raise ValueError(f"{path}: {error}") from error
     if not measured:
         raise ValueError(
-            f"{path}: no row is a prompt (test pp...) of at least {DISPATCH_BOUND} tokens (prompt_or_depth), or a "
-            "decode (tg...), with a rate, of a model whose shape is known (prefillwall models)"
+            f"{path}: no row with a rate is a prompt (test pp..., whole-prompt) of at least {DISPATCH_BOUND} tokens or "
+            "a decode (tg...), its length as in n=512;depth=0, of a model whose shape is known (prefillwall models)"
         )
     return measured
 
@@ -181,6 +181,6 @@ def _setup(row: dict[str, str], length: tuple[int, int], decode: bool) -> Setup:
 
 
 def _length(text: str) -> tuple[int, int] | None:
-    """(tokens, depth) of "n=2048;depth=16384", "pp2048", "pp2048@d4096" or "2048"."""
-    found = re.fullmatch(r"(?:n=|pp|tg)?([0-9]+)(?:(?:;depth=|@d)([0-9]+))?", text)
+    """(tokens, depth) of "n=2048;depth=16384", "pp2048" or "pp2048@d4096"."""
+    found = re.fullmatch(r"(?:n=|pp|tg)([0-9]+)(?:(?:;depth=|@d)([0-9]+))?", text)
     return (fields.whole("a length", found[1], 1), fields.whole("a depth", found[2] or "0")) if found else None

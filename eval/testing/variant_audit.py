@@ -9,6 +9,7 @@ from types import MappingProxyType
 from typing import Any, Final, Literal
 
 from attention.backends.base import CannotRun
+from attention.checks import of_kind
 from attention.cost import Heads
 from attention.full import Full
 from attention.layout import parse_variant
@@ -23,18 +24,22 @@ Status = Literal["holds", "fails", "does not apply"]
 def assert_in_any_steps(variant: Mixer, **case: Any) -> None:
     """`assert_matches_dense`, or `assert_steps_agree` for what is no softmax attention to keys alone.
 
-    Where the first fails and the second does not, the fault says so: the variant makes something else of what it saw.
+    Where the first fails and the second holds, the fault says so: steps change nothing.
     """
     try:
         assert_matches_dense(variant, **case)
     except DoesNotApply:
         assert_steps_agree(variant, **case)
     except AssertionError as fault:
-        try:
-            assert_steps_agree(variant, **case)
-        except AssertionError:
-            raise fault from None
-        raise AssertionError(f"the same in any steps, but no softmax over the keys that it sees: {fault}") from fault
+        raise AssertionError(_told_from_steps(variant, fault, **case)) from fault
+
+
+def _told_from_steps(variant: Mixer, fault: AssertionError, **case: Any) -> str:
+    try:
+        assert_steps_agree(variant, **case)
+    except (AssertionError, ValueError):
+        return str(fault)
+    return f"the same in any steps, but {fault}"
 
 
 CHECKS: Final[Mapping[str, Callable[..., None]]] = MappingProxyType(
@@ -75,10 +80,15 @@ class Audit:
     verdicts: Mapping[str, Verdict]
 
     @property
+    def status(self) -> Status:
+        """Of all together: whether one fails, or else one holds."""
+        found = {verdict.status for verdict in self.verdicts.values()}
+        return "fails" if "fails" in found else "holds" if "holds" in found else "does not apply"
+
+    @property
     def holds(self) -> bool:
         """Nothing fails, and something holds."""
-        found = {verdict.status for verdict in self.verdicts.values()}
-        return "fails" not in found and "holds" in found
+        return self.status == "holds"
 
 
 def audit(
@@ -96,6 +106,7 @@ def audit(
     """
     if isinstance(variant, str):
         variant = parse_variant(variant)
+    of_kind("a variant, such as attention.make(...),", variant, Mixer)
     length = tokens
     if length is None:
         length = next((n for n in LENGTHS if not _sees_all(variant, heads, n)), LENGTHS[0])

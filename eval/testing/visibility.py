@@ -24,7 +24,8 @@ MOST_TOKENS = 512
 def seen_keys(variant: Mixer | str, tokens: int, *, n_heads: int = 1, n_kv_heads: int = 1, seed: int = 0) -> np.ndarray:
     """Whether the query at t in head n read the key at j, for random queries and keys: bool [N, T, T].
 
-    Of one variant or its spelling; those of a layout's layers are `attention.parse_layout(layout, n_layers)`.
+    Of one variant or its spelling, as the first of one layer; those of a layout are `attention.parse_layout(layout,
+    n_layers)`.  Where layers choose by their depth, `refmodel.observe.attention_weights` tells of each in a model.
 
     Raises:
         ValueError: more than `MOST_TOKENS` tokens, or heads that do not fit the variant.

@@ -72,6 +72,10 @@ class WeightFormat:
     keeps: Callable[..., Coding | None] = lambda *shapes: None
     parts: Callable[..., tuple[Coding, Parts]] | None = None
 
+    def __post_init__(self) -> None:
+        if self.stored_as and not self.stored_as.startswith("."):
+            raise ValueError(f"stored_as ends a name from its dot on, such as '.qweight', got {self.stored_as!r}")
+
     def names_beside(self, name: str) -> list[str]:
         """Of the tensors that belong to the one of that name."""
         return [name.removesuffix(self.ending) + end for end in self.beside]

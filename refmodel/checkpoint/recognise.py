@@ -8,7 +8,7 @@ from typing import Final
 from refmodel.checkpoint.gguf_header import MAGIC
 from refmodel.paths import is_there
 
-_ORBAX: Final = ("_CHECKPOINT_METADATA", "_METADATA")
+_ORBAX: Final = ("_CHECKPOINT_METADATA", "_METADATA", "training.json")
 _POINTER: Final = b"version https://git-lfs"
 _OLDER: Final = (b"lmgg", b"fmgg", b"tjgg", b"algg")  # ggml, ggmf, ggjt, ggla, read from their last letter
 _PICKLED: Final = (".bin", ".pt", ".pth", ".ckpt")
@@ -34,7 +34,7 @@ def refuse_no_model(folder: Path) -> None:
         inside = sorted(file.name for file in folder.glob("*.gguf"))
         instead = f"; it holds {inside[0]}: give that file" if inside else ""
         if any((folder / name).exists() for name in _ORBAX):
-            instead = "; orbax keeps arrays here: restore them in Python, and Model.save writes a folder that is read"
+            instead = "; what orbax or a training run keeps is restored in Python, and Model.save writes what is read"
         raise ValueError(f"{folder}: no config.json here, which says what the model is{instead}")
 
 

@@ -10,8 +10,8 @@ DRAWN, TOLD, FIGURES = f"{PAGE}test_drawn_figures.py", f"{PAGE}test_told.py", f"
 MUTANTS = [
     *of(
         "eval/report/page/page.py", FIGURES,
-        ("if figure.name in made or figure.name in OWN_ANCHORS:", "if figure.name in made:"),
-        ("if figure.name in made or figure.name in OWN_ANCHORS:", "if figure.name in OWN_ANCHORS:"),
+        ("if figure.name in made or figure.name in OWN_ANCHORS or", "if figure.name in made or"),
+        ("if figure.name in made or figure.name in OWN_ANCHORS or", "if figure.name in OWN_ANCHORS or"),
     ),
     *of(
         "eval/report/page/layout_sentence.py", TOLD,

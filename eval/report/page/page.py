@@ -30,7 +30,7 @@ from refmodel.specification import ModelConfig
 Section = tuple[str, str, Markup]
 """Anchor, title, content."""
 
-OWN_ANCHORS: Final = frozenset({"first", "glance", "run", "layouts", "numbers"})
+OWN_ANCHORS: Final = frozenset({"first", "glance", "layouts", "main", "numbers", "run", "summary", "tip"})
 """Of what is no figure of the registry."""
 
 
@@ -72,8 +72,8 @@ def _of_setting(context: Context, prefix: str, suffix: str) -> list[Section]:
     """The sections of one summary: figure by figure, then layout by layout."""
     made: dict[str, Figure] = {}
     for figure in (figure for make in FIGURES.values() if (figure := make(context))):
-        if figure.name in made or figure.name in OWN_ANCHORS:
-            raise ValueError(f"two parts of the page are called {figure.name!r}; a figure's name is its own")
+        if figure.name in made or figure.name in OWN_ANCHORS or figure.name.endswith("-section"):
+            raise ValueError(f"a figure of the page cannot be called {figure.name!r}, as another part of it is")
         made[figure.name] = figure
     sections = [
         (f"{prefix}{figure.name}-section", figure.title + suffix, figure.html(prefix)) for figure in made.values()

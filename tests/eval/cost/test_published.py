@@ -130,7 +130,7 @@ def test_a_table_of_the_users_own(tmp_path: Path) -> None:
     [
         (b"", "column backend is missing"),
         (b"\xff\x00", "cannot read the published rates"),
-        (",".join(COLUMNS).encode() + b"\na:b/x.log\n", "no row is a prompt"),
+        (",".join(COLUMNS).encode() + b"\na:b/x.log\n", "no row with a rate is a prompt"),
         *(
             (f"{','.join(COLUMNS)}\na:b/x.log,e,ROCm,,Llama 8B,Q4,{length},pp,{rate},{notes}\n".encode(), said)
             for length, rate, notes, said in (

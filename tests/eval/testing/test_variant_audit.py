@@ -46,7 +46,7 @@ def test_what_has_nothing_to_ask_says_why(monkeypatch):
     monkeypatch.setattr("eval.testing.variant_audit.CHECKS", {"causal": refuse})
     found = audit("swa(5)", tokens=31)
     assert found.verdicts == {"causal": Verdict("does not apply", "not of this one")}
-    assert not found.holds  # for nothing does
+    assert not found.holds and found.status == "does not apply"  # for nothing does
     monkeypatch.setattr("eval.testing.variant_audit.CHECKS", {"causal": refuse, "steps": lambda *_, **__: None})
     assert audit("swa(5)", tokens=31).holds
 
@@ -96,8 +96,11 @@ class Halved(SlidingWindow):
 
 def test_what_makes_something_else_of_what_it_saw_is_told_from_what_steps_change():
     fault = audit(Halved(5), tokens=31).verdicts["steps"]
-    assert fault.status == "fails" and fault.why.startswith("the same in any steps, but no softmax over the keys")
+    assert fault.status == "fails" and fault.why.startswith("the same in any steps, but swa(5)")
     assert "the same in any steps" not in audit(DeafInDecode(5), tokens=31).verdicts["steps"].why
+    with BACKENDS.temporarily(PromptsOnly()):  # whose steps are none
+        found = audit(Halved(5), tokens=31, impl="prompts-only")
+    assert found.status == "fails" and "is not dense attention" in found.verdicts["steps"].why
 
 
 def test_no_length_is_not_the_default_length():

@@ -160,3 +160,8 @@ def test_a_matrix_that_is_stored_under_another_name(tmp_path):
         found_config, found = load(tmp_path, jnp.float32)
     assert found_config == config
     chex.assert_trees_all_close(found, params, atol=1e-5)
+
+
+def test_what_a_name_ends_in_begins_with_its_dot():
+    with pytest.raises(ValueError, match=r"from its dot on, such as '.qweight', got '_packed'"):
+        WeightFormat("I8", stored_as="_packed")

@@ -228,7 +228,7 @@ def test_unreadable_file_is_named(tmp_path):
     with pytest.raises(ValueError, match=r"no config.json here, which says what the model is$"):
         load_tokenizer(tmp_path)
     (tmp_path / "_CHECKPOINT_METADATA").write_text("{}")
-    with pytest.raises(ValueError, match=r"no config.json here, .* orbax keeps arrays here: restore them in Python"):
+    with pytest.raises(ValueError, match=r"no config.json here, .* what orbax or a training run keeps is restored in"):
         load_tokenizer(tmp_path)
     (tmp_path / "config.json").write_text("{}")
     with pytest.raises(ValueError, match=r"has no tokenizer.json, .* to read a text with; .* takes token ids"):

@@ -110,10 +110,13 @@ def test_a_figure_from_outside_has_its_section(tmp_path):
     assert "asked-section" not in (tmp_path / "report.html").read_text()
 
 
-@pytest.mark.parametrize("name", ["cost", "numbers"])
+@pytest.mark.parametrize("name", ["cost", "numbers", "tip", "cost-section"])
 def test_a_figure_has_a_name_of_its_own(tmp_path, name):
     def another(context):
         return Figure(name, "Again", (), "", context.redraw)
 
-    with FIGURES.temporarily(another), pytest.raises(ValueError, match=f"two parts of the page are called '{name}'"):
+    with (
+        FIGURES.temporarily(another),
+        pytest.raises(ValueError, match=f"a figure of the page cannot be called '{name}'"),
+    ):
         write_report(tmp_path, compared(synthetic_records()), command="prefillwall compare")
