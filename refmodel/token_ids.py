@@ -30,7 +30,7 @@ def as_ids(tokens: Ids) -> jax.Array | np.ndarray:
     if ids.dtype.kind == "U":
         raise ValueError(f"tokens must be ids, which model.encode makes of a text, got {reprlib.repr(tokens)}")
     if not ids.size:
-        raise ValueError("tokens must be ids, one at least, got none")
+        raise ValueError("tokens must be ids, [B, T] or [T], got none")
     if ids.ndim not in (1, 2) or not jnp.issubdtype(ids.dtype, jnp.integer):
         raise ValueError(f"tokens must be ids, [B, T] or [T], got {described(ids)}")
     return ids

@@ -88,7 +88,7 @@ def calls() -> dict[str, tuple]:
         "token id 259 is not in the vocabulary": lambda: embed(config, params, ids + 252),
         "token id -3 is not in the vocabulary": lambda: embed(config, params, ids - 4 + jnp.array([[2, 0, 0]])),
         "tokens: an array of ids is wanted, got 'hello'": lambda: embed(config, params, "hello"),
-        "tokens must be ids, one at least, got none": lambda: model.prefill([]),
+        "tokens must be ids, [B, T] or [T], got none": lambda: model.prefill([]),
         "params: parameters by name, as a model's `params` are, is wanted, got tiny-dense": lambda: prefill(
             config, model, ids
         ),
